@@ -1,0 +1,91 @@
+"""The folders are the registry: a name is a module, and its first public name the thing."""
+
+import ast
+import difflib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import Any
+
+__all__ = ["CatalogError", "build", "find", "functions", "names", "summary"]
+
+KINDS = ("tasks", "methods", "samplers", "operators", "priors")
+
+
+class CatalogError(LookupError, ValueError):
+    """A name or a setting that is not there, in one sentence."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of a kind: tasks, methods, samplers, operators or priors."""
+    if kind not in KINDS:
+        raise CatalogError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
+    package = import_module(f"diffprior.{kind}")
+    modules = pkgutil.iter_modules(package.__path__)
+    return sorted(m.name for m in modules if m.name != "base" and not m.ispkg)
+
+
+def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
+    """Return the class, or the task's function, of this name."""
+    for kind in kinds:
+        if name in names(kind):
+            module = import_module(f"diffprior.{kind}.{name}")
+            return getattr(module, module.__all__[0])
+    known = [name for kind in kinds for name in names(kind)]
+    near = difflib.get_close_matches(name, known, 3, 0.4) or known
+    what = kinds[0].removesuffix("s") if len(kinds) == 1 else "name"
+    raise CatalogError(f"no {what} {name!r}; the nearest are {', '.join(near)}")
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions of all tasks, by their own names."""
+    found = (find(name, ("tasks",)) for name in names("tasks"))
+    return {function.__name__: function for function in found}
+
+
+def summary(thing: Any) -> str:
+    """Return the first line of the docstring of the module that a thing lives in."""
+    return (import_module(thing.__module__).__doc__ or "").strip().splitlines()[0]
+
+
+def build(text: str, kinds: Sequence[str] = ("methods", "samplers")) -> Any:
+    """Build ``"mmps(iterations=5, sampler=ddim(steps=50))"``: names and literals.
+
+    Arguments:
+        text: A name, with settings or without. Settings are named, and may be built in turn.
+        kinds: Where the outermost name is looked for.
+    """
+    try:
+        return _value(ast.parse(text.strip(), mode="eval").body, kinds)
+    except SyntaxError:
+        raise CatalogError(f"cannot read {text!r}; write a name, or name(setting=value)") from None
+
+
+def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
+    if isinstance(node, ast.Name):
+        return _make(node.id, {}, kinds)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.args or any(k.arg is None for k in node.keywords):
+            raise CatalogError(f"settings of {node.func.id} are named, as in {node.func.id}(a=1)")
+        settings = {str(k.arg): _value(k.value, ("methods", "samplers")) for k in node.keywords}
+        return _make(node.func.id, settings, kinds)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise CatalogError(
+            f"cannot read {ast.unparse(node)!r}; write a name or a literal"
+        ) from None
+
+
+def _make(name: str, settings: dict[str, Any], kinds: Sequence[str]) -> Any:
+    thing = find(name, kinds)
+    if is_dataclass(thing):
+        known = [f.name for f in fields(thing) if f.init]
+        for setting in settings:
+            if setting not in known:
+                raise CatalogError(f"{name} has no setting {setting!r}; it has {', '.join(known)}")
+    return thing(**settings)

@@ -1,0 +1,103 @@
+"""Forward diffusions: every kernel that needs no data to be known in closed form."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .kernels import BernoulliKernel, GaussianKernel, Kernel
+from .schedules import Cosine, Schedule
+
+__all__ = ["BernoulliDiffusion", "Diffusion", "GaussianDiffusion"]
+
+
+@dataclass(frozen=True)
+class Diffusion(ABC):
+    schedule: Schedule = field(default_factory=Cosine)
+
+    @abstractmethod
+    def noise(self, x_0: Tensor, t: Tensor) -> Kernel:
+        """Return q(x_t | x_0)."""
+
+    @abstractmethod
+    def jump(self, x_s: Tensor, s: Tensor, t: Tensor) -> Kernel:
+        """Return q(x_t | x_s), for s < t."""
+
+    @abstractmethod
+    def bridge(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
+        """Return q(x_s | x_t, x_0); eta in [0, 1] is the share of its deviation kept."""
+
+    @abstractmethod
+    def terminal(self, shape: Sequence[int]) -> Kernel:
+        """Return p(x_1) of a batch of this shape."""
+
+
+@dataclass(frozen=True)
+class GaussianDiffusion(Diffusion):
+    """x_t = alpha_t x_0 + sigma_t eps; the bridge is eq. 7 of DDIM.
+
+    With tau = eta^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2) and
+    eps = (x_t - alpha_t x_0) / sigma_t, the bridge is
+    N(alpha_s x_0 + sigma_s sqrt(1 - tau) eps, tau sigma_s^2). At eta = 1 it is the posterior of the
+    forward chain; at eta = 0 a step of the probability flow, which also runs upwards
+    (Song et al., 2021, https://arxiv.org/abs/2010.02502).
+    """
+
+    def noise(self, x_0: Tensor, t: Tensor) -> GaussianKernel:
+        alpha_t, sigma_t = self.schedule(t)
+        return GaussianKernel(alpha_t * x_0, sigma_t**2)
+
+    def jump(self, x_s: Tensor, s: Tensor, t: Tensor) -> GaussianKernel:
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.schedule(s), self.schedule(t)
+        ratio = alpha_t / alpha_s
+        return GaussianKernel(ratio * x_s, sigma_t**2 - ratio**2 * sigma_s**2)
+
+    def bridge(
+        self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0
+    ) -> GaussianKernel:
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.schedule(s), self.schedule(t)
+        tau = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
+        eps = (x_t - alpha_t * x_0) / sigma_t
+        return GaussianKernel(alpha_s * x_0 + sigma_s * (1 - tau).sqrt() * eps, tau * sigma_s**2)
+
+    def terminal(self, shape: Sequence[int]) -> GaussianKernel:
+        _, sigma = self.schedule(torch.ones((), dtype=torch.float64))
+        return GaussianKernel(torch.zeros(*shape), sigma**2)
+
+
+@dataclass(frozen=True)
+class BernoulliDiffusion(Diffusion):
+    """Bits that keep their value with weight alpha_t and are coin flips otherwise.
+
+    The binomial diffusion of Sohl-Dickstein et al. (2015), app. B.1, https://arxiv.org/abs/1503.03585.
+    """
+
+    def noise(self, x_0: Tensor, t: Tensor) -> BernoulliKernel:
+        alpha_t, _ = self.schedule(t)
+        return BernoulliKernel((alpha_t * x_0 + (1 - alpha_t) / 2).logit(eps=1e-7))
+
+    def jump(self, x_s: Tensor, s: Tensor, t: Tensor) -> BernoulliKernel:
+        ratio = self.schedule(t)[0] / self.schedule(s)[0]
+        return BernoulliKernel((ratio * x_s + (1 - ratio) / 2).logit(eps=1e-7))
+
+    def bridge(
+        self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0
+    ) -> BernoulliKernel:
+        if eta != 1.0:
+            raise ValueError(f"bits have no eta but 1 (they cannot keep their noise), got {eta}")
+        alpha_s, alpha_t = self.schedule(s)[0], self.schedule(t)[0]
+        ratio = alpha_t / alpha_s
+        up = ratio * x_t + (1 - ratio) / 2  # q(x_t | x_s = 1)
+        down = ratio * (1 - x_t) + (1 - ratio) / 2  # q(x_t | x_s = 0)
+
+        def one(bit: float) -> Tensor:  # q(x_s = 1 | x_t, x_0 = bit)
+            p = alpha_s * bit + (1 - alpha_s) / 2
+            return up * p / (up * p + down * (1 - p))
+
+        p = x_0 * one(1.0) + (1 - x_0) * one(0.0)
+        return BernoulliKernel(p.logit(eps=1e-7))
+
+    def terminal(self, shape: Sequence[int]) -> BernoulliKernel:
+        return BernoulliKernel(torch.zeros(*shape))

@@ -1,0 +1,211 @@
+"""A method turns a prior and a likelihood into pictures; a guidance makes a better prior."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from ..diffusions import Diffusion
+from ..kernels import Kernel
+from ..likelihoods import Likelihood
+from ..operators.base import LinearOperator, Operator
+from ..priors.base import Prior
+from ..random import Noise
+from ..samplers.ancestral import Ancestral
+from ..samplers.base import Sampler, Watch
+
+__all__ = ["Guidance", "KernelGuidance", "Method"]
+
+L = TypeVar("L", bound=Likelihood[Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC, Generic[L]):
+    """A way to p(x | y).
+
+    Arguments:
+        start: Noise level sigma_t / alpha_t at which the chain begins, from a guess of the picture;
+            None for pure noise at t = 1.
+    """
+
+    start: float | None = None
+
+    draws: ClassVar[bool] = True  # False for a method that gives one answer, whatever the seed
+    couples: ClassVar[bool] = False  # True where the samples of a measurement are one population
+
+    @property
+    def needs(self) -> tuple[type, type, type]:
+        """Return the diffusion, the likelihood and the operator that this method can work with."""
+        return Diffusion, Likelihood, Operator
+
+    @abstractmethod
+    def run(
+        self, prior: Prior, likelihood: L, x_T: Tensor, noise: Noise, watch: Watch | None = None
+    ) -> Tensor:
+        """Take states at ``self.begin(prior)`` to clean ones; the likelihood is one of states."""
+
+    def begin(self, prior: Prior) -> float:
+        """Return the time at which the chain begins."""
+        return 1.0 if self.start is None else float(prior.diffusion.schedule.time(self.start))
+
+    def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
+        """Refuse, in one sentence, what this method cannot work with."""
+        given = prior.diffusion, likelihood, likelihood.operator
+        for needed, have in zip(self.needs, given, strict=True):
+            if not isinstance(have, needed):
+                raise TypeError(
+                    f"{type(self).__name__} needs a {needed.__name__}, got {type(have).__name__}"
+                )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prior: Prior,
+        likelihood: Likelihood[Any],
+        n: int = 1,
+        seed: int = 0,
+        *,
+        guess: Tensor | None = None,
+        names: Sequence[int | str] | None = None,
+        rows: int | None = None,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Draw ``n`` pictures from p(x | y): ``(n, *shape)``, or ``(B, n, *shape)`` for a batch.
+
+        Arguments:
+            guess: First guesses of the pictures, of shape ``(B, *shape)``, for a chain that has a
+                ``start``; the least picture that explains y where not given.
+            names: What tells the streams of one picture from another's. Without, all pictures of
+                the batch share theirs, so that a picture's result is the one it has alone.
+            rows: How many states to run at a time; all where not given.
+            watch: Called after each step with the states and the share of all that is done.
+        """
+        if n < 1:
+            raise ValueError(f"the number of samples is at least 1, got {n}")
+        likelihood = self._admit(prior, likelihood)
+        count = len(likelihood.y)
+        noise = Noise(seed, names if names is not None else [0] * count, n)
+        index = torch.arange(count).repeat_interleave(n)
+        parts = torch.split(torch.arange(count * n), n if self.couples else rows or count * n)
+        done = []
+        for k, part in enumerate(parts):
+            images, streams = index[part], noise.rows(part.tolist())
+            x_T = self._first(prior, likelihood, guess, images, streams)
+            follow = _share(watch, k, len(parts))
+            x = self.run(prior, cast(L, likelihood.take(images)), x_T, streams, follow)
+            done.append(prior.decode(x))
+        x = torch.cat(done)
+        return x if count == 1 else x.reshape(count, n, *x.shape[1:])
+
+    def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
+        """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
+        if prior.latent:
+            likelihood = likelihood.behind(prior.decode)
+        self.check(prior, likelihood)
+        operator, y = likelihood.operator.on(prior.shape), likelihood.y.to(prior.like)
+        one = operator(prior.like.new_zeros(1, *prior.shape))
+        y = y[None] if y.ndim < one.ndim else y
+        if y.shape[1:] != one.shape[1:]:
+            raise ValueError(
+                f"a measurement of this operator has shape {tuple(one.shape[1:])}, "
+                f"got {tuple(y.shape[1:])}"
+            )
+        return replace(likelihood, operator=operator, y=y)
+
+    def _first(
+        self,
+        prior: Prior,
+        likelihood: Likelihood[Any],
+        guess: Tensor | None,
+        images: Tensor,
+        noise: Noise,
+    ) -> Tensor:
+        """Return the states that the chain begins with."""
+        terminal = prior.diffusion.terminal((len(images), *prior.shape))
+        if self.start is None:
+            return terminal.sample(noise).to(prior.like)
+        if guess is not None:
+            x_0 = prior.encode(guess.to(prior.like))
+        elif isinstance(likelihood.operator, LinearOperator):
+            x_0 = likelihood.operator.pinv(likelihood.y)
+        else:
+            raise ValueError(
+                f"{type(self).__name__}(start={self.start}) needs a guess to start from"
+            )
+        x_0 = x_0.expand(len(likelihood.y), *prior.shape)[images]
+        return self.depart(prior, x_0, noise)
+
+    def depart(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
+        """Return the states at ``self.begin(prior)`` of these first guesses."""
+        t = torch.tensor(self.begin(prior), dtype=torch.float64)
+        return prior.diffusion.noise(x_0, t).sample(noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance(Method[L]):
+    """Conditions the prior: override ``denoise``, or ``kernel``, and every sampler follows.
+
+    Arguments:
+        sampler: The way down the time grid.
+    """
+
+    sampler: Sampler = field(default_factory=Ancestral)
+
+    def denoise(self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t, y]."""
+        return prior(x_t, t)
+
+    def kernel(
+        self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor, s: Tensor, eta: float
+    ) -> Kernel:
+        """Return p(x_s | x_t, y)."""
+        x_0 = self.denoise(prior, likelihood, x_t, t)
+        return prior.diffusion.bridge(x_t, x_0, t, s, eta)
+
+    def run(
+        self, prior: Prior, likelihood: L, x_T: Tensor, noise: Noise, watch: Watch | None = None
+    ) -> Tensor:
+        posterior = _Posterior(self, prior, likelihood)
+        return self.sampler(posterior, x_T, noise, start=self.begin(prior), watch=watch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelGuidance(Guidance[L], ABC):
+    """Conditions the reverse kernels alone: for the samplers that draw them."""
+
+    @abstractmethod
+    def kernel(
+        self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor, s: Tensor, eta: float
+    ) -> Kernel:
+        """Return p(x_s | x_t, y)."""
+
+    def denoise(self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor) -> Tensor:
+        raise TypeError(
+            f"{type(self).__name__} conditions reverse kernels, which "
+            f"{type(self.sampler).__name__} does not draw; use ancestral or ddim"
+        )
+
+
+class _Posterior(Prior, Generic[L]):
+    """A conditioned prior is a prior."""
+
+    def __init__(self, guidance: Guidance[L], prior: Prior, likelihood: L) -> None:
+        super().__init__()
+        self.guidance, self.prior, self.likelihood = guidance, prior, likelihood
+        self.diffusion, self.shape = prior.diffusion, prior.shape
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.guidance.denoise(self.prior, self.likelihood, x_t, t)
+
+    def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
+        return self.guidance.kernel(self.prior, self.likelihood, x_t, t, s, eta)
+
+
+def _share(watch: Watch | None, part: int, parts: int) -> Watch | None:
+    """Return the watch of one part of the work."""
+    if watch is None:
+        return None
+    return lambda x, done: watch(x, (part + done) / parts)

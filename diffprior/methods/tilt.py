@@ -1,0 +1,47 @@
+"""Perturbed reverse kernels (Sohl-Dickstein et al., 2015): every kernel times the likelihood."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels import GaussianKernel, Kernel
+from ..likelihoods import GaussianLikelihood, Likelihood
+from ..operators.base import DiagonalOperator
+from ..priors.base import Prior
+from .base import KernelGuidance
+
+__all__ = ["Tilt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tilt(KernelGuidance[Likelihood[Any]]):
+    """p(x_s | x_t) r(x_s), r = p(y | .), the same r at every s.
+
+    For Gaussian noise on separate entries (a mask) the product of the two Gaussians is taken
+    exactly, also for exact data; otherwise to first order, which is exact for bits. The chain of
+    these kernels is a heuristic: r belongs to x_0, not to x_s. "Deep Unsupervised Learning using
+    Nonequilibrium Thermodynamics", sec. 2.5 and app. C, https://arxiv.org/abs/1503.03585.
+    """
+
+    def kernel(
+        self,
+        prior: Prior,
+        likelihood: Likelihood[Any],
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        eta: float,
+    ) -> Kernel:
+        if eta == 0:
+            raise ValueError("Tilt moves a kernel by its variance, and eta = 0 has none: eta > 0")
+        kernel = prior.kernel(x_t, t, s, eta)
+        A = likelihood.operator
+        if isinstance(kernel, GaussianKernel) and isinstance(A, DiagonalOperator):
+            assert isinstance(likelihood, GaussianLikelihood)
+            loc = likelihood.condition(kernel.loc, kernel.var)
+            precise = kernel.var * A.s**2 + likelihood.sigma**2
+            var = torch.where(A.s > 0, kernel.var * likelihood.sigma**2 / precise, kernel.var)
+            return GaussianKernel(loc, var)
+        return kernel.tilt(likelihood.score(kernel.mean))

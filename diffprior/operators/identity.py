@@ -1,0 +1,18 @@
+"""Denoising: everything is seen, noise aside."""
+
+import torch
+from torch import Tensor
+
+from .base import DiagonalOperator
+
+__all__ = ["Identity"]
+
+
+class Identity(DiagonalOperator):
+    """y = x."""
+
+    s: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("s", torch.ones(()))

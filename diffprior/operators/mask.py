@@ -1,0 +1,33 @@
+"""Inpainting: keep some entries, lose the rest."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .base import DiagonalOperator
+
+__all__ = ["Mask"]
+
+
+class Mask(DiagonalOperator):
+    """y = keep x.
+
+    Arguments:
+        keep: 1 or True where an entry is seen, 0 or False where it is lost; of any shape that
+            broadcasts to a state, or ``(B, *)`` with one mask for each picture of a batch.
+        batched: Whether the first dimension of ``keep`` counts pictures.
+    """
+
+    s: Tensor
+
+    def __init__(self, keep: Tensor, batched: bool = False) -> None:
+        super().__init__()
+        self.batched = batched
+        self.register_buffer("s", keep.to(torch.get_default_dtype()))
+
+    def seen(self, y: Tensor) -> Tensor:
+        return self.s * y
+
+    def take(self, index: Tensor) -> Self:
+        return type(self)(self.s[index], batched=True) if self.batched else self

@@ -1,0 +1,1 @@
+"""Priors: what pictures look like, before any is seen."""

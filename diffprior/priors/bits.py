@@ -1,0 +1,41 @@
+"""Mixtures of independent bits, under the binary diffusion of Sohl-Dickstein et al. (2015)."""
+
+import torch
+from torch import Tensor
+
+from ..diffusions import BernoulliDiffusion
+from .base import Prior
+
+__all__ = ["BitsPrior"]
+
+
+class BitsPrior(Prior):
+    """Sum_k w_k Prod_d Bernoulli(p_kd), exact in every answer.
+
+    Arguments:
+        weights: w, of shape ``(K,)``; they are scaled to sum to one.
+        probs: p, of shape ``(K, *shape)``, inside (0, 1).
+        diffusion: How bits are flipped; ``BernoulliDiffusion()`` where not given.
+    """
+
+    log_weights: Tensor
+    probs: Tensor
+
+    def __init__(
+        self, weights: Tensor, probs: Tensor, diffusion: BernoulliDiffusion | None = None
+    ) -> None:
+        super().__init__()
+        self.diffusion = diffusion or BernoulliDiffusion()
+        self.shape = tuple(probs.shape[1:])
+        self.register_buffer("log_weights", (weights / weights.sum()).log())
+        self.register_buffer("probs", probs.flatten(1))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        one = self.diffusion.noise(torch.ones((), dtype=t.dtype), t).mean  # q(x_t = 1 | x_0 = 1)
+        bits = x_t.flatten(1)[:, None]  # (B, 1, D)
+        seen_1 = bits * one + (1 - bits) * (1 - one)  # q(x_t | x_0 = 1)
+        joint = self.probs * seen_1
+        total = joint + (1 - self.probs) * (1 - seen_1)
+        log_p = self.log_weights + total.log().sum(-1)
+        x_0 = (log_p.softmax(-1)[..., None] * joint / total).sum(1)
+        return x_0.reshape_as(x_t)

@@ -1,0 +1,30 @@
+"""Any prior with its network in half precision, its states in full."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .base import Prior, Wrapper
+
+__all__ = ["HalfPrior"]
+
+
+class HalfPrior(Wrapper):
+    """The inner prior under autocast; what comes back has the dtype of the state.
+
+    Arguments:
+        inner: The prior.
+        dtype: ``torch.bfloat16`` or ``torch.float16``.
+    """
+
+    def __init__(self, inner: Prior, dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__(inner)
+        self.precision = dtype
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        with torch.autocast(x_t.device.type, self.precision):
+            return self.inner(x_t, t).to(x_t.dtype)
+
+    def rewrap(self, inner: Prior) -> Self:
+        return type(self)(inner, self.precision)

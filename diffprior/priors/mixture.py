@@ -1,0 +1,105 @@
+"""Mixtures of Gaussians: the priors whose every posterior is known."""
+
+import torch
+from torch import Tensor
+
+from ..diffusions import GaussianDiffusion
+from ..likelihoods import GaussianLikelihood
+from ..operators.base import LinearOperator
+from ..random import Noise
+from .base import Prior
+
+__all__ = ["MixturePrior"]
+
+
+class MixturePrior(Prior):
+    """Sum_k w_k N(m_k, C_k), exact in every answer.
+
+    Arguments:
+        weights: w, of shape ``(K,)``; they are scaled to sum to one.
+        means: m, of shape ``(K, *shape)``, D numbers each.
+        covs: C: full ``(K, D, D)``, diagonal ``(K, D)`` or isotropic ``(K,)``.
+        diffusion: How states are noised; ``GaussianDiffusion()`` where not given.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    eigvals: Tensor
+    eigvecs: Tensor | None
+
+    def __init__(
+        self,
+        weights: Tensor,
+        means: Tensor,
+        covs: Tensor,
+        diffusion: GaussianDiffusion | None = None,
+    ) -> None:
+        super().__init__()
+        self.diffusion: GaussianDiffusion = diffusion or GaussianDiffusion()
+        self.shape = tuple(means.shape[1:])
+        flat = means.flatten(1)
+        if covs.ndim == 3:
+            eigvals, eigvecs = torch.linalg.eigh(covs)
+        else:
+            eigvals, eigvecs = covs.reshape(len(flat), -1).expand_as(flat).clone(), None
+        self.register_buffer("log_weights", (weights / weights.sum()).log())
+        self.register_buffer("means", flat)
+        self.register_buffer("eigvals", eigvals.clamp_min(0))
+        self.register_buffer("eigvecs", eigvecs)
+
+    def _rotate(self, x: Tensor) -> Tensor:
+        return x if self.eigvecs is None else torch.einsum("kde,bkd->bke", self.eigvecs, x)
+
+    def _rotate_back(self, x: Tensor) -> Tensor:
+        return x if self.eigvecs is None else torch.einsum("kde,bke->bkd", self.eigvecs, x)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_t, sigma_t = self.diffusion.schedule(t)
+        diff = self._rotate(x_t.flatten(1)[:, None] - alpha_t * self.means)  # (B, K, D)
+        var = alpha_t**2 * self.eigvals + sigma_t**2
+        log_p = self.log_weights - (diff**2 / var + var.log()).sum(-1) / 2
+        gain = self._rotate_back(alpha_t * self.eigvals / var * diff)
+        x_0 = (log_p.softmax(-1)[..., None] * (self.means + gain)).sum(1)
+        return x_0.reshape_as(x_t)
+
+    def covs(self) -> Tensor:
+        """Return the covariances, of shape ``(K, D, D)``."""
+        if self.eigvecs is None:
+            return torch.diag_embed(self.eigvals)
+        return torch.einsum("kde,ke,kfe->kdf", self.eigvecs, self.eigvals, self.eigvecs)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of clean states, of shape ``(B,)``."""
+        diff = self._rotate(x.flatten(1)[:, None] - self.means)
+        log_p = (diff**2 / self.eigvals + (2 * torch.pi * self.eigvals).log()).sum(-1) / 2
+        return (self.log_weights - log_p).logsumexp(-1)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Draw exact clean states, one a row of ``noise``."""
+        u = noise.uniform(self.means.new_empty(len(noise), 1))
+        edges = self.log_weights.exp().cumsum(0)
+        k = torch.searchsorted(edges, u).squeeze(1).clamp_max(len(edges) - 1)
+        z = self.eigvals[k].sqrt() * noise.normal(self.means[k])
+        if self.eigvecs is not None:
+            z = torch.einsum("bde,be->bd", self.eigvecs[k], z)
+        return (self.means[k] + z).reshape(-1, *self.shape)
+
+    def posterior(self, likelihood: GaussianLikelihood[LinearOperator]) -> "MixturePrior":
+        """Return p(x_0 | y) for one measurement of a linear A with sigma > 0: a mixture again.
+
+        With S_k = A C_k A^T + sigma^2 and G_k = C_k A^T S_k^-1: means m_k + G_k (y - A m_k),
+        covariances C_k - G_k A C_k, weights w_k N(y; A m_k, S_k).
+        """
+        d = self.means.shape[1]
+        basis = torch.eye(d).to(self.means).reshape(d, *self.shape)
+        A = likelihood.operator(basis).flatten(1).mT  # (M, D)
+        C, S_noise = self.covs(), likelihood.sigma**2 * torch.eye(len(A)).to(A)
+        S = A @ C @ A.mT + S_noise
+        gain = torch.linalg.solve(S, A @ C).mT
+        r = likelihood.y.reshape(1, -1) - self.means @ A.mT  # (K, M)
+        means = self.means + torch.einsum("kdm,km->kd", gain, r)
+        fit = (torch.linalg.solve(S, r[..., None])[..., 0] * r).sum(-1) + torch.logdet(S)
+        covs = C - gain @ A @ C
+        weights = (self.log_weights - fit / 2).softmax(0)
+        shaped = means.reshape(-1, *self.shape)
+        return MixturePrior(weights, shaped, (covs + covs.mT) / 2, self.diffusion)

@@ -1,0 +1,61 @@
+"""The loop, once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..priors.base import Prior
+from ..random import Noise
+from ..schedules import Grid, grid
+
+__all__ = ["Sampler", "Watch"]
+
+Watch = Callable[[Tensor, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(ABC):
+    """A way from x_t to x_s, step by step.
+
+    Arguments:
+        steps: Steps of the chain.
+        grid: How its times are spaced: ``time``, ``logsnr`` or ``karras``.
+    """
+
+    steps: int = 100
+    grid: Grid = "time"
+
+    @abstractmethod
+    def step(
+        self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, noise: Noise | None
+    ) -> tuple[Tensor, Any]:
+        """Move from t to s; ``carry`` is None at first, then whatever the last step returned."""
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prior: Prior,
+        x: Tensor,
+        noise: Noise | None = None,
+        *,
+        start: Tensor | float = 1.0,
+        stop: Tensor | float = 0.0,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Return the states at time ``stop`` of a chain that begins with ``x`` at time ``start``.
+
+        Arguments:
+            x: States, of shape ``(B, *prior.shape)``.
+            noise: One stream a row; samplers that draw nothing do without.
+            watch: Called after each step with the states and the share of the chain that is done.
+        """
+        times, carry = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop), None
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+            x, carry = self.step(prior, x, t, s, carry, noise)
+            if watch is not None:
+                watch(x, (i + 1) / self.steps)
+        return x

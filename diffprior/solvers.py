@@ -1,0 +1,71 @@
+"""Linear solvers: one system per row of a batch, of any shape, each stopping on its own.
+
+A row that has converged is frozen rather than left out, so that nothing is read back from the
+device and a row's answer does not depend on its neighbours.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["cg", "dot", "gmres"]
+
+
+def dot(u: Tensor, v: Tensor) -> Tensor:
+    """Return the inner product of each pair of rows, of shape ``(B, 1, ..., 1)``."""
+    return (u * v).flatten(1).sum(1).reshape(-1, *(1,) * (u.ndim - 1))
+
+
+def cg(
+    A: Callable[[Tensor], Tensor], b: Tensor, iterations: int = 50, tolerance: float = 1e-6
+) -> Tensor:
+    """Solve A x = b for a symmetric positive semi-definite A, from x = 0.
+
+    Arguments:
+        A: The map of a batch of rows to a batch of rows.
+        b: Right-hand sides, of shape ``(B, *)``.
+        iterations: The most products with A.
+        tolerance: A row stops when its residual is this much smaller than its right-hand side.
+    """
+    x, r, p = torch.zeros_like(b), b, b
+    rr = dot(r, r)
+    enough = tolerance**2 * rr
+    for _ in range(iterations):
+        Ap = A(p)
+        curvature = dot(p, Ap)
+        going = (rr > enough) & (curvature > 0)
+        step = torch.where(going, rr / torch.where(going, curvature, 1), 0)
+        x, r = x + step * p, r - step * Ap
+        rr, old = dot(r, r), rr
+        p = r + torch.where(going, rr / torch.where(going, old, 1), 0) * p
+    return x
+
+
+def gmres(
+    A: Callable[[Tensor], Tensor], b: Tensor, iterations: int = 5, tolerance: float = 1e-6
+) -> Tensor:
+    """Solve A x = b for any square A, from x = 0: the x of the Krylov space of least residual.
+
+    "GMRES" (Saad and Schultz, 1986), https://doi.org/10.1137/0907058. Arguments as for ``cg``.
+    """
+    size = dot(b, b).sqrt()
+    basis = [b / size.clamp_min(torch.finfo(b.dtype).tiny)]
+    columns = []
+    for j in range(iterations):
+        w = A(basis[j])
+        scale = dot(w, w).sqrt()
+        h = []
+        for q in basis:
+            h.append(dot(q, w))
+            w = w - h[-1] * q
+        rest = dot(w, w).sqrt()
+        going = rest > tolerance * scale  # else the space is exhausted, and the answer exact
+        basis.append(torch.where(going, w / torch.where(going, rest, 1), 0))
+        h += [torch.where(going, rest, 0), *[torch.zeros_like(rest)] * (iterations - j - 1)]
+        columns.append(torch.cat([v.reshape(-1, 1) for v in h], 1))
+    H = torch.stack(columns, 2)  # (B, iterations + 1, iterations)
+    weights = torch.linalg.pinv(H, rtol=tolerance)[:, :, :1] * size.reshape(-1, 1, 1)
+    krylov = torch.stack([q.flatten(1) for q in basis[:-1]], 2)
+    x: Tensor = (krylov @ weights).reshape(b.shape)
+    return x

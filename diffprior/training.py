@@ -1,0 +1,352 @@
+"""Training of a noise-conditioned network on photographs, resumable at any kill."""
+
+import csv
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .networks import NAFUNet, karras, save_network
+
+__all__ = ["Muon", "Photographs", "Recipe", "Trainer"]
+
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+SIGMAS = {
+    "15/255": 15 / 127.5,
+    "25/255": 25 / 127.5,
+    "50/255": 50 / 127.5,
+    "0.5": 0.5,
+    "1": 1.0,
+    "3": 3.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that shapes a run, but for its pictures and its length.
+
+    The noise levels are log-normal, log(sigma) ~ N(p_mean, p_std^2) in [-1, 1] units, stratified
+    over the batch; the loss is that of Karras et al. (2022), sec. 5. Learning rates warm up, stay,
+    then fall linearly to nothing over the last ``decay`` of the run, in which patches of
+    ``late_patch`` replace those of ``patch`` at an equal number of pixels.
+    """
+
+    batch: int = 32
+    patch: int = 64
+    late_patch: int = 128
+    decay: float = 0.5
+    warmup: int = 50
+    adam_rate: float = 1e-3
+    muon_rate: float = 0.02
+    clip: float = 1.0
+    p_mean: float = -1.0
+    p_std: float = 1.5
+    half: float = 0.3
+    quarter: float = 0.1
+    turn: float = 0.25
+    ema: float = 0.05
+    seed: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def rate(self, progress: float, step: int) -> float:
+        """Return the factor of both learning rates, in (0, 1]."""
+        fall = min(1.0, (1 - progress) / self.decay)
+        return max(fall, 0.01) * min(1.0, (step + 1) / self.warmup)
+
+    def shape(self, progress: float) -> tuple[int, int]:
+        """Return the batch size and the side of a patch."""
+        if progress < 1 - self.decay:
+            return self.batch, self.patch
+        return max(1, self.batch * self.patch**2 // self.late_patch**2), self.late_patch
+
+
+class Photographs:
+    """Pictures in memory as uint8, by source, each at full, half and quarter size.
+
+    Arguments:
+        paths: Zips or folders; a picture's source is the name of the folder that it lies in.
+        held_out: Every how many-th picture is kept from training, for validation.
+        weights: How often each source is drawn, relative to the others; 1 where not given.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], held_out: int = 60, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.sources: dict[str, list[list[Picture]]] = {}
+        self.validation: list[Picture] = []
+        for i, (source, picture) in enumerate(_read(paths)):
+            if i % held_out == held_out - 1:
+                self.validation.append(picture)
+            else:
+                self.sources.setdefault(source, []).append(_pyramid(picture))
+        if not self.sources:
+            raise ValueError(f"no picture in {', '.join(map(str, paths)) or 'no path at all'}")
+        share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
+        self.names, self.share = list(self.sources), share / share.sum()
+
+    def patch(self, rng: np.random.Generator, side: int, recipe: Recipe) -> Picture:
+        """Draw one square crop, of shape ``(side, side, 3)``."""
+        pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
+        levels = [x for x in pyramids[rng.integers(len(pyramids))] if min(x.shape[:2]) >= side]
+        u = rng.random()
+        level = 2 if u < recipe.quarter else 1 if u < recipe.quarter + recipe.half else 0
+        if not levels:
+            return self.patch(rng, side, recipe)
+        x = levels[min(level, len(levels) - 1)]
+        i, j = (rng.integers(n - side + 1) for n in x.shape[:2])
+        x = x[i : i + side, j : j + side]
+        if rng.random() < recipe.turn:
+            x = np.rot90(x, int(rng.integers(4)))
+        return x[:, ::-1] if rng.random() < 0.5 else x
+
+    def batch(self, rng: np.random.Generator, n: int, side: int, recipe: Recipe) -> Tensor:
+        """Draw crops, uint8 of shape ``(n, 3, side, side)``."""
+        crops = np.stack([self.patch(rng, side, recipe) for _ in range(n)])
+        return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
+    for path in paths:
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            pairs = ((p.parent.name, p.read_bytes()) for p in files)
+        else:
+            archive = zipfile.ZipFile(path)
+            pairs = ((Path(n).parent.name, archive.read(n)) for n in sorted(archive.namelist()))
+        for source, data in pairs:
+            picture = (
+                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+            )
+            if picture is not None:
+                yield source, np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def _pyramid(picture: Picture) -> list[Picture]:
+    levels = [picture]
+    for _ in range(2):
+        h, w = levels[-1].shape[:2]
+        levels.append(cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA))
+    return levels
+
+
+def orthogonalise(x: Tensor) -> Tensor:
+    """Return the nearest orthogonal matrices, roughly, of a batch ``(n, r, c)``.
+
+    Four Newton-Schulz steps with the coefficients of Jordan et al. (2024),
+    https://kellerjordan.github.io/posts/muon/, taken in the space of the Gram matrix: the products
+    are square and small, and matrices of one shape go together, which is what a CPU needs.
+    """
+    if x.shape[1] > x.shape[2]:
+        return orthogonalise(x.mT).mT
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
+    gram, product = x @ x.mT, None
+    eye = torch.eye(x.shape[1], device=x.device)
+    for _ in range(4):
+        z = a * eye + b * gram + c * gram @ gram
+        product = z if product is None else z @ product
+        gram = z @ gram @ z
+        gram = (gram + gram.mT) / 2
+    return product @ x  # type: ignore[operator]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for convolution kernels: ``torch.optim.Muon`` takes none."""
+
+    def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+            for p in group["params"]:
+                self.state[p].setdefault("momentum", torch.zeros_like(p))
+                shapes.setdefault(tuple(p.shape), []).append(p)
+            for shape, ps in shapes.items():
+                update = []
+                for p in ps:
+                    assert p.grad is not None
+                    m = self.state[p]["momentum"].mul_(group["momentum"]).add_(p.grad)
+                    update.append(p.grad.add(m, alpha=group["momentum"]).reshape(shape[0], -1))
+                x = orthogonalise(torch.stack(update))
+                rate = group["lr"] * max(1.0, x.shape[1] / x.shape[2]) ** 0.5
+                for p, u in zip(ps, x, strict=True):
+                    p.add_(u.reshape(shape), alpha=-rate)
+
+
+class Trainer:
+    """One run: its network, its optimisers, its moving average and its clock, in one folder.
+
+    ``folder/checkpoint.pt`` is the whole state, written whole or not at all; every batch is a
+    function of (seed, step), so that a run that was killed goes on with the stream it would have
+    had. ``folder/weights`` holds the moving average as a model folder, ``folder/curve.csv`` the
+    validation table.
+    """
+
+    def __init__(
+        self,
+        network: NAFUNet,
+        photographs: Photographs,
+        recipe: Recipe,
+        folder: Path,
+        device: str = "cpu",
+    ) -> None:
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.photographs, self.recipe, self.folder = photographs, recipe, folder
+        self.device, self.step, self.seconds = torch.device(device), 0, 0.0
+        kernels = [p for n, p in network.named_parameters() if _is_kernel(n, p)]
+        rest = [p for n, p in network.named_parameters() if not _is_kernel(n, p)]
+        self.rest = rest
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(kernels, recipe.muon_rate),
+            torch.optim.AdamW(
+                rest, recipe.adam_rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+            ),
+        ]
+        self.rates = recipe.muon_rate, recipe.adam_rate
+        self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        self.loss = float("nan")
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Write the checkpoint, and the moving average as float16 weights."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": self.network.state_dict(),
+            "ema": self.ema,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.checkpoint)
+        save_network(self.network, self.folder / "weights", self.ema)
+
+    def resume(self) -> bool:
+        """Take up the checkpoint, if there is one, and say whether there was."""
+        if not self.checkpoint.exists():
+            return False
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
+        return True
+
+    def train_step(self, progress: float) -> float:
+        """Take one step at this share of the run, in [0, 1]; return the loss."""
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
+        n, side = recipe.shape(progress)
+        pictures = self.photographs.batch(rng, n, side, recipe).to(self.device, non_blocking=True)
+        x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
+        normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
+        sigma = torch.exp(recipe.p_mean + recipe.p_std * normal).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        noise = torch.randn(x_0.shape, generator=generator, device=self.device)
+        x = x_0 + sigma[:, None, None, None] * noise
+        sigma_data = self.network.sigma_data
+        with torch.autocast(self.device.type, torch.bfloat16):
+            estimate = karras(self.network, x, sigma, sigma_data)
+        weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+        loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.rest, recipe.clip)
+        factor = recipe.rate(progress, self.step)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._average()
+        return float(loss)
+
+    def _average(self) -> None:
+        """Follow the weights by a power law of relative width ``recipe.ema`` (EDM2, sec. 3.1)."""
+        gamma = 1 / self.recipe.ema - 3  # inverts the width of that average to 1%
+        keep = (1 - 1 / self.step) ** (gamma + 1)
+        now = self.network.state_dict()
+        torch._foreach_lerp_(list(self.ema.values()), [now[k] for k in self.ema], 1 - keep)
+
+    def run(
+        self,
+        minutes: float,
+        every: float = 5.0,
+        watch: Callable[["Trainer", float], None] | None = None,
+    ) -> None:
+        """Train until the run's clock, over all its parts, shows ``minutes``."""
+        due = self.seconds + 60 * every
+        while self.seconds < 60 * minutes:
+            start = time.perf_counter()
+            loss = self.train_step(self.seconds / (60 * minutes))
+            self.loss = (
+                loss if self.step == 1 or self.loss != self.loss else 0.99 * self.loss + 0.01 * loss
+            )
+            self.seconds += time.perf_counter() - start
+            if watch is not None:
+                watch(self, self.seconds / (60 * minutes))
+            if self.seconds >= due or self.seconds >= 60 * minutes:
+                self.save()
+                self.record()
+                due = self.seconds + 60 * every
+
+    def record(self) -> None:
+        """Append the validation row of the moving average to ``curve.csv``."""
+        row = {
+            "minutes": round(self.seconds / 60, 1),
+            "step": self.step,
+            "loss": round(self.loss, 4),
+        }
+        row |= {name: round(p, 2) for name, p in self.validate().items()}
+        path = self.folder / "curve.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    @torch.no_grad()
+    def validate(self, side: int = 128) -> dict[str, float]:
+        """Return the denoising PSNR of the moving average at each of ``SIGMAS``, a mean."""
+        crops = [_centre(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
+        x_0 = (
+            torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device).float() / 127.5
+            - 1
+        )
+        network = type(self.network)(**self.network.settings).to(self.device)
+        network.load_state_dict(self.ema)
+        table = {}
+        for name, level in SIGMAS.items():
+            generator = torch.Generator().manual_seed(0)
+            x = x_0 + level * torch.randn(x_0.shape, generator=generator).to(self.device)
+            estimates = []
+            for part in torch.split(x, 8):
+                sigma = torch.full((len(part),), level, device=self.device)
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    estimates.append(karras(network, part, sigma, network.sigma_data))
+            error = (torch.cat(estimates).clamp(-1, 1) - x_0).square().mean((1, 2, 3))
+            table[name] = (10 * (4 / error).log10()).mean().item()
+        return table
+
+
+def _centre(x: Picture, side: int) -> Picture:
+    i, j = ((n - side) // 2 for n in x.shape[:2])
+    return x[i : i + side, j : j + side]
+
+
+def _is_kernel(name: str, p: nn.Parameter) -> bool:
+    """Whether Muon takes it: inner convolutions that mix channels."""
+    return p.ndim == 4 and p.shape[1] > 1 and not name.startswith(("first", "last"))
