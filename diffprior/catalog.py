@@ -8,12 +8,16 @@ from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["CatalogError", "build", "find", "functions", "names", "summary"]
+__all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
 
 KINDS = ("tasks", "methods", "samplers", "operators", "priors")
 
 
-class CatalogError(LookupError, ValueError):
+class SettingError(ValueError):
+    """A setting that nothing can work with, whatever the picture; in one sentence."""
+
+
+class CatalogError(LookupError, SettingError):
     """A name or a setting that is not there, in one sentence."""
 
     def __str__(self) -> str:

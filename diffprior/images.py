@@ -102,8 +102,8 @@ def pictures(image: Any) -> Pictures:
     """Return a picture or a batch of them, whatever holds it, as `Pictures`.
 
     Arguments:
-        image: A PIL image of any mode, turned upright by its EXIF orientation; a numpy array
-            ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB,
+        image: `Pictures`, as they are; a PIL image of any mode, turned upright by its EXIF
+            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB,
             alpha), of bool, uint8, uint16, or float32 or float64 in [0, 1]; or a tensor
             ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same or half precision.
 
@@ -113,7 +113,7 @@ def pictures(image: Any) -> Pictures:
     Raises:
         ImageError: If it is none of these, is empty, holds NaN or leaves its range.
     """
-    return _pictures(image, "picture")
+    return image if isinstance(image, Pictures) else _pictures(image, "picture")
 
 
 def mask_tensor(mask: Any, like: Pictures) -> Tensor:

@@ -1,25 +1,39 @@
 """What all tasks share: the way in, a prior made ready, the way out."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import diffprior
-from diffprior.catalog import build
+from diffprior.catalog import SettingError, build
+from diffprior.images import Pictures
 from diffprior.likelihoods import Likelihood
 from diffprior.methods.base import Method
 from diffprior.pretrained import load_prior
-from diffprior.priors.base import Prior
+from diffprior.priors.base import Prior, Wrapper
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.tiled import TiledPrior
 from diffprior.samplers.base import Watch
 
-__all__ = ["FromFile", "Meter", "Result", "TaskError", "device_of", "ready", "solve"]
+__all__ = [
+    "FromFile",
+    "Meter",
+    "Result",
+    "TaskError",
+    "choose",
+    "device_of",
+    "provenance",
+    "ready",
+    "results",
+    "solve",
+]
 
 WHOLE = 1536**2  # px; larger pictures are worked through in windows (about 2 GB of memory on a CPU)
 TILE, OVERLAP = 1024, 64
@@ -45,9 +59,10 @@ class Result:
         image: The picture; of several samples the first.
         samples: All samples, each like ``image``.
         mean: Their mean.
-        std: Their standard deviation in [0, 1] units, a float array or tensor shaped like ``image``;
-            None of a single sample.
+        std: Their standard deviation in [0, 1] units, a float array or tensor with the axes of
+            ``image``; None of a single sample.
         report: How it was made: version, prior, weights, method, seed, sigma, calls, seconds.
+        cover: How much of each pixel is new, ``(B, 1, H, W)`` in [0, 1].
     """
 
     image: Any
@@ -55,6 +70,7 @@ class Result:
     mean: Any
     std: Any
     report: dict[str, Any]
+    cover: Tensor
 
 
 @dataclass
@@ -65,9 +81,18 @@ class Meter:
     seconds: float = 0.0
     _start: float = field(default=0.0, repr=False)
 
-    def attach(self, prior: Prior) -> None:
-        prior.register_forward_pre_hook(self._before)
-        prior.register_forward_hook(self._after)
+    @contextmanager
+    def on(self, prior: Prior) -> Iterator[None]:
+        """Watch a prior for a while."""
+        hooks = (
+            prior.register_forward_pre_hook(self._before),
+            prior.register_forward_hook(self._after),
+        )
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _before(self, *_: Any) -> None:
         self._start = time.perf_counter()
@@ -87,11 +112,13 @@ def device_of(name: str | torch.device | None) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise TaskError(f"no device {name!r}; there are auto, cpu, cuda, cuda:n and mps")
+        raise SettingError(f"no device {name!r}; there are auto, cpu, cuda, cuda:n and mps")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     missing = device.type == "mps" and not torch.backends.mps.is_available()
     if missing or (device.index or 0) >= count:
-        raise TaskError(f"this machine has no device {name!r}; --device auto takes what there is")
+        raise SettingError(
+            f"this machine has no device {name!r}; --device auto takes what there is"
+        )
     return device
 
 
@@ -103,7 +130,7 @@ def _precision(name: str, device: torch.device) -> torch.dtype | None:
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         return torch.bfloat16 if device.type == "cpu" and native() else None
     if name not in PRECISIONS:
-        raise TaskError(f"no precision {name!r}; there are auto, {', '.join(PRECISIONS)}")
+        raise SettingError(f"no precision {name!r}; there are auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
 
 
@@ -122,7 +149,7 @@ def ready(
         tile: Side of the windows, in pixels; by default pictures over 2.4 megapixels are cut.
     """
     if tile is not None and tile < OVERLAP * 2:
-        raise TaskError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
+        raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
     if not isinstance(prior, Prior):
         prior = load_prior(prior, device_of(device))
     elif device is not None:
@@ -133,6 +160,16 @@ def ready(
     tiled = TiledPrior(prior, side, OVERLAP, shape)
     half = _precision(precision, prior.like.device)
     return tiled if half is None else HalfPrior(tiled, half)
+
+
+def demand(*, samples: int, steps: int | None, sigma: float = 0.0) -> None:
+    """Refuse settings that no task can work with."""
+    if samples < 1:
+        raise SettingError(f"samples are 1 or more, got {samples}")
+    if steps is not None and steps < 1:
+        raise SettingError(f"steps are 1 or more, got {steps}")
+    if not 0 <= sigma <= 1:
+        raise SettingError(f"sigma lies in [0, 1], the range of a picture, got {sigma}")
 
 
 def choose(method: Method[Any] | str | None, default: str, steps: int | None) -> Method[Any]:
@@ -152,34 +189,76 @@ def solve(
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return samples ``(B * n, *shape)``, pictures first, and the report of how they were made."""
+    """Return samples ``(B * n, *shape)``, pictures first, and the report of how they were made.
+
+    A method that gives one answer whatever the seed is asked for one, n = 1.
+    """
     start, meter = time.perf_counter(), Meter()
-    meter.attach(prior)
     pixels, cuda = prior.shape[-2] * prior.shape[-1], prior.like.device.type == "cuda"
     rows = max(1, (16 if cuda else 2) * WHOLE // pixels)
     first = guess() if guess is not None and method.start is not None else None
-    x = method(
-        prior, likelihood, samples, seed, guess=first, names=names, rows=rows, watch=watch
-    ).reshape(-1, *prior.shape)
+    n = samples if method.draws else 1
+    with meter.on(prior):
+        x = method(prior, likelihood, n, seed, guess=first, names=names, rows=rows, watch=watch)
     report = {
         "method": repr(method),
-        "steps_taken": meter.calls,
+        "samples": n,
+        "network_calls": meter.calls,
         "network_seconds": round(meter.seconds, 2),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    return x, report
+    return x.reshape(-1, *prior.shape), report
 
 
 def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
     """Return the report of what made a picture."""
     inner = prior
-    while hasattr(inner, "inner"):
+    while isinstance(inner, Wrapper):
         inner = inner.inner
     return {
         "diffprior": diffprior.__version__,
         "prior": getattr(inner, "name", type(inner).__name__),
         "prior_sha256": getattr(inner, "sha256", None),
+        "sigma_unit": "the range [0, 1]; in [-1, 1] it is twice as much",
         "device": str(prior.like.device),
         "precision": str(getattr(prior, "precision", torch.float32)).removeprefix("torch."),
         **more,
     }
+
+
+def results(
+    given: Pictures,
+    x: Tensor,
+    cover: Tensor,
+    samples: int,
+    report: dict[str, Any],
+    opaque: bool = False,
+) -> Result:
+    """Return samples ``(B * n, 3, H, W)``, laid over what was given, in its own kind.
+
+    Arguments:
+        cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1].
+        samples: How many are promised; a method that gives one answer has it repeated.
+        opaque: Whether transparency was the hole, and is gone.
+    """
+    count = len(x) // len(given)
+    alpha = None if opaque else given.alpha
+    values = given.blend(x, cover).reshape(len(given), count, *given.values.shape[1:])
+    shown = [given.give_back(values[:, j % count], alpha) for j in range(samples)]
+    mean, std = shown[0], None
+    if samples > 1:
+        states = x.reshape(len(given), count, *x.shape[1:])
+        mean = given.give_back(given.blend(states.mean(1), cover), alpha)
+        spread = states.std(1, correction=1 if count > 1 else 0) / 2
+        std = _shaped(spread * cover.to(x), shown[0])
+    return Result(image=shown[0], samples=shown, mean=mean, std=std, report=report, cover=cover)
+
+
+def _shaped(std: Tensor, like: Any) -> Any:
+    """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of a picture."""
+    if isinstance(like, Tensor):
+        std = std if like.shape[-3] != 1 else std.mean(1, keepdim=True)
+        return (std if like.ndim == 4 else std[0]).to(like.device)
+    grey = std[0].mean(0).cpu().numpy()
+    is_array = isinstance(like, np.ndarray) and like.ndim == 3
+    return std[0].movedim(0, -1).cpu().numpy() if is_array and like.shape[2] > 2 else grey

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -50,6 +50,12 @@ class Method(ABC, Generic[L]):
     def begin(self, prior: Prior) -> float:
         """Return the time at which the chain begins."""
         return 1.0 if self.start is None else float(prior.diffusion.schedule.time(self.start))
+
+    def paced(self, steps: int) -> Self:
+        """Return the same method with a chain of this many steps."""
+        if not hasattr(self, "steps"):
+            raise TypeError(f"{type(self).__name__} has no number of steps")
+        return replace(self, **{"steps": steps})
 
     def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
         """Refuse, in one sentence, what this method cannot work with."""
@@ -153,6 +159,9 @@ class Guidance(Method[L]):
     """
 
     sampler: Sampler = field(default_factory=Ancestral)
+
+    def paced(self, steps: int) -> Self:
+        return replace(self, sampler=self.sampler.paced(steps))
 
     def denoise(self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x_0 | x_t, y]."""

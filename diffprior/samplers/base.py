@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class Sampler(ABC):
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, noise: Noise | None
     ) -> tuple[Tensor, Any]:
         """Move from t to s; ``carry`` is None at first, then whatever the last step returned."""
+
+    def paced(self, steps: int) -> Self:
+        """Return the same sampler with this many steps."""
+        return replace(self, steps=steps)
 
     @torch.no_grad()
     def __call__(

@@ -1,0 +1,143 @@
+"""The command line: one command a task, made from the task's own signature."""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from . import __version__, catalog
+from .runs import Options, run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+    help="Inverse problems and image editing with diffusion priors.",
+)
+
+IMAGES = Annotated[
+    list[str], typer.Argument(help="Pictures, folders or globs; - for standard input.")
+]
+SHARED: dict[str, tuple[Any, Any]] = {
+    "output": (
+        Annotated[str | None, typer.Option("-o", "--output", help="A file; a folder; or - .")],
+        None,
+    ),
+    "force": (Annotated[bool, typer.Option("--force", help="Overwrite what is there.")], False),
+    "compare": (
+        Annotated[
+            bool, typer.Option("--compare", help="Also write before and after side by side.")
+        ],
+        False,
+    ),
+    "uncertainty": (
+        Annotated[
+            bool, typer.Option("--uncertainty", help="Also write the deviation of the samples.")
+        ],
+        False,
+    ),
+    "json": (Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")], False),
+    "quiet": (Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")], False),
+}
+
+
+def main() -> None:
+    """Run the command line; exit with 0, with 1 if a file failed, with 2 for wrong usage."""
+    warnings.showwarning = _warn  # type: ignore[assignment]
+    for name, function in catalog.functions().items():
+        app.command(name, help=inspect.cleandoc(function.__doc__ or "").split("\n\n")[0])(
+            _command(function)
+        )
+    app()
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    print(f"diffprior: {message}", file=sys.stderr)
+
+
+def _command(function: Callable[..., Any]) -> Callable[..., None]:
+    """Return a command of the task's own parameters and the shared ones."""
+    hints, own = get_type_hints(function, include_extras=True), inspect.signature(function)
+    options = {
+        name: (_option(hints[name]), parameter.default)
+        for name, parameter in own.parameters.items()
+        if get_origin(hints[name]) is Annotated
+    }
+    pictures = "image" in own.parameters
+    shared = SHARED if pictures else {k: v for k, v in SHARED.items() if k != "compare"}
+
+    def command(**given: Any) -> None:
+        images = given.pop("images", None)
+        common = Options(**{k: given.pop(k, False) for k in SHARED})
+        raise typer.Exit(run(function, images, given, common))
+
+    parameters = [_parameter("images", IMAGES, inspect.Parameter.empty)] if pictures else []
+    parameters += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _option(hint: Any) -> Any:
+    """Return a typer annotation for a task's: paths for pictures, text for what text can build."""
+    base, note = get_args(hint)
+    if not isinstance(note, str):
+        return Annotated[Path | None, typer.Option(help=note.help)]
+    plain = (bool, int, float, int | None)
+    return Annotated[base if base in plain else str | None, typer.Option(help=note)]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"diffprior {__version__}")
+        raise typer.Exit
+
+
+def _list(kind: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name in catalog.names(kind):
+        thing = catalog.find(name, (kind,))
+        table.add_row(thing.__name__ if kind == "tasks" else name, catalog.summary(thing))
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+@app.command("methods", help="List the methods.")
+def _methods() -> None:
+    _list("methods")
+
+
+@app.command("samplers", help="List the samplers.")
+def _samplers() -> None:
+    _list("samplers")
+
+
+@app.command("tasks", help="List the tasks.")
+def _tasks() -> None:
+    _list("tasks")
+
+
+@app.command("priors", help="List the shipped priors, and the kinds that can be opened.")
+def _priors() -> None:
+    for name, folder in import_module("diffprior.pretrained").shipped().items():
+        card = (folder / "MODEL_CARD.md").read_text().splitlines()
+        print(f"{name}  shipped: {next(x for x in card if x and not x.startswith(('#', '-')))}")
+    _list("priors")

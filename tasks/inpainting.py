@@ -1,0 +1,163 @@
+"""Fill what a mask hides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffprior import images
+from diffprior.images import ImageError, Pictures, mask_tensor, pictures
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.methods.base import Method
+from diffprior.operators.mask import Mask
+from diffprior.priors.base import Prior
+from diffprior.samplers.base import Watch
+
+from .base import (
+    FromFile,
+    Result,
+    TaskError,
+    choose,
+    demand,
+    provenance,
+    ready,
+    results,
+    solve,
+)
+
+__all__ = ["inpaint"]
+
+WORD = "inpainted"
+FILL = "dpir(start=0.5, steps=20)"
+SAMPLE = "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))"
+MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
+
+
+class Window(NamedTuple):
+    """The part of a batch of pictures that holds all holes and what surrounds them."""
+
+    rows: slice
+    columns: slice
+
+    def cut(self, x: Tensor) -> Tensor:
+        return x[..., self.rows, self.columns]
+
+    def paste(self, x: Tensor, whole: Tensor) -> Tensor:
+        """Return pictures ``(B, C, H, W)``, each repeated to hold all of its parts in x."""
+        out = whole.repeat_interleave(len(x) // len(whole), 0)
+        out[..., self.rows, self.columns] = x.to(out)
+        return out
+
+
+def inpaint(
+    image: Any,
+    mask: Annotated[Any, FromFile("White = fill; without one, the transparent part.")] = None,
+    *,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "ddnm(sampler=ddim(steps=50))".'] = None,
+    steps: Annotated[int | None, "Steps of the method's chain."] = None,
+    samples: Annotated[int, "How many different fills."] = 1,
+    seed: Annotated[int, "Another seed, other fills."] = 0,
+    sigma: Annotated[float, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
+    dilate: Annotated[int, "Grow the hole by so many pixels."] = 0,
+    feather: Annotated[int, "Blend over so many pixels round the hole."] = 0,
+    fit_mask: Annotated[bool, "Bring a mask of another size to the picture's."] = False,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Fill the hole of a picture, or of each picture of a batch; all else stays bit for bit.
+
+    One picture comes from annealed plug-and-play (dpir), several samples from diffpir: the table of
+    ``scripts/benchmark_inpainting.py`` has them first in PSNR over the hole, of all methods and of
+    those that sample.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        mask: The hole: white, True or 1 where the picture is to be filled; grey blends; one for
+            all or one for each. None: what is transparent in ``image``.
+        sigma: Standard deviation of the noise of the known pixels in [0, 1] units (half of what it
+            is in [-1, 1]); above 0 they are cleaned too.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If picture, mask or a setting is not usable; one sentence says why.
+    """
+    given = pictures(image)
+    soft = _mask(given, mask, dilate, feather, fit_mask)
+    demand(samples=samples, steps=steps, sigma=sigma)
+    chosen = choose(method, FILL if samples == 1 else SAMPLE, steps)
+    hole, clean = soft > 0, sigma == 0
+    if hole.flatten(1).all(1).any():
+        raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
+    window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
+    y, keep = window.cut(given.tensor()), window.cut(~hole)
+    ready_prior = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
+    report = provenance(ready_prior, task="inpaint", seed=seed, sigma=sigma)
+    if clean and not hole.any():
+        report["note"] = "the mask is empty: there was nothing to do"
+        return results(given, given.tensor(), soft, samples, report)
+    y, keep = y.to(ready_prior.like), keep.to(ready_prior.like)
+    likelihood = GaussianLikelihood(operator=Mask(keep, batched=True), y=y * keep, sigma=2 * sigma)
+    x, more = solve(
+        ready_prior,
+        likelihood,
+        chosen,
+        samples,
+        seed,
+        guess=lambda: telea(y, keep == 0),
+        names=names,
+        watch=watch,
+    )
+    cover = soft if clean else torch.ones_like(soft)
+    x = window.paste(x, given.tensor())
+    return results(given, x, cover, samples, report | more, opaque=mask is None)
+
+
+def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:
+    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
+    if min(dilate, feather) < 0:
+        raise TaskError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
+    if mask is None:
+        soft = given.holes()
+        if soft is None:
+            raise ImageError(
+                "there is no mask, and nothing in the picture is transparent; give one"
+            )
+    else:
+        soft = mask_tensor(images.fit_mask(mask, given.size) if fit else mask, given)
+    soft = images.dilate(soft, dilate) if dilate else soft
+    return images.feather(soft, feather) if feather else soft
+
+
+def _around(hole: Tensor) -> Window:
+    """Return the box of all holes and ``MARGIN`` round it, 256 pixels a side at the least."""
+    bounds = []
+    for axis in (3, 2):
+        length = hole.shape[5 - axis]
+        at = hole.any(axis).flatten(0, 1).any(0).nonzero()
+        low, high = (int(at.min()), int(at.max()) + 1) if len(at) else (0, length)
+        spare = max(MARGIN, (256 - (high - low) + 1) // 2)
+        bounds.append(slice(max(0, low - spare), min(length, high + spare)))
+    return Window(*bounds)
+
+
+def telea(x: Tensor, hole: Tensor) -> Tensor:
+    """Return a quick fill of pictures ``(B, 3, H, W)`` in [-1, 1], to start from.
+
+    "An Image Inpainting Technique Based on the Fast Marching Method" (Telea, 2004), by OpenCV.
+    """
+    filled = []
+    for picture, lost in zip(x.cpu(), hole.cpu(), strict=True):
+        pixels = ((picture.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).numpy()
+        mask = lost[0].numpy().astype(np.uint8)
+        fill = cv2.inpaint(pixels.astype(np.uint8), mask, 3, cv2.INPAINT_TELEA)
+        filled.append(torch.from_numpy(fill).movedim(-1, 0).float() / 127.5 - 1)
+    return torch.where(hole, torch.stack(filled).to(x), x)
