@@ -103,8 +103,9 @@ def pictures(image: Any) -> Pictures:
 
     Arguments:
         image: `Pictures`, as they are; a PIL image of any mode, turned upright by its EXIF
-            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB,
-            alpha), of bool, uint8, uint16, or float32 or float64 in [0, 1]; or a tensor
+            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey,
+            alpha), 3 (RGB) or 4 (RGB, alpha), of bool, uint8, uint16, float32 or float64 in
+            [0, 1]; or a tensor
             ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same or half precision.
 
     It comes back as the same kind, dtype, number of axes and device, but bool becomes uint8, and a

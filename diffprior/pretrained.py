@@ -113,8 +113,13 @@ def _download(name: str) -> Path:
 def _config(folder: Path) -> dict[str, str]:
     for name in ("config.json", "unet/config.json"):
         if (folder / name).exists():
-            config: dict[str, str] = json.loads((folder / name).read_text())
-            return config
+            try:
+                config = json.loads((folder / name).read_text())
+            except ValueError:
+                config = None
+            if isinstance(config, dict):
+                return config
+            raise PriorError(f"{folder / name} is no model config: it does not hold a JSON object")
     raise PriorError(
         f"{folder} holds no config.json, so it is no model folder of diffusers or diffprior"
     )

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffprior import images
+from diffprior.fills import biharmonic
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.base import Method
@@ -32,7 +31,7 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-FILL = "dpir(start=0.5, steps=20)"
+FILL = "dpir(start=0.3, steps=20)"
 SAMPLE = "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))"
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
@@ -112,7 +111,7 @@ def inpaint(
         chosen,
         samples,
         seed,
-        guess=lambda: telea(y, keep == 0),
+        guess=lambda: biharmonic(y, keep == 0),
         names=names,
         watch=watch,
     )
@@ -147,17 +146,3 @@ def _around(hole: Tensor) -> Window:
         spare = max(MARGIN, (256 - (high - low) + 1) // 2)
         bounds.append(slice(max(0, low - spare), min(length, high + spare)))
     return Window(*bounds)
-
-
-def telea(x: Tensor, hole: Tensor) -> Tensor:
-    """Return a quick fill of pictures ``(B, 3, H, W)`` in [-1, 1], to start from.
-
-    "An Image Inpainting Technique Based on the Fast Marching Method" (Telea, 2004), by OpenCV.
-    """
-    filled = []
-    for picture, lost in zip(x.cpu(), hole.cpu(), strict=True):
-        pixels = ((picture.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).numpy()
-        mask = lost[0].numpy().astype(np.uint8)
-        fill = cv2.inpaint(pixels.astype(np.uint8), mask, 3, cv2.INPAINT_TELEA)
-        filled.append(torch.from_numpy(fill).movedim(-1, 0).float() / 127.5 - 1)
-    return torch.where(hole, torch.stack(filled).to(x), x)

@@ -33,7 +33,7 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
         weight: Trust in the prior beside noisy data (lambda in the paper); exact data are kept.
     """
 
-    start: float | None = 0.5
+    start: float | None = 0.3
     stop: float = 0.01
     steps: int = 20
     weight: float = 0.23

@@ -77,7 +77,7 @@ class TiledPrior(Wrapper):
                 yield slice(i, i + min(side, height)), slice(j, j + min(side, width))
 
     def _starts(self, length: int, side: int) -> list[int]:
-        step = max(side - self.overlap, 1)
+        step = max(side - self.overlap, (side + 1) // 2)  # an overlap of half a window is enough
         count = 1 + max(0, math.ceil((length - side) / step))
         return [
             round(k * (length - side) / max(count - 1, 1)) if count > 1 else 0 for k in range(count)

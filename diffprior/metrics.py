@@ -1,0 +1,105 @@
+"""How close pictures are to the truth: one number a picture, from pictures in [-1, 1]."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+__all__ = ["MetricError", "coverage", "gradient_energy", "lpips", "psnr", "ssim"]
+
+
+class MetricError(RuntimeError):
+    """A metric that cannot be had here, in one sentence."""
+
+
+def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the PSNR in dB of each picture, clipped to its range, of shape ``(B,)``.
+
+    Arguments:
+        x, truth: Pictures, of shape ``(B, C, H, W)``.
+        mask: Where to look, ``(B or 1, 1, H, W)``, True or 1; everywhere where not given.
+    """
+    error = (x.clamp(-1, 1) - truth).square()
+    weight = torch.ones_like(error) if mask is None else mask.to(error).expand_as(error)
+    mse = (weight * error).flatten(1).sum(1) / weight.flatten(1).sum(1)
+    return 10 * (4 / mse).log10()
+
+
+def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the structural similarity of each picture, or its mean over a mask, of shape ``(B,)``.
+
+    Wang et al. (2004): Gaussian window of deviation 1.5, population covariances, channels averaged.
+    """
+    values = []
+    for i, (a, b) in enumerate(zip(x.clamp(-1, 1), truth, strict=True)):
+        options: dict[str, Any] = {"gaussian_weights": True, "use_sample_covariance": False}
+        _, full = structural_similarity(
+            a.double().cpu().numpy(),
+            b.double().cpu().numpy(),
+            channel_axis=0,
+            data_range=2,
+            full=True,
+            **options,
+        )
+        image = torch.from_numpy(full).mean(0)
+        where = slice(None) if mask is None else mask.expand(len(x), 1, *image.shape)[i, 0] > 0
+        values.append(image[where].mean())
+    return torch.stack(values)
+
+
+def lpips(x: Tensor, truth: Tensor) -> Tensor:
+    """Return LPIPS (version 0.1, VGG) of each picture, of shape ``(B,)``; lower is closer.
+
+    "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (Zhang et al., 2018),
+    https://arxiv.org/abs/1801.03924.
+
+    Raises:
+        MetricError: If its backbone's weights are not on disk and cannot be fetched.
+    """
+    with torch.no_grad():
+        return _lpips()(x.clamp(-1, 1), truth).flatten()  # type: ignore[no-any-return]
+
+
+@cache
+def _lpips() -> Any:
+    import lpips as package
+
+    try:
+        return package.LPIPS(net="vgg", verbose=False).eval()
+    except OSError as error:
+        raise MetricError(f"LPIPS needs the weights of torchvision's VGG-16: {error}") from error
+
+
+def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
+    """Return the share of entries whose truth lies in the central interval of the samples.
+
+    Arguments:
+        samples: Draws, of shape ``(n, B, *shape)``.
+        truth: Of shape ``(B, *shape)``.
+        level: Mass of the interval; what an honest posterior covers on average.
+
+    Returns:
+        A share in [0, 1] for each of the B, of shape ``(B,)``.
+    """
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=samples.dtype)
+    low, high = torch.quantile(samples, tails.to(samples.device), dim=0)
+    return ((truth >= low) & (truth <= high)).flatten(1).float().mean(1)
+
+
+def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean squared difference of neighbours inside a mask, of shape ``(B,)``.
+
+    Arguments:
+        x: Pictures, of shape ``(B, C, H, W)``.
+        mask: Where to look, ``(B or 1, 1, H, W)``; both neighbours are to lie in it.
+    """
+    m = mask.to(x).expand(len(x), 1, *x.shape[-2:])
+    total, count = x.new_zeros(len(x)), x.new_zeros(len(x))
+    for axis in (2, 3):
+        n = x.shape[axis] - 1
+        inside = m.narrow(axis, 0, n) * m.narrow(axis, 1, n)
+        total += (inside * x.diff(dim=axis).square()).flatten(1).sum(1)
+        count += inside.flatten(1).sum(1) * x.shape[1]
+    return total / count

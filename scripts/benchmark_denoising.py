@@ -1,0 +1,84 @@
+"""Measure one denoising call of a prior beside scikit-image's non-local means and wavelets.
+
+python scripts/benchmark_denoising.py data/samples
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from skimage.restoration import denoise_nl_means, denoise_wavelet
+from torch import Tensor
+
+import diffprior
+from diffprior import files, metrics
+from diffprior.random import Noise
+
+LEVELS = (15, 25, 50)  # of 255
+Denoiser = Callable[[Tensor, float], Tensor]
+
+
+def nlm(x: Tensor, sigma: float) -> Tensor:
+    """Non-local means, its settings those of scikit-image's example for a known sigma."""
+    array = x.movedim(0, -1).numpy()
+    out = denoise_nl_means(
+        array, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=-1
+    )
+    return torch.from_numpy(out).movedim(-1, 0)
+
+
+def wavelet(x: Tensor, sigma: float) -> Tensor:
+    """BayesShrink in YCbCr, sigma known."""
+    out = denoise_wavelet(
+        x.movedim(0, -1).numpy().clip(0, 1),
+        sigma=sigma,
+        channel_axis=-1,
+        convert2ycbcr=True,
+        method="BayesShrink",
+        mode="soft",
+        rescale_sigma=True,
+    )
+    return torch.from_numpy(np.ascontiguousarray(out)).movedim(-1, 0).float()
+
+
+def network(source: str | None, half: bool) -> Denoiser:
+    """One call of the prior at the noise's own level."""
+    prior = diffprior.load_prior(source)
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        t = prior.diffusion.schedule.time(2 * sigma)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return (prior((2 * x - 1)[None], t)[0].float() + 1) / 2
+
+    return denoise
+
+
+def main(
+    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
+    bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
+) -> None:
+    """Print the PSNR in dB of each denoiser, mean over pictures."""
+    truths = [(files.read(p).pictures.tensor()[0] + 1) / 2 for p in files.find(pictures)]
+    denoisers: dict[str, Denoiser] = {
+        "noisy": lambda x, sigma: x,
+        "wavelet": wavelet,
+        "non-local means": nlm,
+        "prior, one call": network(prior, bf16),
+    }
+    print(f"| sigma of 255, {len(truths)} pictures | " + " | ".join(denoisers) + " |")
+    print("|---|" + "---|" * len(denoisers))
+    for level in LEVELS:
+        rows: dict[str, list[float]] = {name: [] for name in denoisers}
+        for i, truth in enumerate(truths):
+            noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
+            for name, denoise in denoisers.items():
+                x = 2 * denoise(noisy, level / 255) - 1
+                rows[name].append(metrics.psnr(x[None], 2 * truth[None] - 1).item())
+        print(f"| {level} | " + " | ".join(f"{np.mean(v):.2f}" for v in rows.values()) + " |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

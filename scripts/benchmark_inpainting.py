@@ -1,0 +1,165 @@
+"""Measure every inpainting method beside the classical ones, over the hole and over the picture.
+
+    python scripts/benchmark_inpainting.py data/samples --out runs/inpainting
+
+Rows go to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` and
+``table.csv`` hold the means, ``sheet.png`` the pictures to look at.
+"""
+
+import csv
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+from skimage.restoration import inpaint_biharmonic
+from torch import Tensor
+
+import diffprior
+from diffprior import files, images, metrics
+from diffprior.masks import KINDS, draw
+
+CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
+METHODS = {
+    "default": "",
+    "dpir 40": "dpir(start=0.5, steps=40)",
+    "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
+    "ddnm": f"ddnm(start=0.5, {CHAIN})",
+    "repaint": "repaint(start=0.5, steps=20, jump=5, repeats=2, grid='logsnr')",
+    "tilt": "tilt(start=0.5, sampler=ancestral(steps=20, grid='logsnr'))",
+    "pigdm": f"pigdm(start=0.5, var=0.25, {CHAIN})",
+    "mmps": "mmps(start=0.5, iterations=3, sampler=ddim(steps=8, grid='logsnr'))",
+    "dps": "dps(start=0.5, zeta=0.3, sampler=ancestral(steps=40, grid='logsnr'))",
+    "smc": "smc(start=0.5, steps=20, grid='logsnr', proposal=tilt())",
+}
+NOISY = {"smc": 0.01}  # the sigma that a method needs: densities of exact data there are none
+SAMPLES = {"smc": 4}
+CLASSICAL = ("telea", "navier-stokes", "biharmonic")
+FIELDS = ("picture", "mask", "method", "hole_psnr", "psnr", "hole_ssim", "ssim", "lpips")
+FIELDS += ("texture", "seconds", "calls")
+
+
+def classical(name: str, x: Tensor, hole: Tensor) -> Tensor:
+    """Return the fill of OpenCV or scikit-image, of pictures ``(1, 3, H, W)`` in [0, 1]."""
+    picture = (x[0] * 255).round().byte().movedim(0, -1).numpy()
+    mask = hole[0, 0].numpy()
+    if name == "biharmonic":
+        out = inpaint_biharmonic(picture / 255, mask, channel_axis=2)
+        return torch.from_numpy(out).movedim(-1, 0)[None].float().clamp(0, 1)
+    flag = cv2.INPAINT_TELEA if name == "telea" else cv2.INPAINT_NS
+    out = cv2.inpaint(np.ascontiguousarray(picture), mask.astype(np.uint8), 3, flag)
+    return torch.from_numpy(out).movedim(-1, 0)[None].float() / 255
+
+
+def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
+    """Return the fill of a method and its network calls."""
+    if name in CLASSICAL:
+        return classical(name, x * ~hole, hole), 0
+    result = diffprior.inpaint(
+        x * ~hole,
+        hole,
+        prior=prior,
+        method=METHODS[name] or None,
+        sigma=NOISY.get(name, 0.0),
+        samples=SAMPLES.get(name, 1),
+    )
+    return result.image, result.report["network_calls"]
+
+
+def score(x: Tensor, truth: Tensor, hole: Tensor) -> dict[str, float | str]:
+    """Return the metrics of one fill."""
+    a, b = 2 * x - 1, 2 * truth - 1
+    row: dict[str, float | str] = {
+        "hole_psnr": metrics.psnr(a, b, hole).item(),
+        "psnr": metrics.psnr(a, b).item(),
+        "hole_ssim": metrics.ssim(a, b, hole).item(),
+        "ssim": metrics.ssim(a, b).item(),
+        "texture": (metrics.gradient_energy(a, hole) / metrics.gradient_energy(b, hole)).item(),
+    }
+    try:
+        row["lpips"] = metrics.lpips(a, b).item()
+    except metrics.MetricError:
+        row["lpips"] = "n/a"
+    return row
+
+
+def load(path: Path, side: int) -> Tensor:
+    """Return a picture ``(1, 3, H, W)`` in [0, 1] with its short side at ``side``."""
+    x = (files.read(path).pictures.tensor() + 1) / 2
+    scale = side / min(x.shape[-2:])
+    size = tuple(round(n * scale) for n in x.shape[-2:])
+    array = cv2.resize(x[0].movedim(0, -1).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+    return (torch.from_numpy(array).movedim(-1, 0)[None] * 255).round() / 255
+
+
+def table(rows: list[dict[str, str]], key: str) -> list[list[str]]:
+    """Return the means of a column, methods down and masks across."""
+    names = list(dict.fromkeys(r["method"] for r in rows))
+    kinds = [k for k in KINDS if any(r["mask"] == k for r in rows)]
+    out = [["method", *kinds, "n"]]
+    for name in names:
+        mine = [r for r in rows if r["method"] == name]
+        cells = []
+        for kind in kinds:
+            values = [float(r[key]) for r in mine if r["mask"] == kind and r[key] != "n/a"]
+            cells.append(f"{np.mean(values):.2f}" if values else "n/a")
+        out.append([name, *cells, str(len(mine))])
+    return out
+
+
+def markdown(cells: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
+
+
+def main(
+    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the rows, the tables and the sheet.")],
+    side: Annotated[int, typer.Option(help="Short side, in pixels.")] = 256,
+    limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
+    method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
+) -> None:
+    """Run the benchmark."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, model = out / "rows.csv", diffprior.load_prior(prior)
+    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    done = {(r["picture"], r["mask"], r["method"]) for r in rows}
+    names = method or [*CLASSICAL, *METHODS]
+    chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
+    file_of_rows = path.open("a", newline="", buffering=1)
+    writer = csv.DictWriter(file_of_rows, FIELDS)
+    if not rows:
+        writer.writeheader()
+    for number, file in enumerate(chosen):
+        truth = load(file, side)
+        for kind in mask or KINDS:
+            hole, strip = draw(kind, *truth.shape[-2:], number)[None], [truth, truth * 1.0]
+            strip[1][hole.expand_as(truth)] = 1
+            for name in names:
+                if (file.name, kind, name) in done:
+                    continue
+                start = time.perf_counter()
+                x, calls = fill(name, truth, hole, model)
+                seconds = time.perf_counter() - start
+                row = {"picture": file.name, "mask": kind, "method": name, "calls": calls}
+                row |= {"seconds": round(seconds, 3), **score(x, truth, hole)}
+                rows.append({k: str(v) for k, v in row.items()})
+                writer.writerow(row)
+                strip.append(x)
+            if len(strip) == len(names) + 2:
+                sheet = torch.cat([s[0] for s in strip], -1)
+                images.to_pil(2 * sheet - 1).save(out / f"sheet_{number:02d}_{kind}.png")
+    text = []
+    for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture", "seconds", "calls"):
+        text.append(f"### {key}\n\n{markdown(table(rows, key))}\n")
+    (out / "table.md").write_text("\n".join(text))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    typer.run(main)
