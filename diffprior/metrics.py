@@ -1,5 +1,6 @@
 """How close pictures are to the truth: one number a picture, from pictures in [-1, 1]."""
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -33,13 +34,13 @@ def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     Wang et al. (2004): Gaussian window of deviation 1.5, population covariances, channels averaged.
     """
     values = []
-    for i, (a, b) in enumerate(zip(x.clamp(-1, 1), truth, strict=True)):
+    for i, (a, b) in enumerate(zip((x.clamp(-1, 1) + 1) / 2, (truth + 1) / 2, strict=True)):
         options: dict[str, Any] = {"gaussian_weights": True, "use_sample_covariance": False}
         _, full = structural_similarity(
             a.double().cpu().numpy(),
             b.double().cpu().numpy(),
             channel_axis=0,
-            data_range=2,
+            data_range=1,
             full=True,
             **options,
         )
@@ -59,7 +60,8 @@ def lpips(x: Tensor, truth: Tensor) -> Tensor:
         MetricError: If its backbone's weights are not on disk and cannot be fetched.
     """
     with torch.no_grad():
-        return _lpips()(x.clamp(-1, 1), truth).flatten()  # type: ignore[no-any-return]
+        distance: Tensor = _lpips()(x.clamp(-1, 1), truth)
+    return distance.reshape(-1)
 
 
 @cache
@@ -67,7 +69,9 @@ def _lpips() -> Any:
     import lpips as package
 
     try:
-        return package.LPIPS(net="vgg", verbose=False).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it calls torchvision in an old way
+            return package.LPIPS(net="vgg", verbose=False).eval()
     except OSError as error:
         raise MetricError(f"LPIPS needs the weights of torchvision's VGG-16: {error}") from error
 
@@ -85,7 +89,8 @@ def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
     """
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=samples.dtype)
     low, high = torch.quantile(samples, tails.to(samples.device), dim=0)
-    return ((truth >= low) & (truth <= high)).flatten(1).float().mean(1)
+    inside: Tensor = (truth >= low) & (truth <= high)
+    return inside.reshape(len(truth), -1).float().mean(1)
 
 
 def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:

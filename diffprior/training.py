@@ -2,22 +2,20 @@
 
 import csv
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from .muon import Muon
 from .networks import NAFUNet, karras, save_network
+from .photographs import Crops, Photographs, Picture
 
-__all__ = ["Muon", "Photographs", "Recipe", "Trainer"]
+__all__ = ["Recipe", "Trainer"]
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
 SIGMAS = {
     "15/255": 15 / 127.5,
     "25/255": 25 / 127.5,
@@ -36,6 +34,18 @@ class Recipe:
     over the batch; the loss is that of Karras et al. (2022), sec. 5. Learning rates warm up, stay,
     then fall linearly to nothing over the last ``decay`` of the run, in which patches of
     ``late_patch`` replace those of ``patch`` at an equal number of pixels.
+
+    Arguments:
+        batch: Crops a step, while they are of the first size.
+        patch, late_patch: Sides of the crops; multiples of the network's stride.
+        decay: Share of the run in which the learning rates fall.
+        warmup: Steps in which they rise.
+        adam_rate, muon_rate: Learning rates: of AdamW, of Muon for the inner convolutions.
+        clip: Largest norm of the gradient that AdamW is given.
+        p_mean, p_std: Of the logarithm of the noise level.
+        crops: How crops are drawn.
+        ema: Width of the moving average of the weights, relative to the run so far.
+        seed: Of the stream of crops and noise.
     """
 
     batch: int = 32
@@ -48,12 +58,9 @@ class Recipe:
     clip: float = 1.0
     p_mean: float = -1.0
     p_std: float = 1.5
-    half: float = 0.3
-    quarter: float = 0.1
-    turn: float = 0.25
+    crops: Crops = Crops()
     ema: float = 0.05
     seed: int = 0
-    weights: Mapping[str, float] = field(default_factory=dict)
 
     def rate(self, progress: float, step: int) -> float:
         """Return the factor of both learning rates, in (0, 1]."""
@@ -65,121 +72,6 @@ class Recipe:
         if progress < 1 - self.decay:
             return self.batch, self.patch
         return max(1, self.batch * self.patch**2 // self.late_patch**2), self.late_patch
-
-
-class Photographs:
-    """Pictures in memory as uint8, by source, each at full, half and quarter size.
-
-    Arguments:
-        paths: Zips or folders; a picture's source is the name of the folder that it lies in.
-        held_out: Every how many-th picture is kept from training, for validation.
-        weights: How often each source is drawn, relative to the others; 1 where not given.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], held_out: int = 60, weights: Mapping[str, float] | None = None
-    ) -> None:
-        self.sources: dict[str, list[list[Picture]]] = {}
-        self.validation: list[Picture] = []
-        for i, (source, picture) in enumerate(_read(paths)):
-            if i % held_out == held_out - 1:
-                self.validation.append(picture)
-            else:
-                self.sources.setdefault(source, []).append(_pyramid(picture))
-        if not self.sources:
-            raise ValueError(f"no picture in {', '.join(map(str, paths)) or 'no path at all'}")
-        share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
-        self.names, self.share = list(self.sources), share / share.sum()
-
-    def patch(self, rng: np.random.Generator, side: int, recipe: Recipe) -> Picture:
-        """Draw one square crop, of shape ``(side, side, 3)``."""
-        pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
-        levels = [x for x in pyramids[rng.integers(len(pyramids))] if min(x.shape[:2]) >= side]
-        u = rng.random()
-        level = 2 if u < recipe.quarter else 1 if u < recipe.quarter + recipe.half else 0
-        if not levels:
-            return self.patch(rng, side, recipe)
-        x = levels[min(level, len(levels) - 1)]
-        i, j = (rng.integers(n - side + 1) for n in x.shape[:2])
-        x = x[i : i + side, j : j + side]
-        if rng.random() < recipe.turn:
-            x = np.rot90(x, int(rng.integers(4)))
-        return x[:, ::-1] if rng.random() < 0.5 else x
-
-    def batch(self, rng: np.random.Generator, n: int, side: int, recipe: Recipe) -> Tensor:
-        """Draw crops, uint8 of shape ``(n, 3, side, side)``."""
-        crops = np.stack([self.patch(rng, side, recipe) for _ in range(n)])
-        return torch.from_numpy(crops).permute(0, 3, 1, 2)
-
-
-def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
-    for path in paths:
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            pairs = ((p.parent.name, p.read_bytes()) for p in files)
-        else:
-            archive = zipfile.ZipFile(path)
-            pairs = ((Path(n).parent.name, archive.read(n)) for n in sorted(archive.namelist()))
-        for source, data in pairs:
-            picture = (
-                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-            )
-            if picture is not None:
-                yield source, np.ascontiguousarray(picture[:, :, ::-1])
-
-
-def _pyramid(picture: Picture) -> list[Picture]:
-    levels = [picture]
-    for _ in range(2):
-        h, w = levels[-1].shape[:2]
-        levels.append(cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA))
-    return levels
-
-
-def orthogonalise(x: Tensor) -> Tensor:
-    """Return the nearest orthogonal matrices, roughly, of a batch ``(n, r, c)``.
-
-    Four Newton-Schulz steps with the coefficients of Jordan et al. (2024),
-    https://kellerjordan.github.io/posts/muon/, taken in the space of the Gram matrix: the products
-    are square and small, and matrices of one shape go together, which is what a CPU needs.
-    """
-    if x.shape[1] > x.shape[2]:
-        return orthogonalise(x.mT).mT
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
-    gram, product = x @ x.mT, None
-    eye = torch.eye(x.shape[1], device=x.device)
-    for _ in range(4):
-        z = a * eye + b * gram + c * gram @ gram
-        product = z if product is None else z @ product
-        gram = z @ gram @ z
-        gram = (gram + gram.mT) / 2
-    return product @ x  # type: ignore[operator]
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for convolution kernels: ``torch.optim.Muon`` takes none."""
-
-    def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
-            for p in group["params"]:
-                self.state[p].setdefault("momentum", torch.zeros_like(p))
-                shapes.setdefault(tuple(p.shape), []).append(p)
-            for shape, ps in shapes.items():
-                update = []
-                for p in ps:
-                    assert p.grad is not None
-                    m = self.state[p]["momentum"].mul_(group["momentum"]).add_(p.grad)
-                    update.append(p.grad.add(m, alpha=group["momentum"]).reshape(shape[0], -1))
-                x = orthogonalise(torch.stack(update))
-                rate = group["lr"] * max(1.0, x.shape[1] / x.shape[2]) ** 0.5
-                for p, u in zip(ps, x, strict=True):
-                    p.add_(u.reshape(shape), alpha=-rate)
 
 
 class Trainer:
@@ -249,7 +141,9 @@ class Trainer:
         """Take one step at this share of the run, in [0, 1]; return the loss."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
         n, side = recipe.shape(progress)
-        pictures = self.photographs.batch(rng, n, side, recipe).to(self.device, non_blocking=True)
+        pictures = self.photographs.batch(rng, n, side, recipe.crops).to(
+            self.device, non_blocking=True
+        )
         x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()

@@ -8,7 +8,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffprior.networks import NAFUNet, load_network
-from diffprior.training import Photographs, Recipe, Trainer
+from diffprior.photographs import Photographs
+from diffprior.training import Recipe, Trainer
 
 
 def main(

@@ -15,7 +15,7 @@ import diffprior
 from diffprior.catalog import SettingError, build
 from diffprior.images import Pictures
 from diffprior.likelihoods import Likelihood
-from diffprior.methods.base import Method
+from diffprior.methods.base import Method, share
 from diffprior.pretrained import load_prior
 from diffprior.priors.base import Prior, Wrapper
 from diffprior.priors.half import HalfPrior
@@ -181,7 +181,7 @@ def choose(method: Method[Any] | str | None, default: str, steps: int | None) ->
 def solve(
     prior: Prior,
     likelihood: Likelihood[Any],
-    method: Method[Any],
+    methods: Sequence[Method[Any]],
     samples: int,
     seed: int,
     *,
@@ -191,23 +191,44 @@ def solve(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return samples ``(B * n, *shape)``, pictures first, and the report of how they were made.
 
-    A method that gives one answer whatever the seed is asked for one, n = 1.
+    Arguments:
+        methods: One for each picture; pictures of the same one run as one batch. Those that give
+            one answer whatever the seed are asked for one, n = 1.
+        guess: First guesses ``(B, *shape)``, made only where a method starts from one.
     """
-    start, meter = time.perf_counter(), Meter()
-    pixels, cuda = prior.shape[-2] * prior.shape[-1], prior.like.device.type == "cuda"
-    rows = max(1, (16 if cuda else 2) * WHOLE // pixels)
-    first = guess() if guess is not None and method.start is not None else None
-    n = samples if method.draws else 1
+    start, meter, count = time.perf_counter(), Meter(), len(methods)
+    n = samples if methods[0].draws else 1
+    first = guess() if guess and any(m.start is not None for m in methods) else None
+    names = [0] * count if names is None else names
+    x = prior.like.new_empty(count, n, *prior.shape)
     with meter.on(prior):
-        x = method(prior, likelihood, n, seed, guess=first, names=names, rows=rows, watch=watch)
+        for k, method in enumerate(kinds := dict.fromkeys(methods)):
+            index = torch.tensor([i for i in range(count) if methods[i] == method])
+            drawn = method(
+                prior,
+                likelihood.take(index),
+                n,
+                seed,
+                guess=None if first is None else first[index],
+                names=[names[i] for i in index],
+                rows=_rows(prior),
+                watch=share(watch, k, len(kinds)),
+            )
+            x[index] = drawn.reshape(-1, n, *prior.shape)
     report = {
-        "method": repr(method),
+        "method": "; ".join(map(repr, kinds)),
         "samples": n,
         "network_calls": meter.calls,
         "network_seconds": round(meter.seconds, 2),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    return x.reshape(-1, *prior.shape), report
+    return x.flatten(0, 1), report
+
+
+def _rows(prior: Prior) -> int:
+    """Return how many states of a prior go through it at a time, for memory's sake."""
+    room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
+    return max(1, room // (prior.shape[-2] * prior.shape[-1]))
 
 
 def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
@@ -234,14 +255,14 @@ def results(
     report: dict[str, Any],
     opaque: bool = False,
 ) -> Result:
-    """Return samples ``(B * n, 3, H, W)``, laid over what was given, in its own kind.
+    """Return samples ``(B * n, 3, H, W)``, clipped and laid over what was given, in its own kind.
 
     Arguments:
         cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1].
         samples: How many are promised; a method that gives one answer has it repeated.
         opaque: Whether transparency was the hole, and is gone.
     """
-    count = len(x) // len(given)
+    x, count = x.clamp(-1, 1), len(x) // len(given)
     alpha = None if opaque else given.alpha
     values = given.blend(x, cover).reshape(len(given), count, *given.values.shape[1:])
     shown = [given.give_back(values[:, j % count], alpha) for j in range(samples)]

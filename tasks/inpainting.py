@@ -1,9 +1,11 @@
 """Fill what a mask hides."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -31,7 +33,8 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-FILL = "dpir(start=0.3, steps=20)"
+THIN, THICK = "dpir(start=0.1, steps=20)", "dpir(start=0.3, steps=20)"
+DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
 SAMPLE = "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))"
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
@@ -89,35 +92,38 @@ def inpaint(
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
     """
-    given = pictures(image)
-    soft = _mask(given, mask, dilate, feather, fit_mask)
     demand(samples=samples, steps=steps, sigma=sigma)
-    chosen = choose(method, FILL if samples == 1 else SAMPLE, steps)
-    hole, clean = soft > 0, sigma == 0
+    given = pictures(image)
+    soft, clean = _mask(given, mask, dilate, feather, fit_mask), sigma == 0
+    hole = soft > 0
+    methods = [choose(method, _default(h, samples), steps) for h in hole]
     if hole.flatten(1).all(1).any():
         raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
     window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
     y, keep = window.cut(given.tensor()), window.cut(~hole)
-    ready_prior = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
-    report = provenance(ready_prior, task="inpaint", seed=seed, sigma=sigma)
+    model = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
+    report = provenance(model, task="inpaint", seed=seed, sigma=sigma)
     if clean and not hole.any():
         report["note"] = "the mask is empty: there was nothing to do"
         return results(given, given.tensor(), soft, samples, report)
-    y, keep = y.to(ready_prior.like), keep.to(ready_prior.like)
+    y, keep = y.to(model.like), keep.to(model.like)
     likelihood = GaussianLikelihood(operator=Mask(keep, batched=True), y=y * keep, sigma=2 * sigma)
+    guess = partial(biharmonic, y, keep == 0)
     x, more = solve(
-        ready_prior,
-        likelihood,
-        chosen,
-        samples,
-        seed,
-        guess=lambda: biharmonic(y, keep == 0),
-        names=names,
-        watch=watch,
+        model, likelihood, methods, samples, seed, guess=guess, names=names, watch=watch
     )
     cover = soft if clean else torch.ones_like(soft)
-    x = window.paste(x, given.tensor())
-    return results(given, x, cover, samples, report | more, opaque=mask is None)
+    whole = window.paste(x, given.tensor())
+    return results(given, whole, cover, samples, report | more, opaque=mask is None)
+
+
+def _default(hole: Tensor, samples: int) -> str:
+    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
+    if samples > 1:
+        return SAMPLE
+    depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lost = depth[depth > 0]
+    return THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
 
 
 def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:

@@ -144,10 +144,11 @@ def one(std: float, schedule: Schedule) -> MixturePrior:
 def test_the_width_of_a_gaussian_is_met(name: str, schedule: Schedule) -> None:
     """std 0.3: a solver that stops a level early, or keeps its noise, is wide or narrow by percents.
 
-    4000 draws: a standard error is 1.1%; 1000 steps, for the first-order ones lose 3% at 64.
+    A standard error is 1.1%, or 1.8% for ancestral; first-order ones lose 3 to 10% at 64 steps.
     """
-    x = draw(sampler(f"{name}(steps=1000)"), one(0.3, schedule), 4000)
-    assert abs(x.std() - 0.3) < 4 * 0.3 / 8000**0.5
+    n, steps = (1500, 400) if name == "ancestral" else (4000, 600)
+    x = draw(sampler(f"{name}(steps={steps})"), one(0.3, schedule), n)
+    assert abs(x.std() - 0.3) < 4 * 0.3 / (2 * n) ** 0.5
 
 
 @samplers
@@ -172,11 +173,9 @@ def test_watch_follows_to_the_end(bimodal: MixturePrior, name: str) -> None:
     assert torch.equal(seen[-1][0], x)
 
 
-@samplers
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpm"])
 def test_parts_of_a_chain_make_the_whole(bimodal: MixturePrior, name: str) -> None:
     """start and stop are times of the grid: 1 -> 0.5 -> 0 in 2 x 40 steps is close to 80 at once."""
-    if "noise" in name or name in ("ancestral",):
-        return
     s = sampler(f"{name}(steps=80, grid='time')")
     half = s.paced(40)
     x = random(8, 2)

@@ -1,5 +1,6 @@
 """A method turns a prior and a likelihood into pictures; a guidance makes a better prior."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from ..random import Noise
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
 
-__all__ = ["Guidance", "KernelGuidance", "Method"]
+__all__ = ["Guidance", "KernelGuidance", "Method", "share"]
 
 L = TypeVar("L", bound=Likelihood[Any])
 
@@ -100,7 +101,7 @@ class Method(ABC, Generic[L]):
         for k, part in enumerate(parts):
             images, streams = index[part], noise.rows(part.tolist())
             x_T = self._first(prior, likelihood, guess, images, streams)
-            follow = _share(watch, k, len(parts))
+            follow = share(watch, k, len(parts))
             x = self.run(prior, cast(L, likelihood.take(images)), x_T, streams, follow)
             done.append(prior.decode(x))
         x = torch.cat(done)
@@ -108,6 +109,7 @@ class Method(ABC, Generic[L]):
 
     def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
         """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
+        likelihood = replace(likelihood, operator=_fit(likelihood.operator, prior.like))
         if prior.latent:
             likelihood = likelihood.behind(prior.decode)
         self.check(prior, likelihood)
@@ -213,7 +215,15 @@ class _Posterior(Prior, Generic[L]):
         return self.guidance.kernel(self.prior, self.likelihood, x_t, t, s, eta)
 
 
-def _share(watch: Watch | None, part: int, parts: int) -> Watch | None:
+def _fit(operator: Operator, like: Tensor) -> Operator:
+    """Return the operator with the dtype and device of ``like``; itself where it has them."""
+    kinds = {(x.dtype, x.device) for x in operator.buffers() if x.is_floating_point()}
+    if kinds <= {(like.dtype, like.device)}:
+        return operator
+    return copy.deepcopy(operator).to(like)
+
+
+def share(watch: Watch | None, part: int, parts: int) -> Watch | None:
     """Return the watch of one part of the work."""
     if watch is None:
         return None
