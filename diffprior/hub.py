@@ -10,7 +10,7 @@ from . import networks
 __all__ = ["NAFUNet"]
 
 
-class NAFUNet(ModelMixin, ConfigMixin, networks.NAFUNet):  # type: ignore[misc]
+class NAFUNet(networks.NAFUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """``diffprior.networks.NAFUNet`` with ``save_pretrained`` and ``from_pretrained``.
 
     Both classes read what the other writes.

@@ -88,18 +88,9 @@ class NAFUNet(nn.Module):
         sigma_min: float = 0.005,
         sigma_max: float = 20.0,
     ) -> None:
+        given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
-        self.settings: dict[str, Any] = {
-            "channels": list(channels),
-            "blocks": list(blocks),
-            "image_channels": image_channels,
-            "patch": patch,
-            "expansion": expansion,
-            "embedding": embedding,
-            "sigma_data": sigma_data,
-            "sigma_min": sigma_min,
-            "sigma_max": sigma_max,
-        }
+        self.settings: dict[str, Any] = given | {"channels": [*channels], "blocks": [*blocks]}
         self.patch, self.stride = patch, patch * 2 ** (len(channels) - 1)
         self.image_channels = image_channels
         self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max

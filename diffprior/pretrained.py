@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from .networks import load_network
 from .priors.base import Prior
@@ -17,6 +18,7 @@ __all__ = ["PriorError", "load_prior", "sha256", "shipped"]
 
 WEIGHTS = Path(__file__).parent / "priors" / "weights"
 DEFAULT = "photo"
+FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
 
 
 class PriorError(ValueError):
@@ -39,7 +41,7 @@ def load_prior(source: str | Path | None = None, device: str | torch.device = "c
     kind = config.get("_class_name", "")
     try:
         prior = _network(folder) if kind == "NAFUNet" else DiffusersPrior.load(folder)
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except FAULTS as error:
         reason = " ".join(str(error).split())[:300]
         raise PriorError(f"{folder} does not hold a prior that can be opened: {reason}") from error
     prior.name = str(source or DEFAULT)  # type: ignore[assignment]

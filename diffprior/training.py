@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .muon import Muon
 from .networks import NAFUNet, karras, save_network
@@ -139,33 +139,34 @@ class Trainer:
 
     def train_step(self, progress: float) -> float:
         """Take one step at this share of the run, in [0, 1]; return the loss."""
-        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
-        n, side = recipe.shape(progress)
-        pictures = self.photographs.batch(rng, n, side, recipe.crops).to(
-            self.device, non_blocking=True
-        )
-        x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
-        normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
-        sigma = torch.exp(recipe.p_mean + recipe.p_std * normal).to(self.device)
-        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn(x_0.shape, generator=generator, device=self.device)
-        x = x_0 + sigma[:, None, None, None] * noise
-        sigma_data = self.network.sigma_data
+        x_0, sigma, noise = self._draw(progress)
+        x, sigma_data = x_0 + sigma[:, None, None, None] * noise, self.network.sigma_data
         with torch.autocast(self.device.type, torch.bfloat16):
             estimate = karras(self.network, x, sigma, sigma_data)
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.rest, recipe.clip)
-        factor = recipe.rate(progress, self.step)
+        nn.utils.clip_grad_norm_(self.rest, self.recipe.clip)
+        factor = self.recipe.rate(progress, self.step)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        return float(loss)
+        return float(loss.detach())
+
+    def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return pictures ``(B, 3, H, W)``, their noise levels ``(B,)`` and their noise."""
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
+        n, side = recipe.shape(progress)
+        pictures = self.photographs.batch(rng, n, side, recipe.crops).to(self.device)
+        x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
+        normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
+        sigma = torch.exp(recipe.p_mean + recipe.p_std * normal).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        return x_0, sigma, torch.randn(x_0.shape, generator=generator, device=self.device)
 
     def _average(self) -> None:
         """Follow the weights by a power law of relative width ``recipe.ema`` (EDM2, sec. 3.1)."""
@@ -214,8 +215,10 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, side: int = 128) -> dict[str, float]:
-        """Return the denoising PSNR of the moving average at each of ``SIGMAS``, a mean."""
+        """Return the mean denoising PSNR of the moving average at each of ``SIGMAS``, if any."""
         crops = [_centre(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
+        if not crops:
+            return {}
         x_0 = (
             torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device).float() / 127.5
             - 1

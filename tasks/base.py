@@ -94,6 +94,10 @@ class Meter:
             for hook in hooks:
                 hook.remove()
 
+    def report(self) -> dict[str, Any]:
+        """Return what was counted, for a result's report."""
+        return {"network_calls": self.calls, "network_seconds": round(self.seconds, 2)}
+
     def _before(self, *_: Any) -> None:
         self._start = time.perf_counter()
 
@@ -215,14 +219,9 @@ def solve(
                 watch=share(watch, k, len(kinds)),
             )
             x[index] = drawn.reshape(-1, n, *prior.shape)
-    report = {
-        "method": "; ".join(map(repr, kinds)),
-        "samples": n,
-        "network_calls": meter.calls,
-        "network_seconds": round(meter.seconds, 2),
-        "seconds": round(time.perf_counter() - start, 2),
-    }
-    return x.flatten(0, 1), report
+    seconds = round(time.perf_counter() - start, 2)
+    made = {"method": "; ".join(map(repr, kinds)), "samples": n, **meter.report()}
+    return x.flatten(0, 1), made | {"seconds": seconds}
 
 
 def _rows(prior: Prior) -> int:

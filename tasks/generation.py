@@ -54,6 +54,6 @@ def generate(
     with meter.on(model):
         x = model.decode(chosen(model, x_T, noise, watch=watch))
     report = provenance(model, task="generate", seed=seed, sampler=repr(chosen))
-    report |= {"network_calls": meter.calls, "network_seconds": round(meter.seconds, 2)}
+    report |= meter.report()
     blank = pictures(Image.new("RGB", (width, height)))
     return results(blank, x, torch.ones_like(x[:1, :1]), samples, report)

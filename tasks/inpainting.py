@@ -35,7 +35,7 @@ __all__ = ["inpaint"]
 WORD = "inpainted"
 THIN, THICK = "dpir(start=0.1, steps=20)", "dpir(start=0.3, steps=20)"
 DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
-SAMPLE = "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))"
+SAMPLE = "ddnm(start=1.0, sampler=ddim(steps=25, eta=0.85, grid='logsnr'))"
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
 
@@ -76,9 +76,8 @@ def inpaint(
 ) -> Result:
     """Fill the hole of a picture, or of each picture of a batch; all else stays bit for bit.
 
-    One picture comes from annealed plug-and-play (dpir), several samples from diffpir: the table of
-    ``scripts/benchmark_inpainting.py`` has them first in PSNR over the hole, of all methods and of
-    those that sample.
+    One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole in the table of
+    ``scripts/benchmark_inpainting.py``; several come from ddnm, which keeps more texture there.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].

@@ -82,7 +82,9 @@ def test_bits_in_the_shape_of_a_picture(prior: BitsPrior) -> None:
 def test_ancestral_draws_the_prior(prior: BitsPrior) -> None:
     """4000 draws of 64 states: chance alone makes a total variation of about 0.045."""
     noise = Noise(0, [0], 4000)
-    x = Ancestral(steps=200)(prior, prior.diffusion.terminal((4000, D)).sample(noise).double(), noise)
+    x = Ancestral(steps=200)(
+        prior, prior.diffusion.terminal((4000, D)).sample(noise).double(), noise
+    )
     assert set(x.unique().tolist()) == {0.0, 1.0}
     assert variation(x, log_prior().exp()) < 0.07
 

@@ -65,7 +65,11 @@ def test_settings_are_literals_or_built_in_turn() -> None:
         ("dim", ("samplers",), r"^no sampler 'dim'; the nearest are ddim"),
         ("mmps(sampler=hune)", ("methods",), r"^no name 'hune'; the nearest are heun"),
         ("zzzz", ("samplers",), r"^no sampler 'zzzz'; the nearest are ancestral, ddim, dpm, heun$"),
-        ("mmps(iteration=5)", ("methods",), r"^mmps has no setting 'iteration'; it has .*iterations"),
+        (
+            "mmps(iteration=5)",
+            ("methods",),
+            r"^mmps has no setting 'iteration'; it has .*iterations",
+        ),
         ("mmps(5)", ("methods",), r"^settings of mmps are named, as in mmps\(a=1\)$"),
         ("mmps(**{'a': 1})", ("methods",), r"^settings of mmps are named"),
         ("mmps(iterations=", ("methods",), r"^cannot read 'mmps\(iterations='; write a name, or"),

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "schedules random solvers networks masks",
-    "kernels operators",
+    "schedules random solvers networks masks muon photographs",
+    "kernels operators fills",
     "diffusions likelihoods",
     "priors",
     "samplers",

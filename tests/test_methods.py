@@ -539,7 +539,7 @@ def test_repaint_walks_each_stretch_as_often_as_it_says() -> None:
 
 
 def test_repaint_known_entries_are_at_the_level_of_the_chain(gaussian: MixturePrior) -> None:
-    """At every call of the prior, also after a travel: alpha_t y + sigma_t eps, 5 standard errors."""
+    """At every call of the prior, after travels too: alpha_t y + sigma_t eps, 5 standard errors."""
     prior, n = Recorder(gaussian), 500
     likelihood = three(0.0).take(torch.tensor([0]))
     RePaint(steps=12, jump=3, repeats=3)(prior, likelihood, n=n)

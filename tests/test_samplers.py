@@ -115,7 +115,7 @@ def test_what_is_given_stays(bimodal: MixturePrior, name: str) -> None:
 def test_inversion_round_trip(bimodal: MixturePrior, schedule: Schedule, name: str) -> None:
     """Up and down again: the same solver inverts itself as its steps grow.
 
-    At 4 times the steps the error falls at least by half: it is the solver's, not a bias of the ends.
+    At 4 times the steps the error falls by half at least: it is the solver's, not the ends'.
     """
     prior, x_0 = on(bimodal, schedule), bimodal.sample(Noise(0, range(16)))
     errors = []
@@ -142,7 +142,7 @@ def one(std: float, schedule: Schedule) -> MixturePrior:
 @samplers
 @pytest.mark.parametrize("schedule", [Cosine(), LinearBeta()], ids=lambda s: type(s).__name__)
 def test_the_width_of_a_gaussian_is_met(name: str, schedule: Schedule) -> None:
-    """std 0.3: a solver that stops a level early, or keeps its noise, is wide or narrow by percents.
+    """std 0.3: a solver that stops a level early, or keeps its noise, is off by percents.
 
     A standard error is 1.1%, or 1.8% for ancestral; first-order ones lose 3 to 10% at 64 steps.
     """
@@ -175,7 +175,7 @@ def test_watch_follows_to_the_end(bimodal: MixturePrior, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ddim", "heun", "dpm"])
 def test_parts_of_a_chain_make_the_whole(bimodal: MixturePrior, name: str) -> None:
-    """start and stop are times of the grid: 1 -> 0.5 -> 0 in 2 x 40 steps is close to 80 at once."""
+    """start and stop are times of the grid: 1 -> 0.5 -> 0 in 2 x 40 steps is near 80 at once."""
     s = sampler(f"{name}(steps=80, grid='time')")
     half = s.paced(40)
     x = random(8, 2)

@@ -14,6 +14,7 @@ from .network import reflect
 __all__ = ["TiledPrior"]
 
 SMALLEST = 64  # px; a window is not halved below this
+GRAIN = 16  # px; windows of a network with strides are multiples of it, or would be padded
 
 
 class TiledPrior(Wrapper):
@@ -37,7 +38,9 @@ class TiledPrior(Wrapper):
         if not 0 <= overlap < tile:
             raise ValueError(f"an overlap lies in [0, tile), got {overlap} of {tile}")
         self.shape = tuple(shape or inner.shape)
-        self.tile, self.overlap, self.rows = tile, overlap, 0
+        self.fixed = not _takes(inner, (inner.shape[0], tile, tile))
+        self.tile = inner.shape[-1] if self.fixed else tile
+        self.overlap, self.rows = min(overlap, self.tile // 2), 0
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         while True:
@@ -48,9 +51,8 @@ class TiledPrior(Wrapper):
 
     def _blend(self, x_t: Tensor, t: Tensor) -> Tensor:
         h, w = x_t.shape[-2:]
-        x = reflect(x_t, self._side(min(h, w))) if min(h, w) < self._side(min(h, w)) else x_t
-        total = torch.zeros_like(x)
-        weight = torch.zeros_like(x[:1, :1])
+        x = reflect(x_t, self.tile) if self.fixed and min(h, w) < self.tile else x_t
+        total, weight = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
         for rows, columns in self.windows(*x.shape[-2:]):
             ramp = self._ramp(rows, x)[:, None] * self._ramp(columns, x)
             total[..., rows, columns] += ramp * self._denoise(x[..., rows, columns], t)
@@ -61,27 +63,23 @@ class TiledPrior(Wrapper):
         prior = self.inner.on(x.shape[1:])
         return torch.cat([prior(part, t) for part in torch.split(x, self.rows or len(x))])
 
-    def _side(self, side: int) -> int:
-        """Return the side of a window on pictures of this side."""
-        try:
-            self.inner.on((self.shape[0], self.tile, self.tile))
-        except ValueError:
-            return self.inner.shape[-1]
-        return min(self.tile, side)
-
     def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """Yield the rows and columns of each window."""
-        side = self._side(max(height, width))
-        for i in self._starts(height, side):
-            for j in self._starts(width, side):
-                yield slice(i, i + min(side, height)), slice(j, j + min(side, width))
+        """Yield the rows and columns of each window, row by row."""
+        for rows in self._spans(height):
+            for columns in self._spans(width):
+                yield rows, columns
 
-    def _starts(self, length: int, side: int) -> list[int]:
-        step = max(side - self.overlap, (side + 1) // 2)  # an overlap of half a window is enough
-        count = 1 + max(0, math.ceil((length - side) / step))
-        return [
-            round(k * (length - side) / max(count - 1, 1)) if count > 1 else 0 for k in range(count)
-        ]
+    def _spans(self, length: int) -> list[slice]:
+        """Return windows that share ``overlap`` at least, no larger than they need to be."""
+        if length <= self.tile:
+            return [slice(0, length)]
+        count = math.ceil((length - self.overlap) / (self.tile - self.overlap))
+        side = self.tile
+        if not self.fixed:
+            need = math.ceil((length + (count - 1) * self.overlap) / count)
+            side = min(side, math.ceil(need / GRAIN) * GRAIN)
+        starts = (round(k * (length - side) / (count - 1)) for k in range(count))
+        return [slice(i, i + side) for i in starts]
 
     def _ramp(self, window: slice, like: Tensor) -> Tensor:
         n = window.stop - window.start
@@ -93,7 +91,7 @@ class TiledPrior(Wrapper):
         now = self.rows or rows
         if now > 1:
             self.rows, what = now // 2, f"{now // 2} pictures at a time"
-        elif self.tile // 2 >= SMALLEST:
+        elif self.tile // 2 >= SMALLEST and not self.fixed:
             self.tile, what = self.tile // 2, f"windows of {self.tile // 2} pixels"
             self.overlap = min(self.overlap, self.tile // 4)
         else:
@@ -107,3 +105,12 @@ class TiledPrior(Wrapper):
         prior = copy.copy(self)
         prior.shape = tuple(shape)
         return prior
+
+
+def _takes(prior: Prior, shape: Sequence[int]) -> bool:
+    """Return whether a prior can be one of states of this shape."""
+    try:
+        prior.on(shape)
+    except ValueError:
+        return False
+    return True
