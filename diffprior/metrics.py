@@ -59,13 +59,17 @@ def lpips(x: Tensor, truth: Tensor) -> Tensor:
     Raises:
         MetricError: If its backbone's weights are not on disk and cannot be fetched.
     """
+    model = _lpips()
+    if isinstance(model, MetricError):
+        raise model
     with torch.no_grad():
-        distance: Tensor = _lpips()(x.clamp(-1, 1), truth)
+        distance: Tensor = model(x.clamp(-1, 1), truth)
     return distance.reshape(-1)
 
 
 @cache
 def _lpips() -> Any:
+    """Return the model, or why there is none: it is asked for once."""
     import lpips as package
 
     try:
@@ -73,7 +77,7 @@ def _lpips() -> Any:
             warnings.simplefilter("ignore", UserWarning)  # it calls torchvision in an old way
             return package.LPIPS(net="vgg", verbose=False).eval()
     except OSError as error:
-        raise MetricError(f"LPIPS needs the weights of torchvision's VGG-16: {error}") from error
+        return MetricError(f"LPIPS needs the weights of torchvision's VGG-16: {error}")
 
 
 def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:

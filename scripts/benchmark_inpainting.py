@@ -3,7 +3,7 @@
     python scripts/benchmark_inpainting.py data/samples --out runs/inpainting
 
 Rows go to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` and
-``table.csv`` hold the means, ``sheet.png`` the pictures to look at.
+``table.csv`` hold the means, the sheets the pictures to look at.
 """
 
 import csv
@@ -97,6 +97,17 @@ def load(path: Path, side: int) -> Tensor:
     return (torch.from_numpy(array).movedim(-1, 0)[None] * 255).round() / 255
 
 
+def labelled(strip: dict[str, Tensor]) -> np.ndarray[Any, Any]:
+    """Return pictures side by side, each under its name, as uint8 ``(H, W, 3)``."""
+    panels = []
+    for name, x in strip.items():
+        panel = np.array(images.to_pil(2 * x[0] - 1))
+        head = np.zeros((18, panel.shape[1], 3), np.uint8)
+        cv2.putText(head, name, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1)
+        panels.append(np.concatenate([head, panel]))
+    return np.concatenate(panels, 1)
+
+
 def table(rows: list[dict[str, str]], key: str) -> list[list[str]]:
     """Return the means of a column, methods down and masks across."""
     names = list(dict.fromkeys(r["method"] for r in rows))
@@ -138,28 +149,30 @@ def main(
     if not rows:
         writer.writeheader()
     for number, file in enumerate(chosen):
-        truth = load(file, side)
+        truth, strips = load(file, side), []
         for kind in mask or KINDS:
-            hole, strip = draw(kind, *truth.shape[-2:], number)[None], [truth, truth * 1.0]
-            strip[1][hole.expand_as(truth)] = 1
+            hole = draw(kind, *truth.shape[-2:], number)[None]
+            strip = {"truth": truth, "given": torch.where(hole, 1.0, truth)}
             for name in names:
                 if (file.name, kind, name) in done:
                     continue
                 start = time.perf_counter()
-                x, calls = fill(name, truth, hole, model)
+                strip[name], calls = fill(name, truth, hole, model)
                 seconds = time.perf_counter() - start
                 row = {"picture": file.name, "mask": kind, "method": name, "calls": calls}
-                row |= {"seconds": round(seconds, 3), **score(x, truth, hole)}
+                row |= {"seconds": round(seconds, 3), **score(strip[name], truth, hole)}
                 rows.append({k: str(v) for k, v in row.items()})
                 writer.writerow(row)
-                strip.append(x)
-            if len(strip) == len(names) + 2:
-                sheet = torch.cat([s[0] for s in strip], -1)
-                images.to_pil(2 * sheet - 1).save(out / f"sheet_{number:02d}_{kind}.png")
+            strips.append(labelled(strip))
+        if len({s.shape for s in strips}) == 1 and strips[0].shape[1] > 2 * truth.shape[-1]:
+            cv2.imwrite(str(out / f"sheet_{number:02d}.png"), np.concatenate(strips)[..., ::-1])
     text = []
     for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture", "seconds", "calls"):
         text.append(f"### {key}\n\n{markdown(table(rows, key))}\n")
     (out / "table.md").write_text("\n".join(text))
+    with (out / "table.csv").open("w", newline="") as table_file:
+        for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture"):
+            csv.writer(table_file).writerows([key, *cells] for cells in table(rows, key))
     print("\n".join(text))
 
 

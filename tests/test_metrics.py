@@ -17,9 +17,7 @@ def pair(n=2, side=40):
 
 def test_psnr_is_that_of_the_unit_range():
     y, x = pair()
-    expected = peak_signal_noise_ratio(
-        (x[0].numpy() + 1) / 2, (y[0].numpy() + 1) / 2, data_range=1
-    )
+    expected = peak_signal_noise_ratio((x[0].numpy() + 1) / 2, (y[0].numpy() + 1) / 2, data_range=1)
     assert metrics.psnr(y, x)[0].item() == pytest.approx(expected, abs=1e-4)
 
 

@@ -14,6 +14,7 @@ from diffprior.random import Noise
 from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Sampler
 from diffprior.samplers.ddim import DDIM
+from diffprior.samplers.dpm import DPM
 from diffprior.samplers.heun import Heun
 from diffprior.schedules import EDM, Cosine, LinearBeta, Rectified, Schedule
 
@@ -196,3 +197,13 @@ def test_settings_are_named_frozen_and_documented(name: str) -> None:
     assert inspect.getdoc(type(s)) and "https://" in (inspect.getdoc(type(s)) or "")
     with pytest.raises(AttributeError):
         s.steps = 3  # type: ignore[misc]
+
+
+def test_dpm_ends_on_a_first_order_step(bimodal: MixturePrior) -> None:
+    """The step to t = 0 is long in log-SNR: an extrapolation over it overshoots at few steps."""
+    x, t, zero = random(4, 2), torch.tensor(0.1).double(), torch.zeros(()).double()
+    s, before = DPM(), (random(4, 2, seed=1), torch.tensor(1.0).double())
+    ends = [s.step(bimodal, x, t, zero, carry, None)[0] for carry in (before, None)]
+    assert torch.equal(*ends)
+    middles = [s.step(bimodal, x, t, t / 2, carry, None)[0] for carry in (before, None)]
+    assert not torch.allclose(*middles)
