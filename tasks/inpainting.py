@@ -76,7 +76,7 @@ def inpaint(
 ) -> Result:
     """Fill the hole of a picture, or of each picture of a batch; all else stays bit for bit.
 
-    One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole in the table of
+    One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole by
     ``scripts/benchmark_inpainting.py``; several come from ddnm, which keeps more texture there.
 
     Arguments:

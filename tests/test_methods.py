@@ -21,6 +21,7 @@ from diffprior.methods.pigdm import PiGDM
 from diffprior.methods.repaint import RePaint, travel
 from diffprior.methods.smc import TwistedSMC, ess, resample
 from diffprior.methods.tilt import Tilt
+from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.base import Prior
@@ -151,6 +152,17 @@ def test_pictures_are_what_vectors_are(gaussian: MixturePrior, name: str) -> Non
     x = method(prior, dataclasses.replace(likelihood, operator=mask, y=y), n=2)
     flat = method(gaussian, likelihood, n=2)
     torch.testing.assert_close(x.flatten(2), flat, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "repaint"])
+def test_identity_is_a_mask_that_hides_nothing(gaussian: MixturePrior, name: str) -> None:
+    likelihood, method = three(), quick(name)
+    y = likelihood.y + torch.tensor([0.0, 0.0, 0.4, -0.9]).double()
+    x, same = (
+        method(gaussian, dataclasses.replace(likelihood, operator=A, y=y), n=2)
+        for A in (Identity(), Mask(torch.ones(4)))
+    )
+    torch.testing.assert_close(x, same, rtol=1e-6, atol=1e-6)
 
 
 @every
@@ -309,7 +321,7 @@ def responsibilities(prior: MixturePrior, x: Tensor) -> Tensor:
     "method, resampled",
     [
         (TwistedSMC(proposal=MMPS(iterations=1), steps=200), 0),
-        (TwistedSMC(proposal=DPS(zeta=1e-3), steps=200), 1),
+        (TwistedSMC(proposal=DPS(zeta=1e-3), steps=200, grid="time"), 1),
         (TwistedSMC(proposal=Guidance(), steps=200), 1),
     ],
     ids=["mmps", "dps", "prior"],
@@ -551,6 +563,12 @@ def test_repaint_known_entries_are_at_the_level_of_the_chain(gaussian: MixturePr
             z = z + alpha * likelihood.y[:, :2] / sigma  # pure noise: nothing is known yet
         assert (z.mean(0).abs() < 5 / n**0.5).all()
         assert ((z**2).mean(0) - 1).abs().max() < 5 * (2 / n) ** 0.5
+
+
+def test_repaint_pastes_what_is_known(gaussian: MixturePrior) -> None:
+    """The very y at the end, not y with the schedule's last noise."""
+    x = RePaint(steps=6, jump=2, repeats=2)(gaussian, three(0.0), n=3)
+    assert torch.equal(x[..., :2], three().y[:, None, :2].expand(3, 3, 2))
 
 
 def test_repaint_is_for_masks(gaussian: MixturePrior, seen) -> None:

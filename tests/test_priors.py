@@ -15,7 +15,7 @@ from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
-from diffprior.priors.base import denoise_vjp
+from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
@@ -214,6 +214,23 @@ def test_half_precision_is_close_and_gives_the_states_dtype_back(dtype: torch.dt
     assert x_0.dtype == vjp(x).dtype == torch.float32
     exact = denoise_vjp(full, x, t)[1](x)
     assert (vjp(x) - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+def test_half_precision_stays_inside() -> None:
+    """A network that answers in bfloat16 would take the states of the whole chain with it."""
+
+    class Layer(Prior):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.diffusion, self.shape = nn.Linear(4, 4), GaussianDiffusion(), (4,)
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return self.layer(x_t)
+
+    x = random(2, 4, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Layer()(x, time(0.5)).dtype == torch.bfloat16
+    assert HalfPrior(Layer())(x, time(0.5)).dtype == torch.float32
 
 
 def test_a_prior_says_what_its_states_are_made_of(bimodal: MixturePrior) -> None:

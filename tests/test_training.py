@@ -151,6 +151,19 @@ def test_the_loss_is_karras(tmp_path: Path, monkeypatch) -> None:
     assert (torch.arange(4) / 4 <= u).all() and (u <= torch.arange(1, 5) / 4).all()
 
 
+def test_every_step_has_crops_and_noise_of_its_own(
+    photographs: Photographs, tmp_path: Path, monkeypatch
+) -> None:
+    t, heard = trainer(photographs, tmp_path), []
+    monkeypatch.setattr(
+        training, "karras", lambda f, x, s, d: heard.append((x, s)) or karras(f, x, s, d)
+    )
+    for _ in range(3):
+        t.train_step(0.0)
+    for values in zip(*heard, strict=True):
+        assert len(torch.stack([v.flatten() for v in values]).unique(dim=0)) == 3
+
+
 def test_a_run_writes_its_curve_and_its_weights(photographs: Photographs, tmp_path: Path) -> None:
     t, seen = trainer(photographs, tmp_path / "run"), []
     t.run(minutes=1e-4, watch=lambda trainer, share: seen.append(share))

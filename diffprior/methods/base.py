@@ -121,6 +121,10 @@ class Method(ABC, Generic[L]):
                 f"a measurement of this operator has shape {tuple(one.shape[1:])}, "
                 f"got {tuple(y.shape[1:])}"
             )
+        if len(one) not in (1, len(y)):
+            raise ValueError(
+                f"an operator of {len(one)} pictures cannot serve {len(y)} measurements"
+            )
         return replace(likelihood, operator=operator, y=y)
 
     def _first(

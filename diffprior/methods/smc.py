@@ -29,7 +29,8 @@ class TwistedSMC(Method[Likelihood[Any]]):
     Diffusion Models", https://arxiv.org/abs/2306.17775.
 
     Arguments:
-        proposal: The guidance whose kernels propose.
+        proposal: The guidance whose kernels propose. One that overshoots leaves one particle: DPS
+            wants a zeta of 1e-3 here.
         steps: Steps of the chain.
         grid: How its times are spaced.
         threshold: Particles are resampled when their effective number falls below this share.
@@ -37,8 +38,8 @@ class TwistedSMC(Method[Likelihood[Any]]):
     """
 
     proposal: Guidance[Any] = field(default_factory=MMPS)
-    steps: int = 100
-    grid: Grid = "time"
+    steps: int = 200
+    grid: Grid = "logsnr"
     threshold: float = 0.5
     var: float = 1.0
 
