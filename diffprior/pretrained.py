@@ -44,7 +44,8 @@ def load_prior(source: str | Path | None = None, device: str | torch.device = "c
     except FAULTS as error:
         reason = " ".join(str(error).split())[:300]
         raise PriorError(f"{folder} does not hold a prior that can be opened: {reason}") from error
-    prior.name = str(source or DEFAULT)  # type: ignore[assignment]
+    known = source is None or not Path(source).exists()
+    prior.name = str(source or DEFAULT) if known else folder.name  # type: ignore[assignment]
     prior.sha256 = sha256(folder)  # type: ignore[assignment]
     return prior.to(device)
 
