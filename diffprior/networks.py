@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,13 +100,10 @@ class NAFUNet(nn.Module):
             return nn.ModuleList(Block(width, expansion, embedding) for _ in range(count))
 
         pixels = image_channels * patch**2
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
-        self.embed = nn.Sequential(
-            nn.Linear(2 * FREQUENCIES, embedding),
-            nn.SiLU(),
-            nn.Linear(embedding, embedding),
-            nn.SiLU(),
-        )
+        pairs = list(pairwise(channels))
+        widths = [2 * FREQUENCIES, embedding, embedding]
+        dense = ([nn.Linear(a, b), nn.SiLU()] for a, b in pairwise(widths))
+        self.embed = nn.Sequential(*chain(*dense))
         self.first = nn.Conv2d(pixels + 1, channels[0], 3, padding=1)  # + ones: it shows the border
         self.encoder = nn.ModuleList(level(c, n) for c, n in zip(channels, blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)

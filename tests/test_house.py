@@ -27,9 +27,6 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 FILES = sorted([*ROOT.glob("diffprior/**/*.py"), *ROOT.glob("tasks/**/*.py")])
 HEAVY = {"cv2", "diffusers", "kornia", "lpips", "skimage", "transformers", "typer"}
-LONG = {  # functions over 25 lines that are known; the list is only ever to grow shorter
-    "networks.NAFUNet.__init__",
-}
 
 
 def label(file: Path) -> str:
@@ -130,11 +127,7 @@ def long_functions() -> dict[str, int]:
 
 
 def test_no_function_is_longer_than_25_lines() -> None:
-    assert not {name: n for name, n in long_functions().items() if name not in LONG}
-
-
-def test_excused_functions_are_still_long() -> None:
-    assert not LONG - long_functions().keys(), "shorter now: take them off the list LONG"
+    assert not long_functions()
 
 
 @parametrize
