@@ -13,8 +13,14 @@ __all__ = ["cg", "dot", "gmres"]
 
 
 def dot(u: Tensor, v: Tensor) -> Tensor:
-    """Return the inner product of each pair of rows, of shape ``(B, 1, ..., 1)``."""
-    return (u * v).flatten(1).sum(1).reshape(-1, *(1,) * (u.ndim - 1))
+    """Return the inner product of each pair of rows, of shape ``(B, 1, ..., 1)``.
+
+    The sum is one of float64 where the device has it: in float32 its order, and so its last bits,
+    would hang on the size of the batch.
+    """
+    wide = u.dtype if u.device.type == "mps" else torch.float64
+    total = (u * v).flatten(1).sum(1, dtype=wide).to(u.dtype)
+    return total.reshape(-1, *(1,) * (u.ndim - 1))
 
 
 def cg(

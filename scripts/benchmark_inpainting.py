@@ -27,7 +27,7 @@ CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
 METHODS = {
     "default": "",
     "default, sampling": SAMPLE,
-    "dpir 40": "dpir(start=0.5, steps=40)",
+    "dpir, 60 steps": "dpir(start=0.4, steps=60)",
     "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
     "ddnm": f"ddnm(start=0.5, {CHAIN})",
     "repaint": "repaint(start=0.5, steps=20, jump=5, repeats=2, grid='logsnr')",

@@ -33,7 +33,7 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-THIN, THICK = "dpir(start=0.1, steps=20)", "dpir(start=0.3, steps=20)"
+THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=0.4, steps=30)"
 DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
 SAMPLE = "ddnm(start=1.0, sampler=ddim(steps=25, eta=0.85, grid='logsnr'))"
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them

@@ -35,7 +35,7 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
 
     start: float | None = 0.3
     stop: float = 0.01
-    steps: int = 20
+    steps: int = 30
     weight: float = 0.23
 
     draws: ClassVar[bool] = False
