@@ -1,6 +1,6 @@
 """MMPS (Rozet et al., 2024): the likelihood of y given x_t, with the covariance of x_0 in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -8,6 +8,8 @@ from ..diffusions import GaussianDiffusion
 from ..likelihoods import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
+from ..samplers.base import Sampler
+from ..samplers.dpm import DPM
 from ..solvers import gmres
 from .base import Guidance
 
@@ -29,6 +31,7 @@ class MMPS(Guidance[LinearGaussian]):
         iterations: GMRES iterations, one vector-Jacobian product each.
     """
 
+    sampler: Sampler = field(default_factory=lambda: DPM(steps=50))
     iterations: int = 5
 
     @property

@@ -1,6 +1,6 @@
 """PiGDM (Song et al., 2023): the likelihood of y given x_t, x_0 taken as round."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -8,6 +8,8 @@ from ..diffusions import GaussianDiffusion
 from ..likelihoods import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
+from ..samplers.base import Sampler
+from ..samplers.dpm import DPM
 from .base import Guidance
 
 __all__ = ["PiGDM"]
@@ -28,6 +30,7 @@ class PiGDM(Guidance[LinearGaussian]):
         var: Variance of an entry of x_0, in its own units squared.
     """
 
+    sampler: Sampler = field(default_factory=lambda: DPM(steps=50))
     var: float = 1.0
 
     @property
