@@ -1,6 +1,7 @@
 """Measure one denoising call of a prior beside scikit-image's non-local means and wavelets.
 
-python scripts/benchmark_denoising.py data/samples
+Run ``pip install -e ".[peers]"``, then
+``python scripts/benchmark_denoising.py data/samples --side 576``.
 """
 
 from collections.abc import Callable
@@ -55,13 +56,23 @@ def network(source: str | None, half: bool) -> Denoiser:
     return denoise
 
 
+def centre(x: Tensor, side: int) -> Tensor:
+    """Return the middle of a picture ``(3, H, W)``, at most ``side`` pixels each way."""
+    h, w = (min(n, side) for n in x.shape[-2:])
+    i, j = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
+    return x[:, i : i + h, j : j + w].contiguous()
+
+
 def main(
     pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
+    side: Annotated[int, typer.Option(help="Side of the centre that is denoised.")] = 256,
     bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
 ) -> None:
     """Print the PSNR in dB of each denoiser, mean over pictures."""
-    truths = [(files.read(p).pictures.tensor()[0] + 1) / 2 for p in files.find(pictures)]
+    truths = [
+        centre((files.read(p).pictures.tensor()[0] + 1) / 2, side) for p in files.find(pictures)
+    ]
     denoisers: dict[str, Denoiser] = {
         "noisy": lambda x, sigma: x,
         "wavelet": wavelet,
@@ -76,7 +87,7 @@ def main(
             noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
             for name, denoise in denoisers.items():
                 x = 2 * denoise(noisy, level / 255) - 1
-                rows[name].append(metrics.psnr(x[None], 2 * truth[None] - 1).item())
+                rows[name].append(metrics.psnr(x[None].float(), 2 * truth[None] - 1).item())
         print(f"| {level} | " + " | ".join(f"{np.mean(v):.2f}" for v in rows.values()) + " |")
 
 

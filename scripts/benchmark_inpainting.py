@@ -21,15 +21,14 @@ from torch import Tensor
 import diffprior
 from diffprior import files, images, metrics
 from diffprior.masks import KINDS, draw
-from diffprior.tasks.inpainting import SAMPLE
 
 CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
 METHODS = {
     "default": "",
-    "default, sampling": SAMPLE,
     "dpir, 60 steps": "dpir(start=0.4, steps=60)",
     "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
     "ddnm": f"ddnm(start=0.5, {CHAIN})",
+    "ddnm, start 1": "ddnm(start=1.0, sampler=ddim(steps=25, eta=0.85, grid='logsnr'))",
     "repaint": "repaint(start=0.5, steps=20, jump=5, repeats=2, grid='logsnr')",
     "tilt": "tilt(start=0.5, sampler=ancestral(steps=20, grid='logsnr'))",
     "pigdm": f"pigdm(start=0.5, var=0.25, {CHAIN})",

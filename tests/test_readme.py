@@ -44,3 +44,28 @@ def test_there_are_snippets_and_files_it_shows():
     assert len(PYTHON) >= 2 and len(COMMANDS) >= 2
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_method_in_one_file(tmp_path, monkeypatch):
+    """The README's own method, dropped into the folder of methods, is found, built and run."""
+    import torch
+
+    import diffprior.methods
+    from diffprior.catalog import build, names
+    from diffprior.likelihoods import GaussianLikelihood
+    from diffprior.operators.mask import Mask
+    from diffprior.priors.mixture import MixturePrior
+
+    (source,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
+    (tmp_path / "nudge.py").write_text(source)
+    path = [*diffprior.methods.__path__, str(tmp_path)]
+    monkeypatch.setattr(diffprior.methods, "__path__", path)
+    assert "nudge" in names("methods")
+    prior = MixturePrior(torch.ones(1), torch.zeros(1, 2), torch.ones(1))
+    likelihood = GaussianLikelihood(
+        operator=Mask(torch.tensor([1.0, 0.0])), y=torch.tensor([[2.0, 0.0]]), sigma=0.0
+    )
+    none, whole = (
+        build(f"nudge(strength={s})")(prior, likelihood, n=200).mean(0)[0] for s in (0.0, 1.0)
+    )
+    assert abs(none) < 0.3 and abs(whole - 2) < 0.05
