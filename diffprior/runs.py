@@ -78,7 +78,8 @@ def _check(sources: Sequence[Path | None], settings: Mapping[str, Any], o: Optio
     if o.output and o.output != "-" and not _is_folder(o.output):
         if Path(o.output).suffix.lower() not in files.SUFFIXES:
             raise SettingError(
-                f"{o.output} is no picture file; there are {', '.join(files.SUFFIXES)}"
+                f"{o.output} is no picture file ({', '.join(files.SUFFIXES)}) and no folder; "
+                "a new folder is written with / at its end"
             )
     streams = o.output == "-" or (o.output is None and Path("-") in sources)
     if streams and (settings["samples"] > 1 or o.json or o.compare or o.uncertainty):

@@ -168,7 +168,7 @@ def test_a_flat_folder_loads_as_well(tmp_path: Path) -> None:
     unet().save_pretrained(tmp_path)
     DDPMScheduler().save_pretrained(tmp_path)
     prior = load_prior(tmp_path)
-    assert isinstance(prior, Prior) and prior.name == str(tmp_path)
+    assert isinstance(prior, Prior) and prior.name == tmp_path.name  # no path of a machine
     assert prior.sha256 == sha256(tmp_path) and len(prior.sha256) == 64
 
 

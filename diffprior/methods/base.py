@@ -94,6 +94,8 @@ class Method(ABC, Generic[L]):
             raise ValueError(f"the number of samples is at least 1, got {n}")
         likelihood = self._admit(prior, likelihood)
         count = len(likelihood.y)
+        if names is not None and len(names) != count:
+            raise ValueError(f"there are {len(names)} names for {count} pictures")
         noise = Noise(seed, names if names is not None else [0] * count, n)
         index = torch.arange(count).repeat_interleave(n)
         parts = torch.split(torch.arange(count * n), n if self.couples else rows or count * n)
