@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 __all__ = ["MetricError", "coverage", "gradient_energy", "lpips", "psnr", "ssim"]
@@ -33,6 +32,8 @@ def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Wang et al. (2004): Gaussian window of deviation 1.5, population covariances, channels averaged.
     """
+    from skimage.metrics import structural_similarity
+
     values = []
     for i, (a, b) in enumerate(zip((x.clamp(-1, 1) + 1) / 2, (truth + 1) / 2, strict=True)):
         options: dict[str, Any] = {"gaussian_weights": True, "use_sample_covariance": False}

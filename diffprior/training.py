@@ -1,6 +1,7 @@
 """Training of a noise-conditioned network on photographs, resumable at any kill."""
 
 import csv
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .metrics import psnr
 from .muon import Muon
 from .networks import NAFUNet, karras, save_network
 from .photographs import Crops, Photographs, Picture
@@ -186,9 +188,7 @@ class Trainer:
         while self.seconds < 60 * minutes:
             start = time.perf_counter()
             loss = self.train_step(self.seconds / (60 * minutes))
-            self.loss = (
-                loss if self.step == 1 or self.loss != self.loss else 0.99 * self.loss + 0.01 * loss
-            )
+            self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.seconds += time.perf_counter() - start
             if watch is not None:
                 watch(self, self.seconds / (60 * minutes))
@@ -234,8 +234,7 @@ class Trainer:
                 sigma = torch.full((len(part),), level, device=self.device)
                 with torch.autocast(self.device.type, torch.bfloat16):
                     estimates.append(karras(network, part, sigma, network.sigma_data))
-            error = (torch.cat(estimates).clamp(-1, 1) - x_0).square().mean((1, 2, 3))
-            table[name] = (10 * (4 / error).log10()).mean().item()
+            table[name] = psnr(torch.cat(estimates), x_0).mean().item()
         return table
 
 

@@ -176,9 +176,9 @@ def demand(*, samples: int, steps: int | None, sigma: float = 0.0) -> None:
         raise SettingError(f"sigma lies in [0, 1], the range of a picture, got {sigma}")
 
 
-def choose(method: Method[Any] | str | None, default: str, steps: int | None) -> Method[Any]:
+def choose(method: Method[Any] | str, steps: int | None) -> Method[Any]:
     """Return a method from what was given for it, at this number of steps."""
-    chosen = build(method or default, ("methods",)) if not isinstance(method, Method) else method
+    chosen = method if isinstance(method, Method) else build(method, ("methods",))
     return chosen if steps is None else chosen.paced(steps)
 
 

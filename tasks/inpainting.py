@@ -97,7 +97,7 @@ def inpaint(
     given = pictures(image)
     soft, clean = _mask(given, mask, dilate, feather, fit_mask), sigma == 0
     hole = soft > 0
-    methods = [choose(method, _default(h, samples), steps) for h in hole]
+    methods = [choose(method or _default(h, samples), steps) for h in hole]
     if hole.flatten(1).all(1).any():
         raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
     window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
