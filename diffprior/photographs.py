@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -30,8 +30,34 @@ class Crops:
     turn: float = 0.25
 
 
+class Level(NamedTuple):
+    """A picture at one size, row by row from pixel ``start`` on."""
+
+    start: int
+    height: int
+    width: int
+
+
+class View(NamedTuple):
+    """A square of pixels: its corner, and how far it is to the next row and the next column."""
+
+    corner: int
+    down: int
+    right: int
+
+    def turned(self, side: int) -> "View":
+        """Return the same square, turned counterclockwise by a quarter."""
+        return View(self.corner + self.right * (side - 1), -self.right, self.down)
+
+    def mirrored(self, side: int) -> "View":
+        return View(self.corner + self.right * (side - 1), self.down, -self.right)
+
+
 class Photographs:
-    """Pictures in memory as uint8, by source, each at full, half and quarter size.
+    """Pictures in one memory as uint8, by source, each at full, half and quarter size.
+
+    A crop, turned and mirrored, is a strided view of that memory, so that a batch is one gather
+    on whatever device holds it.
 
     Arguments:
         paths: Zips or folders; a picture's source is the name of the folder that it lies in.
@@ -42,32 +68,47 @@ class Photographs:
     def __init__(
         self, paths: Sequence[Path], held_out: int = 60, weights: Mapping[str, float] | None = None
     ) -> None:
-        self.sources: dict[str, list[list[Picture]]] = {}
+        self.sources: dict[str, list[list[Level]]] = {}
         self.validation: list[Picture] = []
+        memory: list[Tensor] = []
+        size = 0
         for i, (source, picture) in enumerate(_read(paths)):
             if i % held_out == held_out - 1:
                 self.validation.append(picture)
-            else:
-                self.sources.setdefault(source, []).append(_pyramid(picture))
+                continue
+            levels = []
+            for x in _pyramid(picture):
+                levels.append(Level(size, *x.shape[:2]))
+                memory.append(torch.from_numpy(x).reshape(-1, 3))
+                size += len(memory[-1])
+            self.sources.setdefault(source, []).append(levels)
         if not self.sources:
             raise ValueError(f"no picture in {', '.join(map(str, paths)) or 'no path at all'}")
+        self.pixels = torch.cat(memory)
         share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
         self.names, self.share = list(self.sources), share / share.sum()
 
-    def patch(self, rng: np.random.Generator, side: int, crops: Crops = Crops()) -> Picture:  # noqa: B008
-        """Draw one square crop, of shape ``(side, side, 3)``."""
-        x = self._level(rng, side, crops)
-        i, j = (rng.integers(n - side + 1) for n in x.shape[:2])
-        x = x[i : i + side, j : j + side]
-        if rng.random() < crops.turn:
-            x = np.rot90(x, int(rng.integers(4)))
-        return x[:, ::-1] if rng.random() < 0.5 else x
+    def to(self, device: str | torch.device) -> Self:
+        """Move the pictures to a device, where crops are then cut."""
+        self.pixels = self.pixels.to(device)
+        return self
 
-    def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Picture:
+    def view(self, rng: np.random.Generator, side: int, crops: Crops = Crops()) -> View:  # noqa: B008
+        """Draw one square crop."""
+        level = self._level(rng, side, crops)
+        i, j = (int(rng.integers(n - side + 1)) for n in level[1:])
+        view = View(level.start + i * level.width + j, level.width, 1)
+        if rng.random() < crops.turn:
+            for _ in range(int(rng.integers(4))):
+                view = view.turned(side)
+        return view.mirrored(side) if rng.random() < 0.5 else view
+
+    def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Level:
         """Draw a picture at one of its sizes, with room for a crop of this side."""
         for _ in range(1000):
             pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
-            levels = [x for x in pyramids[rng.integers(len(pyramids))] if min(x.shape[:2]) >= side]
+            pyramid = pyramids[rng.integers(len(pyramids))]
+            levels = [x for x in pyramid if min(x.height, x.width) >= side]
             u = rng.random()
             level = 2 if u < crops.quarter else 1 if u < crops.quarter + crops.half else 0
             if levels:
@@ -81,9 +122,11 @@ class Photographs:
         side: int,
         crops: Crops = Crops(),  # noqa: B008
     ) -> Tensor:
-        """Draw crops, uint8 of shape ``(n, 3, side, side)``."""
-        drawn = np.stack([self.patch(rng, side, crops) for _ in range(n)])
-        return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the pictures."""
+        views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])
+        corner, down, right = views.to(self.pixels.device)[:, :, None, None].unbind(1)
+        steps = torch.arange(side, device=self.pixels.device)
+        return self.pixels[corner + down * steps[:, None] + right * steps].permute(0, 3, 1, 2)
 
 
 def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:

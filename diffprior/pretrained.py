@@ -40,7 +40,8 @@ def load_prior(source: str | Path | None = None, device: str | torch.device = "c
     config = _config(folder)
     kind = config.get("_class_name", "")
     try:
-        prior = _network(folder) if kind == "NAFUNet" else DiffusersPrior.load(folder)
+        native = kind == "NAFUNet"
+        prior = NetworkPrior.of(load_network(folder)) if native else DiffusersPrior.load(folder)
     except FAULTS as error:
         reason = " ".join(str(error).split())[:300]
         raise PriorError(f"{folder} does not hold a prior that can be opened: {reason}") from error
@@ -69,18 +70,6 @@ def _weights(folder: Path) -> Iterator[Path]:
         yield from files
         if files:
             return
-
-
-def _network(folder: Path) -> NetworkPrior:
-    network = load_network(folder)
-    return NetworkPrior(
-        network,
-        (network.image_channels, 256, 256),
-        stride=network.stride,
-        sigma_data=network.sigma_data,
-        sigma_min=network.sigma_min,
-        sigma_max=network.sigma_max,
-    )
 
 
 def _folder(source: str) -> Path:

@@ -94,7 +94,7 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.photographs, self.recipe, self.folder = photographs, recipe, folder
+        self.photographs, self.recipe, self.folder = photographs.to(device), recipe, folder
         self.device, self.step, self.seconds = torch.device(device), 0, 0.0
         kernels = [p for n, p in network.named_parameters() if _is_kernel(n, p)]
         rest = [p for n, p in network.named_parameters() if not _is_kernel(n, p)]
@@ -162,7 +162,7 @@ class Trainer:
         """Return pictures ``(B, 3, H, W)``, their noise levels ``(B,)`` and their noise."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
         n, side = recipe.shape(progress)
-        pictures = self.photographs.batch(rng, n, side, recipe.crops).to(self.device)
+        pictures = self.photographs.batch(rng, n, side, recipe.crops)
         x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
@@ -182,8 +182,15 @@ class Trainer:
         minutes: float,
         every: float = 5.0,
         watch: Callable[["Trainer", float], None] | None = None,
+        measure: Callable[[NAFUNet], dict[str, float]] | None = None,
     ) -> None:
-        """Train until the run's clock, over all its parts, shows ``minutes``."""
+        """Train until the run's clock, over all its parts, shows ``minutes``.
+
+        Arguments:
+            every: Minutes between two checkpoints, each with its row of the curve.
+            watch: Called after each step with the trainer and the share of the run that is done.
+            measure: More columns for the curve, of the moving average.
+        """
         due = self.seconds + 60 * every
         while self.seconds < 60 * minutes:
             start = time.perf_counter()
@@ -194,37 +201,42 @@ class Trainer:
                 watch(self, self.seconds / (60 * minutes))
             if self.seconds >= due or self.seconds >= 60 * minutes:
                 self.save()
-                self.record()
+                self.record(measure)
                 due = self.seconds + 60 * every
 
-    def record(self) -> None:
+    def record(self, measure: Callable[[NAFUNet], dict[str, float]] | None = None) -> None:
         """Append the validation row of the moving average to ``curve.csv``."""
+        network = self.averaged()
         row = {
             "minutes": round(self.seconds / 60, 1),
             "step": self.step,
             "loss": round(self.loss, 4),
         }
-        row |= {name: round(p, 2) for name, p in self.validate().items()}
+        found = self.validate(network) | (measure(network) if measure else {})
+        row |= {name: round(value, 2) for name, value in found.items()}
         path = self.folder / "curve.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            columns = dict.fromkeys(name for r in [*rows, row] for name in r)
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows([*rows, row])
+        part.replace(path)
+
+    def averaged(self) -> NAFUNet:
+        """Return the network with its moving average for weights."""
+        network = type(self.network)(**self.network.settings).to(self.device)
+        network.load_state_dict(self.ema)
+        return network.eval()
 
     @torch.no_grad()
-    def validate(self, side: int = 128) -> dict[str, float]:
-        """Return the mean denoising PSNR of the moving average at each of ``SIGMAS``, if any."""
+    def validate(self, network: NAFUNet, side: int = 128) -> dict[str, float]:
+        """Return the mean denoising PSNR of a network at each of ``SIGMAS``, if it can be had."""
         crops = [_centre(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
         if not crops:
             return {}
-        x_0 = (
-            torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device).float() / 127.5
-            - 1
-        )
-        network = type(self.network)(**self.network.settings).to(self.device)
-        network.load_state_dict(self.ema)
+        x_0 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
         table = {}
         for name, level in SIGMAS.items():
             generator = torch.Generator().manual_seed(0)

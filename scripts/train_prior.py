@@ -1,5 +1,6 @@
 """Train a prior on zips or folders of photographs: resumable, on a CPU or a GPU."""
 
+import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +8,45 @@ import torch
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+import diffprior
+from diffprior import figures, metrics
+from diffprior.masks import draw
 from diffprior.networks import NAFUNet, load_network
 from diffprior.photographs import Photographs
-from diffprior.training import Recipe, Trainer
+from diffprior.priors.network import NetworkPrior
+from diffprior.training import SIGMAS, Recipe, Trainer
+
+
+class Holes:
+    """The hole PSNR of the default inpainting on some held-out pictures, half their pixels lost."""
+
+    def __init__(self, photographs: Photographs, count: int, device: str, side: int = 256) -> None:
+        self.device = device
+        large = [x for x in photographs.validation if min(x.shape[:2]) >= side]
+        some = [torch.from_numpy(x[:side, :side].copy()) for x in large[:count]]
+        self.truth = torch.stack(some).movedim(-1, 1) / 255 if some else None
+        self.hole = torch.stack([draw("pixels50", side, side, i) for i in range(count)])
+        self.hole = self.hole[: len(some)]
+
+    def __call__(self, network: NAFUNet) -> dict[str, float]:
+        if self.truth is None:  # no picture was held out, or none is large enough
+            return {}
+        prior = NetworkPrior.of(network).to(self.device)
+        filled = diffprior.inpaint(self.truth * ~self.hole, self.hole, prior=prior).image
+        psnr = metrics.psnr(2 * filled - 1, 2 * self.truth - 1, self.hole)
+        return {"hole": psnr.mean().item()}
+
+
+def curve(out: Path) -> None:
+    """Draw the validation table of a run."""
+    rows = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
+    columns = [c for c in (*SIGMAS, "hole") if all(r.get(c) for r in rows)]
+    x = [float(r["minutes"]) for r in rows]
+    series = {c: [float(r[c]) for r in rows] for c in columns}
+    try:
+        figures.lines(out / "curve.png", x, series, across="minutes", up="PSNR, dB")
+    except figures.FigureError as error:
+        print(f"no learning curve was drawn: {error}")
 
 
 def main(
@@ -26,6 +63,7 @@ def main(
         list[str] | None, typer.Option(help="NAME=WEIGHT: how often a source is drawn.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = Recipe.batch,
+    holes: Annotated[int, typer.Option(help="Held-out pictures that are also inpainted.")] = 4,
     device: Annotated[str, typer.Option()] = "cuda" if torch.cuda.is_available() else "cpu",
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
@@ -50,7 +88,8 @@ def main(
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
-        trainer.run(minutes, every, watch)
+        trainer.run(minutes, every, watch, Holes(pictures, holes, device))
+    curve(out)
     print((out / "curve.csv").read_text())
 
 

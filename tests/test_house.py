@@ -19,7 +19,7 @@ FLOORS = (
     "samplers",
     "methods",
     "catalog pretrained images",
-    "files metrics",
+    "files metrics figures",
     "tasks runs",
     "cli training hub",
     "__main__",

@@ -1,6 +1,8 @@
 """Training: a kill costs nothing, the optimiser does what it says, the loss falls."""
 
 import csv
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 from diffprior import training
 from diffprior.muon import Muon, orthogonalise
 from diffprior.networks import NAFUNet, karras, load_network
-from diffprior.photographs import Crops, Photographs
+from diffprior.photographs import Crops, Photographs, View
 from diffprior.training import SIGMAS, Recipe, Trainer
 
+ROOT = Path(__file__).parent.parent
 RECIPE = Recipe(batch=4, patch=16, late_patch=32, warmup=2)
 
 
@@ -181,6 +184,44 @@ def test_a_run_writes_its_curve_and_its_weights(photographs: Photographs, tmp_pa
     assert again.step == t.step  # its time is over
 
 
+@pytest.mark.parametrize("blocked", ["diffusers", "matplotlib"])
+def test_the_script_trains_without_what_it_can_do_without(
+    folder: Path, tmp_path: Path, blocked: str
+) -> None:
+    """The training script as a process, on a machine that lacks a package; it says what it skips."""
+    code = f"""
+import runpy, sys
+sys.modules[{blocked!r}] = None
+sys.argv = ["train_prior.py", {str(folder)!r}, "--out", {str(tmp_path / "run")!r},
+            "--minutes", "0.0001", "--batch", "1"]
+runpy.run_path({str(ROOT / "scripts" / "train_prior.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "weights" / "config.json").exists()
+    said = "no learning curve was drawn: figures are drawn by matplotlib" in done.stdout
+    drawn = (tmp_path / "run" / "curve.png").exists()
+    assert said == (not drawn) and (drawn is False or blocked == "diffusers")
+
+
+def test_a_run_takes_more_columns_from_outside(photographs: Photographs, tmp_path: Path) -> None:
+    """What is measured is the moving average; a curve begun without the column keeps its rows."""
+    t, seen = trainer(photographs, tmp_path / "run"), []
+    t.train_step(0.0)
+    t.save()
+    t.record()
+
+    def measure(network: NAFUNet) -> dict[str, float]:
+        seen.append(network.state_dict())
+        return {"hole": 30.123}
+
+    t.train_step(0.0)
+    t.record(measure)
+    rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").read_text().splitlines()))
+    assert [r["hole"] for r in rows] == ["", "30.12"] and [r["step"] for r in rows] == ["1", "2"]
+    assert all(torch.equal(v, t.ema[k]) for k, v in seen[0].items())
+
+
 def test_a_run_without_validation_pictures_goes_on(folder: Path, tmp_path: Path) -> None:
     """Few pictures, none held out: the curve has no PSNR, and nothing is lost."""
     t = trainer(Photographs([folder]), tmp_path / "run")
@@ -252,12 +293,37 @@ def test_photographs_are_read_from_folders_and_zips(folder: Path, tmp_path: Path
         pictures = Photographs([path], held_out=4)
         assert {k: len(v) for k, v in pictures.sources.items()} == {"a": 5, "b": 1}
         assert len(pictures.validation) == 2
-        assert np.array_equal(pictures.sources["a"][0][0], waves(140, 0))  # RGB, as it was
-        assert [x.shape for x in pictures.sources["a"][0]] == [
-            (140, 140, 3),
-            (70, 70, 3),
-            (35, 35, 3),
-        ]
+        assert [x[1:] for x in pictures.sources["a"][0]] == [(140, 140), (70, 70), (35, 35)]
+        first = pictures.pixels[: 140 * 140].reshape(140, 140, 3).numpy()
+        assert np.array_equal(first, waves(140, 0))  # RGB, as it was
+
+
+def test_crops_are_what_slices_turns_and_mirrors_make(folder: Path) -> None:
+    """A crop gathered from its view is the picture sliced, turned counterclockwise, mirrored."""
+    x = waves(140, 0)
+    view = View(3 * 140 + 7, 140, 1)
+    pictures, square = Photographs([folder]), x[3:23, 7:27]
+    for turns in range(4):
+        expected = np.rot90(square, turns)
+        for got, want in ((view, expected), (view.mirrored(20), expected[:, ::-1])):
+            i, j = np.mgrid[:20, :20]
+            index = torch.from_numpy(got.corner + i * got.down + j * got.right)
+            assert np.array_equal(pictures.pixels[index].numpy(), want)
+        view = view.turned(20)
+
+
+def test_every_crop_is_one_of_its_picture(tmp_path: Path) -> None:
+    """Each pixel says where it is: neighbours in a crop were neighbours in the one picture."""
+    i, j = np.mgrid[:40, :50].astype(np.uint8)
+    for k in range(2):
+        picture = np.stack([np.full_like(i, k), i, j], -1)
+        cv2.imwrite(str(tmp_path / f"{k}.png"), picture[:, :, ::-1])
+    x = Photographs([tmp_path]).batch(np.random.default_rng(0), 50, 16, Crops(half=0, quarter=0))
+    number, rows, columns = x.int().unbind(1)
+    assert (number == number[:, :1, :1]).all() and len(number.unique()) == 2
+    for axis in (1, 2):
+        steps = rows.diff(dim=axis).abs() + columns.diff(dim=axis).abs()
+        assert (steps == 1).all()
 
 
 def test_no_picture_is_one_sentence(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
-from ..networks import karras
+from ..networks import NAFUNet, karras
 from ..schedules import EDM
 from .base import Prior
 
@@ -47,6 +47,18 @@ class NetworkPrior(Prior):
         self.sigma_data, self.sigma_min = sigma_data, sigma_min
         self.diffusion = diffusion or GaussianDiffusion(
             EDM(sigma_min=sigma_min, sigma_max=sigma_max)
+        )
+
+    @classmethod
+    def of(cls, network: NAFUNet) -> Self:
+        """Return the prior of a network that knows its own stride and noise levels."""
+        return cls(
+            network,
+            (network.image_channels, 256, 256),
+            stride=network.stride,
+            sigma_data=network.sigma_data,
+            sigma_min=network.sigma_min,
+            sigma_max=network.sigma_max,
         )
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
