@@ -1,10 +1,11 @@
-"""Measure one denoising call of a prior beside scikit-image's non-local means and wavelets.
+"""Measure one denoising call of a prior beside BM3D and scikit-image's denoisers.
 
 Run ``pip install -e ".[peers]"``, then
-``python scripts/benchmark_denoising.py data/samples --side 576``.
+``python scripts/benchmark_denoising.py data/samples path/to/set14 --side 576``.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -44,6 +45,14 @@ def wavelet(x: Tensor, sigma: float) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(out)).movedim(-1, 0).float()
 
 
+def bm3d(x: Tensor, sigma: float) -> Tensor:
+    """BM3D in its colour form, by its authors' package at its default profile, sigma known."""
+    from bm3d import bm3d_rgb
+
+    out = bm3d_rgb(x.movedim(0, -1).double().numpy(), sigma)
+    return torch.from_numpy(np.ascontiguousarray(out)).movedim(-1, 0).float()
+
+
 def network(source: str | None, half: bool) -> Denoiser:
     """One call of the prior at the noise's own level."""
     prior = diffprior.load_prior(source)
@@ -64,31 +73,36 @@ def centre(x: Tensor, side: int) -> Tensor:
 
 
 def main(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders: a table row each.")],
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
     side: Annotated[int, typer.Option(help="Side of the centre that is denoised.")] = 256,
     bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
+    only: Annotated[list[str] | None, typer.Option(help="Only these denoisers.")] = None,
 ) -> None:
-    """Print the PSNR in dB of each denoiser, mean over pictures."""
-    truths = [
-        centre((files.read(p).pictures.tensor()[0] + 1) / 2, side) for p in files.find(pictures)
-    ]
+    """Print the PSNR in dB of each denoiser, mean over the pictures of each folder."""
     denoisers: dict[str, Denoiser] = {
         "noisy": lambda x, sigma: x,
         "wavelet": wavelet,
         "non-local means": nlm,
+        "BM3D": bm3d,
         "prior, one call": network(prior, bf16),
     }
-    print(f"| sigma of 255, {len(truths)} pictures | " + " | ".join(denoisers) + " |")
-    print("|---|" + "---|" * len(denoisers))
-    for level in LEVELS:
-        rows: dict[str, list[float]] = {name: [] for name in denoisers}
-        for i, truth in enumerate(truths):
-            noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
-            for name, denoise in denoisers.items():
-                x = 2 * denoise(noisy, level / 255) - 1
-                rows[name].append(metrics.psnr(x[None].float(), 2 * truth[None] - 1).item())
-        print(f"| {level} | " + " | ".join(f"{np.mean(v):.2f}" for v in rows.values()) + " |")
+    denoisers = {k: v for k, v in denoisers.items() if not only or k in only}
+    print("| pictures | sigma of 255 | " + " | ".join(denoisers) + " |")
+    print("|---|---|" + "---|" * len(denoisers))
+    for folder in pictures:
+        truths = [
+            centre((files.read(p).pictures.tensor()[0] + 1) / 2, side) for p in files.find([folder])
+        ]
+        for level in LEVELS:
+            rows: dict[str, list[float]] = {name: [] for name in denoisers}
+            for i, truth in enumerate(truths):
+                noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
+                for name, denoise in denoisers.items():
+                    x = 2 * denoise(noisy, level / 255) - 1
+                    rows[name].append(metrics.psnr(x[None].float(), 2 * truth[None] - 1).item())
+            cells = " | ".join(f"{np.mean(v):.2f}" for v in rows.values())
+            print(f"| {Path(folder).name} ({len(truths)}) | {level} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

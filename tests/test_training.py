@@ -188,7 +188,7 @@ def test_a_run_writes_its_curve_and_its_weights(photographs: Photographs, tmp_pa
 def test_the_script_trains_without_what_it_can_do_without(
     folder: Path, tmp_path: Path, blocked: str
 ) -> None:
-    """The training script as a process, on a machine that lacks a package; it says what it skips."""
+    """The training script as a process, on a machine without a package; it says what it skips."""
     code = f"""
 import runpy, sys
 sys.modules[{blocked!r}] = None
