@@ -2,9 +2,9 @@
 
 import ast
 import difflib
+import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -87,9 +87,11 @@ def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
 
 def _make(name: str, settings: dict[str, Any], kinds: Sequence[str]) -> Any:
     thing = find(name, kinds)
-    if is_dataclass(thing):
-        known = [f.name for f in fields(thing) if f.init]
-        for setting in settings:
-            if setting not in known:
-                raise CatalogError(f"{name} has no setting {setting!r}; it has {', '.join(known)}")
-    return thing(**settings)
+    known = list(inspect.signature(thing).parameters)
+    for setting in settings:
+        if setting not in known:
+            raise CatalogError(f"{name} has no setting {setting!r}; it has {', '.join(known)}")
+    try:
+        return thing(**settings)
+    except TypeError as error:
+        raise CatalogError(f"{name} cannot be built: {error}") from error

@@ -1,19 +1,32 @@
-"""Figures of measured curves, by matplotlib, which is an extra."""
+"""Figures of what was measured: curves, and maps of a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["FigureError", "lines"]
+import cv2
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+__all__ = ["FigureError", "heat", "lines"]
 
 
 class FigureError(RuntimeError):
     """A figure that cannot be drawn here, in one sentence."""
 
 
+def heat(std: Tensor) -> Image.Image:
+    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
+    s = std.detach().cpu().double().numpy()
+    grey = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
+    colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
+    return Image.fromarray(np.ascontiguousarray(colours[..., ::-1]))
+
+
 def lines(
     path: Path, x: Sequence[float], series: Mapping[str, Sequence[float]], *, across: str, up: str
 ) -> None:
-    """Draw series over one axis, each with its name and its last value, as a picture.
+    """Draw series over one axis, each with its name and its last value, by matplotlib.
 
     Arguments:
         path: Where to; the suffix says the format, as in ``curve.png`` or ``curve.svg``.

@@ -6,7 +6,6 @@ __all__ = [
     "dilate",
     "feather",
     "fit_mask",
-    "heat",
     "mask_tensor",
     "pictures",
     "to_pil",
@@ -65,6 +64,13 @@ class Pictures:
         if self.alpha is None or (self.alpha == _top(self.alpha.dtype)).all():
             return None
         return torch.from_numpy(1 - _unit(self.alpha[:, None]).astype(np.float32))
+
+    def opacity(self, size: Sequence[int]) -> np.ndarray | None:
+        """Return alpha at a size ``(H, W)``, or None if there is none."""
+        if self.alpha is None or tuple(size) == self.size:
+            return self.alpha
+        h, w = size
+        return np.stack([cv2.resize(a, (w, h), interpolation=cv2.INTER_LINEAR) for a in self.alpha])
 
     def blend(self, x: Tensor, mask: Tensor | None = None) -> np.ndarray:
         """Return the values with x laid over them, in their own dtype, ``(B', H, W, C)``.
@@ -166,13 +172,6 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
 def to_pil(x: Tensor) -> Image.Image:
     """Return x ``(3, H, W)``, clipped to [-1, 1], as an 8-bit RGB image."""
     return Image.fromarray(_scaled((_channels_last(x[None], np.float32)[0] + 1) / 2))
-
-
-def heat(std: Tensor) -> Image.Image:
-    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
-    s = std.detach().cpu().float().numpy()
-    colours = cv2.applyColorMap(_scaled(s / max(s.max(), 1e-12)), cv2.COLORMAP_VIRIDIS)
-    return Image.fromarray(np.ascontiguousarray(colours[..., ::-1]))
 
 
 def _pictures(image: Any, what: str) -> Pictures:

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from .operators.base import Composed, LinearOperator, Operator, SVDOperator
+from .random import Noise
 from .solvers import cg
 
 __all__ = ["FlipLikelihood", "GaussianLikelihood", "Likelihood"]
@@ -23,15 +24,23 @@ class Likelihood(ABC, Generic[O]):
     Arguments:
         operator: A.
         y: Measurements, of shape ``(B, *)``; one of shape ``(*)`` is taken as a batch of one by
-            a method.
+            a method. Not given where they are still to be made: ``measure`` makes them.
     """
 
     operator: O
-    y: Tensor
+    y: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(y | x) of each state, up to a constant, of shape ``(B,)``."""
+
+    @abstractmethod
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        """Draw a y from p(y | x) for each state, with zeros where nothing is measured."""
+
+    def measure(self, x: Tensor, noise: Noise) -> Self:
+        """Return the same likelihood with measurements of these states, drawn by ``sample``."""
+        return replace(self, y=self.sample(x, noise))
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of ``log_prob``, of the shape of ``x``."""
@@ -73,6 +82,10 @@ class GaussianLikelihood(Likelihood[O]):
             raise ValueError("exact data (sigma = 0) has no density: give sigma > 0")
         return -self.residual(x).flatten(1).square().sum(1) / (2 * self.sigma**2)
 
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        clean = self.operator(x)
+        return self.operator.seen(clean + self.sigma * noise.normal(clean))
+
     def evidence(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         """Return log p(y) under x ~ N(x_0, var I), up to a constant, for an A with an SVD."""
         A = cast(SVDOperator, self.operator)
@@ -92,7 +105,7 @@ class GaussianLikelihood(Likelihood[O]):
             total = var * A.s**2 + self.sigma**2
             gain = torch.where(A.s > 1e-6 * A.s.max(), A.s / total, 0)
             return A.from_spectrum(gain * A.to_left(r))
-        return A.adjoint(cg(lambda v: var * A(A.adjoint(v)) + self.sigma**2 * v, r))
+        return cg(lambda v: var * A.adjoint(A(v)) + self.sigma**2 * v, A.adjoint(r))
 
     def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         """Return E[x | y] under x ~ N(x_0, var I), for a linear A.
@@ -115,3 +128,7 @@ class FlipLikelihood(Likelihood[O]):
         gain = torch.tensor((1 - self.rate) / self.rate).log()
         agree = (2 * self.y - 1) * self.operator(2 * x - 1)
         return gain / 2 * agree.flatten(1).sum(1)
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        sent = self.operator(2 * x - 1)
+        return (1 + torch.where(noise.uniform(sent) < self.rate, -sent, sent)) / 2

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from . import __version__, files, images
+from . import __version__, figures, files, images
 from .catalog import SettingError
 from .images import ImageError
 from .pretrained import PriorError
@@ -160,7 +160,7 @@ def _content(
     """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the pictures to write."""
     if key == "uncertainty":
         std = torch.as_tensor(np.asarray(result.std))
-        return np.asarray(images.heat(std if std.ndim == 2 else std.mean(-1))), None
+        return np.asarray(figures.heat(std if std.ndim == 2 else std.mean(-1))), None
     if key == "compare":
         return _beside(result, file), None
     picture = result.samples[key]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -215,18 +216,19 @@ class Trainer:
         found = self.validate(network) | (measure(network) if measure else {})
         row |= {name: round(value, 2) for name, value in found.items()}
         path = self.folder / "curve.csv"
-        rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+        rows: list[dict[str, Any]] = [row]
+        if path.exists():
+            rows = [*csv.DictReader(path.read_text().splitlines()), row]
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
-            columns = dict.fromkeys(name for r in [*rows, row] for name in r)
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, dict.fromkeys(name for r in rows for name in r))
             writer.writeheader()
-            writer.writerows([*rows, row])
+            writer.writerows(rows)
         part.replace(path)
 
     def averaged(self) -> NAFUNet:
         """Return the network with its moving average for weights."""
-        network = type(self.network)(**self.network.settings).to(self.device)
+        network: NAFUNet = type(self.network)(**self.network.settings).to(self.device)
         network.load_state_dict(self.ema)
         return network.eval()
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import diffprior
 from diffprior import files
+from diffprior.deploy import device_of, ready
 from diffprior.masks import draw
 from diffprior.priors.base import Prior
-from diffprior.tasks.base import device_of, ready
 
 
 def load(path: Path, side: int) -> Tensor:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ from torch import Tensor
 
 import diffprior
 from diffprior.catalog import SettingError, build
+from diffprior.deploy import rows
 from diffprior.images import Pictures
-from diffprior.likelihoods import Likelihood
+from diffprior.likelihoods import GaussianLikelihood, Likelihood
 from diffprior.methods.base import Method, share
-from diffprior.pretrained import load_prior
+from diffprior.operators.base import Operator
 from diffprior.priors.base import Prior, Wrapper
-from diffprior.priors.half import HalfPrior
-from diffprior.priors.tiled import TiledPrior
 from diffprior.samplers.base import Watch
 
 __all__ = [
@@ -28,16 +27,11 @@ __all__ = [
     "Result",
     "TaskError",
     "choose",
-    "device_of",
     "provenance",
-    "ready",
+    "recover",
     "results",
     "solve",
 ]
-
-WHOLE = 1536**2  # px; larger pictures are worked through in windows (about 2 GB of memory on a CPU)
-TILE, OVERLAP = 1024, 64
-PRECISIONS = {"full": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TaskError(ValueError):
@@ -106,66 +100,6 @@ class Meter:
         self.seconds += time.perf_counter() - self._start
 
 
-def device_of(name: str | torch.device | None) -> torch.device:
-    """Return the device of a name: auto (or None), cpu, cuda, cuda:n or mps."""
-    if name is None or name == "auto":
-        best = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device("mps" if torch.backends.mps.is_available() else best)
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise SettingError(f"no device {name!r}; there are auto, cpu, cuda, cuda:n and mps")
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    missing = device.type == "mps" and not torch.backends.mps.is_available()
-    if missing or (device.index or 0) >= count:
-        raise SettingError(
-            f"this machine has no device {name!r}; --device auto takes what there is"
-        )
-    return device
-
-
-def _precision(name: str, device: torch.device) -> torch.dtype | None:
-    """Return the dtype of the network, None for full: by default half where the hardware has it."""
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return torch.bfloat16 if device.type == "cpu" and native() else None
-    if name not in PRECISIONS:
-        raise SettingError(f"no precision {name!r}; there are auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
-
-
-def ready(
-    prior: Prior | str | Path | None,
-    shape: Sequence[int],
-    *,
-    device: str | torch.device | None = None,
-    precision: str = "auto",
-    tile: int | None = None,
-) -> Prior:
-    """Return a prior of pictures ``(C, H, W)`` of this shape, on its device, in its precision.
-
-    Arguments:
-        prior: A prior, or what ``load_prior`` opens; one that is given stays on its own device.
-        tile: Side of the windows, in pixels; by default pictures over 2.4 megapixels are cut.
-    """
-    if tile is not None and tile < OVERLAP * 2:
-        raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
-    if not isinstance(prior, Prior):
-        prior = load_prior(prior, device_of(device))
-    elif device is not None:
-        prior = prior.to(device_of(device))
-    if prior.latent or len(prior.shape) != 3:
-        return prior.on(shape)
-    side = tile or (TILE if shape[-2] * shape[-1] > WHOLE else max(*shape[-2:], OVERLAP + 1))
-    tiled = TiledPrior(prior, side, OVERLAP, shape)
-    half = _precision(precision, prior.like.device)
-    return tiled if half is None else HalfPrior(tiled, half)
-
-
 def demand(*, samples: int, steps: int | None, sigma: float = 0.0) -> None:
     """Refuse settings that no task can work with."""
     if samples < 1:
@@ -215,7 +149,7 @@ def solve(
                 seed,
                 guess=None if first is None else first[index],
                 names=[names[i] for i in index],
-                rows=_rows(prior),
+                rows=rows(prior),
                 watch=share(watch, k, len(kinds)),
             )
             x[index] = drawn.reshape(-1, n, *prior.shape)
@@ -224,10 +158,46 @@ def solve(
     return x.flatten(0, 1), made | {"seconds": seconds}
 
 
-def _rows(prior: Prior) -> int:
-    """Return how many states of a prior go through it at a time, for memory's sake."""
-    room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
-    return max(1, room // (prior.shape[-2] * prior.shape[-1]))
+def recover(
+    given: Pictures,
+    operator: Operator,
+    sigma: Sequence[float],
+    model: Prior,
+    method: Callable[[float], Method[Any]],
+    report: dict[str, Any],
+    *,
+    samples: int,
+    seed: int,
+    names: Sequence[int | str] | None,
+    watch: Watch | None,
+    measure: Callable[[Tensor], Tensor] = lambda x: x,
+    guess: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Result:
+    """Return what lies under pictures seen through an operator, those of equal noise as a batch.
+
+    Arguments:
+        sigma: The noise of each picture in [0, 1].
+        method: Makes the method for a noise level.
+        measure, guess: Make of pictures ``(B, 3, H, W)`` the y, and first guesses of the states.
+    """
+    pixels, made = given.tensor().to(model.like), dict[str, Any]()
+    x, levels = [torch.empty(0)] * len(given), dict.fromkeys(sigma)
+    for k, level in enumerate(levels):
+        index = [i for i in range(len(given)) if sigma[i] == level]
+        likelihood = GaussianLikelihood(operator=operator, y=measure(pixels), sigma=2 * level)
+        drawn, made = solve(
+            model,
+            likelihood.take(torch.tensor(index)),
+            [method(level)] * len(index),
+            samples,
+            seed,
+            guess=partial(guess, pixels[index]),
+            names=None if names is None else [names[i] for i in index],
+            watch=share(watch, k, len(levels)),
+        )
+        for i, part in zip(index, drawn.reshape(len(index), -1, *model.shape), strict=True):
+            x[i] = part
+    return results(given, torch.cat(x), None, samples, report | made)
 
 
 def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
@@ -249,7 +219,7 @@ def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
 def results(
     given: Pictures,
     x: Tensor,
-    cover: Tensor,
+    cover: Tensor | None,
     samples: int,
     report: dict[str, Any],
     opaque: bool = False,
@@ -257,20 +227,23 @@ def results(
     """Return samples ``(B * n, 3, H, W)``, clipped and laid over what was given, in its own kind.
 
     Arguments:
-        cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1].
+        cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1]; None is all of it, and then x may
+            be of another size than what was given.
         samples: How many are promised; a method that gives one answer has it repeated.
         opaque: Whether transparency was the hole, and is gone.
     """
     x, count = x.clamp(-1, 1), len(x) // len(given)
-    alpha = None if opaque else given.alpha
-    values = given.blend(x, cover).reshape(len(given), count, *given.values.shape[1:])
+    alpha = None if opaque else given.opacity(x.shape[-2:])
+    values = given.blend(x, cover)
+    values = values.reshape(len(given), count, *values.shape[1:])
     shown = [given.give_back(values[:, j % count], alpha) for j in range(samples)]
     mean, std = shown[0], None
     if samples > 1:
         states = x.reshape(len(given), count, *x.shape[1:])
         mean = given.give_back(given.blend(states.mean(1), cover), alpha)
         spread = states.std(1, correction=1 if count > 1 else 0) / 2
-        std = _shaped(spread * cover.to(x), shown[0])
+        std = _shaped(spread if cover is None else spread * cover.to(x), shown[0])
+    cover = torch.ones(len(given), 1, *x.shape[-2:]) if cover is None else cover
     return Result(image=shown[0], samples=shown, mean=mean, std=std, report=report, cover=cover)
 
 

@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from diffprior.catalog import SettingError, build
+from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.priors.base import Prior
 from diffprior.random import Noise
 from diffprior.samplers.base import Sampler, Watch
 
-from .base import Meter, Result, demand, provenance, ready, results
+from .base import Meter, Result, demand, provenance, results
 
 __all__ = ["generate"]
 

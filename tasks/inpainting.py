@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffprior import images
+from diffprior.deploy import ready
 from diffprior.fills import biharmonic
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.likelihoods import GaussianLikelihood
@@ -25,7 +26,6 @@ from .base import (
     choose,
     demand,
     provenance,
-    ready,
     results,
     solve,
 )

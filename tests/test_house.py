@@ -12,21 +12,21 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "schedules random solvers networks masks muon photographs",
+    "schedules random solvers networks masks muon photographs blurs frequencies",
     "kernels operators fills",
     "diffusions likelihoods",
-    "priors",
-    "samplers",
+    "priors chains noises",
+    "samplers interop",
     "methods",
     "catalog pretrained images",
-    "files metrics figures",
+    "files metrics figures deploy",
     "tasks runs",
     "cli training hub",
     "__main__",
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 FILES = sorted([*ROOT.glob("diffprior/**/*.py"), *ROOT.glob("tasks/**/*.py")])
-HEAVY = {"cv2", "diffusers", "kornia", "lpips", "skimage", "transformers", "typer"}
+HEAVY = {"cv2", "deepinv", "diffusers", "kornia", "lpips", "skimage", "transformers", "typer"}
 
 
 def label(file: Path) -> str:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from diffprior.figures import heat
 from diffprior.images import (
     ImageError,
     dilate,
     feather,
     fit_mask,
-    heat,
     mask_tensor,
     pictures,
     to_pil,

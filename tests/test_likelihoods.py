@@ -9,11 +9,14 @@ from test_operators import Blur
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from diffprior.catalog import build
 from diffprior.likelihoods import FlipLikelihood, GaussianLikelihood
 from diffprior.operators.base import Operator
 from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
+from diffprior.priors.mixture import MixturePrior
+from diffprior.random import Noise
 
 SHAPE, D, B = (1, 4, 4), 16, 3
 KEEP = torch.arange(16).reshape(1, 4, 4) % 3 > 0
@@ -182,3 +185,30 @@ def test_flips_by_counting() -> None:
     torch.testing.assert_close(ours - ours[0], exact - exact[0], rtol=0, atol=1e-5)
     gain = torch.tensor([1.0, -1.0, 1.0, 0.0, 0.0], dtype=torch.float64) * torch.tensor(4.0).log()
     torch.testing.assert_close(likelihood.score(bits), gain.expand(32, 5), rtol=0, atol=1e-5)
+
+
+def test_flipped_bits_are_flipped_at_their_rate_and_hidden_ones_are_halves() -> None:
+    keep, bits = torch.tensor([1.0, 0.0]).repeat(10_000), (random(1, 20_000) > 0).double()
+    y = FlipLikelihood(operator=Mask(keep).double(), rate=0.2).sample(bits, Noise(0))
+    assert (y[:, 1::2] == 0.5).all() and ((y == 0) | (y == 1))[:, ::2].all()
+    flipped = (y != bits)[:, ::2].double().mean()
+    assert abs(flipped - 0.2) < 4 * (0.2 * 0.8 / 10_000) ** 0.5
+
+
+@every
+def test_measure_draws_the_data_that_a_likelihood_explains(name: str) -> None:
+    """The same numbers for the same seed, chi2 of 1 to 4 standard errors, and exact at sigma 0."""
+    likelihood, _, A = problem(name)
+    x, names = random(500, *SHAPE), range(500)
+    drawn = dataclasses.replace(likelihood, y=torch.empty(0)).measure(x, Noise(7, names))
+    assert torch.equal(drawn.y, likelihood.sample(x, Noise(7, names)))
+    m = int((A.abs().sum(1) > 0).sum())
+    assert abs(drawn.chi2(x).mean() - 1) < 4 * (2 / m / 500) ** 0.5
+    exact = GaussianLikelihood(operator=likelihood.operator).measure(x, Noise(7, names))
+    torch.testing.assert_close(exact.y.flatten(1), x.flatten(1) @ A.T)
+
+
+def test_a_method_asks_for_a_measurement_that_was_never_made(gaussian: MixturePrior) -> None:
+    likelihood = GaussianLikelihood(operator=Matrix(random(2, 4)), sigma=0.3)
+    with pytest.raises(ValueError, match=r"^a measurement of this operator has shape \(2,\), got"):
+        build("dps")(gaussian, likelihood)

@@ -1,6 +1,7 @@
 """Every operator of the folder: its adjoint, its pseudo-inverse, its SVD, its rows of a batch."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -8,18 +9,22 @@ import torch.nn.functional as F
 from conftest import random
 from torch import Tensor
 
-from diffprior.catalog import find, names
+from diffprior.catalog import build, find, names
+from diffprior.operators import blur, circular_blur, fourier
 from diffprior.operators.base import (
     Composed,
     DiagonalOperator,
     LinearOperator,
     Operator,
     SVDOperator,
+    stack,
 )
 from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
+from diffprior.operators.physics import Physics
 
+DEEPINV = find_spec("deepinv") is not None
 SHAPE = (3, 8, 8)  # of a state; cases for other shapes say so in SHAPES
 B = 3
 
@@ -41,8 +46,61 @@ def keep(*shape: int) -> Tensor:
     return (random(*shape, seed=5) > 0).double()
 
 
+def taps(*shape: int) -> Tensor:
+    """A kernel far from singular, skewed."""
+    k = random(*shape, seed=7).exp() / 100
+    k[..., shape[-2] // 2, shape[-1] // 2] += 1
+    return k
+
+
+def cameras() -> tuple[Physics, Physics]:
+    """Two of deepinv: a blur whose filter is complex inside, and one that is not linear."""
+    from deepinv import physics
+
+    even = physics.BlurFFT(SHAPE, filter=taps(1, 1, 3, 3).float())
+    return Physics(even), Physics(physics.Physics(A=torch.tanh))
+
+
+def made(words: str) -> Callable[[], Operator]:
+    return lambda: build(words, ("operators",)).on(SHAPE)
+
+
 CASES: dict[str, dict[str, Callable[[], Operator]]] = {
+    "average": {"2": made("average(factor=2)"), "4": made("average(factor=4)")},
+    "bicubic": {"2": made("bicubic(factor=2)"), "3": made("bicubic(factor=3)")},
+    "blur": {
+        "reflect": lambda: blur.Blur(taps(3, 5)),
+        "circular": lambda: blur.Blur(taps(4, 3), boundary="circular"),
+        "zero": lambda: blur.Blur(taps(2, 7), boundary="zero"),
+        "batched": lambda: blur.Blur(taps(B, 3, 4)),
+    },
+    "circular_blur": {
+        "odd": lambda: circular_blur.CircularBlur(taps(5, 3), SHAPE),
+        "even": lambda: circular_blur.CircularBlur(taps(8, 2), SHAPE),
+        "batched": lambda: circular_blur.CircularBlur(taps(B, 3, 3), SHAPE),
+        "with zeros": lambda: circular_blur.CircularBlur(torch.ones(2, 4).double(), SHAPE),
+    },
+    "compressed": {"": made("compressed(ratio=0.25)")},
+    "decimate": {"": made("decimate(factor=2, phase=1)")},
+    "fourier": {
+        "radial": made("fourier(keep='radial:3')"),
+        "entries": lambda: fourier.Fourier(keep(8, 8)),
+        "batched": lambda: fourier.Fourier(keep(B, 8, 8)),
+    },
+    "gamma_blur": {"": made("gamma_blur(sigma=0.8)")},
+    "grey": {
+        "mean": made("grey"),
+        "luminance": made("grey(weights='luminance')"),
+        "orthonormal": made("grey(weights='orthonormal')"),
+    },
+    "hadamard": {"1/4": made("hadamard(ratio=0.25)"), "1/2": made("hadamard(ratio=0.5)")},
+    "hdr": {"": made("hdr")},
     "identity": {"": Identity},
+    "jpeg": {
+        "soft": made("jpeg(quality=20)"),
+        "exact": made("jpeg(quality=20, exact=True)"),
+        "batched": made("jpeg(quality=[5, 50, 95])"),
+    },
     "mask": {
         "pixels": lambda: Mask(keep(1, 8, 8)),
         "entries": lambda: Mask(keep(*SHAPE) > 0),
@@ -54,8 +112,26 @@ CASES: dict[str, dict[str, Callable[[], Operator]]] = {
         "tall": lambda: Matrix(random(210, 192), SHAPE),
         "of rank 5": lambda: Matrix(random(20, 5) @ random(5, 192, seed=1), SHAPE),
     },
+    "phase_retrieval": {
+        "amplitude": made("phase_retrieval"),
+        "of light": made("phase_retrieval(oversample=4, light=True)"),
+    },
+    "physics": {"linear": lambda: cameras()[0], "any": lambda: cameras()[1]} if DEEPINV else {},
+    "quantize": {
+        "straight through": made("quantize(bits=2)"),
+        "hard": made("quantize(bits=3, straight_through=False)"),
+    },
 }
-TOYS = {"blur": {"": Blur}}
+TOYS = {
+    "toy": {
+        "": Blur,
+        "product": lambda: Mask(keep(1, 8, 8)) @ Blur(),
+        "product of less rank": lambda: Blur() @ Mask(keep(B, 1, 8, 8), batched=True),
+        "stack": lambda: stack(Blur(), Mask(keep(B, 1, 8, 8), batched=True), shape=SHAPE),
+        "composed": lambda: Composed(Mask(keep(B, 1, 8, 8), batched=True), torch.sin),
+        "mixed stack": lambda: stack(Composed(Blur(), torch.sin), Mask(keep(8, 8)), shape=SHAPE),
+    }
+}
 SHAPES: dict[str, tuple[int, ...]] = {}
 
 

@@ -139,6 +139,29 @@ def test_gradients_pass_the_windows() -> None:
     torch.testing.assert_close(vjp(v), v * (1 - x.tanh() ** 2))
 
 
+def test_graphs_are_of_small_windows_and_are_dropped(monkeypatch) -> None:
+    """With gradients, windows of 24 instead of one of 64, each run twice: there and back."""
+    monkeypatch.setattr("diffprior.priors.tiled.GRADED", 24)
+    sides: list[int] = []
+
+    class Counted(AnySize):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            sides.append(max(x_t.shape[-2:]))
+            return super().forward(x_t, t)
+
+    tiled, x, v = TiledPrior(Counted(), 64, 8), random(1, 1, 40, 50), random(1, 1, 40, 50, seed=1)
+    with torch.no_grad():
+        tiled(x, T)
+    assert sides == [50]
+    _, vjp = denoise_vjp(tiled, x, T)
+    there = len(sides) - 1
+    torch.testing.assert_close(vjp(v), v * (1 - x.tanh() ** 2))
+    assert there > 1 and len(sides) == 1 + 2 * there and max(sides[1:]) <= 24
+    small = random(1, 1, 20, 24)
+    denoise_vjp(tiled, small, T)[1](small)
+    assert len(sides) == 2 + 2 * there  # one window keeps its graph
+
+
 @pytest.mark.parametrize("limit, warned", [(2 * 128**2, 1), (128**2, 2), (64**2, 3)])
 def test_out_of_memory_shrinks_and_goes_on(limit: int, warned: int) -> None:
     """Rows are halved first (4, 2, 1), then windows; one warning each, and the same answer."""

@@ -111,11 +111,12 @@ class Method(ABC, Generic[L]):
 
     def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
         """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
-        likelihood = replace(likelihood, operator=_fit(likelihood.operator, prior.like))
+        A = likelihood.operator if prior.latent else likelihood.operator.on(prior.shape)
+        likelihood = replace(likelihood, operator=_fit(A, prior.like))
         if prior.latent:
             likelihood = likelihood.behind(prior.decode)
         self.check(prior, likelihood)
-        operator, y = likelihood.operator.on(prior.shape), likelihood.y.to(prior.like)
+        operator, y = likelihood.operator, likelihood.y.to(prior.like)
         one = operator(prior.like.new_zeros(1, *prior.shape))
         y = y[None] if y.ndim < one.ndim else y
         if y.shape[1:] != one.shape[1:]:

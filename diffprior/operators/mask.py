@@ -27,7 +27,7 @@ class Mask(DiagonalOperator):
         self.register_buffer("s", keep.to(torch.get_default_dtype()))
 
     def seen(self, y: Tensor) -> Tensor:
-        return self.s * y
+        return (self.s != 0) * y
 
     def take(self, index: Tensor) -> Self:
         return type(self)(self.s[index], batched=True) if self.batched else self

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .base import Prior, Wrapper
 from .network import reflect
@@ -14,6 +15,7 @@ from .network import reflect
 __all__ = ["TiledPrior"]
 
 SMALLEST = 64  # px; a window is not halved below this
+GRADED = 512  # px; the largest window that keeps a graph: 0.8 GB for the shipped network
 GRAIN = 16  # px; windows of a network with strides are multiples of it, or would be padded
 
 
@@ -22,7 +24,8 @@ class TiledPrior(Wrapper):
 
     All windows meet the same noisy state, and blend before the next step of the chain: no seam can
     grow. When the device runs out of memory, rows are denoised in halves, then windows halve, with
-    one warning. A prior of one fixed size has windows of that size.
+    one warning. A prior of one fixed size has windows of that size. Where gradients are asked for,
+    windows are smaller, and each is run again on the way back, so that memory is that of one.
 
     Arguments:
         inner: A prior of pictures ``(C, H, W)``; its ``on`` is asked for windows.
@@ -53,28 +56,36 @@ class TiledPrior(Wrapper):
         h, w = x_t.shape[-2:]
         x = reflect(x_t, self.tile) if self.fixed and min(h, w) < self.tile else x_t
         total, weight = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
-        for rows, columns in self.windows(*x.shape[-2:]):
+        tile = min(self.tile, GRADED) if x.requires_grad and not self.fixed else self.tile
+        windows = list(self.windows(x.shape[-2], x.shape[-1], tile))
+        again = x.requires_grad and len(windows) > 1
+        for rows, columns in windows:
             ramp = self._ramp(rows, x)[:, None] * self._ramp(columns, x)
-            total[..., rows, columns] += ramp * self._denoise(x[..., rows, columns], t)
+            total[..., rows, columns] += ramp * self._denoise(x[..., rows, columns], t, again)
             weight[..., rows, columns] += ramp
         return (total / weight)[..., :h, :w]
 
-    def _denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        prior = self.inner.on(x.shape[1:])
-        return torch.cat([prior(part, t) for part in torch.split(x, self.rows or len(x))])
+    def _denoise(self, x: Tensor, t: Tensor, again: bool) -> Tensor:
+        """Denoise one window; with ``again`` its graph is dropped, and made anew going back."""
+        prior, parts = self.inner.on(x.shape[1:]), torch.split(x, self.rows or len(x))
+        if again:
+            return torch.cat([checkpoint(prior, part, t, use_reentrant=False) for part in parts])
+        return torch.cat([prior(part, t) for part in parts])
 
-    def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    def windows(
+        self, height: int, width: int, tile: int | None = None
+    ) -> Iterator[tuple[slice, slice]]:
         """Yield the rows and columns of each window, row by row."""
-        for rows in self._spans(height):
-            for columns in self._spans(width):
+        for rows in self._spans(height, tile or self.tile):
+            for columns in self._spans(width, tile or self.tile):
                 yield rows, columns
 
-    def _spans(self, length: int) -> list[slice]:
+    def _spans(self, length: int, tile: int) -> list[slice]:
         """Return windows that share ``overlap`` at least, no larger than they need to be."""
-        if length <= self.tile:
+        if length <= tile:
             return [slice(0, length)]
-        count = math.ceil((length - self.overlap) / (self.tile - self.overlap))
-        side = self.tile
+        count = math.ceil((length - self.overlap) / (tile - self.overlap))
+        side = tile
         if not self.fixed:
             need = math.ceil((length + (count - 1) * self.overlap) / count)
             side = min(side, math.ceil(need / GRAIN) * GRAIN)

@@ -1,0 +1,43 @@
+"""Priors for the users of deepinv."""
+
+from typing import Any
+
+import torch
+from deepinv.models import Denoiser
+from torch import Tensor
+
+from .priors.base import Prior
+
+__all__ = ["DeepinvDenoiser"]
+
+
+class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
+    """D(x, sigma) = (E[x_0 | x_t] + 1) / 2, with x_t = alpha_t (2 x - 1).
+
+    t is where sigma_t = 2 sigma alpha_t, and the end of the schedule where sigma is beyond it.
+    Called as deepinv calls its denoisers, on pictures in [0, 1] with noise of deviation ``sigma``
+    in those units, one number or one for each picture; gradients pass. Needs
+    ``pip install diffprior[deepinv]``.
+
+    Arguments:
+        prior: A prior of pictures, not of latents, and of any size that its ``on`` will take.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__(prior.like.device)
+        if prior.latent:
+            raise ValueError("a deepinv denoiser works on pictures, and this is a latent prior")
+        self.prior = prior
+
+    def forward(self, x: Tensor, sigma: Tensor | float, **unused: Any) -> Tensor:
+        prior, levels = self.prior.on(x.shape[1:]), torch.as_tensor(sigma).flatten()
+        if len(levels) not in (1, len(x)):
+            raise ValueError(f"there are {len(levels)} noise levels for {len(x)} pictures")
+        times = prior.diffusion.schedule.time(2 * levels)
+        rows = torch.split(x, 1) if len(levels) > 1 else [x]
+        pairs = zip(rows, times, strict=True)
+        return torch.cat([self._denoise(prior, row, t) for row, t in pairs])
+
+    def _denoise(self, prior: Prior, x: Tensor, t: Tensor) -> Tensor:
+        alpha_t, _ = prior.diffusion.schedule(t)
+        return (prior((alpha_t * (2 * x - 1)).to(prior.like), t).to(x) + 1) / 2

@@ -1,0 +1,66 @@
+"""Super-resolution from means: every pixel of y is the mean of a block of the picture."""
+
+import torch
+from torch import Tensor
+
+from .base import SVDOperator
+
+__all__ = ["Average"]
+
+
+class Average(SVDOperator):
+    """y = the mean of each block of N x N pixels, in closed form.
+
+    Within a block A = s u^T, with s = 1 / N and u_j = 1 / N; the reflection that swaps u and the
+    block's first pixel e is V, v = e - u: V z = z - 2 v (v^T z) / (v^T v), V = V^T.
+    The ``sr_averagepooling`` of "Denoising Diffusion Restoration Models" (Kawar et al., 2022),
+    https://arxiv.org/abs/2201.11793. Sides are multiples of N.
+
+    Arguments:
+        factor: N, at least 2.
+    """
+
+    s: Tensor
+
+    def __init__(self, factor: int = 4) -> None:
+        super().__init__()
+        if factor < 2:
+            raise ValueError(f"the factor of an average is an integer from 2 on, got {factor}")
+        self.factor = factor
+        s = torch.zeros(factor, 1, factor)  # of a block in (H / N, N, W / N, N)
+        s[0, 0, 0] = 1 / factor
+        self.register_buffer("s", s)
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
+            raise ValueError(
+                f"averages of {self.factor} x {self.factor} pixels need sides that are multiples "
+                f"of {self.factor}, got {x.shape[-2]} x {x.shape[-1]}"
+            )
+        (H, W), N = x.shape[-2:], self.factor
+        return x.reshape(*x.shape[:-2], H // N, N, W // N, N)
+
+    def _reflect(self, z: Tensor) -> Tensor:
+        v = (self.s > 0).to(z) - 1 / self.factor
+        return z - v * ((v * z).sum((-3, -1), keepdim=True) / (1 - 1 / self.factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._blocks(x).mean((-3, -1))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.pinv(y) / self.factor**2
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return y.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
+
+    def to_spectrum(self, x: Tensor) -> Tensor:
+        return self._reflect(self._blocks(x))
+
+    def from_spectrum(self, z: Tensor) -> Tensor:
+        return self._reflect(z).flatten(-2).flatten(-3, -2)
+
+    def to_left(self, y: Tensor) -> Tensor:
+        return y[..., None, :, None] * (self.s > 0).to(y)
+
+    def from_left(self, z: Tensor) -> Tensor:
+        return z[..., 0, :, 0]

@@ -1,0 +1,62 @@
+"""JPEG: the commonest way to lose detail."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .base import Operator
+
+__all__ = ["JPEG"]
+
+
+class JPEG(Operator):
+    """y = what a JPEG file of quality q holds of x, colours at half the resolution; of any size.
+
+    The map is kornia's, with the differentiable rounding round(u) + (u - round(u))^3; photographs
+    come within 4 grey levels (root mean square) of their files at quality 10, 2 at 75. With
+    ``exact`` the values are those of libjpeg's file, and the gradient is straight through to
+    kornia's. Grey pictures have one channel. "Differentiable JPEG: The Devil is in the Details"
+    (Reich et al., 2024), https://arxiv.org/abs/2309.06978.
+
+    Arguments:
+        quality: A whole number from 1 to 100; one for all, or one for each picture of a batch.
+        exact: Whether to code the picture, in 8 bits and on the CPU, with libjpeg.
+    """
+
+    quality: Tensor
+
+    def __init__(self, quality: float | Sequence[float] | Tensor, exact: bool = False) -> None:
+        super().__init__()
+        given = torch.as_tensor(quality, dtype=torch.get_default_dtype())
+        whole = (given >= 1) & (given <= 100) & (given == given.round())
+        if given.ndim > 1 or not whole.all():
+            raise ValueError(f"quality is a whole number from 1 to 100, got {quality}")
+        self.exact, self.batched = exact, given.ndim == 1
+        self.register_buffer("quality", given.reshape(-1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        from kornia.enhance import jpeg_codec_differentiable
+
+        if x.shape[1] not in (1, 3):
+            raise ValueError(f"JPEG takes pictures of 1 or 3 channels, got {x.shape[1]}")
+        q = self.quality.expand(max(len(x), len(self.quality)))
+        image = ((x + 1) / 2).expand(len(q), -1, -1, -1)
+        y: Tensor = jpeg_codec_differentiable(image.expand(-1, 3, -1, -1), q)[:, : x.shape[1]]
+        if self.exact:
+            files = [_code(z, int(k)) for z, k in zip(image.detach(), q.tolist(), strict=True)]
+            y = torch.stack(files) + (y - y.detach())
+        return 2 * y - 1
+
+    def take(self, index: Tensor) -> Self:
+        return type(self)(self.quality[index], self.exact) if self.batched else self
+
+
+def _code(image: Tensor, quality: int) -> Tensor:
+    """Return a picture in [0, 1], ``(C, H, W)``, after a round trip through a file."""
+    from torchvision.io import decode_jpeg, encode_jpeg
+
+    raw = (255 * image).round().clamp(0, 255).to("cpu", torch.uint8)
+    coded: Tensor = decode_jpeg(encode_jpeg(raw, quality)).to(image) / 255
+    return coded

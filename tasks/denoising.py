@@ -1,0 +1,73 @@
+"""Clean what is noisy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from diffprior.deploy import ready
+from diffprior.images import pictures
+from diffprior.methods.base import Method
+from diffprior.metrics import noise_level
+from diffprior.operators.identity import Identity
+from diffprior.priors.base import Prior
+from diffprior.samplers.base import Watch
+
+from .base import Result, choose, demand, provenance, recover
+
+__all__ = ["denoise"]
+
+WORD = "denoised"
+ONE = "dpir(start={}, steps=1)"  # one call of the prior: the posterior mean
+SEVERAL = "ddrm(start={}, sampler=ancestral(steps=100, grid='logsnr'))"  # the reverse chain from y
+
+
+def denoise(
+    image: Any,
+    *,
+    sigma: Annotated[float | None, "The noise, in [0, 1]; estimated where not given."] = None,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
+    steps: Annotated[int | None, "Steps of the method's chain."] = None,
+    samples: Annotated[int, "How many different answers."] = 1,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Clean a picture, or each picture of a batch, of white noise.
+
+    One picture is the posterior mean, in one call of the prior: the least mean squared error, and
+    smooth. Several are samples of the posterior, by the reverse chain that begins at the picture.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
+            where not given, ``diffprior.metrics.noise_level`` of each picture.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If picture or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps, sigma=sigma or 0.0)
+    given = pictures(image)
+    levels = [sigma] * len(given) if sigma is not None else noise_level(given.tensor()).tolist()
+    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    report = provenance(model, task="denoise", seed=seed, sigma=levels)
+    default = ONE if samples == 1 and steps is None else SEVERAL
+    return recover(
+        given,
+        Identity(),
+        levels,
+        model,
+        lambda level: choose(method or default.format(2 * level), steps),
+        report,
+        samples=samples,
+        seed=seed,
+        names=names,
+        watch=watch,
+    )

@@ -1,0 +1,83 @@
+"""Make small pictures large."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+
+from diffprior.catalog import SettingError
+from diffprior.deploy import ready
+from diffprior.images import pictures
+from diffprior.methods.base import Method
+from diffprior.operators.average import Average
+from diffprior.operators.bicubic import Bicubic
+from diffprior.priors.base import Prior
+from diffprior.samplers.base import Watch
+
+from .base import Result, choose, demand, provenance, recover
+
+__all__ = ["super_resolve"]
+
+WORD, COMMAND = "upscaled", "upscale"
+ONE = "dpir(start=0.4, steps=30)"
+SEVERAL = "ddnm(start=1.0, sampler=dpm(steps=25, grid='karras'))"
+KERNELS = {"bicubic": Bicubic, "average": Average}
+
+
+def super_resolve(
+    image: Any,
+    scale: Annotated[int, "How many times as large, from 2 on."] = 4,
+    *,
+    kernel: Annotated[str, "How it was made small: bicubic or average."] = "bicubic",
+    sigma: Annotated[float, "Noise of the small picture, in [0, 1]."] = 0.0,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "ddrm(eta=0.85)".'] = None,
+    steps: Annotated[int | None, "Steps of the method's chain."] = None,
+    samples: Annotated[int, "How many different answers."] = 1,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Enlarge a picture, or each picture of a batch.
+
+    What comes out, made small again, is what came in, up to its noise and the rounding to pixels.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        scale: Width and height become this many times as large.
+        kernel: What is undone: "bicubic", antialiased (MATLAB, Pillow), or "average" of blocks.
+        sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]).
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If picture or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps, sigma=sigma)
+    if scale < 2:
+        raise SettingError(f"a scale is a whole number from 2 on, got {scale}")
+    if kernel not in KERNELS:
+        raise SettingError(f"no kernel {kernel!r}; there are {', '.join(KERNELS)}")
+    given = pictures(image)
+    shape = (3, *(scale * n for n in given.size))
+    model = ready(prior, shape, device=device, precision=precision, tile=tile)
+    report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=sigma)
+    return recover(
+        given,
+        KERNELS[kernel](scale).on(shape),
+        [sigma] * len(given),
+        model,
+        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
+        report,
+        samples=samples,
+        seed=seed,
+        names=names,
+        watch=watch,
+        guess=partial(F.interpolate, size=shape[1:], mode="bicubic"),
+    )
