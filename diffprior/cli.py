@@ -52,11 +52,16 @@ SHARED: dict[str, tuple[Any, Any]] = {
 def main() -> None:
     """Run the command line; exit with 0, with 1 if a file failed, with 2 for wrong usage."""
     warnings.showwarning = _warn  # type: ignore[assignment]
-    for name, function in catalog.functions().items():
-        app.command(name, help=inspect.cleandoc(function.__doc__ or "").split("\n\n")[0])(
-            _command(function)
-        )
+    for function in catalog.functions().values():
+        app.command(
+            _word(function), help=inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
+        )(_command(function))
     app()
+
+
+def _word(function: Callable[..., Any]) -> str:
+    """Return the command of a task: its function's name, where its module says no other."""
+    return str(getattr(import_module(function.__module__), "COMMAND", function.__name__))
 
 
 def _warn(message: Warning | str, *_: Any) -> None:
@@ -96,7 +101,7 @@ def _option(hint: Any) -> Any:
     base, note = get_args(hint)
     if not isinstance(note, str):
         return Annotated[Path | None, typer.Option(help=note.help)]
-    plain = (bool, int, float, int | None)
+    plain = (bool, int, float, int | None, float | None)
     return Annotated[base if base in plain else str | None, typer.Option(help=note)]
 
 
@@ -116,7 +121,7 @@ def _list(kind: str) -> None:
     table = Table.grid(padding=(0, 2))
     for name in catalog.names(kind):
         thing = catalog.find(name, (kind,))
-        table.add_row(thing.__name__ if kind == "tasks" else name, catalog.summary(thing))
+        table.add_row(_word(thing) if kind == "tasks" else name, catalog.summary(thing))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 

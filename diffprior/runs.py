@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.nn import functional
 
 from . import __version__, figures, files, images
 from .catalog import SettingError
@@ -175,7 +176,8 @@ def _beside(result: Any, file: files.File | None) -> np.ndarray[Any, Any]:
     assert file is not None
     values, _ = result.image
     after = replace(file.pictures, values=values, alpha=None).tensor()
-    panels = [file.pictures.tensor(), after]
+    before = functional.interpolate(file.pictures.tensor(), after.shape[-2:])
+    panels = [before, after]
     if not bool((result.cover == 1).all()):
         panels.insert(1, (2 * result.cover - 1).expand_as(after))
     return np.concatenate([np.asarray(images.to_pil(p[0])) for p in panels], 1)

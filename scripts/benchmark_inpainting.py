@@ -21,10 +21,12 @@ from torch import Tensor
 import diffprior
 from diffprior import files, images, metrics
 from diffprior.masks import KINDS, draw
+from diffprior.tasks import inpainting
 
 CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
 METHODS = {
     "default": "",
+    "one sample": inpainting.SEVERAL,
     "dpir, 60 steps": "dpir(start=0.4, steps=60)",
     "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
     "ddnm": f"ddnm(start=0.5, {CHAIN})",

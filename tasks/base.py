@@ -181,13 +181,15 @@ def recover(
         measure, guess: Make of pictures ``(B, 3, H, W)`` the y, and first guesses of the states.
     """
     pixels, made = given.tensor().to(model.like), dict[str, Any]()
+    operator = operator.to(model.like.device).on(model.shape)
     x, levels = [torch.empty(0)] * len(given), dict.fromkeys(sigma)
     for k, level in enumerate(levels):
         index = [i for i in range(len(given)) if sigma[i] == level]
-        likelihood = GaussianLikelihood(operator=operator, y=measure(pixels), sigma=2 * level)
+        everyone = GaussianLikelihood(operator=operator, y=measure(pixels), sigma=2 * level)
+        likelihood = everyone.take(torch.tensor(index))
         drawn, made = solve(
             model,
-            likelihood.take(torch.tensor(index)),
+            likelihood,
             [method(level)] * len(index),
             samples,
             seed,
@@ -195,6 +197,9 @@ def recover(
             names=None if names is None else [names[i] for i in index],
             watch=share(watch, k, len(levels)),
         )
+        if level == 0:  # a chain ends at the schedule's last noise level, not at none
+            each = torch.arange(len(index)).repeat_interleave(len(drawn) // len(index))
+            drawn = likelihood.take(each).condition(drawn, 1.0)
         for i, part in zip(index, drawn.reshape(len(index), -1, *model.shape), strict=True):
             x[i] = part
     return results(given, torch.cat(x), None, samples, report | made)

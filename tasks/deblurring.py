@@ -25,7 +25,7 @@ __all__ = ["deblur"]
 
 WORD = "deblurred"
 ONE = "dpir(start=0.4, steps=24)"
-SEVERAL = "diffpir(sampler=ddim(steps=30, eta=1.0, grid='logsnr'))"
+SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
 LEAST = 1 / 255  # [0, 1]; a blur is not undone without noise in mind: rounding alone is 0.3 / 255
 
 

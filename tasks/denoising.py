@@ -20,7 +20,7 @@ __all__ = ["denoise"]
 
 WORD = "denoised"
 ONE = "dpir(start={}, steps=1)"  # one call of the prior: the posterior mean
-SEVERAL = "ddrm(start={}, sampler=ancestral(steps=100, grid='logsnr'))"  # the reverse chain from y
+SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=12, grid='logsnr'))"
 
 
 def denoise(
@@ -41,7 +41,7 @@ def denoise(
     """Clean a picture, or each picture of a batch, of white noise.
 
     One picture is the posterior mean, in one call of the prior: the least mean squared error, and
-    smooth. Several are samples of the posterior, by the reverse chain that begins at the picture.
+    smooth. Several are samples of the posterior, each with its own texture.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
@@ -58,7 +58,7 @@ def denoise(
     levels = [sigma] * len(given) if sigma is not None else noise_level(given.tensor()).tolist()
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
-    default = ONE if samples == 1 and steps is None else SEVERAL
+    default = ONE if samples == 1 else SEVERAL
     return recover(
         given,
         Identity(),

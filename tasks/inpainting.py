@@ -33,9 +33,8 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-SAMPLE = "ddnm(start={}, sampler=ddim(steps={}, eta=0.85, grid='logsnr'))"
-THIN = "dpir(start=0.15, steps=30)", SAMPLE.format(0.5, 20)  # for one fill, for several
-THICK = "dpir(start=0.4, steps=30)", SAMPLE.format(1.0, 25)
+THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=0.4, steps=30)"  # for one fill
+SEVERAL = "mmps(start=1.0, iterations=1, sampler=dpm(steps=10, grid='logsnr'))"
 DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
@@ -78,8 +77,8 @@ def inpaint(
     """Fill the hole of a picture, or of each picture of a batch; all else stays bit for bit.
 
     One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole by
-    ``scripts/benchmark_inpainting.py``; several come from ddnm, which keeps about as much texture
-    as any there without a gradient through the network; thick holes start noisier than thin ones.
+    ``scripts/benchmark_inpainting.py``, from a noisier start where the hole is thick; several come
+    from mmps, the sampler that there keeps the most texture for the PSNR that it costs.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
@@ -120,10 +119,11 @@ def inpaint(
 
 def _default(hole: Tensor, samples: int) -> str:
     """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
+    if samples > 1:
+        return SEVERAL
     depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     lost = depth[depth > 0]
-    one, several = THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
-    return one if samples == 1 else several
+    return THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
 
 
 def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:

@@ -23,7 +23,7 @@ __all__ = ["super_resolve"]
 
 WORD, COMMAND = "upscaled", "upscale"
 ONE = "dpir(start=0.4, steps=30)"
-SEVERAL = "ddnm(start=1.0, sampler=dpm(steps=25, grid='karras'))"
+SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=12, grid='logsnr'))"
 KERNELS = {"bicubic": Bicubic, "average": Average}
 
 
