@@ -7,6 +7,7 @@ sec. 2.5, https://arxiv.org/abs/1503.03585.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from .random import Noise
 
-__all__ = ["BernoulliKernel", "GaussianKernel", "Kernel"]
+__all__ = ["BernoulliKernel", "GaussianKernel", "Kernel", "RotatedKernel", "SplicedKernel"]
 
 
 class Kernel(ABC):
@@ -58,6 +59,66 @@ class GaussianKernel(Kernel):
 
     def tilt(self, score: Tensor) -> Self:
         return type(self)(self.loc + self.var * score, self.var)
+
+
+@dataclass(frozen=True)
+class RotatedKernel(Kernel):
+    """V z with z ~ inner, V orthonormal: a Gaussian that is diagonal in another basis.
+
+    Arguments:
+        inner: The kernel of z.
+        turn: x -> V^T x.
+        back: z -> V z.
+    """
+
+    inner: GaussianKernel
+    turn: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+    @property
+    def mean(self) -> Tensor:
+        return self.back(self.inner.mean)
+
+    def sample(self, noise: Noise) -> Tensor:
+        return self.back(self.inner.sample(noise))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.inner.log_prob(self.turn(x))
+
+    def tilt(self, score: Tensor) -> Self:
+        return type(self)(self.inner.tilt(self.turn(score)), self.turn, self.back)
+
+
+@dataclass(frozen=True)
+class SplicedKernel(Kernel):
+    """phi u + (1 - phi) v with u ~ seen and v ~ rest, phi an orthogonal projection.
+
+    Arguments:
+        seen, rest: Gaussians of one variance each.
+        phi: x -> phi x.
+    """
+
+    seen: GaussianKernel
+    rest: GaussianKernel
+    phi: Callable[[Tensor], Tensor]
+
+    @property
+    def mean(self) -> Tensor:
+        return self.rest.mean + self.phi(self.seen.mean - self.rest.mean)
+
+    def sample(self, noise: Noise) -> Tensor:
+        v = self.rest.sample(noise)
+        return v + self.phi(self.seen.sample(noise) - v)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each state, up to a constant: the rank of phi is not known."""
+        d = x - self.mean
+        d_seen = self.phi(d)
+        log_p = d_seen**2 / self.seen.var + (d - d_seen) ** 2 / self.rest.var
+        return -log_p.flatten(1).sum(1) / 2
+
+    def tilt(self, score: Tensor) -> Self:
+        return type(self)(self.seen.tilt(score), self.rest.tilt(score), self.phi)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""ALD (Jalal et al., 2021): Langevin steps with a likelihood that sharpens as the noise falls."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from ..diffusions import GaussianDiffusion
+from ..likelihoods import GaussianLikelihood
+from ..operators.base import Operator
+from ..priors.base import Prior
+from ..random import Noise
+from ..samplers.base import Watch
+from ..schedules import Grid, grid
+from .base import Method
+
+__all__ = ["ALD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALD(Method[GaussianLikelihood[Any]]):
+    """x + h (score(x) + A^T (y - A x) / (sigma^2 + gamma_t^2)) + sqrt(2 h) eps, h = step r_t^2.
+
+    x stands for x_t / alpha_t, whose noise is r_t = sigma_t / alpha_t; gamma_t = gamma r_t is what
+    A makes of that noise. Any differentiable A, its gradient in place of A^T. Exact in the limit
+    of many ``steps`` and ``repeats`` and a small ``step``, heuristic before it. The last state is
+    denoised once more. "Robust Compressed Sensing MRI with Deep Generative Priors", eq. 3,
+    https://arxiv.org/abs/2108.01368.
+
+    Arguments:
+        steps: Noise levels; the paper has 2311.
+        repeats: Langevin steps at each.
+        step: Their size, beside r_t^2; an A of norm n wants less than 2 / (1 + (n / gamma)^2).
+        gamma: Noise of a level in y, beside r_t: the norm of A, where that is not about 1.
+        grid: How the levels are spaced.
+    """
+
+    steps: int = 300
+    repeats: int = 3
+    step: float = 0.3
+    gamma: float = 1.0
+    grid: Grid = "logsnr"
+
+    @property
+    def needs(self) -> tuple[type, type, type]:
+        return GaussianDiffusion, GaussianLikelihood, Operator
+
+    def run(
+        self,
+        prior: Prior,
+        likelihood: GaussianLikelihood[Any],
+        x_T: Tensor,
+        noise: Noise,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        schedule = prior.diffusion.schedule
+        times = grid(schedule, self.grid, max(self.steps - 1, 1), self.begin(prior))
+        x = x_T / schedule(times[0])[0]
+        for i, t in enumerate(times[: self.steps]):
+            alpha_t, sigma_t = schedule(t)
+            r_t = sigma_t / alpha_t
+            total = math.hypot(likelihood.sigma, self.gamma * float(r_t))
+            annealed, h = replace(likelihood, sigma=total), self.step * r_t**2
+            for _ in range(self.repeats):
+                score = (prior(alpha_t * x, t) - x) / r_t**2 + annealed.score(x)
+                x = x + h * score + (2 * h).sqrt() * noise.normal(x)
+            if watch is not None:
+                watch(x, (i + 1) / self.steps)
+        return prior(alpha_t * x, t)

@@ -1,0 +1,80 @@
+"""Score-SDE (Song et al., 2021): predictor and corrector, the data noised and put in at each."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor
+
+from ..diffusions import GaussianDiffusion
+from ..kernels import GaussianKernel, Kernel, SplicedKernel
+from ..likelihoods import GaussianLikelihood
+from ..operators.base import LinearOperator
+from ..priors.base import Prior
+from ..random import Noise
+from ..samplers.base import Watch
+from ..schedules import Grid, grid
+from .base import Method
+
+__all__ = ["ScoreSDE", "splice"]
+
+LinearGaussian = GaussianLikelihood[LinearOperator]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSDE(Method[LinearGaussian]):
+    """x_s = phi q(x_s | A^+ y) + (1 - phi) p(x_s | x_t), with phi = A^+ A.
+
+    Before it, ``corrections`` Langevin steps N(x + h g, 2 h) at t, spliced likewise: g is the score
+    at x and h = 2 (snr sigma_t)^2, which is 2 (snr ||z|| / ||g||)^2 with the norm that the score of
+    the noise has; that of g itself would bend the law. The last step draws no noise. For exact
+    data; heuristic. "Score-Based Generative Modeling through Stochastic
+    Differential Equations", app. G and I.2, https://arxiv.org/abs/2011.13456.
+
+    Arguments:
+        steps: Length of the time grid; the paper has 1000.
+        corrections: Langevin steps at each time.
+        snr: Their size; the paper has 0.128 to 0.316, by data set.
+        grid: How the times are spaced.
+    """
+
+    steps: int = 500
+    corrections: int = 1
+    snr: float = 0.16
+    grid: Grid = "time"
+
+    @property
+    def needs(self) -> tuple[type, type, type]:
+        return GaussianDiffusion, GaussianLikelihood, LinearOperator
+
+    def run(
+        self,
+        prior: Prior,
+        likelihood: LinearGaussian,
+        x_T: Tensor,
+        noise: Noise,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        x = x_T
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+            for _ in range(self.corrections):
+                x = splice(prior, likelihood, self.correct(prior, x, t), t).sample(noise)
+            kernel = splice(prior, likelihood, prior.kernel(x, t, s), s)
+            x = kernel.sample(noise) if i < self.steps - 1 else kernel.mean
+            if watch is not None:
+                watch(x, (i + 1) / self.steps)
+        return x
+
+    def correct(self, prior: Prior, x: Tensor, t: Tensor) -> GaussianKernel:
+        """Return the Langevin step at time t."""
+        alpha_t, sigma_t = prior.diffusion.schedule(t)
+        g = (alpha_t * prior(x, t) - x) / sigma_t**2
+        h = 2 * (self.snr * sigma_t) ** 2
+        return GaussianKernel(x + h * g, 2 * h)
+
+
+def splice(prior: Prior, likelihood: LinearGaussian, kernel: Kernel, s: Tensor) -> SplicedKernel:
+    """Return the kernel with the range of A^T from the data, noised as at time s."""
+    A, diffusion = likelihood.operator, cast(GaussianDiffusion, prior.diffusion)
+    known = diffusion.noise(A.pinv(likelihood.y), s)
+    return SplicedKernel(known, cast(GaussianKernel, kernel), lambda x: A.pinv(A(x)))
