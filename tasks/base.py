@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "Result",
     "TaskError",
     "choose",
+    "coloured",
     "provenance",
     "recover",
     "results",
@@ -158,6 +159,12 @@ def solve(
     return x.flatten(0, 1), made | {"seconds": seconds}
 
 
+def coloured(given: Pictures) -> Pictures:
+    """Return the pictures with three channels each, to come back as colours."""
+    repeats = 3 // given.values.shape[-1]
+    return replace(given, values=np.repeat(given.values, repeats, axis=-1))
+
+
 def recover(
     given: Pictures,
     operator: Operator,
@@ -193,7 +200,7 @@ def recover(
             [method(level)] * len(index),
             samples,
             seed,
-            guess=partial(guess, pixels[index]),
+            guess=partial(_some, guess, pixels, index),
             names=None if names is None else [names[i] for i in index],
             watch=share(watch, k, len(levels)),
         )
@@ -203,6 +210,10 @@ def recover(
         for i, part in zip(index, drawn.reshape(len(index), -1, *model.shape), strict=True):
             x[i] = part
     return results(given, torch.cat(x), None, samples, report | made)
+
+
+def _some(make: Callable[[Tensor], Tensor], x: Tensor, index: list[int]) -> Tensor:
+    return make(x)[index]
 
 
 def provenance(prior: Prior, **more: Any) -> dict[str, Any]:

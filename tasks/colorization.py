@@ -1,11 +1,9 @@
 """Give grey pictures their colours."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 
 from diffprior.deploy import ready
@@ -15,7 +13,7 @@ from diffprior.operators.grey import Grey
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, provenance, recover
+from .base import Result, choose, coloured, demand, provenance, recover
 
 __all__ = ["colorize"]
 
@@ -52,8 +50,7 @@ def colorize(
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
     demand(samples=samples, steps=steps, sigma=sigma)
-    given = pictures(image)
-    given = replace(given, values=np.repeat(given.values, 3 // given.values.shape[-1], axis=-1))
+    given = coloured(pictures(image))
     grey = Grey("luminance")
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="colorize", seed=seed, sigma=sigma)

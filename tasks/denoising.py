@@ -59,12 +59,13 @@ def denoise(
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
     default = ONE if samples == 1 else SEVERAL
+    pace = steps if method or samples > 1 else None  # one call has no chain
     return recover(
         given,
         Identity(),
         levels,
         model,
-        lambda level: choose(method or default.format(2 * level), steps),
+        lambda level: choose(method or default.format(2 * level), pace),
         report,
         samples=samples,
         seed=seed,

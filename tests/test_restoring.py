@@ -15,6 +15,7 @@ from torch import Tensor
 import diffprior
 from diffprior import files, metrics
 from diffprior.catalog import SettingError
+from diffprior.masks import draw
 from diffprior.operators.average import Average
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
@@ -151,6 +152,36 @@ def test_each_picture_of_a_batch_has_its_own_kernel(dog: Tensor) -> None:
         torch.testing.assert_close(out.image[i], alone.image, rtol=0, atol=2e-3)
 
 
+# Several faults at once
+
+
+def test_an_old_picture_is_mended(dog: Tensor) -> None:
+    """Blurred, scratched and noisy, in one solve: 1.5 dB over filling and leaving the rest."""
+    scratched = draw("scratches", 96, 96, 0)
+    y = noise((Blur("gaussian:1")(2 * dog[None] - 1)[0] + 1) / 2, 0.01) * ~scratched
+    out = diffprior.restore(y, scratched, blur="gaussian:1", sigma=0.01, steps=12)
+    filled = diffprior.inpaint(y, scratched, steps=12).image
+    assert psnr(out.image, dog) > psnr(filled, dog) + 1.5
+
+
+def test_pictures_of_a_batch_are_mended_alone(dog: Tensor) -> None:
+    """Masks go where their pictures go, also when noise parts the batch."""
+    masks = torch.stack([draw("scratches", 96, 96, i) for i in range(3)])
+    y = torch.stack([noise(dog, s, seed=i) for i, s in enumerate((0.02, 0.1, 0.04))]) * ~masks
+    out = diffprior.restore(y, masks, grey=True, steps=3)
+    assert out.image.shape == y.shape and len(set(out.report["sigma"])) == 3
+    for i in range(3):
+        assert torch.equal(
+            out.image[i], diffprior.restore(y[i], masks[i], grey=True, steps=3).image
+        )
+
+
+def test_a_whole_picture_has_no_scratches(dog: Tensor) -> None:
+    """Nothing lost, nothing blurred: what is left is denoising, in rounds."""
+    y = noise(dog, 0.1)
+    assert psnr(diffprior.restore(y, sigma=0.1, steps=6).image, dog) > psnr(y, dog) + 7
+
+
 # What cannot be
 
 
@@ -177,6 +208,7 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(call, words: str) -> None
         ("upscale", ["--scale", "2", "--steps", "2"], (96, 80)),
         ("colorize", ["--steps", "2"], (48, 40)),
         ("deblur", ["--kernel", "motion:5,30", "--steps", "2"], (48, 40)),
+        ("restore", ["--scratches", "lost.png", "--blur", "gaussian:1", "--steps", "2"], (48, 40)),
     ],
 )
 def test_every_command_takes_a_file(
@@ -184,6 +216,7 @@ def test_every_command_takes_a_file(
 ) -> None:
     array = (255 * dog[:, :40, :48]).round().byte().movedim(0, -1).numpy()
     Image.fromarray(array).save(tmp_path / "dog.png")
+    Image.fromarray(255 * np.eye(40, 48, dtype=np.uint8)).save(tmp_path / "lost.png")
     run = [sys.executable, "-m", "diffprior", command, "dog.png", "--json", "--compare", *options]
     done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,100 @@
+"""Mend old pictures: scratched, blurred, faded to grey and noisy, all at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from diffprior.blurs import kernel
+from diffprior.catalog import SettingError
+from diffprior.deploy import ready
+from diffprior.fills import biharmonic
+from diffprior.images import mask_tensor, pictures
+from diffprior.methods.base import Method
+from diffprior.metrics import noise_level
+from diffprior.operators.base import LinearOperator
+from diffprior.operators.blur import Blur
+from diffprior.operators.grey import Grey
+from diffprior.operators.mask import Mask
+from diffprior.priors.base import Prior
+from diffprior.samplers.base import Watch
+
+from .base import FromFile, Result, choose, coloured, demand, provenance, recover
+
+__all__ = ["restore"]
+
+WORD = "restored"
+ONE = "dpir(start=0.4, steps=30)"
+SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
+LEAST = 1 / 255  # [0, 1]; rounding alone is 0.3 / 255
+
+
+def restore(
+    image: Any,
+    scratches: Annotated[Any, FromFile("White = lost; nothing is where not given.")] = None,
+    *,
+    blur: Annotated[str | None, "gaussian:2, motion:9,30, or a picture of the kernel."] = None,
+    grey: Annotated[bool, "The colours are lost, too."] = False,
+    sigma: Annotated[float | None, "The noise, in [0, 1]; estimated where not given."] = None,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
+    steps: Annotated[int | None, "Steps of the method's chain."] = None,
+    samples: Annotated[int, "How many different answers."] = 1,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Mend a picture, or each picture of a batch, of several faults in one solve.
+
+    What is undone is a blur, then the loss of colours, then scratches, then white noise: the
+    operator is their composition, and every pixel is estimated anew.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        scratches: What is lost: white, True or 1; one for all or one for each.
+        blur: What ``diffprior.blurs.kernel`` reads.
+        sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
+            estimated from the picture where not given, 1/255 at the least.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If picture, mask or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps, sigma=sigma or 0.0)
+    given = coloured(pictures(image)) if grey else pictures(image)
+    lost = torch.zeros(1, 1, 1, 1) if scratches is None else mask_tensor(scratches, given)
+    keep = (lost == 0).float().expand(len(given), 1, *given.size)
+    found = noise_level(given.tensor()).clamp_min(LEAST).tolist()
+    levels = found if sigma is None else [sigma] * len(given)
+    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    report = provenance(model, task="restore", blur=blur, grey=grey, seed=seed, sigma=levels)
+    seen = Grey("luminance") if grey else None
+    return recover(
+        given,
+        _degradation(keep, seen, blur),
+        levels,
+        model,
+        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
+        report,
+        samples=samples,
+        seed=seed,
+        names=names,
+        watch=watch,
+        measure=lambda x: (seen(x) if seen else x) * keep.to(x),
+        guess=lambda x: biharmonic(x, keep.to(x) == 0),
+    )
+
+
+def _degradation(keep: Tensor, grey: Grey | None, blur: str | None) -> LinearOperator:
+    A: LinearOperator = Mask(keep, batched=True)
+    A = A @ grey if grey else A
+    try:
+        return A @ Blur(kernel(blur)) if blur else A
+    except ValueError as error:
+        raise SettingError(str(error)) from error
