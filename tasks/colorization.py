@@ -18,7 +18,8 @@ from .base import Result, choose, coloured, demand, provenance, recover
 __all__ = ["colorize"]
 
 WORD = "colorized"
-METHOD = "ddnm(start=3.0, sampler=dpm(steps=30, grid='karras'))"
+ONE = "dpir(start=0.5, steps=20)"
+SEVERAL = "mmps(start=3.0, iterations=1, sampler=dpm(steps=10, grid='logsnr'))"
 
 
 def colorize(
@@ -38,7 +39,9 @@ def colorize(
 ) -> Result:
     """Colour a grey picture, or each picture of a batch; what has colours loses them first.
 
-    The luma of what comes out is what came in, up to its noise and the rounding to pixels.
+    The luma of what comes out is what came in, up to its noise and the rounding to pixels. One
+    answer is cautious, its colours pale; several differ in their colours. A prior of small textures
+    knows little of what has which colour.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
@@ -59,7 +62,7 @@ def colorize(
         grey,
         [sigma] * len(given),
         model,
-        lambda level: choose(method or METHOD, steps),
+        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
         report,
         samples=samples,
         seed=seed,
