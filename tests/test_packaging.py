@@ -15,7 +15,7 @@ import diffprior
 from diffprior.pretrained import PriorError, load_prior, sha256, shipped
 
 ROOT = Path(__file__).parent.parent
-SHA256 = {"photo": "6d8de14645b879b6b3523f58f07dab76e2585b4d87b25240ae66153013ffdb42"}
+SHA256 = {"photo": "a6d51ef16501e2a273e5bff0413d961806eeddaa4eb0ebda97794464be8f65c2"}
 NEEDED = (
     "diffprior/tasks/inpainting.py",
     "diffprior/methods/mmps.py",
