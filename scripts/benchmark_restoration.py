@@ -45,11 +45,16 @@ def noisy(x: Tensor, sigma: float, seed: int) -> Tensor:
     return x + sigma * Noise(0, [seed]).normal(x)
 
 
-def each(restore: Callable[[np.ndarray[Any, Any]], Any]) -> Restore:
-    """Return a map of pictures from one of single channels."""
+def each(restore: Callable[[np.ndarray[Any, Any]], Any], margin: int) -> Restore:
+    """Return a map of pictures from one of single channels, mirrored beyond their borders.
+
+    The classical methods take a picture to be black, or itself again, beyond its border.
+    """
 
     def whole(y: Tensor) -> Tensor:
-        return torch.stack([torch.as_tensor(restore(c.numpy())) for c in y[0].double()])[None]
+        wide = F.pad(y.double(), (margin,) * 4, mode="reflect")[0]
+        out = torch.stack([torch.as_tensor(restore(c.numpy())) for c in wide])[None]
+        return out[..., margin:-margin, margin:-margin]
 
     return whole
 
@@ -82,12 +87,12 @@ def enlarging(scale: int) -> Problem:
 def sharpening(kernel: str, sigma: float) -> Problem:
     k = blurs.kernel(kernel)
     psf = k.double().numpy()
-    blur = Blur(k)
+    blur, margin = Blur(k), 2 * max(k.shape)
     return Problem(
         lambda x, seed: noisy((blur(2 * x - 1) + 1) / 2, sigma, seed).clamp(0, 1),
         {
-            "Richardson-Lucy": each(lambda c: richardson_lucy(c, psf, num_iter=30)),
-            "Wiener": each(lambda c: unsupervised_wiener(c, psf, rng=0)[0]),
+            "Richardson-Lucy": each(lambda c: richardson_lucy(c, psf, num_iter=30), margin),
+            "Wiener": each(lambda c: unsupervised_wiener(c, psf, rng=0)[0], margin),
             "default": lambda y: diffprior.deblur(y, k, sigma=sigma).image,
         },
     )
