@@ -146,3 +146,20 @@ def _priors() -> None:
         card = (folder / "MODEL_CARD.md").read_text().splitlines()
         print(f"{name}  shipped: {next(x for x in card if x and not x.startswith(('#', '-')))}")
     _list("priors")
+
+
+@app.command("certify", help="Certify methods against exact posteriors; writes tables to a folder.")
+def _certify(
+    out: Annotated[Path, typer.Argument(help="Folder of the rows, the tables and the figure.")],
+    method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Only these: d,dy or field.")] = None,
+    seeds: Annotated[int, typer.Option(help="Problems a cell.")] = 20,
+    quick: Annotated[bool, typer.Option("--quick", help="d = 8 and the field, 3 seeds.")] = False,
+) -> None:
+    certification = import_module("diffprior.certification")
+    cells = cell or (certification.QUICK if quick else certification.CELLS)
+    seeds = min(seeds, 3) if quick else seeds
+    try:
+        certification.certify(out, method or certification.METHODS, cells, seeds)
+    except catalog.CatalogError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -24,7 +24,14 @@ def heat(std: Tensor) -> Image.Image:
 
 
 def lines(
-    path: Path, x: Sequence[float], series: Mapping[str, Sequence[float]], *, across: str, up: str
+    path: Path,
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    across: str,
+    up: str,
+    places: Sequence[str] | None = None,
+    log: bool = False,
 ) -> None:
     """Draw series over one axis, each with its name and its last value, by matplotlib.
 
@@ -33,6 +40,8 @@ def lines(
         x: Places on the axis.
         series: Values at those places, by name.
         across, up: Names of the two axes, with their units.
+        places: What is written at ``x``, where that is no number.
+        log: Whether the values are drawn by their logarithms.
 
     Raises:
         FigureError: If matplotlib is not installed.
@@ -50,6 +59,9 @@ def lines(
         last = f" {name}: {values[-1]:.2f}"
         axes.annotate(last, (x[-1], values[-1]), color=line.get_color(), va="center", fontsize=8)
     axes.set(xlabel=across, ylabel=up)
+    if places is not None:
+        axes.set_xticks(x, places)
+    axes.set_yscale("log" if log else "linear")
     axes.margins(x=0.16)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

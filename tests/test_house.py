@@ -19,8 +19,8 @@ FLOORS = (
     "samplers interop",
     "methods",
     "catalog pretrained images",
-    "files metrics figures deploy",
-    "tasks runs",
+    "files metrics figures deploy problems",
+    "tasks runs certification",
     "cli training hub",
     "__main__",
 )

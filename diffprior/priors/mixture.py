@@ -55,12 +55,25 @@ class MixturePrior(Prior):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = self.diffusion.schedule(t)
+        if self.eigvecs is None:
+            return self._axis_aligned(x_t.flatten(1), alpha_t, sigma_t).reshape_as(x_t)
         diff = self._rotate(x_t.flatten(1)[:, None] - alpha_t * self.means)  # (B, K, D)
         var = alpha_t**2 * self.eigvals + sigma_t**2
         log_p = self.log_weights - (diff**2 / var + var.log()).sum(-1) / 2
         gain = self._rotate_back(alpha_t * self.eigvals / var * diff)
         x_0 = (log_p.softmax(-1)[..., None] * (self.means + gain)).sum(1)
         return x_0.reshape_as(x_t)
+
+    def _axis_aligned(self, x: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t] with nothing of shape ``(B, K, D)``: squares are multiplied out."""
+        wide = x.dtype if x.device.type == "mps" else torch.float64  # large squares cancel
+        m, C, z = self.means.to(wide), self.eigvals.to(wide), x.to(wide)
+        var = alpha_t**2 * C + sigma_t**2
+        cross = z**2 @ (1 / var).mT - 2 * alpha_t * z @ (m / var).mT
+        far = (alpha_t**2 * m**2 / var + var.log()).sum(1)
+        r = (self.log_weights - (cross + far) / 2).softmax(-1)
+        gain = alpha_t * C / var
+        return (r @ ((1 - alpha_t * gain) * m) + (r @ gain) * z).to(x)
 
     def covs(self) -> Tensor:
         """Return the covariances, of shape ``(K, D, D)``."""
