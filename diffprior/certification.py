@@ -73,6 +73,8 @@ def certify(
     for cell in cells:
         if not re.fullmatch(r"\d*[02468],\d+|field", cell):
             raise catalog.CatalogError(f"no cell {cell!r}; write d,dy with an even d, or field")
+    if seeds < 1:
+        raise catalog.SettingError(f"the number of seeds is at least 1, got {seeds}")
     built: dict[str, Any] = {name: catalog.build(name, ("methods",)) for name in methods}
     out.mkdir(parents=True, exist_ok=True)
     path = out / "rows.csv"
@@ -111,13 +113,14 @@ def _row(cell: str, seed: int, name: str, method: Method[Any] | None, n: int) ->
     }
     try:
         if method is None:
-            x = {"floor": problem.draw, "prior": problem.free}[name](Noise(1, [name], n))
+            source = problem.draw if name == "floor" else problem.free
+            x = source(Noise(seed, [f"{name} {cell}"], n))
         else:
             x = method(prior, problem.likelihood, n=n, seed=seed)
     except (TypeError, ValueError):
         return row
     seconds = time.perf_counter() - start
-    row |= {k: f"{v:.4g}" for k, v in measure(problem, x, cell).items()}
+    row |= {k: f"{v:.4g}" for k, v in measure(problem, x, seed, cell).items()}
     row |= {"calls": prior.calls // n, "gradients": prior.gradients // n}
     return row | {"seconds": f"{seconds:.3g}"}
 
@@ -153,13 +156,14 @@ class Counted(Wrapper):
 # Measures
 
 
-def measure(problem: Problem, x: Tensor, cell: str = "") -> dict[str, float]:
+def measure(problem: Problem, x: Tensor, seed: int = 0, cell: str = "") -> dict[str, float]:
     """Return what can be said of samples ``(n, *shape)`` of a problem's posterior.
 
     Arguments:
-        cell: Says which direction is ranked, so that problems of one seed rank different ones.
+        seed, cell: Say which exact draws they are held against, and ``cell`` which direction is
+            ranked: with the same ones for all problems, errors would not average out.
     """
-    exact = problem.draw(Noise(0, ["exact"], len(x)))
+    exact = problem.draw(Noise(seed, [f"exact {cell}"], len(x)))
     u = directions(x[0].numel(), 1000).to(x)
     along, truth = x.flatten(1) @ u, problem.truth.flatten(1) @ u
     first = sum(map(ord, cell)) % u.shape[1]

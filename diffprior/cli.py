@@ -161,5 +161,5 @@ def _certify(
     seeds = min(seeds, 3) if quick else seeds
     try:
         certification.certify(out, method or certification.METHODS, cells, seeds)
-    except catalog.CatalogError as error:
+    except catalog.SettingError as error:
         raise typer.BadParameter(str(error)) from None

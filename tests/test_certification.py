@@ -108,7 +108,7 @@ def test_ranks_of_exact_draws_are_uniform() -> None:
     for seed in range(100):
         problem = mixture(8, 2, seed)
         ranks.append(measure(problem, problem.draw(Noise(7, [seed], 50)))["rank"])
-    assert uniformity(ranks) > 0.01
+    assert uniformity(ranks) > 1e-3
 
 
 # The table
@@ -124,7 +124,7 @@ def test_a_short_certification(tmp_path: Path, monkeypatch) -> None:
     assert mean["8,4", methods[0]] < 0.5 * mean["8,4", methods[1]] < mean["8,4", "prior"]
     assert ("field", methods[0]) not in mean and ("field", methods[1]) in mean
     smc = next(r for r in rows if r["method"] == methods[0])
-    assert int(smc["calls"]) == 1 + 4 * (2 * 24) - 0 * 4 and int(smc["gradients"]) == 4 + 4 * 4 * 24
+    assert int(smc["calls"]) == 1 + 4 * 2 * 24 and int(smc["gradients"]) == 4 * (1 + 4 * 24)
     text = (tmp_path / "table.md").read_text()
     assert "### Sliced W2" in text and "x)" in text and "### Error of the mean" in text
     assert (tmp_path / "table.csv").read_text().startswith('sliced,,"8,4",field')
@@ -144,10 +144,8 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0 and "| ddnm |" in done.stdout
     assert (tmp_path / "out" / "table.md").exists()
-    wrong = CliRunner().invoke(app, ["certify", out, "--method", "dnm"])
-    assert wrong.exit_code == 2
-    wrong = CliRunner().invoke(app, ["certify", out, "--cell", "7,1"])
-    assert wrong.exit_code == 2
+    for wrong in (["--method", "dnm"], ["--cell", "7,1"], ["--cell", "x"], ["--seeds", "0"]):
+        assert CliRunner().invoke(app, ["certify", out, *wrong]).exit_code == 2
 
 
 # Who claims exactness
