@@ -13,7 +13,7 @@ from diffprior.operators.grey import Grey
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, coloured, demand, provenance, recover
+from .base import Result, choose, coloured, demand, noise, provenance, recover
 
 __all__ = ["colorize"]
 
@@ -25,7 +25,7 @@ SEVERAL = "mmps(start=3.0, iterations=1, sampler=dpm(steps=10, grid='logsnr'))"
 def colorize(
     image: Any,
     *,
-    sigma: Annotated[float, "Noise of the grey picture, in [0, 1]."] = 0.0,
+    sigma: Annotated[float | str, "Noise of the grey picture, in [0, 1]."] = 0.0,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "ddrm(eta=0.85)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -52,15 +52,16 @@ def colorize(
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma)
+    demand(samples=samples, steps=steps)
     given = coloured(pictures(image))
+    levels = noise(sigma, given)
     grey = Grey("luminance")
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
-    report = provenance(model, task="colorize", seed=seed, sigma=sigma)
+    report = provenance(model, task="colorize", seed=seed, sigma=levels)
     return recover(
         given,
         grey,
-        [sigma] * len(given),
+        levels,
         model,
         lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
         report,

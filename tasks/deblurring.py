@@ -1,4 +1,4 @@
-"""Sharpen what is blurred by a known kernel."""
+"""Sharpen what is blurred, by a known kernel or an unknown one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,34 +7,37 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from diffprior.blind import estimate
 from diffprior.blurs import kernel as read
 from diffprior.catalog import SettingError
 from diffprior.deploy import ready
-from diffprior.images import pictures
+from diffprior.images import Pictures, pictures
 from diffprior.methods.base import Method
-from diffprior.metrics import noise_level
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.circular_blur import CircularBlur
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, provenance, recover
+from .base import ROUNDING, Result, choose, demand, noise, provenance, recover
 
 __all__ = ["deblur"]
 
 WORD = "deblurred"
 ONE = "dpir(start=0.4, steps=24)"
 SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
-LEAST = 1 / 255  # [0, 1]; a blur is not undone without noise in mind: rounding alone is 0.3 / 255
 
 
 def deblur(
     image: Any,
-    kernel: Annotated[Tensor | str, "gaussian:3, motion:15,45, uniform:9, or a picture of it."],
+    kernel: Annotated[
+        Tensor | str | None, "gaussian:3, motion:15,45, uniform:9, or a picture of it."
+    ] = None,
     *,
+    blind: Annotated[bool, "Experimental: estimate the kernel from the picture."] = False,
+    size: Annotated[int, "Pixels a side that an estimated kernel may fill; odd."] = 31,
     boundary: Annotated[str, "Beyond the border: reflect, circular or zero."] = "reflect",
-    sigma: Annotated[float | None, "The noise, in [0, 1]; estimated where not given."] = None,
+    sigma: Annotated[float | str, "The noise, in [0, 1]; auto estimates it."] = "auto",
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -46,29 +49,33 @@ def deblur(
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Undo a known blur of a picture, or of each picture of a batch.
+    """Undo a blur of a picture, or of each picture of a batch.
+
+    An unknown kernel is estimated from strong edges (``diffprior.blind``), which is experimental:
+    it needs some of them, and a blur that is the same all over the picture.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
-        kernel: A tensor ``(h, w)`` or ``(B, h, w)``, or what ``diffprior.blurs.kernel`` reads.
+        kernel: A tensor ``(h, w)`` or ``(B, h, w)``, or what ``diffprior.blurs.kernel`` reads;
+            needed unless ``blind``.
+        size: Of the kernel that is estimated: wider than the blur, but not by much.
         boundary: What lay beyond the border when the picture was blurred.
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
-            estimated from the picture where not given, 1/255 at the least.
+            "auto" estimates it in each picture, 1/255 at the least.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
     Raises:
         ValueError: If picture, kernel or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma or 0.0)
+    demand(samples=samples, steps=steps)
     given = pictures(image)
-    found = noise_level(given.tensor()).clamp_min(LEAST).tolist()
-    levels = found if sigma is None else [sigma] * len(given)
+    levels = noise(sigma, given, least=ROUNDING)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
-    report = provenance(model, task="deblur", seed=seed, sigma=levels)
+    report = provenance(model, task="deblur", blind=blind, seed=seed, sigma=levels)
     return recover(
         given,
-        _blur(kernel, boundary),
+        _blur(k, boundary),
         levels,
         model,
         lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
@@ -78,6 +85,20 @@ def deblur(
         names=names,
         watch=watch,
     )
+
+
+def _kernel(given: Pictures, kernel: Tensor | str | None, blind: bool, size: int) -> Tensor | str:
+    """Return the kernel that is given, or one for each picture."""
+    if (kernel is None) != blind:
+        raise SettingError("give either the kernel of the blur or blind, which estimates it")
+    if kernel is not None:
+        return kernel
+    if size < 3 or size % 2 == 0:
+        raise SettingError(f"the size of a kernel is an odd number from 3 on, got {size}")
+    if min(given.size) <= 2 * size:
+        h, w = given.size
+        raise TaskError(f"a kernel of {size} pixels is not to be found in a picture of {w}x{h}")
+    return torch.stack([estimate(x, size) for x in given.tensor()])
 
 
 def _blur(kernel: Tensor | str, boundary: str) -> LinearOperator:

@@ -9,12 +9,11 @@ import torch
 from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.methods.base import Method
-from diffprior.metrics import noise_level
 from diffprior.operators.identity import Identity
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, provenance, recover
+from .base import Result, choose, demand, noise, provenance, recover
 
 __all__ = ["denoise"]
 
@@ -26,7 +25,7 @@ SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=12, grid='logsnr'))"
 def denoise(
     image: Any,
     *,
-    sigma: Annotated[float | None, "The noise, in [0, 1]; estimated where not given."] = None,
+    sigma: Annotated[float | str, "The noise, in [0, 1]; auto estimates it."] = "auto",
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -46,16 +45,16 @@ def denoise(
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
-            where not given, ``diffprior.metrics.noise_level`` of each picture.
+            "auto" is ``diffprior.metrics.noise_level`` of each picture.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma or 0.0)
+    demand(samples=samples, steps=steps)
     given = pictures(image)
-    levels = [sigma] * len(given) if sigma is not None else noise_level(given.tensor()).tolist()
+    levels = noise(sigma, given)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
     default = ONE if samples == 1 else SEVERAL

@@ -1,7 +1,6 @@
 """Fill what a mask hides."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,21 +12,23 @@ from diffprior import images
 from diffprior.deploy import ready
 from diffprior.fills import biharmonic
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
-from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.base import Method
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
 from .base import (
+    ROUNDING,
     FromFile,
     Result,
+    Solved,
     TaskError,
     choose,
     demand,
+    draw,
+    noise,
     provenance,
     results,
-    solve,
 )
 
 __all__ = ["inpaint"]
@@ -64,7 +65,7 @@ def inpaint(
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different fills."] = 1,
     seed: Annotated[int, "Another seed, other fills."] = 0,
-    sigma: Annotated[float, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
+    sigma: Annotated[float | str, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
     dilate: Annotated[int, "Grow the hole by so many pixels."] = 0,
     feather: Annotated[int, "Blend over so many pixels round the hole."] = 0,
     fit_mask: Annotated[bool, "Bring a mask of another size to the picture's."] = False,
@@ -92,29 +93,50 @@ def inpaint(
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma)
+    demand(samples=samples, steps=steps)
     given = pictures(image)
-    soft, clean = _mask(given, mask, dilate, feather, fit_mask), sigma == 0
+    soft, levels = _mask(given, mask, dilate, feather, fit_mask), noise(sigma, given, ROUNDING)
+    clean = levels[0] == 0  # a noise that is estimated is never 0
     hole = soft > 0
     methods = [choose(method or _default(h, samples), steps) for h in hole]
-    if hole.flatten(1).all(1).any():
-        raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
     window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
     y, keep = window.cut(given.tensor()), window.cut(~hole)
     model = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
-    report = provenance(model, task="inpaint", seed=seed, sigma=sigma)
+    report = provenance(model, task="inpaint", seed=seed, sigma=levels)
     if clean and not hole.any():
         report["note"] = "the mask is empty: there was nothing to do"
         return results(given, given.tensor(), soft, samples, report)
-    y, keep = y.to(model.like), keep.to(model.like)
-    likelihood = GaussianLikelihood(operator=Mask(keep, batched=True), y=y * keep, sigma=2 * sigma)
-    guess = partial(biharmonic, y, keep == 0)
-    x, more = solve(
-        model, likelihood, methods, samples, seed, guess=guess, names=names, watch=watch
-    )
+    x, more = _fill(model, y, keep, levels, methods, samples, seed, names, watch)
     cover = soft if clean else torch.ones_like(soft)
     whole = window.paste(x, given.tensor())
     return results(given, whole, cover, samples, report | more, opaque=mask is None)
+
+
+def _fill(
+    model: Prior,
+    y: Tensor,
+    keep: Tensor,
+    levels: Sequence[float],
+    methods: Sequence[Method[Any]],
+    samples: int,
+    seed: int,
+    names: Sequence[int | str] | None,
+    watch: Watch | None,
+) -> Solved:
+    """Return samples of pictures of which these pixels are kept, and their report."""
+    y, keep = y.to(model.like), keep.to(model.like)
+    return draw(
+        model,
+        Mask(keep, batched=True),
+        y * keep,
+        levels,
+        methods,
+        samples,
+        seed,
+        guess=lambda index: biharmonic(y[index], keep[index] == 0),
+        names=names,
+        watch=watch,
+    )
 
 
 def _default(hole: Tensor, samples: int) -> str:
@@ -139,6 +161,8 @@ def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> T
     else:
         soft = mask_tensor(images.fit_mask(mask, given.size) if fit else mask, given)
     soft = images.dilate(soft, dilate) if dilate else soft
+    if (soft > 0).flatten(1).all(1).any():
+        raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
     return images.feather(soft, feather) if feather else soft
 
 

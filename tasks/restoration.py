@@ -13,7 +13,6 @@ from diffprior.deploy import ready
 from diffprior.fills import biharmonic
 from diffprior.images import mask_tensor, pictures
 from diffprior.methods.base import Method
-from diffprior.metrics import noise_level
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.grey import Grey
@@ -21,14 +20,13 @@ from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import FromFile, Result, choose, coloured, demand, provenance, recover
+from .base import ROUNDING, FromFile, Result, choose, coloured, demand, noise, provenance, recover
 
 __all__ = ["restore"]
 
 WORD = "restored"
 ONE = "dpir(start=0.4, steps=30)"
 SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
-LEAST = 1 / 255  # [0, 1]; rounding alone is 0.3 / 255
 
 
 def restore(
@@ -37,7 +35,7 @@ def restore(
     *,
     blur: Annotated[str | None, "gaussian:2, motion:9,30, or a picture of the kernel."] = None,
     grey: Annotated[bool, "The colours are lost, too."] = False,
-    sigma: Annotated[float | None, "The noise, in [0, 1]; estimated where not given."] = None,
+    sigma: Annotated[float | str, "The noise, in [0, 1]; auto estimates it."] = "auto",
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -59,19 +57,18 @@ def restore(
         scratches: What is lost: white, True or 1; one for all or one for each.
         blur: What ``diffprior.blurs.kernel`` reads.
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
-            estimated from the picture where not given, 1/255 at the least.
+            "auto" estimates it in each picture, 1/255 at the least.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma or 0.0)
+    demand(samples=samples, steps=steps)
     given = coloured(pictures(image)) if grey else pictures(image)
     lost = torch.zeros(1, 1, 1, 1) if scratches is None else mask_tensor(scratches, given)
     keep = (lost == 0).float().expand(len(given), 1, *given.size)
-    found = noise_level(given.tensor()).clamp_min(LEAST).tolist()
-    levels = found if sigma is None else [sigma] * len(given)
+    levels = noise(sigma, given, least=ROUNDING)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="restore", blur=blur, grey=grey, seed=seed, sigma=levels)
     seen = Grey("luminance") if grey else None

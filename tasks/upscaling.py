@@ -17,7 +17,7 @@ from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, provenance, recover
+from .base import Result, choose, demand, noise, provenance, recover
 
 __all__ = ["super_resolve"]
 
@@ -32,7 +32,7 @@ def super_resolve(
     scale: Annotated[int, "How many times as large, from 2 on."] = 4,
     *,
     kernel: Annotated[str, "How it was made small: bicubic or average."] = "bicubic",
-    sigma: Annotated[float, "Noise of the small picture, in [0, 1]."] = 0.0,
+    sigma: Annotated[float | str, "Noise of the small picture, in [0, 1]."] = 0.0,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "ddrm(eta=0.85)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -59,19 +59,20 @@ def super_resolve(
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps, sigma=sigma)
+    demand(samples=samples, steps=steps)
     if scale < 2:
         raise SettingError(f"a scale is a whole number from 2 on, got {scale}")
     if kernel not in KERNELS:
         raise SettingError(f"no kernel {kernel!r}; there are {', '.join(KERNELS)}")
     given = pictures(image)
+    levels = noise(sigma, given)
     shape = (3, *(scale * n for n in given.size))
     model = ready(prior, shape, device=device, precision=precision, tile=tile)
-    report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=sigma)
+    report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=levels)
     return recover(
         given,
         KERNELS[kernel](scale).on(shape),
-        [sigma] * len(given),
+        levels,
         model,
         lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
         report,

@@ -19,6 +19,7 @@ from diffprior.masks import draw
 from diffprior.operators.average import Average
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
+from diffprior.tasks.base import ResidualWarning
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -52,6 +53,28 @@ def test_denoising_is_one_call_of_the_prior(dog: Tensor) -> None:
     torch.testing.assert_close(out.image, (expected.clamp(-1, 1) + 1) / 2, rtol=0, atol=1e-5)
     assert out.report["network_calls"] == 1
     assert psnr(out.image, dog) > psnr(y, dog) + 8
+
+
+def test_a_result_says_how_well_it_fits(dog: Tensor) -> None:
+    """chi2 near 1 with the right sigma; a wrong one is warned of, with the way to mend it."""
+    y = noise(dog, 0.05)
+    fit = (2 * y - 2 * diffprior.denoise(y, sigma=0.05).image).square().mean() / 0.1**2
+    report = diffprior.denoise(y, sigma=0.05).report
+    assert abs(report["chi2"][0] - fit) < 0.01 and 0.8 < fit < 1
+    with pytest.warns(ResidualWarning, match="try a smaller sigma"):
+        assert diffprior.denoise(y, sigma=0.1).report["chi2"][0] < 0.5
+    with pytest.warns(ResidualWarning, match="try a larger sigma"):
+        assert diffprior.deblur(y, "gaussian:1", sigma=0.01, steps=4).report["chi2"][0] > 2
+
+
+def test_noise_is_estimated_in_each_picture_of_a_batch(dog: Tensor) -> None:
+    """Those of different noise run apart; each comes out as alone, and the counts are of both."""
+    y = torch.stack([noise(dog, 0.05), noise(dog, 0.1)])
+    out = diffprior.denoise(y)
+    assert torch.equal(out.image[1], diffprior.denoise(y[1], sigma="auto").image)
+    assert out.report["sigma"] == pytest.approx([0.05, 0.1], rel=0.15)
+    assert out.report["network_calls"] == 2 and len(out.report["chi2"]) == 2
+    assert out.report["method"].count("DPIR") == 2
 
 
 def test_samples_of_a_noisy_picture_average_to_its_mean(dog: Tensor) -> None:
@@ -193,7 +216,8 @@ def test_a_whole_picture_has_no_scratches(dog: Tensor) -> None:
         (lambda x: diffprior.deblur(x, "gaussian:wide"), "^cannot read the kernel"),
         (lambda x: diffprior.deblur(x, "nothing.png"), "^no kernel 'nothing.png'; give a picture"),
         (lambda x: diffprior.deblur(x, "uniform:3", boundary="x"), "^the boundary of a blur is"),
-        (lambda x: diffprior.denoise(x, sigma=3.0), r"^sigma lies in \[0, 1\]"),
+        (lambda x: diffprior.denoise(x, sigma=3.0), r"^sigma lies in \[0, 1\].* is auto; got 3"),
+        (lambda x: diffprior.denoise(x, sigma="car"), r"^sigma lies in .* got car"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_one_sentence(call, words: str) -> None:
