@@ -37,7 +37,7 @@ def restore(
     grey: Annotated[bool, "The colours are lost, too."] = False,
     sigma: Annotated[float | str, "The noise, in [0, 1]; auto estimates it."] = "auto",
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "diffpir(weight=2.0)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,

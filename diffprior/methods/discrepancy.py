@@ -1,0 +1,113 @@
+"""The discrepancy principle (Morozov, 1966): the weight of a method by what noise leaves."""
+
+import copy
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..likelihoods import GaussianLikelihood, Likelihood
+from ..priors.base import Prior
+from ..random import Noise
+from ..samplers.base import Watch
+from .base import Method, share
+from .dpir import DPIR
+
+__all__ = ["Discrepancy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discrepancy(Method[GaussianLikelihood[Any]]):
+    """x(c) = method(setting = c), with the c for which ||y - A x(c)||^2 = m sigma^2.
+
+    A method whose answer leaves less than the noise has fitted the noise; one that leaves more has
+    not used all that was measured. Looks at c / span, c and c span, c being the method's own
+    setting, then where the logarithm of chi2 would be 0 on the line through the nearest two; each
+    sample on its own, from the same noise every time. Costs ``rounds`` runs. Heuristic. "On the
+    solution of functional equations by the method of regularization" (Morozov, 1966).
+
+    Arguments:
+        method: What is tuned.
+        setting: The name of its setting, a positive number.
+        rounds: How many values are tried, 3 at the least.
+        span: How far the first look goes, as a factor.
+    """
+
+    method: Method[Any] = field(default_factory=DPIR)
+    setting: str = "weight"
+    rounds: int = 6
+    span: float = 8.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(getattr(self.method, self.setting, None), float | int):
+            raise ValueError(f"{self.method!r} has no setting {self.setting!r} that is a number")
+        if self.rounds < 3 or self.span <= 1:
+            raise ValueError(
+                "the discrepancy principle looks at 3 values or more, by a span over 1"
+            )
+        object.__setattr__(self, "start", self.method.start)
+
+    @property
+    def needs(self) -> tuple[type, type, type]:
+        diffusion, _, operator = self.method.needs
+        return diffusion, GaussianLikelihood, operator
+
+    def paced(self, steps: int) -> Self:
+        return replace(self, method=self.method.paced(steps))
+
+    def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
+        super().check(prior, likelihood)
+        self.method.check(prior, likelihood)
+        if not getattr(likelihood, "sigma", 0) > 0:
+            raise ValueError("the discrepancy principle needs noise: give sigma > 0")
+
+    def _first(self, *given: Any) -> Tensor:
+        return self.method._first(*given)
+
+    def run(
+        self,
+        prior: Prior,
+        likelihood: GaussianLikelihood[Any],
+        x_T: Tensor,
+        noise: Noise,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        x = x_T.clone()
+        for i in range(len(x)):
+            follow = share(watch, i, len(x))
+            one = likelihood.take(torch.tensor([i]))
+            x[i] = self._tune(prior, one, x_T[i : i + 1], noise.rows([i]), follow)[0]
+        return x
+
+    def _tune(
+        self,
+        prior: Prior,
+        likelihood: GaussianLikelihood[Any],
+        x_T: Tensor,
+        noise: Noise,
+        watch: Watch | None,
+    ) -> Tensor:
+        """Return the state whose residual is nearest to the noise's."""
+        c = math.log(getattr(self.method, self.setting))
+        found: dict[float, tuple[float, Tensor]] = {}
+        tries = [c - math.log(self.span), c, c + math.log(self.span)]
+        for k in range(self.rounds):
+            at = tries[k] if k < 3 else _zero({p: fit for p, (fit, _) in found.items()}, self.span)
+            method = replace(self.method, **{self.setting: math.exp(at)})
+            same = copy.deepcopy(noise)
+            x = method.run(prior, likelihood, x_T, same, share(watch, k, self.rounds))
+            found[at] = float(likelihood.chi2(x).log()), x
+        return min(found.values(), key=lambda item: abs(item[0]))[1]
+
+
+def _zero(curve: dict[float, float], span: float) -> float:
+    """Return where a curve, value by place, is 0: between two places, or a span beyond them all."""
+    places = sorted(curve)
+    for a, b in zip(places, places[1:], strict=False):
+        if curve[a] * curve[b] <= 0:
+            return a + (b - a) * curve[a] / (curve[a] - curve[b])
+    low, high = places[0], places[-1]
+    beyond = math.log(span)
+    return low - beyond if abs(curve[low]) < abs(curve[high]) else high + beyond
