@@ -32,6 +32,7 @@ __all__ = [
     "coloured",
     "demand",
     "draw",
+    "joined",
     "noise",
     "provenance",
     "recover",
@@ -235,11 +236,11 @@ def draw(
         for j, i in enumerate(index):
             parts[i] = x.chunk(len(index))[j]
             fit[i] = more["chi2"][j] if "chi2" in more else 0.0
-        made = _joined(made, more)
+        made = joined(made, more)
     return torch.cat(parts), made | ({"chi2": fit} if "chi2" in made else {})
 
 
-def _joined(made: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def joined(made: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Return the report of two solves: their counts added up, all their methods named."""
     if not made:
         return more
