@@ -1,0 +1,55 @@
+"""Edit-friendly inversion (Huberman-Spiegelglas et al., 2024): a code of one noise a step."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..kernels import GaussianKernel
+from ..priors.base import Prior
+from ..random import Noise
+from .base import Code, Inversion
+
+__all__ = ["EditFriendly"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditFriendly(Inversion):
+    """z_s = (x_s - mu(x_t)) / dev, of states x_t ~ q(x_t | x_0) drawn apart from each other.
+
+    mu and dev are those of p_eta(x_s | x_t); on the way down x_s = mu(x_t) + dev z_s, which is
+    exact up to rounding. The z carry the picture: larger than normal noise, and alike from step to
+    step, so that another condition changes what it must and keeps the layout. "An Edit Friendly
+    DDPM Noise Space: Inversion and Manipulations", https://arxiv.org/abs/2304.06140.
+
+    Arguments:
+        eta: Share of the ancestral standard deviation, from above 0 to 1.
+    """
+
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eta <= 1:
+            raise ValueError(f"eta of an edit-friendly inversion lies in (0, 1], got {self.eta}")
+
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
+        if noise is None:
+            raise TypeError("an edit-friendly inversion draws noise: give it a stream")
+        x, z = x_0, []
+        for s, t in times.unfold(0, 2, 1):
+            x_t = prior.diffusion.noise(x_0, t).sample(noise)
+            kernel = self._kernel(prior, x_t, t, s)
+            z.append((x - kernel.mean) / kernel.var.sqrt())
+            x = x_t
+        return {"x_T": x, "z": torch.stack(z[::-1], 1)}
+
+    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+        x = code["x_T"]
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+            kernel = self._kernel(prior, x, t, s)
+            x = kernel.mean + kernel.var.sqrt() * code["z"][:, i]
+        return x
+
+    def _kernel(self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor) -> GaussianKernel:
+        return cast(GaussianKernel, prior.kernel(x_t, t, s, self.eta))
