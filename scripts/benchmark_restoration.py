@@ -10,117 +10,88 @@ mean square error in a and b of CIELAB, the less the better.
 import csv
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 import typer
-from benchmark_denoising import nlm, wavelet
 from benchmark_inpainting import load
 from skimage.color import rgb2lab
-from skimage.restoration import richardson_lucy, unsupervised_wiener
 from torch import Tensor
 
 import diffprior
-from diffprior import blurs, files, metrics
+from diffprior import classical, files, metrics
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.operators.base import Operator
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
 from diffprior.operators.grey import Grey
+from diffprior.operators.identity import Identity
 from diffprior.random import Noise
+from diffprior.results import Result
 
-Restore = Callable[[Tensor], Tensor]
 FIELDS = ("picture", "problem", "method", "score", "seconds")
+CLASSICAL = {
+    Identity: ("wavelet", "tv", "nlm"),
+    Bicubic: ("bicubic",),
+    Blur: ("richardson-lucy", "wiener"),
+    Grey: ("grey",),
+}
 
 
 class Problem(NamedTuple):
-    """A degradation of pictures ``(1, 3, H, W)`` in [0, 1], and what undoes it, by name."""
+    """A degradation, its noise in [0, 1], and the task that undoes it, of pictures in [0, 1]."""
 
-    degrade: Callable[[Tensor, int], Tensor]
-    methods: dict[str, Restore]
-
-
-def noisy(x: Tensor, sigma: float, seed: int) -> Tensor:
-    return x + sigma * Noise(0, [seed]).normal(x)
-
-
-def each(restore: Callable[[np.ndarray[Any, Any]], Any], margin: int) -> Restore:
-    """Return a map of pictures from one of single channels, mirrored beyond their borders.
-
-    The classical methods take a picture to be black, or itself again, beyond its border.
-    """
-
-    def whole(y: Tensor) -> Tensor:
-        wide = F.pad(y.double(), (margin,) * 4, mode="reflect")[0]
-        out = torch.stack([torch.as_tensor(restore(c.numpy())) for c in wide])[None]
-        return out[..., margin:-margin, margin:-margin]
-
-    return whole
+    operator: Operator
+    sigma: float
+    undo: Callable[[Tensor], Result]
 
 
 def denoising(level: int) -> Problem:
     sigma = level / 255
-    return Problem(
-        lambda x, seed: noisy(x, sigma, seed).clamp(0, 1),
-        {
-            "wavelet": lambda y: wavelet(y[0], sigma)[None],
-            "non-local means": lambda y: nlm(y[0], sigma)[None],
-            "default": lambda y: diffprior.denoise(y, sigma=sigma).image,
-        },
-    )
+    return Problem(Identity(), sigma, lambda y: diffprior.denoise(y, sigma=sigma))
 
 
 def enlarging(scale: int) -> Problem:
-    def degrade(x: Tensor, seed: int) -> Tensor:
-        return ((Bicubic(scale).on(x.shape[1:])(2 * x - 1) + 1) / 2).clamp(0, 1)
-
-    return Problem(
-        degrade,
-        {
-            "bicubic": lambda y: F.interpolate(y, scale_factor=scale, mode="bicubic"),
-            "default": lambda y: diffprior.super_resolve(y, scale).image,
-        },
-    )
+    return Problem(Bicubic(scale), 0.0, lambda y: diffprior.super_resolve(y, scale))
 
 
 def sharpening(kernel: str, sigma: float) -> Problem:
-    k = blurs.kernel(kernel)
-    psf = k.double().numpy()
-    blur, margin = Blur(k), 2 * max(k.shape)
-    return Problem(
-        lambda x, seed: noisy((blur(2 * x - 1) + 1) / 2, sigma, seed).clamp(0, 1),
-        {
-            "Richardson-Lucy": each(lambda c: richardson_lucy(c, psf, num_iter=30), margin),
-            "Wiener": each(lambda c: unsupervised_wiener(c, psf, rng=0)[0], margin),
-            "default": lambda y: diffprior.deblur(y, k, sigma=sigma).image,
-        },
-    )
-
-
-def colouring() -> Problem:
-    grey = Grey("luminance")
-    return Problem(
-        lambda x, seed: grey(x),
-        {
-            "grey": lambda y: y.expand(-1, 3, -1, -1),
-            "default": lambda y: diffprior.colorize(y).image,
-        },
-    )
+    A = Blur(kernel)
+    return Problem(A, sigma, lambda y: diffprior.deblur(y, A.kernel, sigma=sigma))
 
 
 PROBLEMS = {
-    "denoise 15": lambda: denoising(15),
-    "denoise 25": lambda: denoising(25),
-    "denoise 50": lambda: denoising(50),
-    "upscale 2": lambda: enlarging(2),
-    "upscale 4": lambda: enlarging(4),
-    "Gaussian 3.0, 0.01": lambda: sharpening("gaussian:3", 0.01),
-    "Gaussian 3.0, 0.05": lambda: sharpening("gaussian:3", 0.05),
-    "motion, 0.01": lambda: sharpening("shake:31,0.5,0", 0.01),
-    "motion, 0.05": lambda: sharpening("shake:31,0.5,0", 0.05),
-    "colours": colouring,
+    "denoise 15": denoising(15),
+    "denoise 25": denoising(25),
+    "denoise 50": denoising(50),
+    "upscale 2": enlarging(2),
+    "upscale 4": enlarging(4),
+    "Gaussian 3.0, 0.01": sharpening("gaussian:3", 0.01),
+    "Gaussian 3.0, 0.05": sharpening("gaussian:3", 0.05),
+    "motion, 0.01": sharpening("shake:31,0.5,0", 0.01),
+    "motion, 0.05": sharpening("shake:31,0.5,0", 0.05),
+    "colours": Problem(Grey("luminance"), 0.0, diffprior.colorize),
 }
+
+
+def degraded(problem: Problem, truth: Tensor, seed: int) -> GaussianLikelihood[Operator]:
+    """Return the likelihood of a measurement of a picture in [0, 1], clipped as a file would be."""
+    A = problem.operator.on(tuple(truth.shape[1:]))
+    noisy = GaussianLikelihood(operator=A, sigma=2 * problem.sigma)
+    measured = noisy.measure(2 * truth - 1, Noise(0, [seed]))
+    return replace(measured, y=measured.y.clamp(-1, 1))
+
+
+def restored(method: str, problem: Problem, likelihood: GaussianLikelihood[Operator]) -> Tensor:
+    """Return the picture in [0, 1] that a method makes of a measurement."""
+    if method == "grey":
+        return ((likelihood.y + 1) / 2).expand(-1, 3, -1, -1)
+    if method != "default":
+        return (classical.restore(f"classical:{method}", likelihood) + 1) / 2
+    image: Tensor = problem.undo((likelihood.y + 1) / 2).image
+    return image
 
 
 def score(problem: str, x: Tensor, truth: Tensor) -> float:
@@ -164,13 +135,12 @@ def main(
             truth = load(picture, side)
             truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
             for name in problem or PROBLEMS:
-                degrade, methods = PROBLEMS[name]()
-                y = degrade(truth, number)
-                for method, restore in methods.items():
+                likelihood = degraded(PROBLEMS[name], truth, number)
+                for method in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
                     if (picture.name, name, method) in done:
                         continue
                     start = time.perf_counter()
-                    x = restore(y)
+                    x = restored(method, PROBLEMS[name], likelihood)
                     row = {"picture": picture.name, "problem": name, "method": method}
                     row["seconds"] = f"{time.perf_counter() - start:.3f}"
                     row["score"] = f"{score(name, x, truth):.4f}"

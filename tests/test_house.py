@@ -12,17 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "schedules random solvers networks masks muon photographs blurs frequencies",
+    "schedules random solvers deep blind networks masks muon photographs blurs frequencies",
     "kernels operators fills",
     "diffusions likelihoods",
-    "priors chains noises",
+    "priors chains noises jpegs",
     "samplers interop",
-    "methods",
+    "methods inversions",
     "catalog pretrained images",
-    "files metrics figures deploy problems",
-    "tasks runs certification",
-    "cli training hub",
-    "__main__",
+    "files results measurements metrics figures deploy problems classical recipes pages",
+    "tasks runs certification datasets",
+    "cli training hub scores",
+    "__main__ report",
+    "benchmark",
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 FILES = sorted([*ROOT.glob("diffprior/**/*.py"), *ROOT.glob("tasks/**/*.py")])
