@@ -48,8 +48,9 @@ def _pinv(given: Given) -> Tensor:
 
 
 def _bicubic(given: Given) -> Tensor:
-    """Enlarge by Keys' kernel, a = -3/4; y's sides are rounded up."""
-    x = F.interpolate(given.y, scale_factor=given.operator.factor, mode="bicubic")
+    """Enlarge by Keys' kernel, a = -1/2, as Pillow does; y's sides are rounded up."""
+    factor = given.operator.factor
+    x = F.interpolate(given.y, scale_factor=factor, mode="bicubic", antialias=True)
     h, w = _pinv(given).shape[-2:]
     return x[..., :h, :w]
 
