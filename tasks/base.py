@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffprior import estimation
 from diffprior.catalog import SettingError, build
 from diffprior.deploy import rows
 from diffprior.images import Pictures
@@ -67,14 +68,22 @@ def demand(*, samples: int, steps: int | None) -> None:
         raise SettingError(f"steps are 1 or more, got {steps}")
 
 
-def noise(sigma: float | str, given: Pictures, least: float = 0.0) -> list[float]:
+def noise(
+    sigma: float | str, given: Pictures, least: float = 0.0, model: Prior | None = None
+) -> list[float]:
     """Return the noise of each picture in [0, 1] units: as given, or estimated if it is "auto".
 
     Arguments:
         least: What an estimate is never below.
+        model: A prior of these pictures, if they are pictures and white noise and nothing else; it
+            knows texture from noise.
     """
     if sigma == "auto":
-        return noise_level(given.tensor()).clamp_min(least).tolist()
+        x = given.tensor()
+        found = noise_level(x).tolist()
+        if model is not None and not model.latent:
+            found = [estimation.noise_level(model, x[i : i + 1], s) for i, s in enumerate(found)]
+        return [max(level, least) for level in found]
     try:
         level = float(sigma)
     except ValueError:

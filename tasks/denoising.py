@@ -45,7 +45,7 @@ def denoise(
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
-            "auto" is ``diffprior.metrics.noise_level`` of each picture.
+            "auto" is the most likely one under the prior, ``diffprior.estimation.noise_level``.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
@@ -54,8 +54,8 @@ def denoise(
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    levels = noise(sigma, given)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    levels = noise(sigma, given, model=model)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
     default = ONE if samples == 1 else SEVERAL
     pace = steps if method or samples > 1 else None  # one call has no chain

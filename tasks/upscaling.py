@@ -32,7 +32,9 @@ def super_resolve(
     scale: Annotated[int, "How many times as large, from 2 on."] = 4,
     *,
     kernel: Annotated[str, "How it was made small: bicubic or average."] = "bicubic",
-    sigma: Annotated[float | str, "Noise of the small picture, in [0, 1]."] = 0.0,
+    sigma: Annotated[
+        float | str, "Noise of the small picture, in [0, 1]; auto estimates it."
+    ] = 0.0,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
     method: Annotated[Method[Any] | str | None, 'As in "ddrm(eta=0.85)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
@@ -52,7 +54,8 @@ def super_resolve(
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         scale: Width and height become this many times as large.
         kernel: What is undone: "bicubic", antialiased (MATLAB, Pillow), or "average" of blocks.
-        sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]).
+        sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
+            "auto" is the most likely one under the prior, ``diffprior.estimation.noise_level``.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
@@ -65,9 +68,9 @@ def super_resolve(
     if kernel not in KERNELS:
         raise SettingError(f"no kernel {kernel!r}; there are {', '.join(KERNELS)}")
     given = pictures(image)
-    levels = noise(sigma, given)
     shape = (3, *(scale * n for n in given.size))
     model = ready(prior, shape, device=device, precision=precision, tile=tile)
+    levels = noise(sigma, given, model=model)
     report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=levels)
     return recover(
         given,

@@ -12,11 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "schedules random solvers deep blind networks masks muon photographs blurs frequencies",
-    "kernels operators fills",
+    "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
+    "adm checkpoints",
+    "kernels operators fills heads",
     "diffusions likelihoods",
     "priors chains noises jpegs",
-    "samplers interop",
+    "samplers interop estimation",
     "methods inversions",
     "catalog pretrained images",
     "files results measurements metrics figures deploy problems classical recipes pages",
