@@ -26,6 +26,9 @@ app = typer.Typer(
 IMAGES = Annotated[
     list[str], typer.Argument(help="Pictures, folders or globs; - for standard input.")
 ]
+NUMBERS = Annotated[
+    list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
+]
 SHARED: dict[str, tuple[Any, Any]] = {
     "output": (
         Annotated[str | None, typer.Option("-o", "--output", help="A file; a folder; or - .")],
@@ -76,15 +79,17 @@ def _command(function: Callable[..., Any]) -> Callable[..., None]:
         for name, parameter in own.parameters.items()
         if get_origin(hints[name]) is Annotated
     }
-    pictures = "image" in own.parameters
-    shared = SHARED if pictures else {k: v for k, v in SHARED.items() if k != "compare"}
+    inputs = {"image": IMAGES, "y": NUMBERS}
+    given = next((inputs[name] for name in own.parameters if name in inputs), None)
+    shared = SHARED if given is IMAGES else {k: v for k, v in SHARED.items() if k != "compare"}
 
     def command(**given: Any) -> None:
         images = given.pop("images", None)
         common = Options(**{k: given.pop(k, False) for k in SHARED})
         raise typer.Exit(run(function, images, given, common))
 
-    parameters = [_parameter("images", IMAGES, inspect.Parameter.empty)] if pictures else []
+    empty = inspect.Parameter.empty
+    parameters = [_parameter("images", given, empty)] if given is not None else []
     parameters += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -7,7 +7,6 @@ import os
 import secrets
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageOps import exif_transpose
-from PIL.PngImagePlugin import PngInfo, putchunk
-from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import TiffImageFile
 
+from . import deep, jpegs
 from .images import ImageError, Pictures, pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -35,11 +35,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class File:
-    """A picture file: its name in messages, its picture as a batch of one, its ICC profile."""
+    """A picture file.
+
+    Attributes:
+        name: What it is called in messages.
+        pictures: A batch of one.
+        icc: Its ICC profile.
+        coding: How it was compressed, if it is an upright JPEG file.
+    """
 
     name: str
     pictures: Pictures
     icc: bytes | None
+    coding: jpegs.Coding | None = None
 
 
 def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
@@ -58,11 +66,11 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
     name = str(source if isinstance(source, Path) else getattr(source, "name", "the stream"))
     try:
         with _at_most(limit):
-            picture, icc = _decoded(_bytes(source), limit)
+            picture, icc, coding = _decoded(_bytes(source), limit)
             loaded = pictures(picture)
         if loaded.values.dtype.kind == "f":
             raise ImageError("its values are floating point; save them in 16 bits")
-        return File(name=name, pictures=loaded, icc=icc)
+        return File(name=name, pictures=loaded, icc=icc, coding=coding)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
@@ -120,7 +128,7 @@ def encode(
     if alpha is not None and kind not in ("JPEG", "BMP"):
         array = np.concatenate([values, alpha[..., None]], axis=-1)
     if values.dtype == np.uint16 and array.shape[-1] > 1:
-        return (_deep_png if kind == "PNG" else _deep_tiff)(array, icc, _info(text))
+        return (deep.png if kind == "PNG" else deep.tiff)(array, icc, _info(text))
     return _shallow(array, kind, icc, _info(text))
 
 
@@ -188,13 +196,16 @@ def _bytes(source: Path | BinaryIO) -> bytes:
     return data
 
 
-def _decoded(data: bytes, limit: int) -> tuple[Image.Image | np.ndarray, bytes | None]:
+def _decoded(
+    data: bytes, limit: int
+) -> tuple[Image.Image | np.ndarray, bytes | None, jpegs.Coding | None]:
     try:
         image = Image.open(BytesIO(data), formats=list(_FORMATS.values()))
-        deep = _is_deep(image, data)
+        is_deep = _is_deep(image, data)
         image.load()
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
-        return _deep(image, data) if deep else exif_transpose(image), icc
+        coding = jpegs.read(image)
+        return _deep(image, data) if is_deep else exif_transpose(image), icc, coding
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -262,39 +273,3 @@ def _shallow(array: np.ndarray, kind: str, icc: bytes | None, info: PngInfo) -> 
     except (OSError, ValueError, struct.error) as error:
         raise ImageError(f"the picture cannot be written as {kind}: {error}") from error
     return file.getvalue()
-
-
-def _deep_png(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
-    """Return a 16-bit PNG with alpha or colour, whose rows are stored as differences ("up")."""
-    h, w, channels = array.shape
-    rows = np.ascontiguousarray(array, ">u2").reshape(h, -1).view(np.uint8)
-    up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
-    lines = np.pad(up, ((0, 0), (1, 0)), constant_values=2)
-    file = BytesIO()
-    file.write(b"\x89PNG\r\n\x1a\n")
-    colour = {2: 4, 3: 2, 4: 6}[channels]
-    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", w, h, 16, colour, 0, 0, 0))
-    if icc is not None:
-        putchunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    for chunk, data, *_ in info.chunks:
-        putchunk(file, chunk, data)
-    putchunk(file, b"IDAT", zlib.compress(lines.tobytes()))
-    putchunk(file, b"IEND", b"")
-    return file.getvalue()
-
-
-def _deep_tiff(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
-    """Return an uncompressed 16-bit TIFF in one strip, RGB or RGBA."""
-    if array.shape[-1] == 2:
-        array = array[..., [0, 0, 0, 1]]
-    h, w, channels = array.shape
-    tags = ImageFileDirectory_v2(prefix=b"II")
-    tags.update({256: w, 257: h, 258: (16,) * channels, 259: 1, 262: 2, 277: channels})
-    tags.update({273: 0, 278: h, 279: array.nbytes})
-    if channels == 4:
-        tags[338] = 2
-    if icc is not None:
-        tags[34675] = icc
-    file = BytesIO()
-    tags.save(file)
-    return file.getvalue() + array.astype("<u2").tobytes()

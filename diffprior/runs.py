@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional
 
-from . import __version__, figures, files, images
+from . import __version__, figures, files, images, measurements
 from .catalog import SettingError
 from .images import ImageError
 from .pretrained import PriorError
@@ -26,6 +26,7 @@ __all__ = ["Options", "run"]
 
 Call = Callable[..., Any]
 Watch = Callable[[Tensor, float], None]
+Source = files.File | measurements.Measurement
 UNCERTAIN = 8  # samples that --uncertainty draws where --samples does not say
 
 
@@ -110,12 +111,10 @@ def _one(
     targets = _targets(target, settings["samples"], o)
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
-    file = (
-        None if source is None else files.read(sys.stdin.buffer if source == Path("-") else source)
-    )
+    file = None if source is None else _read(task, source)
     with _progress(str(source or task.__name__), o.quiet) as watch:
         result = _call(task, file, settings, watch)
-    icc = file.icc if file else None
+    icc = file.icc if isinstance(file, files.File) else None
     text = {"Software": f"diffprior {__version__}", "diffprior": json.dumps(result.report)}
     for key, path in targets.items():
         suffix = path.suffix.lower() if path else ".png"
@@ -144,19 +143,31 @@ def _targets(target: Path | None, samples: int, o: Options) -> dict[str | int, P
     return found
 
 
-def _call(task: Call, file: files.File | None, settings: Mapping[str, Any], watch: Watch) -> Any:
+def _read(task: Call, source: Path) -> Source:
+    """Return what a file holds: numbers for a task that takes a y, else a picture."""
+    data = sys.stdin.buffer if source == Path("-") else source
+    measured = "y" in inspect.signature(task).parameters
+    return measurements.read(data) if measured else files.read(data)
+
+
+def _call(task: Call, file: Source | None, settings: Mapping[str, Any], watch: Watch) -> Any:
     """Call the task on one file, its values to come back as they are."""
     given = {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in settings.items()}
     if file is None:
         return task(**given, watch=watch)
-    raw = replace(file.pictures, rebuild=lambda values, alpha: (values, alpha))
-    if "names" in inspect.signature(task).parameters:
+    known = inspect.signature(task).parameters
+    if "names" in known:
         given["names"] = [Path(file.name).name]
+    if isinstance(file, measurements.Measurement):
+        return task(file.array, **given, watch=watch)
+    if "coding" in known:
+        given["coding"] = file.coding
+    raw = replace(file.pictures, rebuild=lambda values, alpha: (values, alpha))
     return task(raw, **given, watch=watch)
 
 
 def _content(
-    key: str | int, result: Any, file: files.File | None
+    key: str | int, result: Any, file: Source | None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
     """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the pictures to write."""
     if key == "uncertainty":
@@ -171,9 +182,9 @@ def _content(
     return values[0], None if alpha is None else alpha[0]
 
 
-def _beside(result: Any, file: files.File | None) -> np.ndarray[Any, Any]:
+def _beside(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
     """Return what came in, the mask if there was one, and what came out, side by side."""
-    assert file is not None
+    assert isinstance(file, files.File)
     values, _ = result.image
     after = replace(file.pictures, values=values, alpha=None).tensor()
     before = functional.interpolate(file.pictures.tensor(), after.shape[-2:])

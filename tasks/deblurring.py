@@ -19,13 +19,15 @@ from diffprior.operators.circular_blur import CircularBlur
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import ROUNDING, Result, choose, demand, noise, provenance, recover
+from .base import ROUNDING, Result, TaskError, choose, demand, noise, provenance, recover
 
 __all__ = ["deblur"]
 
 WORD = "deblurred"
 ONE = "dpir(start=0.4, steps=24)"
+BLIND = "dpir(start=0.1, steps=24, weight=1.0)"  # wary: a wrong kernel rings
 SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
+LEAST = 0.02  # [0, 1]; what an estimated kernel gets wrong is reckoned as noise
 
 
 def deblur(
@@ -39,7 +41,7 @@ def deblur(
     boundary: Annotated[str, "Beyond the border: reflect, circular or zero."] = "reflect",
     sigma: Annotated[float | str, "The noise, in [0, 1]; auto estimates it."] = "auto",
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    method: Annotated[Method[Any] | str | None, 'As in "diffpir(lam=1)".'] = None,
+    method: Annotated[Method[Any] | str | None, 'As in "diffpir(weight=2.0)".'] = None,
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -61,7 +63,7 @@ def deblur(
         size: Of the kernel that is estimated: wider than the blur, but not by much.
         boundary: What lay beyond the border when the picture was blurred.
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
-            "auto" estimates it in each picture, 1/255 at the least.
+            "auto" estimates it in each picture, 1/255 at the least; 0.02 for an estimated kernel.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
@@ -70,15 +72,17 @@ def deblur(
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    levels = noise(sigma, given, least=ROUNDING)
+    A = _blur(_kernel(given, kernel, blind, size), boundary)
+    levels = noise(sigma, given, least=LEAST if blind else ROUNDING)
+    default = SEVERAL if samples > 1 else BLIND if blind else ONE
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     report = provenance(model, task="deblur", blind=blind, seed=seed, sigma=levels)
     return recover(
         given,
-        _blur(k, boundary),
+        A,
         levels,
         model,
-        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
+        lambda level: choose(method or default, steps),
         report,
         samples=samples,
         seed=seed,

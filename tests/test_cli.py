@@ -60,7 +60,7 @@ def test_fills_beside_the_input(place):
     with Image.open(place / "img.inpainted.png") as image:
         note = json.loads(image.text["diffprior"])
     assert note["prior"] == "photo" and len(note["prior_sha256"]) == 64
-    assert note["seed"] == 0 and note["sigma"] == 0.0 and note["method"].startswith("DPIR(")
+    assert note["seed"] == 0 and note["sigma"] == [0.0] and note["method"].startswith("DPIR(")
 
 
 SHALLOW = [(k, s) for k in ("grey", "rgb") for s in (".png", ".jpg", ".webp", ".tif", ".bmp")]

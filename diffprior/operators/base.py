@@ -4,7 +4,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self, cast, overload
+from typing import Any, Self, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,30 @@ __all__ = [
     "Operator",
     "SVDOperator",
     "Stacked",
+    "Unbound",
     "measured",
     "stack",
 ]
 
 
+class Unbound(AttributeError, ValueError):
+    """An operator that does not know the shape of a state yet, in one sentence."""
+
+
 class Operator(nn.Module, ABC):
     """A map A from states ``(B, *shape)`` to measurements ``(B, *)``."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Say of an operator without a shape, whose tensors wait for one, what it lacks."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or self.__dict__.get("shape") != ():
+                raise
+            raise Unbound(
+                f"{type(self).__name__} does not know the shape of a state: bind it, as in "
+                "operator.on((3, 64, 64))"
+            ) from None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

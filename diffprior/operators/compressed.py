@@ -37,7 +37,8 @@ class Compressed(LinearOperator):
         if not ratio > 0:
             raise ValueError(f"the ratio of measurements to numbers is above 0, got {ratio}")
         self.ratio, self.seed, self.shape = ratio, seed, tuple(shape or ())
-        self.m = max(1, round(ratio * math.prod(self.shape)))
+        if self.shape:
+            self.m = max(1, round(ratio * math.prod(self.shape)))
 
     def on(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.ratio, self.seed, shape)
