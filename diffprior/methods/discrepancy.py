@@ -17,6 +17,8 @@ from .dpir import DPIR
 
 __all__ = ["Discrepancy"]
 
+Curve = dict[float, tuple[float, Tensor]]  # log chi2 and state, by the logarithm of the setting
+
 
 @dataclass(frozen=True, kw_only=True)
 class Discrepancy(Method[GaussianLikelihood[Any]]):
@@ -26,7 +28,8 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
     not used all that was measured. Looks at c / span, c and c span, c being the method's own
     setting, then where the logarithm of chi2 would be 0 on the line through the nearest two; each
     sample on its own, from the same noise every time. Costs ``rounds`` runs. Heuristic. "On the
-    solution of functional equations by the method of regularization" (Morozov, 1966).
+    solution of functional equations by the method of regularization" (Morozov, 1966),
+    https://encyclopediaofmath.org/wiki/Ill-posed_problems.
 
     Arguments:
         method: What is tuned.
@@ -47,7 +50,10 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
             raise ValueError(
                 "the discrepancy principle looks at 3 values or more, by a span over 1"
             )
+        if self.start is not None:
+            object.__setattr__(self, "method", replace(self.method, start=self.start))
         object.__setattr__(self, "start", self.method.start)
+        object.__setattr__(self, "draws", self.method.draws)
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -74,40 +80,42 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
         noise: Noise,
         watch: Watch | None = None,
     ) -> Tensor:
-        x = x_T.clone()
-        for i in range(len(x)):
-            follow = share(watch, i, len(x))
-            one = likelihood.take(torch.tensor([i]))
-            x[i] = self._tune(prior, one, x_T[i : i + 1], noise.rows([i]), follow)[0]
-        return x
+        c, wide, rows = math.log(getattr(self.method, self.setting)), math.log(self.span), len(x_T)
+        found: list[Curve] = [{} for _ in range(rows)]
+        for k, at in enumerate((c - wide, c, c + wide)):
+            follow = share(watch, k, self.rounds)
+            x, fit = self._at(at, prior, likelihood, x_T, noise, follow)
+            for i in range(rows):
+                found[i][at] = fit[i], x[i]
+        for k in range(3, self.rounds):
+            for i in range(rows):
+                follow = share(share(watch, k, self.rounds), i, rows)
+                one = likelihood.take(torch.tensor([i])), x_T[i : i + 1], noise.rows([i])
+                at = _zero({place: value for place, (value, _) in found[i].items()}, wide)
+                x, fit = self._at(at, prior, *one, follow)
+                found[i][at] = fit[0], x[0]
+        return torch.stack([min(curve.values(), key=lambda v: abs(v[0]))[1] for curve in found])
 
-    def _tune(
+    def _at(
         self,
+        at: float,
         prior: Prior,
         likelihood: GaussianLikelihood[Any],
         x_T: Tensor,
         noise: Noise,
         watch: Watch | None,
-    ) -> Tensor:
-        """Return the state whose residual is nearest to the noise's."""
-        c = math.log(getattr(self.method, self.setting))
-        found: dict[float, tuple[float, Tensor]] = {}
-        tries = [c - math.log(self.span), c, c + math.log(self.span)]
-        for k in range(self.rounds):
-            at = tries[k] if k < 3 else _zero({p: fit for p, (fit, _) in found.items()}, self.span)
-            method = replace(self.method, **{self.setting: math.exp(at)})
-            same = copy.deepcopy(noise)
-            x = method.run(prior, likelihood, x_T, same, share(watch, k, self.rounds))
-            found[at] = float(likelihood.chi2(x).log()), x
-        return min(found.values(), key=lambda item: abs(item[0]))[1]
+    ) -> tuple[Tensor, list[float]]:
+        """Return the states at a setting of exp(at), and the logarithm of the chi2 of each."""
+        method = replace(self.method, **{self.setting: math.exp(at)})
+        x = method.run(prior, likelihood, x_T, copy.deepcopy(noise), watch)
+        return x, likelihood.chi2(x).log().tolist()
 
 
-def _zero(curve: dict[float, float], span: float) -> float:
-    """Return where a curve, value by place, is 0: between two places, or a span beyond them all."""
+def _zero(curve: dict[float, float], beyond: float) -> float:
+    """Return where a curve, value by place, is 0: between two places, or beyond them all."""
     places = sorted(curve)
     for a, b in zip(places, places[1:], strict=False):
         if curve[a] * curve[b] <= 0:
             return a + (b - a) * curve[a] / (curve[a] - curve[b])
     low, high = places[0], places[-1]
-    beyond = math.log(span)
     return low - beyond if abs(curve[low]) < abs(curve[high]) else high + beyond

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
@@ -10,6 +11,7 @@ from ..kernels import GaussianKernel, Kernel
 from ..likelihoods import GaussianLikelihood
 from ..operators.base import Operator
 from ..priors.base import Prior, denoise_vjp
+from ..schedules import Schedule
 from .base import KernelGuidance
 
 __all__ = ["DPS", "pull"]
@@ -17,10 +19,12 @@ __all__ = ["DPS", "pull"]
 
 @dataclass(frozen=True, kw_only=True)
 class DPS(KernelGuidance[GaussianLikelihood[Any]]):
-    """The mean of p(x_s | x_t) moves by -zeta d/dx_t ||y - A(x_0(x_t))||.
+    """The mean of p(x_s | x_t) moves by -zeta c_t c_s d/dx_t ||y - A(x_0(x_t))||.
 
     The norm is that of each picture alone, and not squared; with ``constant`` it is
-    ||y - A(x_0(x_t))||^2 / 2, whose step is not divided by the norm.
+    ||y - A(x_0(x_t))||^2 / 2, whose step is not divided by the norm. With c_t^2 =
+    alpha_t^2 + sigma_t^2 - sigma_0^2 the step is the paper's in x_t / c_t, whatever the schedule;
+    c_t = 1 where it preserves the variance, as the paper's does.
     Any differentiable A. Heuristic: it does not know sigma, and zeta is to be tuned to the task and
     to the number of steps. "Diffusion Posterior Sampling for General Noisy Inverse Problems",
     algorithm 1, https://arxiv.org/abs/2209.14687.
@@ -47,10 +51,17 @@ class DPS(KernelGuidance[GaussianLikelihood[Any]]):
         s: Tensor,
         eta: float,
     ) -> Kernel:
+        c_t, c_s = (_size(prior.diffusion.schedule, u) for u in (t, s))
         x_0, vjp = denoise_vjp(prior, x_t, t)
         uphill = vjp(pull(likelihood, x_0, self.constant))
         bridge = cast(GaussianKernel, prior.diffusion.bridge(x_t, x_0, t, s, eta))
-        return GaussianKernel(bridge.loc + self.zeta * uphill, bridge.var)
+        return GaussianKernel(bridge.loc + self.zeta * c_t * c_s * uphill, bridge.var)
+
+
+def _size(schedule: Schedule, t: Tensor) -> Tensor:
+    """Return c_t, the size of a state of unit pictures."""
+    (alpha_t, sigma_t), (_, sigma_0) = schedule(t), schedule(torch.zeros_like(t))
+    return (alpha_t**2 + sigma_t**2 - sigma_0**2).sqrt()
 
 
 def pull(likelihood: GaussianLikelihood[Any], x_0: Tensor, squared: bool = False) -> Tensor:

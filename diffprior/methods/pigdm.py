@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..likelihoods import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
+from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from ..samplers.dpm import DPM
+from ..solvers import dot
 from .base import Guidance
 
 __all__ = ["PiGDM"]
@@ -19,19 +21,23 @@ LinearGaussian = GaussianLikelihood[LinearOperator]
 
 @dataclass(frozen=True, kw_only=True)
 class PiGDM(Guidance[LinearGaussian]):
-    """x_0 + (sigma_t^2 / alpha_t) J^T A^T (r_t^2 A A^T + sigma^2)^+ (y - A x_0).
+    """x_0 + step V v, with v = A^T (r_t^2 A A^T + sigma^2)^+ (y - A x_0).
 
-    r_t^2 = var q / (var + q), with q = (sigma_t / alpha_t)^2: the variance of x_0 given x_t if
-    pictures were N(m, var I), for which the method is exact; heuristic otherwise.
+    V v = (sigma_t^2 / alpha_t) J^T v is Tweedie's covariance of x_0 given x_t, and r_t^2 =
+    var q / (var + q), with q = (sigma_t / alpha_t)^2, its stand-in: the variance of x_0 given x_t
+    if pictures were N(m, var I), for which the method is exact; heuristic otherwise. With a var
+    step = 1, as in the paper. Without one var = 1, the paper's, and step = (n + r_t^2 v.v) /
+    (n + v.V v), n = ||y - A x_0 - r_t^2 A v||^2 / sigma^2, puts right what it says along v: in
+    smooth directions V is many times r_t^2, in rough ones a small part of it.
     "Pseudoinverse-Guided Diffusion Models for Inverse Problems",
     https://openreview.net/forum?id=9_gsMA8MRKQ.
 
     Arguments:
-        var: Variance of an entry of x_0, in its own units squared.
+        var: Variance of an entry of x_0, in its own units squared; the paper has 1.
     """
 
-    sampler: Sampler = field(default_factory=lambda: DPM(steps=50))
-    var: float = 1.0
+    sampler: Sampler = field(default_factory=lambda: Ancestral(steps=50))
+    var: float | None = None
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -39,7 +45,15 @@ class PiGDM(Guidance[LinearGaussian]):
 
     def denoise(self, prior: Prior, likelihood: LinearGaussian, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = prior.diffusion.schedule(t)
-        q = (sigma_t / alpha_t) ** 2
+        q, var = (sigma_t / alpha_t) ** 2, 1.0 if self.var is None else self.var
+        r2 = var * q / (var + q)
         x_0, vjp = denoise_vjp(prior, x_t, t)
-        v = likelihood.weigh(likelihood.residual(x_0), self.var * q / (self.var + q))
-        return x_0 + sigma_t**2 / alpha_t * vjp(v)
+        r = likelihood.residual(x_0)
+        v = likelihood.weigh(r, r2)
+        move = sigma_t**2 / alpha_t * vjp(v)
+        if self.var is not None:
+            return x_0 + move
+        e = r - r2 * likelihood.operator(v)
+        n = dot(e, e) / likelihood.sigma**2 if likelihood.sigma > 0 else 0
+        said, true = n + r2 * dot(v, v), n + dot(v, move)
+        return x_0 + torch.where(true > 0, said / torch.where(true > 0, true, 1), 1) * move

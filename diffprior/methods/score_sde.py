@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..kernels import GaussianKernel, Kernel, SplicedKernel
+from ..kernels import GaussianKernel, Kernel, RotatedKernel, SplicedKernel
 from ..likelihoods import GaussianLikelihood
-from ..operators.base import LinearOperator
+from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from .base import Method
+from .ddrm import spectral
 
 __all__ = ["ScoreSDE", "splice"]
 
@@ -27,8 +29,9 @@ class ScoreSDE(Method[LinearGaussian]):
     Before it, ``corrections`` Langevin steps N(x + h g, 2 h) at t, spliced likewise: g is the score
     at x and h = 2 (snr sigma_t)^2, which is 2 (snr ||z|| / ||g||)^2 with the norm that the score of
     the noise has; that of g itself would bend the law. The last step draws no noise. For exact
-    data; heuristic. "Score-Based Generative Modeling through Stochastic
-    Differential Equations", app. G and I.2, https://arxiv.org/abs/2011.13456.
+    data; noisy ones of an A with an SVD are spliced in its spectrum, where r_t is above theirs
+    (``weld``). Heuristic. "Score-Based Generative Modeling through Stochastic Differential
+    Equations", app. G and I.2, https://arxiv.org/abs/2011.13456.
 
     Arguments:
         steps: Length of the time grid; the paper has 1000.
@@ -58,8 +61,8 @@ class ScoreSDE(Method[LinearGaussian]):
         times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             for _ in range(self.corrections):
-                x = splice(prior, likelihood, self.correct(prior, x, t), t).sample(noise)
-            kernel = splice(prior, likelihood, prior.kernel(x, t, s), s)
+                x = weld(prior, likelihood, self.correct(prior, x, t), t).sample(noise)
+            kernel = weld(prior, likelihood, prior.kernel(x, t, s), s)
             x = kernel.sample(noise) if i < self.steps - 1 else kernel.mean
             if watch is not None:
                 watch(x, (i + 1) / self.steps)
@@ -78,3 +81,20 @@ def splice(prior: Prior, likelihood: LinearGaussian, kernel: Kernel, s: Tensor) 
     A, diffusion = likelihood.operator, cast(GaussianDiffusion, prior.diffusion)
     known = diffusion.noise(A.pinv(likelihood.y), s)
     return SplicedKernel(known, cast(GaussianKernel, kernel), lambda x: A.pinv(A(x)))
+
+
+def weld(prior: Prior, likelihood: LinearGaussian, kernel: Kernel, s: Tensor) -> Kernel:
+    """Return ``splice``, or where y is noisy and A has an SVD what knows the noise r_y = sigma / s.
+
+    A direction of the spectrum is of the data while r_y is no more than the noise of the state, of
+    which it is a part, and of the prior from then on.
+    """
+    A, rest = likelihood.operator, cast(GaussianKernel, kernel)
+    if likelihood.sigma == 0 or not isinstance(A, SVDOperator):
+        return splice(prior, likelihood, kernel, s)
+    alpha_s, sigma_s = prior.diffusion.schedule(s)
+    y, r_y = spectral(cast(GaussianLikelihood[SVDOperator], likelihood))
+    seen = r_y <= sigma_s / alpha_s
+    loc = torch.where(seen, alpha_s * y, A.to_spectrum(rest.loc))
+    var = torch.where(seen, sigma_s**2 - torch.where(seen, alpha_s * r_y, 0) ** 2, rest.var)
+    return RotatedKernel(GaussianKernel(loc, var), A.to_spectrum, A.from_spectrum)

@@ -9,8 +9,8 @@ from ..diffusions import GaussianDiffusion
 from ..likelihoods import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
+from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from ..samplers.dpm import DPM
 from ..solvers import dot
 from .base import Guidance
 
@@ -31,7 +31,7 @@ class TMPD(Guidance[LinearGaussian]):
     "Tweedie Moment Projected Diffusions for Inverse Problems", https://arxiv.org/abs/2310.06721.
     """
 
-    sampler: Sampler = field(default_factory=lambda: DPM(steps=50))
+    sampler: Sampler = field(default_factory=lambda: Ancestral(steps=50))
 
     @property
     def needs(self) -> tuple[type, type, type]:

@@ -1,0 +1,245 @@
+"""Measure our methods beside those of azula and deepinv, round one prior, on one measurement.
+
+    pip install -e ".[peers]"
+    python scripts/compare_peers.py data/samples --out runs/peers --limit 3
+
+Every method has the same network calls for each picture, counted, and ours runs at its defaults. A
+peer runs with the first seed at each of its settings, its own defaults among them; the one of most
+PSNR goes on to the other seeds, in turn with ours. All pictures are one batch, but for azula's DPS,
+which takes one norm over its whole batch and so runs picture by picture. Seconds are those of the
+processor, which other work beside it does not lengthen. Rows go to ``rows.csv`` as they come, and a
+run that was stopped goes on; ``table.md`` has the means, of seconds the medians.
+"""
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from benchmark_inpainting import load
+from peers import PEERS, Counted, Run, Scene
+from torch import Tensor
+
+from diffprior import files, metrics
+from diffprior.catalog import build
+from diffprior.fills import biharmonic
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.operators.bicubic import Bicubic
+from diffprior.operators.circular_blur import CircularBlur
+from diffprior.operators.mask import Mask
+from diffprior.pretrained import load_prior
+from diffprior.random import Noise
+from diffprior.tasks import deblurring, inpainting, upscaling
+
+SIGMA = 0.05  # of y, in [-1, 1]
+FIELDS = ("problem", "method", "who", "seed", "psnr", "chi2", "seconds", "calls", "vjps", "error")
+OURS = {  # the method and its network calls a step
+    "DPS": ("dps()", 1),
+    "DiffPIR": ("diffpir()", 1),
+    "PiGDM": ("pigdm()", 1),
+    "TMPD": ("tmpd()", 1),
+    "MMPS, 1": ("mmps(iterations=1)", 1),
+    "MMPS, 3": ("mmps(iterations=3)", 1),
+    "MMPS, 5": ("mmps(iterations=5)", 1),
+    "RePaint": ("repaint(jump=1, repeats=3)", 2.8),  # as often as azula: at 3 calls but for ends
+    "DDRM": ("ddrm()", 1),
+    "ALD": ("ald()", 20 / 19),
+    "Score-SDE": ("score_sde()", 2),
+    "ILVR": ("ilvr()", 1),
+}
+
+Row = dict[str, str]
+Guess = Callable[[Tensor], Tensor]
+
+
+class Problem(NamedTuple):
+    """An operator, our default for it, and the guess that this one starts from."""
+
+    operator: Any
+    default: str
+    guess: Guess | None = None
+
+
+def problems(shape: tuple[int, ...]) -> dict[str, Problem]:
+    side, third = shape[-1], shape[-1] // 3
+    box = torch.ones(1, side, side)
+    box[:, third:-third, third:-third] = 0
+    pixels = Noise(0, ["pixels"]).uniform(torch.empty(1, 1, side, side))[0].round()
+
+    def hole(keep: Tensor, default: str) -> Problem:
+        return Problem(Mask(keep), default, lambda y: biharmonic(y, (keep == 0)[None]))
+
+    def larger(y: Tensor) -> Tensor:
+        return F.interpolate(y, size=shape[1:], mode="bicubic")
+
+    return {
+        "half the pixels": hole(pixels, inpainting.THIN),
+        "box": hole(box, inpainting.THICK),
+        "upscale 4": Problem(Bicubic(4, shape), upscaling.ONE, larger),
+        "Gaussian 1.5": Problem(CircularBlur("gaussian:1.5", shape), deblurring.ONE),
+        "motion 15": Problem(CircularBlur("shake:15,0.5,0", shape), deblurring.ONE),
+    }
+
+
+def ours(spec: str, passes: float = 1, guess: Guess | None = None) -> Run:
+    """Return the run of a method of ours that makes as many calls."""
+
+    def run(s: Scene, calls: int) -> Tensor:
+        method, first = build(spec).paced(round(calls / passes)), guess and guess(s.likelihood.y)
+        x = method(s.prior, s.likelihood, seed=s.seed, guess=first)
+        return x.reshape(-1, *s.prior.shape)
+
+    return run
+
+
+def runs(method: str, problem: Problem) -> dict[str, Run]:
+    """Return who runs a method on a problem."""
+    if method == "default":
+        return {"ours": ours(problem.default, guess=problem.guess)}
+    return {"ours": ours(*OURS[method])} | PEERS[method]
+
+
+def measure(run: Run, scene: Scene, calls: int, truth: Tensor) -> Row:
+    """Return the numbers of a run, or the error that ended it."""
+    torch.manual_seed(scene.seed)
+    scene.prior.count.clear()
+    start = time.process_time()
+    try:
+        x = run(scene, calls)
+    except Exception as error:  # the row of a peer that fails
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    seconds, count = time.process_time() - start, scene.prior.count
+    numbers = {
+        "psnr": metrics.psnr(x, truth).mean(),
+        "chi2": scene.likelihood.chi2(x).mean(),
+        "seconds": seconds,
+        "calls": count["calls"] / len(truth),
+        "vjps": count["vjps"] / len(truth),
+    }
+    return {key: f"{number:.4g}" for key, number in numbers.items()}
+
+
+def mean(rows: list[Row], key: str) -> float:
+    """Return the mean of a column, the median of seconds; nan of rows that failed."""
+    values = [float(r[key] or "nan") for r in rows]
+    return float((np.median if key == "seconds" else np.mean)(values)) if values else np.nan
+
+
+def best(rows: list[Row], package: str) -> str:
+    """Return the setting of a package with the most PSNR at the first seed."""
+    first = [r for r in rows if r["seed"] == "0" and r["who"].startswith(package) and r["psnr"]]
+    return max(first, key=lambda r: float(r["psnr"]))["who"] if first else ""
+
+
+def compete(rows: list[Row], who: str, seed: int) -> bool:
+    """Return whether a setting runs with this seed."""
+    return seed == 0 or who == "ours" or who == best(rows, who.split(",")[0])
+
+
+def table(rows: list[Row]) -> str:
+    """Return a line for each problem, method and package, at its best setting, beside ours.
+
+    Gained is our PSNR less theirs, and the pace our seconds over theirs.
+    """
+    head = ["problem", "method", "who", "PSNR", "chi2", "s", "calls", "vjps", "dB gained", "pace"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for problem, method in dict.fromkeys((r["problem"], r["method"]) for r in rows):
+        group = [r for r in rows if (r["problem"], r["method"]) == (problem, method)]
+        mine = [r for r in group if r["who"] == "ours"]
+        for who in ("ours", best(group, "azula"), best(group, "deepinv")):
+            theirs = [r for r in group if r["who"] == who]
+            if not theirs:
+                continue
+            numbers = [mean(theirs, key) for key in ("psnr", "chi2", "seconds", "calls", "vjps")]
+            cells = [f"{v:.{d}f}" for v, d in zip(numbers, (2, 2, 2, 0, 0), strict=True)]
+            gain, pace = mean(mine, "psnr") - numbers[0], mean(mine, "seconds") / numbers[2]
+            cells += ["", ""] if who == "ours" else [f"{gain:+.2f}", f"{pace:.2f}"]
+            lines.append(f"| {' | '.join([problem, method, who, *cells])} |")
+    return "\n".join(lines + failures(rows))
+
+
+def failures(rows: list[Row]) -> list[str]:
+    """Return the errors of the runs that failed."""
+    failed = [r for r in rows if r["error"]]
+    return ["", *(f"{r['problem']}, {r['method']}, {r['who']}: {r['error']}" for r in failed)]
+
+
+def margins(rows: list[Row]) -> str:
+    """Return our default beside the best of all peers, for each problem."""
+    lines, gains = ["| problem | default | best peer | margin |", "|---|---|---|---|"], []
+    for problem in dict.fromkeys(r["problem"] for r in rows if r["method"] == "default"):
+        group = [r for r in rows if r["problem"] == problem and r["psnr"]]
+        runners = dict.fromkeys((r["method"], r["who"]) for r in group if r["who"] != "ours")
+        scores = {
+            pair: mean([r for r in group if (r["method"], r["who"]) == pair], "psnr")
+            for pair in runners
+        }
+        if not scores:
+            continue
+        first = max(scores, key=lambda pair: scores[pair])
+        score = mean([r for r in group if r["method"] == "default"], "psnr")
+        gains.append(score - scores[first])
+        name = f"{first[0]} of {first[1]}: {scores[first]:.2f}"
+        lines.append(f"| {problem} | {score:.2f} | {name} | {gains[-1]:+.2f} |")
+    return "\n".join([*lines, f"| mean | | | {np.mean(gains):+.2f} |"]) if gains else ""
+
+
+def cut(path: Path, side: int) -> Tensor:
+    """Return the middle of a picture whose short side is two of these, in [-1, 1]."""
+    x = load(path, 2 * side)
+    top, left = ((n - side) // 2 for n in x.shape[-2:])
+    return 2 * x[..., top : top + side, left : left + side] - 1
+
+
+def main(
+    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the rows and the table.")],
+    side: Annotated[int, typer.Option(help="Side of the cuts, in pixels; a multiple of 4.")] = 64,
+    limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
+    calls: Annotated[int, typer.Option(help="Network calls for each picture.")] = 30,
+    seeds: Annotated[int, typer.Option(help="How often each runs.")] = 3,
+    method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    problem: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
+) -> None:
+    """Run the comparison."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "rows.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    done = {tuple(r[key] for key in FIELDS[:4]) for r in rows}
+    truth = torch.cat([cut(p, side) for folder in pictures for p in files.find([folder])[:limit]])
+    model = Counted(load_prior(prior).on(truth.shape[1:]))
+    model(truth, torch.tensor(0.5))  # the first call is slower than all others
+    choice = problems(tuple(truth.shape[1:]))
+    with path.open("a", newline="", buffering=1) as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if not rows:
+            writer.writeheader()
+        for name in problem or choice:
+            bare = GaussianLikelihood(operator=choice[name].operator, sigma=SIGMA)
+            likelihood = bare.measure(truth, Noise(0, range(len(truth))))
+            for kind in method or ["default", *OURS]:
+                if kind == "RePaint" and not isinstance(bare.operator, Mask):
+                    continue
+                for seed in range(seeds):
+                    for who, run in runs(kind, choice[name]).items():
+                        group = [r for r in rows if (r["problem"], r["method"]) == (name, kind)]
+                        key = (name, kind, who, str(seed))
+                        if key in done or not compete(group, who, seed):
+                            continue
+                        row = dict(zip(FIELDS, key, strict=False)) | dict.fromkeys(FIELDS[4:], "")
+                        row |= measure(run, Scene(model, likelihood, seed), calls, truth)
+                        rows.append(row)
+                        writer.writerow(row)
+    text = "\n\n".join((table(rows), margins(rows)))
+    (out / "table.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
