@@ -3,12 +3,13 @@
     pip install -e ".[peers]"
     python scripts/compare_peers.py data/samples --out runs/peers --limit 3
 
-Every method has the same network calls for each picture, counted, and ours runs at its defaults. A
-peer runs with the first seed at each of its settings, its own defaults among them; the one of most
-PSNR goes on to the other seeds, in turn with ours. All pictures are one batch, but for azula's DPS,
-which takes one norm over its whole batch and so runs picture by picture. Seconds are those of the
-processor, which other work beside it does not lengthen. Rows go to ``rows.csv`` as they come, and a
-run that was stopped goes on; ``table.md`` has the means, of seconds the medians.
+Every method has the same network calls for each picture, counted, and ours runs at its defaults,
+MMPS with azula's sampler. A peer runs with the first seed at each of its settings, its own defaults
+among them; the one of most PSNR goes on to the other seeds, in turn with ours. All pictures are one
+batch, but for azula's DPS, which takes one norm over its whole batch and so runs picture by
+picture. Seconds are those of the processor, which other work beside it does not lengthen. Rows go
+to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` has the means, of
+seconds the medians.
 """
 
 import csv
@@ -43,9 +44,9 @@ OURS = {  # the method and its network calls a step
     "DiffPIR": ("diffpir()", 1),
     "PiGDM": ("pigdm()", 1),
     "TMPD": ("tmpd()", 1),
-    "MMPS, 1": ("mmps(iterations=1)", 1),
-    "MMPS, 3": ("mmps(iterations=3)", 1),
-    "MMPS, 5": ("mmps(iterations=5)", 1),
+    "MMPS, 1": ("mmps(iterations=1, sampler=ancestral())", 1),  # azula's sampler
+    "MMPS, 3": ("mmps(iterations=3, sampler=ancestral())", 1),
+    "MMPS, 5": ("mmps(iterations=5, sampler=ancestral())", 1),
     "RePaint": ("repaint(jump=1, repeats=3)", 2.8),  # as often as azula: at 3 calls but for ends
     "DDRM": ("ddrm()", 1),
     "ALD": ("ald()", 20 / 19),
