@@ -3,21 +3,27 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
+from .checkpoints import SUFFIXES, settings_beside
 from .networks import load_network
+from .priors.adm import ADMPrior
 from .priors.base import Prior
 from .priors.diffusers import DiffusersPrior
+from .priors.edm import EDMPrior, is_edm
 from .priors.network import NetworkPrior
 
 __all__ = ["PriorError", "load_prior", "sha256", "shipped"]
 
 WEIGHTS = Path(__file__).parent / "priors" / "weights"
 DEFAULT = "photo"
+CONFIGS = ("config.json", "unet/config.json")
 FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
 
 
@@ -25,29 +31,34 @@ class PriorError(ValueError):
     """A prior that cannot be opened, in one sentence."""
 
 
-def load_prior(source: str | Path | None = None, device: str | torch.device = "cpu") -> Prior:
+def load_prior(
+    source: str | Path | None = None, device: str | torch.device = "cpu", **settings: Any
+) -> Prior:
     """Open a prior.
 
     Arguments:
         source: The name of a shipped prior (the default where not given), a folder that diffusers
-            or this library wrote, a ``.safetensors`` file in one, or a hub id ``owner/name``.
+            or this library wrote, a weights file in one, a guided-diffusion (ADM) file, or a hub id
+            ``owner/name`` of any of these.
         device: Where it is to live.
+        settings: What the files do not say, such as ``label=3`` for a network with classes (see
+            ``load`` of its class in ``diffprior.priors``). A JSON file of a weights file's own name
+            beside it says them as well.
 
     Returns:
         A prior of [-1, 1] pictures, in float32, with its ``name`` and its weights' ``sha256``.
     """
-    folder = _folder(str(source or DEFAULT))
-    config = _config(folder)
-    kind = config.get("_class_name", "")
+    place = _place(str(source or DEFAULT))
     try:
-        native = kind == "NAFUNet"
-        prior = NetworkPrior.of(load_network(folder)) if native else DiffusersPrior.load(folder)
+        prior = _open(place, settings)
+    except PriorError:
+        raise
     except FAULTS as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PriorError(f"{folder} does not hold a prior that can be opened: {reason}") from error
+        reason = " ".join(str(error).split())[:600]
+        raise PriorError(f"{place} does not hold a prior that can be opened: {reason}") from error
     known = source is None or not Path(source).exists()
-    prior.name = str(source or DEFAULT) if known else folder.name  # type: ignore[assignment]
-    prior.sha256 = sha256(folder)  # type: ignore[assignment]
+    prior.name = str(source or DEFAULT) if known else place.name  # type: ignore[assignment]
+    prior.sha256 = sha256(place)  # type: ignore[assignment]
     return prior.to(device)
 
 
@@ -56,12 +67,40 @@ def shipped() -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob("*/config.json"))}
 
 
-def sha256(folder: Path) -> str:
-    """Return the SHA-256 of the weights in a folder, in hexadecimal."""
+def sha256(place: Path) -> str:
+    """Return the SHA-256 of a weights file, or of those in a folder, in hexadecimal."""
     digest = hashlib.sha256()
-    for file in _weights(folder):
-        digest.update(file.read_bytes())
+    for file in [place] if place.is_file() else _weights(place):
+        with file.open("rb") as data:
+            while piece := data.read(1 << 24):
+                digest.update(piece)
     return digest.hexdigest()
+
+
+def _open(place: Path, settings: dict[str, Any]) -> Prior:
+    load: Callable[..., Prior]
+    if place.is_file() and is_edm(beside := settings_beside(place)):
+        load, given = EDMPrior.load, {k: beside[k] for k in ("label", "clip") if k in beside}
+    elif place.is_file():
+        load, given = ADMPrior.load, beside
+    else:
+        kind = _config(place).get("_class_name", "UNet2DModel")
+        if kind not in FOLDERS:
+            raise ValueError(f"it holds a {kind}; a folder holds one of {', '.join(FOLDERS)}")
+        load, given = FOLDERS[kind], {}
+    given |= settings
+    known = [*signature(load).parameters][1:]
+    for setting in given:
+        if setting not in known:
+            raise ValueError(f"it has no setting {setting!r}; it has {', '.join(known) or 'none'}")
+    return load(place, **given)
+
+
+def _native(folder: Path) -> Prior:
+    return NetworkPrior.of(load_network(folder))
+
+
+FOLDERS: dict[str, Callable[..., Prior]] = {"NAFUNet": _native, "UNet2DModel": DiffusersPrior.load}
 
 
 def _weights(folder: Path) -> Iterator[Path]:
@@ -72,19 +111,43 @@ def _weights(folder: Path) -> Iterator[Path]:
             return
 
 
-def _folder(source: str) -> Path:
+def _place(source: str) -> Path:
+    """Return the folder with a config, or else the weights file, that is meant."""
     path = Path(source)
     if source in shipped():
         return shipped()[source]
-    if path.is_dir():
-        return path
-    if path.is_file():
+    if path.is_file() and _is_of_a_folder(path):
         return path.parent
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _inside(path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.is_dir():
-        return _download(source)
+        return _inside(_download(source))
     raise PriorError(
         f"no prior {source!r}; give one of {', '.join(shipped())}, "
-        "a folder, a .safetensors file in one, or a hub id owner/name"
+        "a folder, a weights file, or a hub id owner/name"
+    )
+
+
+def _is_of_a_folder(file: Path) -> bool:
+    """Return whether a file is what diffusers, or this library, calls its weights."""
+    return any((file.parent / name).exists() for name in CONFIGS) and file.stem.startswith(
+        ("diffusion_pytorch_model", "config", "scheduler_config", "model_index")
+    )
+
+
+def _inside(folder: Path) -> Path:
+    """Return a folder with a config as it is, and of another its one weights file."""
+    if any((folder / name).exists() for name in CONFIGS):
+        return folder
+    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join(p.name for p in files[:5])
+    raise PriorError(
+        f"{folder} holds no config.json, so it is no model folder of diffusers or diffprior, and "
+        + (f"several weights files ({names}): give one of them" if files else "no weights file")
     )
 
 
@@ -93,8 +156,10 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        wanted = ["*.json", "*.safetensors", "*.bin"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.bin"]))
+        if not any((folder / config).exists() for config in CONFIGS):
+            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.pt", "*.pth"]))
+        return folder
     except (OSError, HfHubHTTPError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PriorError(
@@ -103,15 +168,11 @@ def _download(name: str) -> Path:
 
 
 def _config(folder: Path) -> dict[str, str]:
-    for name in ("config.json", "unet/config.json"):
-        if (folder / name).exists():
-            try:
-                config = json.loads((folder / name).read_text())
-            except ValueError:
-                config = None
-            if isinstance(config, dict):
-                return config
-            raise PriorError(f"{folder / name} is no model config: it does not hold a JSON object")
-    raise PriorError(
-        f"{folder} holds no config.json, so it is no model folder of diffusers or diffprior"
-    )
+    file = next(folder / name for name in CONFIGS if (folder / name).exists())
+    try:
+        config = json.loads(file.read_text())
+    except ValueError:
+        config = None
+    if isinstance(config, dict):
+        return config
+    raise PriorError(f"{file} is no model config: it does not hold a JSON object")

@@ -120,6 +120,7 @@ def main(
     side: Annotated[int, typer.Option(help="Short side, in pixels; a multiple of 4.")] = 256,
     limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
     problem: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
 ) -> None:
     """Run the benchmark."""
     out.mkdir(parents=True, exist_ok=True)
@@ -136,12 +137,12 @@ def main(
             truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
             for name in problem or PROBLEMS:
                 likelihood = degraded(PROBLEMS[name], truth, number)
-                for method in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
-                    if (picture.name, name, method) in done:
+                for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
+                    if (picture.name, name, how) in done or (method and how not in method):
                         continue
                     start = time.perf_counter()
-                    x = restored(method, PROBLEMS[name], likelihood)
-                    row = {"picture": picture.name, "problem": name, "method": method}
+                    x = restored(how, PROBLEMS[name], likelihood)
+                    row = {"picture": picture.name, "problem": name, "method": how}
                     row["seconds"] = f"{time.perf_counter() - start:.3f}"
                     row["score"] = f"{score(name, x, truth):.4f}"
                     rows.append(row)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
-    "adm checkpoints",
+    "adm checkpoints edm",
     "kernels operators fills heads",
     "diffusions likelihoods",
     "priors chains noises jpegs",

@@ -1,70 +1,109 @@
-"""Unconditional networks of diffusers, each on the schedule that it was trained with."""
+"""Networks of diffusers without text, each read by the scheduler that it was trained with."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
-from ..schedules import Tabulated
-from .base import Prior
+from ..heads import Consistency, Discrete, Flow, Head, Karras, Score
+from .labelled import LabelledPrior, checked
 
 __all__ = ["DiffusersPrior"]
 
-HEADS = ("epsilon", "v_prediction", "sample")
 
-
-class DiffusersPrior(Prior):
-    """A ``UNet2DModel`` with an epsilon, v_prediction or sample head; learned variance is cut off.
+class DiffusersPrior(LabelledPrior):
+    """A ``UNet2DModel`` on the noise that it was trained with; learned variances are cut off.
 
     Arguments:
-        unet: The network; called with states and step indices, which may be fractions.
-        alphas_cumprod: The products of 1 - beta at its steps, of shape ``(N,)``.
-        head: What it predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        unet: The network; called with pictures, times and, where it has classes, labels.
+        head: How it is asked, and read.
+        label: The class, where the network has classes.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1]; theory has no clipping.
     """
 
     def __init__(
-        self, unet: nn.Module, alphas_cumprod: Tensor, head: str = "epsilon", clip: bool = False
+        self, unet: nn.Module, head: Head, label: int | None = None, clip: bool = False
     ) -> None:
         super().__init__()
-        if head not in HEADS:
-            raise ValueError(f"no head {head!r}; there are {', '.join(HEADS)}")
         self.unet = unet.requires_grad_(False).eval()
         config: Mapping[str, Any] = unet.config  # type: ignore[assignment]
         size = config["sample_size"]
         sides = (size, size) if isinstance(size, int) else tuple(size)
         self.shape = (config["in_channels"], *sides)
-        self.diffusion = GaussianDiffusion(Tabulated(alphas_cumprod=alphas_cumprod))
-        self.head, self.clip, self.steps = head, clip, len(alphas_cumprod)
+        self.classes = config.get("num_class_embeds") or 0
+        self.head, self.clip, self.label = head, clip, checked(label, self.classes)
+        self.diffusion = GaussianDiffusion(head.schedule)
 
     @classmethod
-    def load(cls, folder: Path, clip: bool = False) -> "DiffusersPrior":
+    def load(
+        cls, folder: Path, *, label: int | None = None, clip: bool = False
+    ) -> "DiffusersPrior":
         """Open a pipeline folder: ``unet/`` (or the folder itself) and its scheduler's config."""
-        from diffusers import DDPMScheduler, UNet2DModel
-
-        unet = UNet2DModel.from_pretrained(
-            folder / "unet" if (folder / "unet").is_dir() else folder
-        )
         places = (folder / "scheduler", folder)
         place = next((p for p in places if (p / "scheduler_config.json").exists()), None)
         if place is None:
             raise FileNotFoundError(
                 f"{folder} has no scheduler_config.json, which says how its network was trained"
             )
-        config = DDPMScheduler.load_config(place)
-        scheduler = DDPMScheduler.from_config(config)
-        return cls(unet, scheduler.alphas_cumprod, config.get("prediction_type", "epsilon"), clip)
+        unet = _network(folder / "unet" if (folder / "unet").is_dir() else folder)
+        return cls(unet, _head(place), label, clip)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_t, sigma_t = self.diffusion.schedule(t)
-        step = (t * self.steps - 1).clamp_min(0).to(x_t)
-        out: Tensor = self.unet(x_t, step.expand(len(x_t))).sample[:, : x_t.shape[1]]
-        if self.head == "epsilon":
-            x_0 = (x_t - sigma_t * out) / alpha_t
-        elif self.head == "v_prediction":
-            x_0 = (alpha_t * x_t - sigma_t * out) / (alpha_t**2 + sigma_t**2)
-        else:
-            x_0 = out
+        x, time = self.head.ask(x_t, t)
+        labels = self.labels(x_t)
+        given = () if labels is None else (labels,)
+        out: Tensor = self.unet(x, time.to(x_t).expand(len(x_t)), *given).sample
+        x_0 = self.head.mean(x_t, t, out[:, : x_t.shape[1]])
         return x_0.clamp(-1, 1) if self.clip else x_0
+
+
+def _network(folder: Path) -> nn.Module:
+    """Open a network, or raise a sentence of what its weights lack; diffusers would draw them."""
+    from diffusers import UNet2DModel
+
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    half = bool(files) and all(".fp16." in file.name for file in files)
+    unet, found = UNet2DModel.from_pretrained(
+        folder,
+        variant="fp16" if half else None,
+        torch_dtype=torch.float32,
+        output_loading_info=True,
+    )
+    unknown = set(found["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
+    for what, keys in (("lacks", found["missing_keys"]), ("adds", unknown)):
+        if keys:
+            first = min(keys)
+            raise ValueError(
+                f"its weights are not those of its config: it {what} {len(keys)} tensors, first "
+                f"those of {first.rpartition('.')[0]} ({first})"
+            )
+    network: nn.Module = unet
+    return network
+
+
+def _head(folder: Path) -> Head:
+    """Return the convention of a scheduler, with the defaults of its own class."""
+    import diffusers
+
+    name = diffusers.DDPMScheduler.load_config(folder).get("_class_name", "DDPMScheduler")
+    kind = getattr(diffusers, name, None)
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise ValueError(f"diffusers has no scheduler {name!r}, which its network was trained with")
+    scheduler = kind.from_pretrained(folder)
+    config = scheduler.config
+    levels = {k: config[k] for k in ("sigma_min", "sigma_max", "sigma_data") if k in config}
+    predicts = config.get("prediction_type", "epsilon")
+    if name == "ScoreSdeVeScheduler":
+        return Score(config.sigma_min, config.sigma_max)
+    if name.startswith("EDM"):
+        return Karras(**levels, kind=predicts)
+    if name.startswith("CMStochastic"):
+        return Consistency(**levels)
+    if name.startswith("FlowMatch") or predicts == "flow_prediction":
+        return Flow(config.num_train_timesteps)
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(f"{name} has no table of betas, so its network cannot be read")
+    return Discrete(scheduler.alphas_cumprod, predicts)
