@@ -79,6 +79,7 @@ def sha256(place: Path) -> str:
 
 def _open(place: Path, settings: dict[str, Any]) -> Prior:
     load: Callable[..., Prior]
+    given: dict[str, Any]
     if place.is_file() and is_edm(beside := settings_beside(place)):
         load, given = EDMPrior.load, {k: beside[k] for k in ("label", "clip") if k in beside}
     elif place.is_file():
