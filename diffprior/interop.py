@@ -14,7 +14,8 @@ __all__ = ["DeepinvDenoiser"]
 class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
     """D(x, sigma) = (E[x_0 | x_t] + 1) / 2, with x_t = alpha_t (2 x - 1).
 
-    t is where sigma_t = 2 sigma alpha_t, and the end of the schedule where sigma is beyond it.
+    t is where sigma_t = 2 sigma alpha_t; where sigma is beyond the schedule, x_t is scaled down to
+    its end.
     Called as deepinv calls its denoisers, on pictures in [0, 1] with noise of deviation ``sigma``
     in those units, one number or one for each picture; gradients pass. Needs
     ``pip install diffprior[deepinv]``.
@@ -33,11 +34,15 @@ class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
         prior, levels = self.prior.on(x.shape[1:]), torch.as_tensor(sigma).flatten()
         if len(levels) not in (1, len(x)):
             raise ValueError(f"there are {len(levels)} noise levels for {len(x)} pictures")
-        times = prior.diffusion.schedule.time(2 * levels)
-        rows = torch.split(x, 1) if len(levels) > 1 else [x]
-        pairs = zip(rows, times, strict=True)
-        return torch.cat([self._denoise(prior, row, t) for row, t in pairs])
+        out = torch.empty_like(x)
+        for level in set(levels.tolist()):
+            rows = (levels == level).expand(len(x))
+            out[rows] = self._denoise(prior, x[rows], level)
+        return out
 
-    def _denoise(self, prior: Prior, x: Tensor, t: Tensor) -> Tensor:
+    def _denoise(self, prior: Prior, x: Tensor, sigma: float) -> Tensor:
+        most = float(prior.diffusion.schedule.ratio(torch.ones(()))) / 2
+        excess = max(1.0, sigma / most)
+        t = prior.diffusion.schedule.time(2 * sigma / excess)
         alpha_t, _ = prior.diffusion.schedule(t)
-        return (prior((alpha_t * (2 * x - 1)).to(prior.like), t).to(x) + 1) / 2
+        return (prior((alpha_t * (2 * x - 1) / excess).to(prior.like), t).to(x) + 1) / 2
