@@ -119,7 +119,7 @@ def _place(source: str) -> Path:
         return shipped()[source]
     if path.is_file() and _is_of_a_folder(path):
         return path.parent
-    if path.is_file():
+    if path.is_file() and path.suffix in SUFFIXES:
         return path
     if path.is_dir():
         return _inside(path)
@@ -127,7 +127,7 @@ def _place(source: str) -> Path:
         return _inside(_download(source))
     raise PriorError(
         f"no prior {source!r}; give one of {', '.join(shipped())}, "
-        "a folder, a weights file, or a hub id owner/name"
+        f"a folder, a weights file ({', '.join(SUFFIXES)}), or a hub id owner/name"
     )
 
 

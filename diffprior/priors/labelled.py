@@ -1,0 +1,50 @@
+"""Networks with classes, each prior one of pictures of one class."""
+
+import copy
+from abc import ABC
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .base import Prior
+
+__all__ = ["LabelledPrior"]
+
+
+class LabelledPrior(Prior, ABC):
+    """p(x_0 | c), or p(x_0) where the network has no classes.
+
+    Attributes:
+        classes: How many classes the network tells apart; 0 for none.
+        label: The class c.
+    """
+
+    classes: int
+    label: int | None
+
+    def labelled(self, label: int | None) -> Self:
+        """Return the prior of another class; the network is shared."""
+        prior = copy.copy(self)
+        prior.label = checked(label, self.classes)
+        return prior
+
+    def labels(self, x_t: Tensor) -> Tensor | None:
+        """Return the class of each row of a batch, of shape ``(B,)``."""
+        if self.label is None:
+            return None
+        return torch.full((len(x_t),), self.label, device=x_t.device)
+
+
+def checked(label: int | None, classes: int) -> int | None:
+    """Return a class that there is, or refuse in one sentence."""
+    if label is None and not classes:
+        return None
+    if not classes:
+        raise ValueError(f"this network has no classes, so none is to be chosen by label={label!r}")
+    if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < classes:
+        raise ValueError(
+            f"this network has {classes} classes: label is one of 0 ... {classes - 1}, "
+            f"got {label!r}"
+        )
+    return label
