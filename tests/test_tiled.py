@@ -73,6 +73,14 @@ def test_a_prior_of_one_size_takes_any(size: tuple[int, int], overlap: int) -> N
     torch.testing.assert_close(tiled(x, T), x.tanh(), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [(20, 32), (32, 20)], ids=str)
+def test_a_picture_whose_longer_side_is_that_of_the_prior(size: tuple[int, int]) -> None:
+    """The window asked for is then the prior's own shape, which it takes; but no other."""
+    x = random(1, 1, *size)
+    tiled = TiledPrior(Fixed(), 32, 8, (1, *size))
+    torch.testing.assert_close(tiled(x, T), x.tanh(), rtol=1e-12, atol=1e-12)
+
+
 def test_an_overlap_wider_than_a_window_does_not_crawl() -> None:
     """The default overlap of 64 on a prior of 32 pixels: 3 x 3 windows would do for 64 pixels."""
     inner = Fixed()

@@ -41,7 +41,7 @@ class TiledPrior(Wrapper):
         if not 0 <= overlap < tile:
             raise ValueError(f"an overlap lies in [0, tile), got {overlap} of {tile}")
         self.shape = tuple(shape or inner.shape)
-        self.fixed = not _takes(inner, (inner.shape[0], tile, tile))
+        self.fixed = not _takes(inner, (inner.shape[0], tile + GRAIN, tile))
         self.tile = inner.shape[-1] if self.fixed else tile
         self.overlap, self.rows = min(overlap, self.tile // 2), 0
 
