@@ -15,7 +15,7 @@ import diffprior
 from diffprior.pretrained import PriorError, load_prior, sha256, shipped
 
 ROOT = Path(__file__).parent.parent
-SHA256 = {"photo": "a6d51ef16501e2a273e5bff0413d961806eeddaa4eb0ebda97794464be8f65c2"}
+SHA256 = {"photo": "023f7370bb3ee3c1317a9d71aa0a19798e292faf27e462884d9973f99cea7e74"}
 NEEDED = (
     "diffprior/tasks/inpainting.py",
     "diffprior/methods/mmps.py",
