@@ -78,12 +78,12 @@ def test_noise_is_estimated_in_each_picture_of_a_batch(dog: Tensor) -> None:
 
 
 def test_samples_of_a_noisy_picture_average_to_its_mean(dog: Tensor) -> None:
-    """The mean of four samples is nearer to the posterior mean than any of them."""
+    """The mean of four is nearer to the posterior mean than they are: by 6 dB if they were free."""
     y = noise(dog[:, :64, :64], 0.1)
     one = diffprior.denoise(y, sigma=0.1).image
     out = diffprior.denoise(y, sigma=0.1, samples=4, steps=6)
     distances = [psnr(s, one) for s in out.samples]
-    assert psnr(out.mean, one) > max(distances) + 2
+    assert psnr(out.mean, one) > max(max(distances), sum(distances) / 4 + 3)
     assert out.std.shape == y.shape and out.std.min() > 0
 
 
