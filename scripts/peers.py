@@ -92,16 +92,6 @@ class AzulaDenoiser(Denoiser):
         return DiracPosterior(mean=self.prior(x, u).flatten(1))
 
 
-class DeepDenoiser(DeepinvDenoiser):
-    """The same for deepinv: one level for a batch, and none that is beyond the prior's noise."""
-
-    def forward(self, x: Tensor, sigma: Tensor | float, **unused: Any) -> Tensor:
-        level = float(torch.as_tensor(sigma).flatten()[0])
-        most = float(self.prior.diffusion.schedule.ratio(torch.tensor(1.0))) / 2
-        excess = max(1.0, level / most)
-        return super().forward((x - 0.5) / excess + 0.5, level / excess)
-
-
 class Scene(NamedTuple):
     """A likelihood of a batch, and the prior of its pictures."""
 
@@ -179,7 +169,7 @@ def repaint(iterations: int, eta: float) -> Run:
     return azula(make, passes=iterations)
 
 
-def deepinv(make: Callable[[DeepDenoiser, int], Any]) -> Run:
+def deepinv(make: Callable[[DeepinvDenoiser, int], Any]) -> Run:
     """Return the run of a reconstructor of deepinv, on pictures and measurements in [0, 1]."""
 
     def run(s: Scene, calls: int) -> Tensor:
@@ -192,7 +182,7 @@ def deepinv(make: Callable[[DeepDenoiser, int], Any]) -> Run:
             mask=A.s.expand(A.to_spectrum(one).shape).clone(),
             noise_model=GaussianNoise(s.likelihood.sigma / 2),
         )
-        x = make(DeepDenoiser(s.prior), calls)((s.likelihood.y + A(one)) / 2, physics)
+        x = make(DeepinvDenoiser(s.prior), calls)((s.likelihood.y + A(one)) / 2, physics)
         return 2 * x.float() - 1
 
     return run
@@ -201,7 +191,7 @@ def deepinv(make: Callable[[DeepDenoiser, int], Any]) -> Run:
 def posterior(term: Callable[[], Any], solver: Any) -> Run:
     """Return the run of a data term in the variance-preserving reverse SDE."""
 
-    def make(d: DeepDenoiser, calls: int) -> Any:
+    def make(d: DeepinvDenoiser, calls: int) -> Any:
         high = float(d.prior.diffusion.schedule.ratio(torch.tensor(1.0)))
         first = (-0.1 + math.sqrt(0.01 + 39.8 * math.log1p(high**2))) / 19.9  # sigma_t = high
         times = torch.linspace(first, 0, calls + 1, dtype=torch.float64)
@@ -224,7 +214,7 @@ def ddrm() -> Run:
 
 
 def splitting(lambda_: float, zeta: float) -> Run:
-    def make(d: DeepDenoiser, calls: int) -> Any:
+    def make(d: DeepinvDenoiser, calls: int) -> Any:
         return deep.DiffPIR(d, L2(), max_iter=calls, zeta=zeta, lambda_=lambda_)
 
     return deepinv(make)

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -188,7 +188,7 @@ def recover(
     """
     pixels = given.tensor().to(model.like)
     operator = operator.to(model.like.device).on(model.shape)
-    methods = [method(level) for level in levels]
+    methods, first = [method(level) for level in levels], cache(lambda: guess(pixels))
     x, made = draw(
         model,
         operator,
@@ -197,7 +197,7 @@ def recover(
         methods,
         samples,
         seed,
-        guess=lambda index: guess(pixels)[index],
+        guess=lambda index: first()[index],
         names=names,
         watch=watch,
     )
@@ -213,9 +213,9 @@ def draw(
     samples: int,
     seed: int,
     *,
-    guess: Callable[[Tensor], Tensor],
     names: Sequence[int | str] | None,
     watch: Watch | None,
+    guess: Callable[[Tensor], Tensor] | None = None,
 ) -> Solved:
     """Return samples ``(B * n, *shape)``, and their report; pictures of equal noise are a batch.
 
@@ -235,7 +235,7 @@ def draw(
             [methods[i] for i in index],
             samples,
             seed,
-            guess=partial(guess, index),
+            guess=guess and partial(guess, index),
             names=None if names is None else [names[i] for i in index],
             watch=share(watch, k, len(kinds)),
         )

@@ -13,13 +13,12 @@ from torch import Tensor
 from diffprior.catalog import SettingError, build
 from diffprior.deploy import ready
 from diffprior.images import ImageError, Pictures, pictures
-from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator, Operator, measured
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, provenance, results, solve
+from .base import Result, choose, demand, draw, provenance, results
 
 __all__ = ["reconstruct"]
 
@@ -76,19 +75,17 @@ def reconstruct(
     model = ready(prior, (3, height, width), device=device, precision=precision, tile=tile)
     level = sigma if linear else max(sigma, LEAST)
     A, known = A.to(model.like.device), known.to(model.like)
-    likelihood = GaussianLikelihood(operator=A, y=known, sigma=level)
-    x, made = solve(
+    x, made = draw(
         model,
-        likelihood,
+        A,
+        known,
+        [level / 2] * len(known),
         [chosen] * len(known),
         samples,
         seed,
         names=names,
         watch=watch,
     )
-    if level == 0:  # a chain ends at the schedule's last noise level, not at none
-        each = torch.arange(len(known)).repeat_interleave(len(x) // len(known))
-        x = likelihood.take(each).condition(x, 1.0)
     report = provenance(model, task="reconstruct", operator=str(operator), seed=seed, sigma=level)
     return results(given, x, None, samples, report | {"sigma_unit": UNIT} | made)
 

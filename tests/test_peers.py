@@ -50,7 +50,7 @@ def test_azula_sees_the_prior(peers, model) -> None:
 
 def test_deepinv_sees_the_prior(peers, model) -> None:
     """Pictures and noise in [0, 1]; beyond the prior's noise, the same picture in less of it."""
-    denoiser, most = peers.DeepDenoiser(model), model.diffusion.schedule.ratio(torch.tensor(1.0))
+    denoiser, most = peers.DeepinvDenoiser(model), model.diffusion.schedule.ratio(torch.tensor(1.0))
     for sigma in (0.05, 1.0, float(most)):
         z, level = noisy(2 * sigma), min(2 * sigma, float(most))
         x_0 = model(z * level / (2 * sigma), model.diffusion.schedule.time(level))
