@@ -75,6 +75,8 @@ class NAFUNet(nn.Module):
         embedding: Width of the noise embedding.
         sigma_data: Standard deviation of the data, for the preconditioning around the network.
         sigma_min, sigma_max: Noise levels that the network is for, in [-1, 1] units.
+        classes: How many classes it can be told of; 0 for none.
+        size: Side of the pictures that it draws when nothing says another, in pixels.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class NAFUNet(nn.Module):
         sigma_data: float = 0.5,
         sigma_min: float = 0.005,
         sigma_max: float = 20.0,
+        classes: int = 0,
+        size: int = 256,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.settings: dict[str, Any] = given | {"channels": [*channels], "blocks": [*blocks]}
         self.patch, self.stride = patch, patch * 2 ** (len(channels) - 1)
-        self.image_channels = image_channels
+        self.image_channels, self.classes, self.size = image_channels, classes, size
         self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
 
         def level(width: int, count: int) -> nn.ModuleList:
@@ -104,6 +108,8 @@ class NAFUNet(nn.Module):
         widths = [2 * FREQUENCIES, embedding, embedding]
         dense = ([nn.Linear(a, b), nn.SiLU()] for a, b in pairwise(widths))
         self.embed = nn.Sequential(*chain(*dense))
+        if classes:  # the last row is that of no class
+            self.label = nn.Embedding(classes + 1, embedding)
         self.first = nn.Conv2d(pixels + 1, channels[0], 3, padding=1)  # + ones: it shows the border
         self.encoder = nn.ModuleList(level(c, n) for c, n in zip(channels, blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
@@ -115,16 +121,15 @@ class NAFUNet(nn.Module):
         for zero in self.last.parameters():
             nn.init.zeros_(zero)
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return F(x, c_noise), of the shape of ``x``.
 
         Arguments:
             x: Scaled noisy pictures, of shape ``(B, C, H, W)``.
             c_noise: log(sigma) / 4 of each, of shape ``(B,)``.
+            labels: The class of each, of shape ``(B,)``; ``classes``, or None for all, is no class.
         """
-        k = torch.arange(1, FREQUENCIES + 1, device=x.device) * (math.pi / 8)
-        angles = c_noise.float()[:, None] * k
-        embedding = self.embed(torch.cat([angles.cos(), angles.sin()], 1))
+        embedding = self._condition(c_noise, labels)
         h = F.pixel_unshuffle(x, self.patch)
         h = torch.cat([h, torch.ones_like(h[:, :1])], 1)
         h = self.first(h.contiguous(memory_format=torch.channels_last))
@@ -141,8 +146,20 @@ class NAFUNet(nn.Module):
                 h = block(h, embedding)
         return F.pixel_shuffle(self.last(h), self.patch)
 
+    def _condition(self, c_noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the embedding of noise levels and classes, ``(B, embedding)``."""
+        k = torch.arange(1, FREQUENCIES + 1, device=c_noise.device) * (math.pi / 8)
+        angles = c_noise.float()[:, None] * k
+        embedding: Tensor = self.embed(torch.cat([angles.cos(), angles.sin()], 1))
+        if not self.classes:
+            return embedding
+        none = torch.full_like(c_noise, self.classes, dtype=torch.long)
+        return embedding + self.label(none if labels is None else labels)
 
-def karras(network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+
+def karras(
+    network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float, labels: Tensor | None = None
+) -> Tensor:
     """Return D(x; sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4), the estimate of x_0.
 
     "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022),
@@ -153,11 +170,13 @@ def karras(network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float) -> T
         x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
         sigma: Noise levels, of shape ``(B,)``.
         sigma_data: Standard deviation of x_0.
+        labels: The class of each, of shape ``(B,)``, for a network that is told.
     """
     s = sigma[:, None, None, None]
     total = s**2 + sigma_data**2
     c_skip, c_out, c_in = sigma_data**2 / total, s * sigma_data / total.sqrt(), total.rsqrt()
-    out: Tensor = c_skip * x + c_out * network(c_in * x, sigma.log() / 4).to(x.dtype)
+    told = () if labels is None else (labels,)
+    out: Tensor = c_skip * x + c_out * network(c_in * x, sigma.log() / 4, *told).to(x.dtype)
     return out
 
 

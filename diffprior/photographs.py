@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Crops", "Photographs"]
+__all__ = ["Crops", "Photographs", "Picture"]
+
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -121,12 +122,16 @@ class Photographs:
         n: int,
         side: int,
         crops: Crops = Crops(),  # noqa: B008
-    ) -> Tensor:
-        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the pictures."""
+    ) -> tuple[Tensor, None]:
+        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the pictures.
+
+        They have no classes, which is the None.
+        """
         views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])
         corner, down, right = views.to(self.pixels.device)[:, :, None, None].unbind(1)
         steps = torch.arange(side, device=self.pixels.device)
-        return self.pixels[corner + down * steps[:, None] + right * steps].permute(0, 3, 1, 2)
+        crop = self.pixels[corner + down * steps[:, None] + right * steps]
+        return crop.permute(0, 3, 1, 2), None
 
 
 def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:

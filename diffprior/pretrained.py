@@ -97,8 +97,8 @@ def _open(place: Path, settings: dict[str, Any]) -> Prior:
     return load(place, **given)
 
 
-def _native(folder: Path) -> Prior:
-    return NetworkPrior.of(load_network(folder))
+def _native(folder: Path, label: int | None = None) -> Prior:
+    return NetworkPrior.of(load_network(folder), label)
 
 
 FOLDERS: dict[str, Callable[..., Prior]] = {"NAFUNet": _native, "UNet2DModel": DiffusersPrior.load}

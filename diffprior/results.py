@@ -97,7 +97,7 @@ def results(
     report: dict[str, Any],
     opaque: bool = False,
 ) -> Result:
-    """Return samples ``(B * n, 3, H, W)``, clipped and laid over what was given, in its own kind.
+    """Return samples ``(B * n, C, H, W)``, clipped and laid over what was given, in its own kind.
 
     Arguments:
         cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1]; None is all of it, and then x may
@@ -105,7 +105,7 @@ def results(
         samples: How many are promised; a method that gives one answer has it repeated.
         opaque: Whether transparency was the hole, and is gone.
     """
-    x, count = x.clamp(-1, 1), len(x) // len(given)
+    x, count = x.clamp(-1, 1).expand(-1, 3, -1, -1), len(x) // len(given)
     alpha = None if opaque else given.opacity(x.shape[-2:])
     values = given.blend(x, cover)
     values = values.reshape(len(given), count, *values.shape[1:])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .classes import ClassedPictures
 from .metrics import psnr
 from .muon import Muon
 from .networks import NAFUNet, karras, save_network
@@ -48,6 +49,7 @@ class Recipe:
         p_mean, p_std: Of the logarithm of the noise level.
         crops: How crops are drawn.
         ema: Width of the moving average of the weights, relative to the run so far.
+        drop: Share of the classes, where there are any, that the network is not told.
         seed: Of the stream of crops and noise.
     """
 
@@ -63,6 +65,7 @@ class Recipe:
     p_std: float = 1.5
     crops: Crops = Crops()
     ema: float = 0.05
+    drop: float = 0.1
     seed: int = 0
 
     def rate(self, progress: float, step: int) -> float:
@@ -89,7 +92,7 @@ class Trainer:
     def __init__(
         self,
         network: NAFUNet,
-        photographs: Photographs,
+        photographs: Photographs | ClassedPictures,
         recipe: Recipe,
         folder: Path,
         device: str = "cpu",
@@ -142,10 +145,10 @@ class Trainer:
 
     def train_step(self, progress: float) -> float:
         """Take one step at this share of the run, in [0, 1]; return the loss."""
-        x_0, sigma, noise = self._draw(progress)
+        x_0, sigma, noise, labels = self._draw(progress)
         x, sigma_data = x_0 + sigma[:, None, None, None] * noise, self.network.sigma_data
         with torch.autocast(self.device.type, torch.bfloat16):
-            estimate = karras(self.network, x, sigma, sigma_data)
+            estimate = karras(self.network, x, sigma, sigma_data, labels)
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
         loss.backward()
@@ -159,17 +162,21 @@ class Trainer:
         self._average()
         return float(loss.detach())
 
-    def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return pictures ``(B, 3, H, W)``, their noise levels ``(B,)`` and their noise."""
+    def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return pictures ``(B, C, H, W)``, noise levels ``(B,)``, noise, and what is told."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
         n, side = recipe.shape(progress)
-        pictures = self.photographs.batch(rng, n, side, recipe.crops)
+        pictures, labels = self.photographs.batch(rng, n, side, recipe.crops)
         x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
         sigma = torch.exp(recipe.p_mean + recipe.p_std * normal).to(self.device)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        return x_0, sigma, torch.randn(x_0.shape, generator=generator, device=self.device)
+        noise = torch.randn(x_0.shape, generator=generator, device=self.device)
+        if labels is not None:
+            dropped = torch.from_numpy(rng.random(n) < recipe.drop).to(self.device)
+            labels = labels.masked_fill(dropped, self.network.classes)
+        return x_0, sigma, noise, labels
 
     def _average(self) -> None:
         """Follow the weights by a power law of relative width ``recipe.ema`` (EDM2, sec. 3.1)."""
@@ -233,8 +240,9 @@ class Trainer:
         return network.eval()
 
     @torch.no_grad()
-    def validate(self, network: NAFUNet, side: int = 128) -> dict[str, float]:
+    def validate(self, network: NAFUNet) -> dict[str, float]:
         """Return the mean denoising PSNR of a network at each of ``SIGMAS``, if it can be had."""
+        side = min(128, self.recipe.late_patch)
         crops = [_centre(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
         if not crops:
             return {}

@@ -1,4 +1,8 @@
-"""Train a prior on zips or folders of photographs: resumable, on a CPU or a GPU."""
+"""Train a prior on photographs, or on small pictures with classes: resumable, on a CPU or a GPU.
+
+python scripts/train_prior.py photos-1.zip photos-2.zip --out runs/photo --minutes 360
+python scripts/train_prior.py fashion_mnist.npz --out runs/fashion --batch 128 --minutes 60
+"""
 
 import csv
 from pathlib import Path
@@ -10,19 +14,41 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import diffprior
 from diffprior import figures, metrics
+from diffprior.classes import ClassedPictures
 from diffprior.masks import draw
 from diffprior.networks import NAFUNet, load_network
-from diffprior.photographs import Photographs
+from diffprior.photographs import Photographs, Picture
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import SIGMAS, Recipe, Trainer
+
+
+def begin(
+    paths: list[Path], weights: dict[str, float], batch: int, seed: int
+) -> tuple[Photographs | ClassedPictures, NAFUNet, Recipe]:
+    """Return the pictures, and a fresh network and a recipe for their kind."""
+    if paths[0].suffix != ".npz":
+        return Photographs(paths, weights=weights), NAFUNet(), Recipe(batch=batch, seed=seed)
+    pictures = ClassedPictures(paths[0])
+    _, channels, side, _ = pictures.pixels.shape
+    std = float((pictures.pixels[::50].float() / 127.5 - 1).std())
+    network = NAFUNet(
+        (96, 160),
+        (3, 4),
+        image_channels=channels,
+        sigma_data=round(std, 2),
+        classes=pictures.classes,
+        size=side,
+    )
+    recipe = Recipe(batch=batch, patch=side, late_patch=side, p_mean=-0.6, p_std=1.4, seed=seed)
+    return pictures, network, recipe
 
 
 class Holes:
     """The hole PSNR of the default inpainting on some held-out pictures, half their pixels lost."""
 
-    def __init__(self, photographs: Photographs, count: int, device: str, side: int = 256) -> None:
+    def __init__(self, validation: list[Picture], count: int, device: str, side: int = 256) -> None:
         self.device = device
-        large = [x for x in photographs.validation if min(x.shape[:2]) >= side]
+        large = [x for x in validation if min(x.shape[:2]) >= side]
         some = [torch.from_numpy(x[:side, :side].copy()) for x in large[:count]]
         self.truth = torch.stack(some).movedim(-1, 1) / 255 if some else None
         self.hole = torch.stack([draw("pixels50", side, side, i) for i in range(count)])
@@ -50,7 +76,9 @@ def curve(out: Path) -> None:
 
 
 def main(
-    photographs: Annotated[list[Path], typer.Argument(help="Zips or folders of pictures.")],
+    photographs: Annotated[
+        list[Path], typer.Argument(help="Zips or folders of pictures, or an .npz.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run found there goes on.")],
     minutes: Annotated[
         float, typer.Option(help="Length of the whole run, over all its parts.")
@@ -68,12 +96,11 @@ def main(
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Train the network of the default prior on PHOTOGRAPHS."""
+    """Train a prior on PHOTOGRAPHS."""
     torch.manual_seed(seed)
     weights = {k: float(v) for k, v in (s.split("=") for s in source or [])}
-    pictures = Photographs(photographs, weights=weights)
-    network = load_network(init) if init else NAFUNet()
-    recipe = Recipe(batch=batch, seed=seed)
+    pictures, network, recipe = begin(photographs, weights, batch, seed)
+    network = load_network(init) if init else network
     trainer = Trainer(network, pictures, recipe, out, device)
     going_on = trainer.resume()
     if compile:
@@ -88,7 +115,7 @@ def main(
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
-        trainer.run(minutes, every, watch, Holes(pictures, holes, device))
+        trainer.run(minutes, every, watch, Holes(pictures.validation, holes, device))
     curve(out)
     print((out / "curve.csv").read_text())
 

@@ -65,6 +65,7 @@ def inpaint(
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different fills."] = 1,
     seed: Annotated[int, "Another seed, other fills."] = 0,
+    texture: Annotated[bool, "Fills with the texture of what is round them."] = False,
     sigma: Annotated[float | str, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
     dilate: Annotated[int, "Grow the hole by so many pixels."] = 0,
     feather: Annotated[int, "Blend over so many pixels round the hole."] = 0,
@@ -79,12 +80,16 @@ def inpaint(
 
     One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole by
     ``scripts/benchmark_inpainting.py``, from a noisier start where the hole is thick; several come
-    from mmps, the sampler that there keeps the most texture for the PSNR that it costs.
+    from mmps, the sampler that there keeps the most texture for the PSNR that it costs. Neither has
+    all the texture of a photograph; ``texture`` gives a fill that of what is round it.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         mask: The hole: white, True or 1 where the picture is to be filled; grey blends; one for
             all or one for each. None: what is transparent in ``image``.
+        texture: Whether the fine detail of a sample is laid over the one fill, at the strength of
+            what is round the hole: less like the truth, more like a photograph. Several such fills
+            differ in detail only; their deviation is no measure of uncertainty.
         sigma: Standard deviation of the noise of the known pixels in [0, 1] units (half of what it
             is in [-1, 1]); above 0 they are cleaned too.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
@@ -98,7 +103,7 @@ def inpaint(
     soft, levels = _mask(given, mask, dilate, feather, fit_mask), noise(sigma, given, ROUNDING)
     clean = levels[0] == 0  # a noise that is estimated is never 0
     hole = soft > 0
-    methods = [choose(method or _default(h, samples), steps) for h in hole]
+    methods = [choose(method or _default(h, samples, texture), steps) for h in hole]
     window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
     y, keep = window.cut(given.tensor()), window.cut(~hole)
     model = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
@@ -139,13 +144,14 @@ def _fill(
     )
 
 
-def _default(hole: Tensor, samples: int) -> str:
+def _default(hole: Tensor, samples: int, texture: bool) -> str:
     """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
-    if samples > 1:
+    if samples > 1 and not texture:
         return SEVERAL
     depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     lost = depth[depth > 0]
-    return THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
+    one = THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
+    return f"textured(mean={one}, sample={SEVERAL})" if texture else one
 
 
 def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
     "adm checkpoints edm",
-    "kernels operators fills heads",
+    "kernels operators fills heads classes",
     "diffusions likelihoods",
     "priors chains noises jpegs",
     "samplers interop estimation",

@@ -142,7 +142,7 @@ def test_shapes(gaussian: MixturePrior, name: str) -> None:
     assert torch.equal(x, method(gaussian, dataclasses.replace(batch, y=batch.y[:1]), n=5))
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in ALL if name != "textured"])  # it has neighbours
 def test_pictures_are_what_vectors_are(gaussian: MixturePrior, name: str) -> None:
     """States of shape (1, 2, 2): a norm or a sum over the wrong dimensions would show."""
     likelihood, method = three(), quick(name)
@@ -154,7 +154,7 @@ def test_pictures_are_what_vectors_are(gaussian: MixturePrior, name: str) -> Non
     torch.testing.assert_close(x.flatten(2), flat, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "repaint"])
+@pytest.mark.parametrize("name", [name for name in ALL if build(name).needs[2] is not Mask])
 def test_identity_is_a_mask_that_hides_nothing(gaussian: MixturePrior, name: str) -> None:
     likelihood, method = three(), quick(name)
     y = likelihood.y + torch.tensor([0.0, 0.0, 0.4, -0.9]).double()

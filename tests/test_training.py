@@ -159,7 +159,7 @@ def test_every_step_has_crops_and_noise_of_its_own(
 ) -> None:
     t, heard = trainer(photographs, tmp_path), []
     monkeypatch.setattr(
-        training, "karras", lambda f, x, s, d: heard.append((x, s)) or karras(f, x, s, d)
+        training, "karras", lambda f, x, s, *d: heard.append((x, s)) or karras(f, x, s, *d)
     )
     for _ in range(3):
         t.train_step(0.0)
@@ -318,7 +318,7 @@ def test_every_crop_is_one_of_its_picture(tmp_path: Path) -> None:
     for k in range(2):
         picture = np.stack([np.full_like(i, k), i, j], -1)
         cv2.imwrite(str(tmp_path / f"{k}.png"), picture[:, :, ::-1])
-    x = Photographs([tmp_path]).batch(np.random.default_rng(0), 50, 16, Crops(half=0, quarter=0))
+    x, _ = Photographs([tmp_path]).batch(np.random.default_rng(0), 50, 16, Crops(half=0, quarter=0))
     number, rows, columns = x.int().unbind(1)
     assert (number == number[:, :1, :1]).all() and len(number.unique()) == 2
     for axis in (1, 2):
@@ -340,14 +340,14 @@ def test_sources_are_drawn_by_weight(tmp_path: Path) -> None:
         for i in range(count):
             cv2.imwrite(str(tmp_path / source / f"{i}.png"), np.full((20, 20, 3), value, np.uint8))
     pictures = Photographs([tmp_path], weights={"black": 3.0})
-    x = pictures.batch(np.random.default_rng(0), 2000, 8)
+    x, _ = pictures.batch(np.random.default_rng(0), 2000, 8)
     share = (x[:, 0, 0, 0] == 0).double().mean()
     assert abs(share - 0.75) < 4 * (0.75 * 0.25 / 2000) ** 0.5
 
 
 @pytest.mark.parametrize("side", [16, 64, 140])
 def test_crops_come_from_all_sizes_that_have_room(photographs: Photographs, side: int) -> None:
-    x = photographs.batch(np.random.default_rng(0), 20, side, Crops(half=0.5, quarter=0.4))
+    x, _ = photographs.batch(np.random.default_rng(0), 20, side, Crops(half=0.5, quarter=0.4))
     assert x.shape == (20, 3, side, side) and x.dtype == torch.uint8
     assert len(x.flatten(1).unique(dim=0)) > 5
 
@@ -362,10 +362,10 @@ def test_crops_are_turned_and_mirrored_as_told(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(0, 200, 10, dtype=np.uint8)[None, :, None], (20, 1, 3))
     cv2.imwrite(str(tmp_path / "0.png"), ramp)
     pictures, rng = Photographs([tmp_path]), np.random.default_rng(0)
-    plain = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=0)).float()
+    plain = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=0))[0].float()
     assert plain.diff(dim=2).abs().max() == 0
     mirrored = (plain[:, 0, 0, 0] > plain[:, 0, 0, 1]).double().mean()
     assert abs(mirrored - 0.5) < 4 * 0.5 / 200**0.5
-    turned = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=1)).float()
+    turned = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=1))[0].float()
     down = (turned.diff(dim=2).abs().amax((1, 2, 3)) > 0).double().mean()
     assert abs(down - 0.5) < 4 * 0.5 / 200**0.5

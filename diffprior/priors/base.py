@@ -75,6 +75,12 @@ class Wrapper(Prior, ABC):
     def rewrap(self, inner: Prior) -> Self:
         """Return the same wrapper round another prior."""
 
+    def encode(self, image: Tensor) -> Tensor:
+        return self.inner.encode(image)
+
+    def decode(self, state: Tensor) -> Tensor:
+        return self.inner.decode(state)
+
     def on(self, shape: Sequence[int]) -> Prior:
         return self.rewrap(self.inner.on(shape))
 

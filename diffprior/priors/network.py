@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from ..diffusions import GaussianDiffusion
 from ..networks import NAFUNet, karras
 from ..schedules import EDM
-from .base import Prior
+from .labelled import LabelledPrior, checked
 
 __all__ = ["NetworkPrior"]
 
 
-class NetworkPrior(Prior):
+class NetworkPrior(LabelledPrior):
     """D(x_t / alpha_t; sigma_t / alpha_t), with D the preconditioned network.
 
-    Sides that are no multiple of the network's stride are padded by reflection and cropped again.
+    Sides that are no multiple of the network's stride are padded by reflection and cropped again. A
+    network of one channel serves grey pictures, and colours are encoded as their mean.
 
     Arguments:
         network: F(x, c_noise), fully convolutional (see ``diffprior.networks.karras``).
@@ -28,6 +29,7 @@ class NetworkPrior(Prior):
         sigma_data: Standard deviation of the data.
         sigma_min, sigma_max: The noise levels it was trained for.
         diffusion: How states are noised; EDM's between the two levels where not given.
+        label: The class, where the network has classes.
     """
 
     def __init__(
@@ -40,8 +42,11 @@ class NetworkPrior(Prior):
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
         diffusion: GaussianDiffusion | None = None,
+        label: int | None = None,
     ) -> None:
         super().__init__()
+        self.classes = getattr(network, "classes", 0)
+        self.label = checked(label, self.classes)
         self.network = network.requires_grad_(False).eval()
         self.shape, self.stride = tuple(shape), stride
         self.sigma_data, self.sigma_min = sigma_data, sigma_min
@@ -50,15 +55,16 @@ class NetworkPrior(Prior):
         )
 
     @classmethod
-    def of(cls, network: NAFUNet) -> Self:
+    def of(cls, network: NAFUNet, label: int | None = None) -> Self:
         """Return the prior of a network that knows its own stride and noise levels."""
         return cls(
             network,
-            (network.image_channels, 256, 256),
+            (network.image_channels, network.size, network.size),
             stride=network.stride,
             sigma_data=network.sigma_data,
             sigma_min=network.sigma_min,
             sigma_max=network.sigma_max,
+            label=label,
         )
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -67,7 +73,10 @@ class NetworkPrior(Prior):
         sigma = torch.full((len(x_t),), float(level), dtype=x_t.dtype, device=x_t.device)
         h, w = x_t.shape[-2:]
         x = reflect(x_t / alpha_t, self.stride)
-        return karras(self.network, x, sigma, self.sigma_data)[..., :h, :w]
+        return karras(self.network, x, sigma, self.sigma_data, self.labels(x))[..., :h, :w]
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
 
     def on(self, shape: Sequence[int]) -> Self:
         if shape[0] != self.shape[0]:

@@ -1,0 +1,123 @@
+"""A posterior mean that is given the texture of a posterior sample."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..likelihoods import GaussianLikelihood
+from ..operators.mask import Mask
+from ..priors.base import Prior
+from ..random import Noise
+from ..samplers.base import Watch
+from ..samplers.dpm import DPM
+from .base import Method, share
+from .dpir import DPIR
+from .mmps import MMPS
+
+__all__ = ["Textured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Textured(Method[GaussianLikelihood[Mask]]):
+    """x = m + g H(s - m), with m of the one method, s of the other, and H a high-pass filter.
+
+    The low frequencies, which hold the error, are those of a mean; the high ones, which hold the
+    texture, those of a sample. g is the gain, up to ``most``, at which the gradient energy of the
+    hole is ``share`` of that round it. Nearer to the truth than the sample at an equal texture, as
+    a mean moved onto pictures is (cf. "A Theory of the Distortion-Perception Tradeoff in
+    Wasserstein Space", Freirich et al., 2021, https://arxiv.org/abs/2107.02555); its spread is not
+    the posterior's. Heuristic.
+
+    Arguments:
+        mean: A method near to the posterior mean.
+        sample: A method that draws.
+        width: Standard deviation of the Gaussian whose complement is H, in pixels.
+        share: The gradient energy of the hole over that of what is seen round it.
+        reach: How far round a hole that looks, in pixels.
+        most: Largest g.
+    """
+
+    mean: Method[Any] = field(default_factory=lambda: DPIR(start=0.15, steps=30))
+    sample: Method[Any] = field(
+        default_factory=lambda: MMPS(start=1.0, iterations=1, sampler=DPM(steps=10, grid="logsnr"))
+    )
+    width: float = 0.7
+    share: float = 0.83
+    reach: int = 16
+    most: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.start not in (None, self.sample.start):
+            for part in ("mean", "sample"):
+                object.__setattr__(self, part, replace(getattr(self, part), start=self.start))
+        object.__setattr__(self, "start", self.sample.start)
+
+    @property
+    def needs(self) -> tuple[type, type, type]:
+        return self.sample.needs[0], GaussianLikelihood, Mask
+
+    def paced(self, steps: int) -> Self:
+        return replace(self, mean=self.mean.paced(steps), sample=self.sample.paced(steps))
+
+    def _first(self, *given: Any) -> Tensor:
+        return torch.stack([x._first(*given) for x in (self.sample, self.mean)], 1)
+
+    def run(
+        self,
+        prior: Prior,
+        likelihood: GaussianLikelihood[Mask],
+        x_T: Tensor,
+        noise: Noise,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        s, m = (
+            method.run(prior, likelihood, x_T[:, i], noise, share(watch, i, 2))
+            for i, method in enumerate((self.sample, self.mean))
+        )
+        lost = (likelihood.operator.s == 0).to(m).expand_as(m)
+        hole, known = _plane(lost).amax(1, keepdim=True), torch.where(lost == 0, likelihood.y, m)
+        h = hole * _high_pass(hole * _plane(s - m), self.width)
+        g = self._gain(_plane(known), h, hole)
+        return m + (g[:, None, None, None] * h).reshape(m.shape)
+
+    def _gain(self, m: Tensor, h: Tensor, hole: Tensor) -> Tensor:
+        """Return the g of each, ``(B,)``, that brings m + g h to the energy that is wanted."""
+        inside, edge = hole, _grown(hole, self.reach) - hole
+        target = self.share * _energy(m, m, edge, torch.minimum)
+        a, b, c = (_energy(u, v, inside, torch.maximum) for u, v in ((h, h), (m, h), (m, m)))
+        root = (b**2 - a * (c - target)).clamp_min(0).sqrt()
+        g = (root - b) / a.clamp_min(torch.finfo(a.dtype).tiny)
+        return torch.where(c < target, g, 0).clamp(0, self.most)
+
+
+def _plane(x: Tensor) -> Tensor:
+    """Return states as pictures ``(B, C, H, W)``; one axis is a line of pixels."""
+    return x if x.ndim == 4 else x.reshape(len(x), 1, 1, -1)
+
+
+def _high_pass(x: Tensor, width: float) -> Tensor:
+    from kornia.filters import gaussian_blur2d
+
+    size = 2 * math.ceil(3 * width) + 1
+    low: Tensor = gaussian_blur2d(x, (size, size), (width, width), "replicate")
+    return x - low
+
+
+def _grown(mask: Tensor, reach: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def _energy(u: Tensor, v: Tensor, mask: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the mean of <grad u, grad v>, ``(B,)``, over neighbours whose masks join to 1."""
+    total, count = u.new_zeros(len(u)), u.new_zeros(len(u))
+    for axis in (2, 3):
+        n = u.shape[axis] - 1
+        pairs = join(mask.narrow(axis, 0, n), mask.narrow(axis, 1, n))
+        total += (pairs * u.diff(dim=axis) * v.diff(dim=axis)).flatten(1).sum(1)
+        count += pairs.flatten(1).sum(1) * u.shape[1]
+    return total / count.clamp_min(1)
