@@ -28,6 +28,8 @@ class NAFUNet(networks.NAFUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_data: float = 0.5,
         sigma_min: float = 0.005,
         sigma_max: float = 20.0,
+        classes: int = 0,
+        size: int = 256,
     ) -> None:
         networks.NAFUNet.__init__(
             self,
@@ -40,4 +42,6 @@ class NAFUNet(networks.NAFUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
             sigma_data,
             sigma_min,
             sigma_max,
+            classes,
+            size,
         )

@@ -154,7 +154,8 @@ class NAFUNet(nn.Module):
         if not self.classes:
             return embedding
         none = torch.full_like(c_noise, self.classes, dtype=torch.long)
-        return embedding + self.label(none if labels is None else labels)
+        told: Tensor = self.label(none if labels is None else labels)
+        return embedding + told
 
 
 def karras(

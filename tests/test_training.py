@@ -139,9 +139,11 @@ def test_the_loss_is_karras(tmp_path: Path, monkeypatch) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), np.full((64, 64, 3), 255, np.uint8))
     t, heard = trainer(Photographs([tmp_path]), tmp_path), []
 
-    def listen(network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+    def listen(
+        network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float, labels: None
+    ) -> Tensor:
         heard.append((x, sigma))
-        return karras(network, x, sigma, sigma_data)
+        return karras(network, x, sigma, sigma_data, labels)
 
     monkeypatch.setattr(training, "karras", listen)
     loss, (x, sigma), d = t.train_step(0.0), heard[0], t.network.sigma_data

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,15 +18,17 @@ class LabelledPrior(Prior, ABC):
     Attributes:
         classes: How many classes the network tells apart; 0 for none.
         label: The class c.
+        free: Whether it also knows p(x_0) beside its classes: the label None.
     """
 
     classes: int
     label: int | None
+    free: ClassVar[bool] = False
 
     def labelled(self, label: int | None) -> Self:
         """Return the prior of another class; the network is shared."""
         prior = copy.copy(self)
-        prior.label = checked(label, self.classes)
+        prior.label = checked(label, self.classes, self.free)
         return prior
 
     def labels(self, x_t: Tensor) -> Tensor | None:
@@ -36,9 +38,9 @@ class LabelledPrior(Prior, ABC):
         return torch.full((len(x_t),), self.label, device=x_t.device)
 
 
-def checked(label: int | None, classes: int) -> int | None:
+def checked(label: int | None, classes: int, free: bool = False) -> int | None:
     """Return a class that there is, or refuse in one sentence."""
-    if label is None and not classes:
+    if label is None and (free or not classes):
         return None
     if not classes:
         raise ValueError(f"this network has no classes, so none is to be chosen by label={label!r}")

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +29,10 @@ class NetworkPrior(LabelledPrior):
         sigma_data: Standard deviation of the data.
         sigma_min, sigma_max: The noise levels it was trained for.
         diffusion: How states are noised; EDM's between the two levels where not given.
-        label: The class, where the network has classes.
+        label: The class, where the network has classes; None is any.
     """
+
+    free: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class NetworkPrior(LabelledPrior):
     ) -> None:
         super().__init__()
         self.classes = getattr(network, "classes", 0)
-        self.label = checked(label, self.classes)
+        self.label = checked(label, self.classes, self.free)
         self.network = network.requires_grad_(False).eval()
         self.shape, self.stride = tuple(shape), stride
         self.sigma_data, self.sigma_min = sigma_data, sigma_min
