@@ -7,7 +7,7 @@ t = 1, so that no division by alpha_t or sigma_t ever meets a zero.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ __all__ = [
     "grid",
 ]
 
-Grid = Literal["time", "logsnr", "karras"]
+Grid = Literal["time", "logsnr", "karras", "quad"]
 
 
 class Schedule(ABC):
@@ -115,16 +115,21 @@ class EDM(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Rectified(Schedule):
-    """The straight path: alpha_t = 1 - t, sigma_t = t, kept ``floor`` away from 0 at both ends.
+    """The straight path: alpha_t = 1 - s, sigma_t = s, kept ``floor`` away from 0 at both ends.
 
-    "Flow Straight and Fast" (Liu et al., 2022), https://arxiv.org/abs/2209.03003.
+    s = k t / (1 + (k - 1) t), with k the ``shift``: above 1, more of the time is spent in noise.
+
+    "Flow Straight and Fast" (Liu et al., 2022), https://arxiv.org/abs/2209.03003; the shift is eq.
+    23 of "Scaling Rectified Flow Transformers" (Esser et al., 2024),
+    https://arxiv.org/abs/2403.03206.
     """
 
     floor: float = 1e-3
+    shift: float = 1.0
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        slope = 1 - self.floor
-        return 1 - slope * t, self.floor + slope * t
+        s, slope = self.shift * t / (1 + (self.shift - 1) * t), 1 - self.floor
+        return 1 - slope * s, self.floor + slope * s
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,8 +170,9 @@ def grid(
     """Return the times of a chain, float64 of shape ``(steps + 1,)``, from ``start`` to ``stop``.
 
     Arguments:
-        kind: What is evenly spaced: ``time``, ``logsnr`` (the log of sigma_t / alpha_t) or
-            ``karras`` (its power 1 / rho, Karras et al., 2022, eq. 5).
+        kind: What is evenly spaced: ``time``, ``logsnr`` (the log of sigma_t / alpha_t), ``karras``
+            (its power 1 / rho, Karras et al., 2022, eq. 5) or ``quad`` (the square of the time of
+            DDPM's linear-beta schedule at that sigma_t / alpha_t, the spacing of DiffPIR).
     """
     share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     ends = torch.tensor([float(start), float(stop)], dtype=torch.float64)
@@ -177,8 +183,12 @@ def grid(
         ratios = torch.lerp(first.log(), last.log(), share).exp()
     elif kind == "karras":
         ratios = torch.lerp(first ** (1 / rho), last ** (1 / rho), share) ** rho
+    elif kind == "quad":
+        linear = LinearBeta()
+        u, v = linear.time(first) ** 2, linear.time(last) ** 2
+        ratios = linear.ratio(torch.lerp(u, v, share).sqrt())
     else:
-        raise ValueError(f"no time grid {kind!r}; there are time, logsnr and karras")
+        raise ValueError(f"no time grid {kind!r}; there are {', '.join(get_args(Grid))}")
     times = schedule.time(ratios)
     times[0], times[-1] = ends
     return times

@@ -3,13 +3,12 @@
     pip install -e ".[peers]"
     python scripts/compare_peers.py data/samples --out runs/peers --limit 3
 
-Every method has the same network calls for each picture, counted, and ours runs at its defaults,
-MMPS with azula's sampler. A peer runs with the first seed at each of its settings, its own defaults
-among them; the one of most PSNR goes on to the other seeds, in turn with ours. All pictures are one
-batch, but for azula's DPS, which takes one norm over its whole batch and so runs picture by
-picture. Seconds are those of the processor, which other work beside it does not lengthen. Rows go
-to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` has the means, of
-seconds the medians.
+Every method has the same network calls for each picture, counted. Each side runs with the first
+seed at each of its settings, its own defaults among them; the one of most PSNR goes on to the other
+seeds. All pictures are one batch, but for azula's DPS, which takes one norm over its whole batch
+and so runs picture by picture. Seconds are those of the processor, which other work beside it does
+not lengthen. Rows go to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md``
+has the means, of seconds the medians.
 """
 
 import csv
@@ -39,19 +38,25 @@ from diffprior.tasks import deblurring, inpainting, upscaling
 
 SIGMA = 0.05  # of y, in [-1, 1]
 FIELDS = ("problem", "method", "who", "seed", "psnr", "chi2", "seconds", "calls", "vjps", "error")
-OURS = {  # the method and its network calls a step
-    "DPS": ("dps()", 1),
-    "DiffPIR": ("diffpir()", 1),
-    "PiGDM": ("pigdm()", 1),
-    "TMPD": ("tmpd()", 1),
-    "MMPS, 1": ("mmps(iterations=1, sampler=ancestral())", 1),  # azula's sampler
-    "MMPS, 3": ("mmps(iterations=3, sampler=ancestral())", 1),
-    "MMPS, 5": ("mmps(iterations=5, sampler=ancestral())", 1),
-    "RePaint": ("repaint(jump=1, repeats=3)", 2.8),  # as often as azula: at 3 calls but for ends
-    "DDRM": ("ddrm()", 1),
-    "ALD": ("ald()", 20 / 19),
-    "Score-SDE": ("score_sde()", 2),
-    "ILVR": ("ilvr()", 1),
+OURS = {  # the network calls a step, and the settings
+    "DPS": (1, {"": "dps()", "zeta 8": "dps(zeta=8.0)"}),
+    "DiffPIR": (1, {"": "diffpir()", "start 2": "diffpir(start=2.0)"}),
+    "PiGDM": (1, {"": "pigdm()"}),
+    "TMPD": (1, {"": "tmpd()"}),
+    "MMPS, 1": (1, {"": "mmps(iterations=1, sampler=ancestral())"}),  # azula's sampler
+    "MMPS, 3": (1, {"": "mmps(iterations=3, sampler=ancestral())"}),
+    "MMPS, 5": (1, {"": "mmps(iterations=5, sampler=ancestral())"}),
+    "RePaint": (  # as often as azula: at 3 calls but for the ends
+        2.8,
+        {"": "repaint(jump=1, repeats=3)", "logsnr": "repaint(jump=1, repeats=3, grid='logsnr')"},
+    ),
+    "DDRM": (
+        1,
+        {"": "ddrm()", "start 2, eta 1": "ddrm(start=2.0, eta=1.0)", "start 2": "ddrm(start=2.0)"},
+    ),
+    "ALD": (20 / 19, {"": "ald()", "gamma 0.25": "ald(gamma=0.25)"}),
+    "Score-SDE": (2, {"": "score_sde()"}),
+    "ILVR": (1, {"": "ilvr()"}),
 }
 
 Row = dict[str, str]
@@ -102,7 +107,9 @@ def runs(method: str, problem: Problem) -> dict[str, Run]:
     """Return who runs a method on a problem."""
     if method == "default":
         return {"ours": ours(problem.default, guess=problem.guess)}
-    return {"ours": ours(*OURS[method])} | PEERS[method]
+    passes, settings = OURS[method]
+    named = {f"ours, {name}".removesuffix(", "): spec for name, spec in settings.items()}
+    return {who: ours(spec, passes) for who, spec in named.items()} | PEERS[method]
 
 
 def measure(run: Run, scene: Scene, calls: int, truth: Tensor) -> Row:
@@ -139,7 +146,7 @@ def best(rows: list[Row], package: str) -> str:
 
 def compete(rows: list[Row], who: str, seed: int) -> bool:
     """Return whether a setting runs with this seed."""
-    return seed == 0 or who == "ours" or who == best(rows, who.split(",")[0])
+    return seed == 0 or who == best(rows, who.split(",")[0])
 
 
 def table(rows: list[Row]) -> str:
@@ -151,15 +158,16 @@ def table(rows: list[Row]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for problem, method in dict.fromkeys((r["problem"], r["method"]) for r in rows):
         group = [r for r in rows if (r["problem"], r["method"]) == (problem, method)]
-        mine = [r for r in group if r["who"] == "ours"]
-        for who in ("ours", best(group, "azula"), best(group, "deepinv")):
+        own = best(group, "ours")
+        mine = [r for r in group if r["who"] == own]
+        for who in (own, best(group, "azula"), best(group, "deepinv")):
             theirs = [r for r in group if r["who"] == who]
             if not theirs:
                 continue
             numbers = [mean(theirs, key) for key in ("psnr", "chi2", "seconds", "calls", "vjps")]
             cells = [f"{v:.{d}f}" for v, d in zip(numbers, (2, 2, 2, 0, 0), strict=True)]
             gain, pace = mean(mine, "psnr") - numbers[0], mean(mine, "seconds") / numbers[2]
-            cells += ["", ""] if who == "ours" else [f"{gain:+.2f}", f"{pace:.2f}"]
+            cells += ["", ""] if who == own else [f"{gain:+.2f}", f"{pace:.2f}"]
             lines.append(f"| {' | '.join([problem, method, who, *cells])} |")
     return "\n".join(lines + failures(rows))
 
@@ -175,7 +183,9 @@ def margins(rows: list[Row]) -> str:
     lines, gains = ["| problem | default | best peer | margin |", "|---|---|---|---|"], []
     for problem in dict.fromkeys(r["problem"] for r in rows if r["method"] == "default"):
         group = [r for r in rows if r["problem"] == problem and r["psnr"]]
-        runners = dict.fromkeys((r["method"], r["who"]) for r in group if r["who"] != "ours")
+        runners = dict.fromkeys(
+            (r["method"], r["who"]) for r in group if not r["who"].startswith("ours")
+        )
         scores = {
             pair: mean([r for r in group if (r["method"], r["who"]) == pair], "psnr")
             for pair in runners

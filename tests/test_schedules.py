@@ -1,5 +1,7 @@
 """Every schedule is what its formula says, and every grid is even in what it names."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from diffprior.schedules import (
     EDM,
     Cosine,
     Geometric,
+    Grid,
     LinearBeta,
     Rectified,
     Schedule,
@@ -117,17 +120,19 @@ def even(values: Tensor) -> None:
 @parametrize
 @pytest.mark.parametrize("ends", [(1.0, 0.0), (0.8, 0.1), (0.0, 1.0)], ids=str)
 def test_grids_are_even_in_what_they_name(schedule: Schedule, ends: tuple[float, float]) -> None:
-    times = {kind: grid(schedule, kind, 20, *ends) for kind in ("time", "logsnr", "karras")}
+    times = {kind: grid(schedule, kind, 20, *ends) for kind in get_args(Grid)}
     for t in times.values():
         assert t.dtype == torch.float64 and t.shape == (21,)
         assert t[0] == ends[0] and t[-1] == ends[1]
     even(times["time"])
     even(schedule.ratio(times["logsnr"]).log())
     even(schedule.ratio(times["karras"]) ** (1 / 7))
+    inner = schedule.ratio(times["quad"])[1:-1]  # the ends may lie outside of DDPM's
+    even(LinearBeta().time(inner) ** 2)
 
 
 def test_an_unknown_grid_is_one_sentence() -> None:
     with pytest.raises(
-        ValueError, match=r"^no time grid 'cosine'; there are time, logsnr and karras$"
+        ValueError, match=r"^no time grid 'cosine'; there are time, logsnr, karras, quad$"
     ):
         grid(Cosine(), "cosine", 10)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ class Sampler(ABC):
 
     Arguments:
         steps: Steps of the chain.
-        grid: How its times are spaced: ``time``, ``logsnr`` or ``karras``.
+        grid: How its times are spaced: ``time``, ``logsnr``, ``karras`` or ``quad``.
     """
 
     steps: int = 100
