@@ -1,22 +1,24 @@
 """Certification: how far the samples of each method are from posteriors that are known."""
 
-import csv
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import catalog, figures, metrics
-from .methods.base import Method
+from . import catalog, metrics
+from .certificates import report
+from .ledger import Ledger, Row
 from .priors.base import Prior, Wrapper
 from .problems import FieldProblem, MixtureProblem, Problem, field, mixture
 from .random import Noise
 
-__all__ = ["CELLS", "METHODS", "certify", "markdown", "measure", "sliced", "uniformity"]
+__all__ = ["CELLS", "CERTIFIED", "METHODS", "certify", "measure", "sliced"]
 
 CELLS = ("8,1", "8,2", "8,4", "80,1", "80,2", "80,4", "800,1", "800,2", "800,4", "field")
 QUICK = ("8,1", "8,2", "8,4", "field")
@@ -35,20 +37,10 @@ METHODS = (
     "daps(steps=50, var=1.0)",
     "pnp_dm(steps=40, rho=(100.0, 0.3), anneal=0.8)",
 )
+CERTIFIED = METHODS[:2]  # those that are to reach the floor
 REFERENCES = ("floor", "prior")
 MEASURES = ("sliced", "modes", "coverage", "rank", "mean", "variance")
 FIELDS = ("problem", "seed", "method", *MEASURES, "calls", "gradients", "seconds")
-TITLES = {
-    "sliced": "Sliced W2 to exact draws",
-    "modes": "Total variation of the weights of the modes",
-    "coverage": "Coverage of the 90% interval",
-    "mean": "Error of the mean, in posterior deviations",
-    "variance": "Variance over the exact variance",
-    "calls": "Network calls a sample",
-    "gradients": "Vector-Jacobian products a sample",
-    "seconds": "Seconds a problem",
-}
-Row = dict[str, str]
 
 
 def certify(
@@ -58,6 +50,9 @@ def certify(
     seeds: int = 20,
     n: int = 1000,
     say: Callable[[str], None] = print,
+    *,
+    few: int | None = None,
+    jobs: int = 1,
 ) -> list[Row]:
     """Run the methods on the cells; return the rows, which are also kept in ``out/rows.csv``.
 
@@ -68,40 +63,61 @@ def certify(
         methods: Texts for ``catalog.build``.
         cells: "d,dy" for the mixtures, "field" for the field, of a tenth of the seeds
             and of the samples.
+        seeds: Problems a cell.
         n: Samples a problem.
+        few: Problems a cell for methods that are not in ``CERTIFIED``; ``seeds`` if not given.
+        jobs: Processes that share the work; each has its part of the threads.
     """
     for cell in cells:
         if not re.fullmatch(r"\d*[02468],\d+|field", cell):
             raise catalog.CatalogError(f"no cell {cell!r}; write d,dy with an even d, or field")
-    if seeds < 1:
-        raise catalog.SettingError(f"the number of seeds is at least 1, got {seeds}")
-    built: dict[str, Any] = {name: catalog.build(name, ("methods",)) for name in methods}
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "rows.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    done = {(r["problem"], r["seed"], r["method"]) for r in rows}
-    with path.open("a", newline="", buffering=1) as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not rows:
-            writer.writeheader()
-        for cell, seed, name in _plan(cells, [*REFERENCES, *built], seeds):
-            if (cell, str(seed), name) not in done:
-                row = _row(cell, seed, name, built.get(name), n)
-                writer.writerow(row)
-                rows.append({k: str(v) for k, v in row.items()})
-                say(", ".join(f"{k} {v}" for k, v in row.items() if v != ""))
+    few = seeds if few is None else few
+    if min(seeds, few, jobs) < 1:
+        raise catalog.SettingError(
+            f"seeds, few and jobs are each at least 1, got {seeds}, {few} and {jobs}"
+        )
+    for name in methods:
+        catalog.build(name, ("methods",))
+    ledger = Ledger(out / "rows.csv", FIELDS, 3)
+    todo = [item for item in _plan(cells, methods, seeds, few) if item not in ledger]
+    for row in _rows(todo, n, jobs):
+        ledger.add(row)
+        say(", ".join(f"{k} {v}" for k, v in row.items() if v != ""))
+    rows = sorted(ledger.rows, key=lambda r: _place(r, cells, methods))
     report(out, rows, say)
     return rows
 
 
-def _plan(cells: Sequence[str], names: Sequence[str], seeds: int) -> Iterable[tuple[str, int, str]]:
+def _plan(
+    cells: Sequence[str], methods: Sequence[str], seeds: int, few: int
+) -> Iterator[tuple[str, int, str]]:
     for cell in cells:
-        for name in names:
-            for seed in range(max(seeds // 10, 1) if cell == "field" else seeds):
+        for name in (*REFERENCES, *methods):
+            count = seeds if name in (*REFERENCES, *CERTIFIED) else min(few, seeds)
+            for seed in range(max(count // 10, 1) if cell == "field" else count):
                 yield cell, seed, name
 
 
-def _row(cell: str, seed: int, name: str, method: Method[Any] | None, n: int) -> dict[str, Any]:
+def _place(row: Row, cells: Sequence[str], methods: Sequence[str]) -> tuple[int, int, int]:
+    """Return where a row belongs in the tables, whatever process came first."""
+    known = list(CELLS) + list(cells), [*REFERENCES, *METHODS, *methods]
+    at = known[0].index(row["problem"]) if row["problem"] in known[0] else len(known[0])
+    how = known[1].index(row["method"]) if row["method"] in known[1] else len(known[1])
+    return at, how, int(row["seed"])
+
+
+def _rows(todo: Sequence[tuple[str, int, str]], n: int, jobs: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of what is to be done, as they come."""
+    if jobs == 1:
+        yield from (_row(*item, n) for item in todo)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        for done in as_completed([pool.submit(_row, *item, n) for item in todo]):
+            yield done.result()
+
+
+def _row(cell: str, seed: int, name: str, n: int) -> dict[str, Any]:
     """Return the row of one method on one problem; without numbers where it refuses it."""
     problem = _problem(cell, seed)
     n = max(n // 10, 2) if cell == "field" else n
@@ -112,11 +128,11 @@ def _row(cell: str, seed: int, name: str, method: Method[Any] | None, n: int) ->
         "method": name,
     }
     try:
-        if method is None:
+        if name in REFERENCES:
             source = problem.draw if name == "floor" else problem.free
             x = source(Noise(seed, [f"{name} {cell}"], n))
         else:
-            x = method(prior, problem.likelihood, n=n, seed=seed)
+            x = catalog.build(name, ("methods",))(prior, problem.likelihood, n=n, seed=seed)
     except (TypeError, ValueError):
         return row
     seconds = time.perf_counter() - start
@@ -199,99 +215,3 @@ def directions(d: int, count: int) -> Tensor:
     """Return random directions, of shape ``(d, count)``."""
     u = torch.randn(d, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.nn.functional.normalize(u, dim=0)
-
-
-def uniformity(ranks: Sequence[float], bins: int = 10) -> float:
-    """Return the p-value of a chi^2 test that ranks in [0, 1] are uniform.
-
-    Those of truths among exact posterior draws are: "Validating Bayesian Inference Algorithms with
-    Simulation-Based Calibration" (Talts et al., 2018), https://arxiv.org/abs/1804.06788.
-    """
-    counts = torch.histc(torch.tensor(ranks, dtype=torch.float64), bins, 0, 1)
-    chi2 = ((counts - len(ranks) / bins) ** 2 / (len(ranks) / bins)).sum()
-    return float(torch.special.gammaincc(torch.tensor((bins - 1) / 2).double(), chi2 / 2))
-
-
-# Tables
-
-
-def report(out: Path, rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
-    """Write ``table.md``, ``table.csv`` and ``figure.png`` from the rows."""
-    text = markdown(rows)
-    (out / "table.md").write_text(text)
-    say(text)
-    with (out / "table.csv").open("w", newline="") as file:
-        for key in TITLES:
-            csv.writer(file).writerows([key, *line] for line in table(rows, key))
-    try:
-        draw(out / "figure.png", rows)
-    except figures.FigureError as error:
-        say(str(error))
-
-
-def draw(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the distances over their floors, cell by cell."""
-    cells = [c for c in _once(rows, "problem") if c != "field"]
-    floor = [_mean(rows, "sliced", c, "floor") or 1 for c in cells]
-    names = [m for m in _once(rows, "method") if all(_mean(rows, "sliced", c, m) for c in cells)]
-    series = {
-        m: [(_mean(rows, "sliced", c, m) or 0) / f for c, f in zip(cells, floor, strict=True)]
-        for m in names
-    }
-    if cells:
-        figures.lines(
-            path,
-            range(len(cells)),
-            series,
-            across="d, dy",
-            up="sliced W2 over that of two exact samples",
-            places=cells,
-            log=True,
-        )
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return a table a measure, methods down and problems across: means over the seeds."""
-    parts = []
-    for key, title in TITLES.items():
-        head, *body = table(rows, key)
-        if len(head) > 1:
-            lines = [head, ["---"] * len(head), *body]
-            parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(r)} |" for r in lines))
-    ranks = [f"- {m}: {p}" for m, p in _ranks(rows).items()]
-    parts.append("### Uniformity of the ranks of the truth: p-value\n\n" + "\n".join(ranks))
-    return "\n\n".join(parts) + "\n"
-
-
-def table(rows: Sequence[Row], key: str) -> list[list[str]]:
-    """Return the head and the lines of one measure; beside sliced W2, its multiple of the floor."""
-    cells = [c for c in _once(rows, "problem") if any(r[key] for r in rows if r["problem"] == c)]
-    lines = [["", *cells]]
-    for name in _once(rows, "method"):
-        line = [name]
-        for cell in cells:
-            value, floor = (_mean(rows, key, cell, m) for m in (name, "floor"))
-            line.append("" if value is None else f"{value:.3g}")
-            if key == "sliced" and value is not None and floor and name != "floor":
-                line[-1] += f" ({value / floor:.2f}x)"
-        lines.append(line)
-    return lines
-
-
-def _once(rows: Sequence[Row], key: str) -> list[str]:
-    return list(dict.fromkeys(r[key] for r in rows))
-
-
-def _mean(rows: Sequence[Row], key: str, cell: str, name: str) -> float | None:
-    here = [r[key] for r in rows if (r["problem"], r["method"]) == (cell, name)]
-    values = [float(v) for v in here if v]
-    return sum(values) / len(values) if values else None
-
-
-def _ranks(rows: Sequence[Row]) -> dict[str, str]:
-    found = {}
-    for name in _once(rows, "method"):
-        ranks = [float(r["rank"]) for r in rows if r["method"] == name and r["rank"]]
-        if name != "prior" and ranks:
-            found[name] = f"{uniformity(ranks):.3g} ({len(ranks)} problems)"
-    return found

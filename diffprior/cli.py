@@ -159,12 +159,15 @@ def _certify(
     method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Only these: d,dy or field.")] = None,
     seeds: Annotated[int, typer.Option(help="Problems a cell.")] = 20,
+    few: Annotated[int, typer.Option(help="Problems a cell of heuristics, without --method.")] = 3,
+    jobs: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="d = 8 and the field, 3 seeds.")] = False,
 ) -> None:
     certification = import_module("diffprior.certification")
     cells = cell or (certification.QUICK if quick else certification.CELLS)
     seeds = min(seeds, 3) if quick else seeds
+    given = {"few": None if method else few, "jobs": jobs}
     try:
-        certification.certify(out, method or certification.METHODS, cells, seeds)
+        certification.certify(out, method or certification.METHODS, cells, seeds, **given)
     except catalog.SettingError as error:
         raise typer.BadParameter(str(error)) from None

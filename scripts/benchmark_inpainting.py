@@ -20,6 +20,7 @@ from torch import Tensor
 
 import diffprior
 from diffprior import files, images, metrics
+from diffprior.ledger import Ledger
 from diffprior.masks import KINDS, draw
 from diffprior.tasks import inpainting
 
@@ -141,35 +142,27 @@ def main(
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
 ) -> None:
     """Run the benchmark."""
-    out.mkdir(parents=True, exist_ok=True)
-    path, model = out / "rows.csv", diffprior.load_prior(prior)
-    rows = list(csv.DictReader(path.open())) if path.exists() else []
-    done = {(r["picture"], r["mask"], r["method"]) for r in rows}
+    ledger, model = Ledger(out / "rows.csv", FIELDS, 3), diffprior.load_prior(prior)
     names = method or [*CLASSICAL, *METHODS]
     chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
-    file_of_rows = path.open("a", newline="", buffering=1)
-    writer = csv.DictWriter(file_of_rows, FIELDS)
-    if not rows:
-        writer.writeheader()
     for number, file in enumerate(chosen):
         truth, strips = load(file, side), []
         for kind in mask or KINDS:
             hole = draw(kind, *truth.shape[-2:], number)[None]
             strip = {"truth": truth, "given": torch.where(hole, 1.0, truth)}
             for name in names:
-                if (file.name, kind, name) in done:
+                if (file.name, kind, name) in ledger:
                     continue
                 start = time.perf_counter()
                 strip[name], calls = fill(name, truth, hole, model)
                 seconds = time.perf_counter() - start
                 row = {"picture": file.name, "mask": kind, "method": name, "calls": calls}
                 row |= {"seconds": round(seconds, 3), **score(strip[name], truth, hole)}
-                rows.append({k: str(v) for k, v in row.items()})
-                writer.writerow(row)
+                ledger.add(row)
             strips.append(labelled(strip))
         if len({s.shape for s in strips}) == 1 and strips[0].shape[1] > 2 * truth.shape[-1]:
             cv2.imwrite(str(out / f"sheet_{number:02d}.png"), np.concatenate(strips)[..., ::-1])
-    text = []
+    rows, text = ledger.rows, []
     for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture", "seconds", "calls"):
         text.append(f"### {key}\n\n{markdown(table(rows, key))}\n")
     (out / "table.md").write_text("\n".join(text))

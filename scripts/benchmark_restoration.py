@@ -7,7 +7,6 @@ was stopped goes on; ``table.md`` holds the means. For colours the number is not
 mean square error in a and b of CIELAB, the less the better.
 """
 
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from torch import Tensor
 
 import diffprior
 from diffprior import classical, files, metrics
+from diffprior.ledger import Ledger
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.operators.base import Operator
 from diffprior.operators.bicubic import Bicubic
@@ -123,30 +123,22 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
 ) -> None:
     """Run the benchmark."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "rows.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    done = {(r["picture"], r["problem"], r["method"]) for r in rows}
-    with path.open("a", newline="", buffering=1) as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not rows:
-            writer.writeheader()
-        chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
-        for number, picture in enumerate(chosen):
-            truth = load(picture, side)
-            truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
-            for name in problem or PROBLEMS:
-                likelihood = degraded(PROBLEMS[name], truth, number)
-                for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
-                    if (picture.name, name, how) in done or (method and how not in method):
-                        continue
-                    start = time.perf_counter()
-                    x = restored(how, PROBLEMS[name], likelihood)
-                    row = {"picture": picture.name, "problem": name, "method": how}
-                    row["seconds"] = f"{time.perf_counter() - start:.3f}"
-                    row["score"] = f"{score(name, x, truth):.4f}"
-                    rows.append(row)
-                    writer.writerow(row)
+    ledger = Ledger(out / "rows.csv", FIELDS, 3)
+    chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
+    for number, picture in enumerate(chosen):
+        truth = load(picture, side)
+        truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
+        for name in problem or PROBLEMS:
+            likelihood = degraded(PROBLEMS[name], truth, number)
+            for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
+                if (picture.name, name, how) in ledger or (method and how not in method):
+                    continue
+                start = time.perf_counter()
+                x = restored(how, PROBLEMS[name], likelihood)
+                row = {"picture": picture.name, "problem": name, "method": how}
+                row["seconds"] = f"{time.perf_counter() - start:.3f}"
+                ledger.add(row | {"score": f"{score(name, x, truth):.4f}"})
+    rows = ledger.rows
     (out / "table.md").write_text(table(rows) + "\n")
     print(table(rows))
 

@@ -1,6 +1,6 @@
 """Certify methods against exact posteriors: ``diffprior certify``, from a checkout.
 
-    python scripts/certify.py runs/certification
+    python scripts/certify.py runs/certification --jobs 2
 
 Rows go to ``rows.csv`` as they come, and a run that was stopped goes on.
 """

@@ -11,7 +11,6 @@ not lengthen. Rows go to ``rows.csv`` as they come, and a run that was stopped g
 has the means, of seconds the medians.
 """
 
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from torch import Tensor
 from diffprior import files, metrics
 from diffprior.catalog import build
 from diffprior.fills import biharmonic
+from diffprior.ledger import Ledger, Row
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.circular_blur import CircularBlur
@@ -59,7 +59,6 @@ OURS = {  # the network calls a step, and the settings
     "ILVR": (1, {"": "ilvr()"}),
 }
 
-Row = dict[str, str]
 Guess = Callable[[Tensor], Tensor]
 
 
@@ -219,34 +218,26 @@ def main(
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
 ) -> None:
     """Run the comparison."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "rows.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    done = {tuple(r[key] for key in FIELDS[:4]) for r in rows}
+    ledger = Ledger(out / "rows.csv", FIELDS, 4)
+    rows = ledger.rows
     truth = torch.cat([cut(p, side) for folder in pictures for p in files.find([folder])[:limit]])
     model = Counted(load_prior(prior).on(truth.shape[1:]))
     model(truth, torch.tensor(0.5))  # the first call is slower than all others
     choice = problems(tuple(truth.shape[1:]))
-    with path.open("a", newline="", buffering=1) as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not rows:
-            writer.writeheader()
-        for name in problem or choice:
-            bare = GaussianLikelihood(operator=choice[name].operator, sigma=SIGMA)
-            likelihood = bare.measure(truth, Noise(0, range(len(truth))))
-            for kind in method or ["default", *OURS]:
-                if kind == "RePaint" and not isinstance(bare.operator, Mask):
-                    continue
-                for seed in range(seeds):
-                    for who, run in runs(kind, choice[name]).items():
-                        group = [r for r in rows if (r["problem"], r["method"]) == (name, kind)]
-                        key = (name, kind, who, str(seed))
-                        if key in done or not compete(group, who, seed):
-                            continue
-                        row = dict(zip(FIELDS, key, strict=False)) | dict.fromkeys(FIELDS[4:], "")
-                        row |= measure(run, Scene(model, likelihood, seed), calls, truth)
-                        rows.append(row)
-                        writer.writerow(row)
+    for name in problem or choice:
+        bare = GaussianLikelihood(operator=choice[name].operator, sigma=SIGMA)
+        likelihood = bare.measure(truth, Noise(0, range(len(truth))))
+        for kind in method or ["default", *OURS]:
+            if kind == "RePaint" and not isinstance(bare.operator, Mask):
+                continue
+            for seed in range(seeds):
+                for who, run in runs(kind, choice[name]).items():
+                    group = [r for r in rows if (r["problem"], r["method"]) == (name, kind)]
+                    key = (name, kind, who, str(seed))
+                    if key in ledger or not compete(group, who, seed):
+                        continue
+                    row = measure(run, Scene(model, likelihood, seed), calls, truth)
+                    ledger.add(dict(zip(FIELDS, key, strict=False)) | row)
     text = "\n\n".join((table(rows), margins(rows)))
     (out / "table.md").write_text(text + "\n")
     print(text)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from diffprior import certification
 from diffprior.catalog import build
-from diffprior.certification import certify, measure, sliced, uniformity
+from diffprior.certificates import uniformity
+from diffprior.certification import certify, measure, sliced
 from diffprior.cli import app
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.moment_smc import MomentSMC
@@ -138,13 +139,33 @@ def test_a_short_certification(tmp_path: Path, monkeypatch) -> None:
     assert len(list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))) == 12
 
 
+def test_shared_work_is_the_same_work(tmp_path: Path) -> None:
+    """Two processes: the rows of one, but for their seconds; methods to be certified have more."""
+    methods = ["moment_smc(particles=1)", "ddnm"]
+    rows = [
+        certify(tmp_path / str(jobs), methods, ["8,1"], 2, 50, lambda line: None, few=1, jobs=jobs)
+        for jobs in (1, 2)
+    ]
+    one, two = ([{k: v for k, v in r.items() if k != "seconds"} for r in part] for part in rows)
+    assert one == two and [r["method"] for r in one] == [
+        *("floor", "floor", "prior", "prior"),
+        *("moment_smc(particles=1)", "moment_smc(particles=1)", "ddnm"),
+    ]
+
+
 def test_the_command(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     call = ["certify", out, "--quick", "--cell", "8,1", "--seeds", "1", "--method", "ddnm"]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0 and "| ddnm |" in done.stdout
     assert (tmp_path / "out" / "table.md").exists()
-    for wrong in (["--method", "dnm"], ["--cell", "7,1"], ["--cell", "x"], ["--seeds", "0"]):
+    for wrong in (
+        ["--method", "dnm"],
+        ["--cell", "7,1"],
+        ["--cell", "x"],
+        ["--seeds", "0"],
+        ["--jobs", "0"],
+    ):
         assert CliRunner().invoke(app, ["certify", out, *wrong]).exit_code == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
-    "adm checkpoints edm",
+    "adm checkpoints edm ledger",
     "kernels operators fills heads classes",
     "diffusions likelihoods",
     "priors chains noises jpegs",
@@ -21,6 +21,7 @@ FLOORS = (
     "methods inversions",
     "catalog pretrained images",
     "files results measurements metrics figures deploy problems classical recipes pages",
+    "certificates",
     "tasks runs certification datasets",
     "cli training hub scores",
     "__main__ report",
