@@ -38,11 +38,13 @@ class Coding:
     Arguments:
         luma, chroma: The quantisation tables: 64 steps each, row by row, in 8-bit levels.
         subsampling: Whether chroma has all columns and rows, half the columns, or half of both.
+        orientation: How what is coded lies, 1 to 8 as EXIF counts; 1 is upright.
     """
 
     luma: tuple[int, ...]
     chroma: tuple[int, ...]
     subsampling: Subsampling = "4:2:0"
+    orientation: int = 1
 
 
 def standard(quality: int, subsampling: Subsampling = "4:2:0") -> Coding:
@@ -58,17 +60,19 @@ def standard(quality: int, subsampling: Subsampling = "4:2:0") -> Coding:
 
 
 def read(image: Any) -> Coding | None:
-    """Return the coding of what Pillow opened, None unless it is an upright JPEG in L or YCbCr."""
+    """Return the coding of what Pillow opened, None unless it is a JPEG in L or YCbCr."""
     tables = getattr(image, "quantization", None)
     if not tables or image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
         return None
     sampling = get_sampling(image) if image.mode == "RGB" else 0
-    if sampling < 0 or image.getexif().get(0x0112, 1) != 1:
+    if sampling < 0:
         return None
+    orientation = image.getexif().get(0x0112, 1)
     return Coding(
         luma=tuple(tables[0]),
         chroma=tuple(tables[max(tables)]),
         subsampling=list(RATIOS)[sampling],
+        orientation=orientation if orientation in range(1, 9) else 1,
     )
 
 
@@ -115,7 +119,7 @@ class Coefficients(LinearOperator):
     border cuts is filled with the border's pixels.
 
     Arguments:
-        shape: That of one picture, ``(3, H, W)``.
+        shape: That of one upright picture, ``(3, H, W)``.
         coding: What gives every coefficient its ``step``, of shape ``(1, M)``.
     """
 
@@ -125,7 +129,9 @@ class Coefficients(LinearOperator):
 
     def __init__(self, shape: Sequence[int], coding: Coding) -> None:
         super().__init__()
-        self.shape, self.ratio = tuple(shape), RATIOS[coding.subsampling]
+        self.ratio, self.orientation = RATIOS[coding.subsampling], coding.orientation
+        c, h, w = shape
+        self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as it lies in the file
         (h, w), (a, b) = self.shape[-2:], self.ratio
         self.below, self.beside = -h % (8 * a), -w % (8 * b)
         h, w = h + self.below, w + self.beside
@@ -158,7 +164,7 @@ class Coefficients(LinearOperator):
         a, b = self.ratio
         wide = [p.repeat_interleave(a, 1).repeat_interleave(b, 2) for p in chroma]
         x = torch.einsum("cd,bdhw->bchw", self.colours.inverse(), torch.stack([luma, *wide], 1))
-        return x[..., : self.shape[-2], : self.shape[-1]]
+        return _turned(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
 
     def split(self, z: Tensor) -> list[Tensor]:
         """Return the blocks ``(B, h, w, 8, 8)`` of luma and of the two kinds of chroma."""
@@ -176,6 +182,7 @@ class Coefficients(LinearOperator):
         ]
 
     def _planes(self, x: Tensor) -> list[Tensor]:
+        x = _laid(x, self.orientation)
         x = F.pad(x, (0, self.beside, 0, self.below), mode="replicate")
         luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colours, x)
         return [luma, *(F.avg_pool2d(p[:, None], self.ratio)[:, 0] for p in chroma)]
@@ -199,6 +206,20 @@ class Coefficients(LinearOperator):
                 wide = torch.cat([p.narrow(axis, 0, 1), p, p.narrow(axis, n - 1, 1)], axis)
                 p = 0.75 * p + (wide.narrow(axis, 0, n) + wide.narrow(axis, 2, n)) / 8
         return p
+
+
+def _turned(x: Tensor, orientation: int) -> Tensor:
+    """Return pictures that lie by an EXIF orientation, 1 to 8, turned upright."""
+    x = x.mT if orientation in (5, 6, 7, 8) else x
+    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
+    return x.flip(-1) if orientation in (2, 3, 6, 7) else x
+
+
+def _laid(x: Tensor, orientation: int) -> Tensor:
+    """Return upright pictures as they lie: the inverse of the above."""
+    x = x.flip(-1) if orientation in (2, 3, 6, 7) else x
+    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
+    return x.mT if orientation in (5, 6, 7, 8) else x
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -81,9 +82,26 @@ def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
     dog.save(tmp_path / "b.jpg", quality=30, exif=turned)
     dog.convert("CMYK").save(tmp_path / "c.jpg", quality=30)
     codings = [files.read(tmp_path / n).coding for n in ("a.jpg", "a.png", "b.jpg", "c.jpg")]
-    assert codings == [jpegs.standard(30), None, None, None]
+    assert codings == [jpegs.standard(30), None, replace(jpegs.standard(30), orientation=6), None]
     grey = coded(dog.convert("L"), 30)
     assert jpegs.read(grey).luma == jpegs.standard(30).luma
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_file_is_undone_as_it_lies(dog: Image.Image, orientation: int) -> None:
+    """A camera on its side: the coefficients are those of the file, and decode gives it upright."""
+    file, exif = BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    dog.crop((0, 0, 48, 32)).save(file, "JPEG", quality=20, exif=exif)
+    lying = Image.open(file)
+    coding, upright = jpegs.read(lying), pictures(lying).tensor()
+    A = jpegs.Coefficients(tuple(upright.shape[1:]), coding)
+    flat = Image.fromarray(np.asarray(lying.convert("RGB")))
+    B = jpegs.Coefficients((3, 32, 48), replace(coding, orientation=1))
+    torch.testing.assert_close(A(upright), B(pictures(flat).tensor()))
+    torch.testing.assert_close(A(A.decode(A(upright))), A(upright), rtol=1e-4, atol=1e-2)
+    off = A.coded(upright)[:, : 48 * 32] / A.step[:, : 48 * 32]  # luma, up to rounding to pixels
+    assert (off - off.round()).abs().median() < 0.05
 
 
 # The coefficients and their cells
