@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
 
-KINDS = ("tasks", "methods", "samplers", "inversions", "operators", "priors")
+KINDS = ("tasks", "methods", "samplers", "inversions", "attentions", "operators", "priors")
 
 
 class SettingError(ValueError):
@@ -25,7 +25,7 @@ class CatalogError(LookupError, SettingError):
 
 
 def names(kind: str) -> list[str]:
-    """Return the names of a kind: tasks, methods, samplers, inversions, operators or priors."""
+    """Return the names of a kind: one of ``KINDS``."""
     if kind not in KINDS:
         raise CatalogError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
     package = import_module(f"diffprior.{kind}")

@@ -20,6 +20,11 @@ CONVERT = (
     "P('{0}.json').write_text(json.dumps(dict(n.init_kwargs, class_name=type(n).__name__)))"
 )
 
+FOLD = (
+    "from diffusers import StableDiffusionPipeline (or StableDiffusionXLPipeline) as P; "
+    "P.from_single_file('{0}').save_pretrained('folder')"
+)
+
 
 def read(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, in float32 where they are of floating point."""
@@ -34,6 +39,10 @@ def read(file: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ValueError("it holds no tensors by name, as a state dict does")
+    if any(k.startswith("first_stage_model.") for k in tensors):
+        raise ValueError(
+            f"it is a latent pipeline in one file; write a folder: {FOLD.format(file)}"
+        )
     wide = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     return {k.removeprefix("module."): v for k, v in wide.items()}
 

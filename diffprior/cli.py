@@ -81,7 +81,8 @@ def _command(function: Callable[..., Any]) -> Callable[..., None]:
     }
     inputs = {"image": IMAGES, "y": NUMBERS}
     given = next((inputs[name] for name in own.parameters if name in inputs), None)
-    shared = SHARED if given is IMAGES else {k: v for k, v in SHARED.items() if k != "compare"}
+    has = {"compare": given is IMAGES, "uncertainty": "samples" in own.parameters}
+    shared = {k: v for k, v in SHARED.items() if has.get(k, True)}
 
     def command(**given: Any) -> None:
         images = given.pop("images", None)
@@ -138,6 +139,16 @@ def _methods() -> None:
 @app.command("samplers", help="List the samplers.")
 def _samplers() -> None:
     _list("samplers")
+
+
+@app.command("inversions", help="List the inversions that edits start from.")
+def _inversions() -> None:
+    _list("inversions")
+
+
+@app.command("attentions", help="List what an edit of a prompt may take over.")
+def _attentions() -> None:
+    _list("attentions")
 
 
 @app.command("tasks", help="List the tasks.")

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["FigureError", "heat", "lines"]
+__all__ = ["FigureError", "curves", "heat", "lines"]
 
 
 class FigureError(RuntimeError):
@@ -46,6 +47,30 @@ def lines(
     Raises:
         FigureError: If matplotlib is not installed.
     """
+    figure, axes = _axes(across, up)
+    for name, values in series.items():
+        (line,) = axes.plot(x, values, marker=".", label=name)
+        last = f" {name}: {values[-1]:.2f}"
+        axes.annotate(last, (x[-1], values[-1]), color=line.get_color(), va="center", fontsize=8)
+    if places is not None:
+        axes.set_xticks(x, places)
+    axes.set_yscale("log" if log else "linear")
+    axes.margins(x=0.16)
+    figure.savefig(path, dpi=120)
+
+
+def curves(
+    path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, across: str, up: str
+) -> None:
+    """Draw curves through points (x, y) of their own, by matplotlib; as ``lines`` otherwise."""
+    figure, axes = _axes(across, up)
+    for name, points in series.items():
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def _axes(across: str, up: str) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -54,14 +79,6 @@ def lines(
         ) from None
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, values in series.items():
-        (line,) = axes.plot(x, values, marker=".", label=name)
-        last = f" {name}: {values[-1]:.2f}"
-        axes.annotate(last, (x[-1], values[-1]), color=line.get_color(), va="center", fontsize=8)
     axes.set(xlabel=across, ylabel=up)
-    if places is not None:
-        axes.set_xticks(x, places)
-    axes.set_yscale("log" if log else "linear")
-    axes.margins(x=0.16)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    return figure, axes

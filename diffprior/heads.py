@@ -191,10 +191,11 @@ class Flow(Head):
 
     Arguments:
         steps: The step that the network is told at s = 1.
+        shift: That of the schedule.
     """
 
-    def __init__(self, steps: int = 1000) -> None:
-        self.schedule, self.steps = Rectified(), steps
+    def __init__(self, steps: int = 1000, shift: float = 1.0) -> None:
+        self.schedule, self.steps = Rectified(shift=shift), steps
 
     def _place(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha_t, sigma_t = self.schedule(t)

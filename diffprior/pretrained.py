@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from .checkpoints import SUFFIXES, settings_beside
+from .components import INDEX, download, is_latent, parts
 from .networks import load_network
+from .pipelines import load_pipeline
 from .priors.adm import ADMPrior
 from .priors.base import Prior
 from .priors.diffusers import DiffusersPrior
@@ -23,7 +26,9 @@ __all__ = ["PriorError", "load_prior", "sha256", "shipped"]
 
 WEIGHTS = Path(__file__).parent / "priors" / "weights"
 DEFAULT = "photo"
-CONFIGS = ("config.json", "unet/config.json")
+HUB_ID = r"[\w.-]+/[\w.-]+"
+CONFIGS = ("config.json", "unet/config.json", INDEX)
+ADDED = ("lora", "controlnet")  # settings that are weights, too
 FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
 
 
@@ -32,7 +37,11 @@ class PriorError(ValueError):
 
 
 def load_prior(
-    source: str | Path | None = None, device: str | torch.device = "cpu", **settings: Any
+    source: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    dtype: torch.dtype | None = None,
+    **settings: Any,
 ) -> Prior:
     """Open a prior.
 
@@ -41,16 +50,19 @@ def load_prior(
             or this library wrote, a weights file in one, a guided-diffusion (ADM) file, or a hub id
             ``owner/name`` of any of these.
         device: Where it is to live.
+        dtype: What the weights of a latent pipeline are held in; those of others are of float32.
         settings: What the files do not say, such as ``label=3`` for a network with classes (see
-            ``load`` of its class in ``diffprior.priors``). A JSON file of a weights file's own name
-            beside it says them as well.
+            ``load`` of its class in ``diffprior.priors``, or ``diffprior.pipelines``). A JSON file
+            of a weights file's own name beside it says them as well.
 
     Returns:
-        A prior of [-1, 1] pictures, in float32, with its ``name`` and its weights' ``sha256``.
+        A prior of [-1, 1] pictures, of float32 states, with its ``name`` and its weights'
+        ``sha256``.
     """
     place = _place(str(source or DEFAULT))
+    added = {k: _added(str(settings[k])) for k in ADDED if settings.get(k)}
     try:
-        prior = _open(place, settings)
+        prior = _open(place, dtype, settings | added)
     except PriorError:
         raise
     except FAULTS as error:
@@ -58,7 +70,7 @@ def load_prior(
         raise PriorError(f"{place} does not hold a prior that can be opened: {reason}") from error
     known = source is None or not Path(source).exists()
     prior.name = str(source or DEFAULT) if known else place.name  # type: ignore[assignment]
-    prior.sha256 = sha256(place)  # type: ignore[assignment]
+    prior.sha256 = sha256(place, *added.values())  # type: ignore[assignment]
     return prior.to(device)
 
 
@@ -67,27 +79,33 @@ def shipped() -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob("*/config.json"))}
 
 
-def sha256(place: Path) -> str:
-    """Return the SHA-256 of a weights file, or of those in a folder, in hexadecimal."""
+def sha256(*places: Path) -> str:
+    """Return the SHA-256 of weights files, or of those in folders, in hexadecimal."""
     digest = hashlib.sha256()
-    for file in [place] if place.is_file() else _weights(place):
+    for file in chain(*([place] if place.is_file() else _weights(place) for place in places)):
         with file.open("rb") as data:
             while piece := data.read(1 << 24):
                 digest.update(piece)
     return digest.hexdigest()
 
 
-def _open(place: Path, settings: dict[str, Any]) -> Prior:
+def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> Prior:
     load: Callable[..., Prior]
     given: dict[str, Any]
     if place.is_file() and is_edm(beside := settings_beside(place)):
         load, given = EDMPrior.load, {k: beside[k] for k in ("label", "clip") if k in beside}
     elif place.is_file():
         load, given = ADMPrior.load, beside
+    elif is_latent(place):
+        load, given = load_pipeline, {"dtype": dtype or torch.float32}
     else:
         kind = _config(place).get("_class_name", "UNet2DModel")
         if kind not in FOLDERS:
-            raise ValueError(f"it holds a {kind}; a folder holds one of {', '.join(FOLDERS)}")
+            kinds = ", ".join(FOLDERS)
+            raise ValueError(
+                f"it holds a {kind}; a folder holds one of {kinds}, or a pipeline ({INDEX}) with "
+                "an autoencoder"
+            )
         load, given = FOLDERS[kind], {}
     given |= settings
     known = [*signature(load).parameters][1:]
@@ -105,6 +123,10 @@ FOLDERS: dict[str, Callable[..., Prior]] = {"NAFUNet": _native, "UNet2DModel": D
 
 
 def _weights(folder: Path) -> Iterator[Path]:
+    if is_latent(folder):
+        for part in parts(folder):
+            yield from _weights(folder / part)
+        return
     for pattern in ("*.safetensors", "unet/*.safetensors", "*.bin", "unet/*.bin"):
         files = sorted(folder.glob(pattern))
         yield from files
@@ -123,12 +145,19 @@ def _place(source: str) -> Path:
         return path
     if path.is_dir():
         return _inside(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.is_dir():
+    if re.fullmatch(HUB_ID, source) and not path.parent.is_dir():
         return _inside(_download(source))
     raise PriorError(
         f"no prior {source!r}; give one of {', '.join(shipped())}, "
         f"a folder, a weights file ({', '.join(SUFFIXES)}), or a hub id owner/name"
     )
+
+
+def _added(source: str) -> Path:
+    """Return where weights are that are added to a pipeline's, on disk or from the hub."""
+    if Path(source).exists() or not re.fullmatch(HUB_ID, source) or Path(source).parent.is_dir():
+        return Path(source)
+    return _download(source)
 
 
 def _is_of_a_folder(file: Path) -> bool:
@@ -157,6 +186,9 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
+        if is_latent(folder):
+            return download(name)
         folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.bin"]))
         if not any((folder / config).exists() for config in CONFIGS):
             folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.pt", "*.pth"]))

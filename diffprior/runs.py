@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from . import __version__, figures, files, images, measurements
 from .catalog import SettingError
+from .deploy import kept
 from .images import ImageError
 from .pretrained import PriorError
 
@@ -42,14 +43,16 @@ class Options:
     quiet: bool = False
 
 
+@kept()
 def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Options) -> int:
     """Run a task over files; return the exit code: 0, 1 if a file failed, 2 for wrong usage."""
-    code, word = 0, import_module(task.__module__).WORD
+    code, known = 0, _suffixes(task)
+    word = f"{import_module(task.__module__).WORD}{known[0]}"
     if o.uncertainty and settings["samples"] == 1:
         settings = {**settings, "samples": UNCERTAIN}
     try:
         sources = _expand(names)
-        _check(sources, settings, o)
+        _check(sources, settings, known, o)
     except ImageError as error:
         return _say(error, 1)
     except SettingError as error:
@@ -65,6 +68,12 @@ def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Op
     return code
 
 
+def _suffixes(task: Call) -> Sequence[str]:
+    """Return how files of a task's results may end; the first is for those that are not named."""
+    own = getattr(import_module(task.__module__), "SUFFIX", None)
+    return (own,) if own else files.SUFFIXES
+
+
 def _expand(names: Sequence[str] | None) -> Sequence[Path | None]:
     """Return the pictures to work on; None stands for a task that needs none."""
     if names is None:
@@ -73,18 +82,20 @@ def _expand(names: Sequence[str] | None) -> Sequence[Path | None]:
     return [Path("-")] * (len(plain) < len(names)) + (files.find(plain) if plain else [])
 
 
-def _check(sources: Sequence[Path | None], settings: Mapping[str, Any], o: Options) -> None:
+def _check(
+    sources: Sequence[Path | None], settings: Mapping[str, Any], known: Sequence[str], o: Options
+) -> None:
     """Refuse what makes no sense before any work is done."""
     if len(sources) > 1 and o.output and not _is_folder(o.output):
         raise SettingError(f"several pictures need a folder for output, got {o.output}")
     if o.output and o.output != "-" and not _is_folder(o.output):
-        if Path(o.output).suffix.lower() not in files.SUFFIXES:
+        if Path(o.output).suffix.lower() not in known:
             raise SettingError(
-                f"{o.output} is no picture file ({', '.join(files.SUFFIXES)}) and no folder; "
+                f"{o.output} is no file of this kind ({', '.join(known)}) and no folder; "
                 "a new folder is written with / at its end"
             )
     streams = o.output == "-" or (o.output is None and Path("-") in sources)
-    if streams and (settings["samples"] > 1 or o.json or o.compare or o.uncertainty):
+    if streams and (settings.get("samples", 1) > 1 or o.json or o.compare or o.uncertainty):
         raise SettingError("standard output takes one picture and nothing else; give -o FILE")
 
 
@@ -98,7 +109,7 @@ def _target(source: Path | None, word: str, o: Options) -> Path | None:
         return None
     if o.output and not _is_folder(o.output):
         return Path(o.output)
-    name = f"{word}.png" if source in (None, Path("-")) else f"{source.stem}.{word}.png"
+    name = word if source in (None, Path("-")) else f"{source.stem}.{word}"
     folder = Path(o.output) if o.output else source.parent if source else Path()
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
@@ -108,7 +119,7 @@ def _one(
     task: Call, source: Path | None, settings: Mapping[str, Any], o: Options, target: Path | None
 ) -> None:
     """Run one file."""
-    targets = _targets(target, settings["samples"], o)
+    targets = _targets(target, settings.get("samples", 1), o)
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
     file = None if source is None else _read(task, source)
@@ -118,7 +129,10 @@ def _one(
     text = {"Software": f"diffprior {__version__}", "diffprior": json.dumps(result.report)}
     for key, path in targets.items():
         suffix = path.suffix.lower() if path else ".png"
-        data = files.encode(*_content(key, result, file), suffix, icc, text)
+        if key == 0 and hasattr(result, "data"):
+            data = result.data()
+        else:
+            data = files.encode(*_content(key, result, file), suffix, icc, text)
         if path is None:
             sys.stdout.buffer.write(data)
         else:
@@ -152,7 +166,9 @@ def _read(task: Call, source: Path) -> Source:
 
 def _call(task: Call, file: Source | None, settings: Mapping[str, Any], watch: Watch) -> Any:
     """Call the task on one file, its values to come back as they are."""
-    given = {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of a picture
+    plain = {k: str(v) if str(v) in words else v for k, v in settings.items()}
+    given = {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
     if file is None:
         return task(**given, watch=watch)
     known = inspect.signature(task).parameters

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffprior import estimation
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import rows
+from diffprior.deploy import picture, rows
 from diffprior.images import Pictures
 from diffprior.likelihoods import GaussianLikelihood, Likelihood
 from diffprior.methods.base import Method, share
@@ -121,7 +121,7 @@ def solve(
     n = samples if methods[0].draws else 1
     first = guess() if guess and any(m.start is not None for m in methods) else None
     names = [0] * count if names is None else names
-    x = prior.like.new_empty(count, n, *prior.shape)
+    found = [torch.empty(0)] * count
     with meter.on(prior):
         for k, method in enumerate(kinds := dict.fromkeys(methods)):
             index = torch.tensor([i for i in range(count) if methods[i] == method])
@@ -135,8 +135,9 @@ def solve(
                 rows=rows(prior),
                 watch=share(watch, k, len(kinds)),
             )
-            x[index] = drawn.reshape(-1, n, *prior.shape)
-    seconds = round(time.perf_counter() - start, 2)
+            for i, x in zip(index, drawn if len(index) > 1 else drawn[None], strict=True):
+                found[i] = x
+    seconds, x = round(time.perf_counter() - start, 2), torch.stack(found)
     made = {"method": "; ".join(map(repr, kinds)), "samples": n, **meter.report()}
     return x.flatten(0, 1), made | {"seconds": seconds, **_fit(likelihood, x)}
 
@@ -187,7 +188,7 @@ def recover(
         measure, guess: Make of pictures ``(B, 3, H, W)`` the y, and first guesses of the states.
     """
     pixels = given.tensor().to(model.like)
-    operator = operator.to(model.like.device).on(model.shape)
+    operator = operator.to(model.like.device).on(picture(model))
     methods, first = [method(level) for level in levels], cache(lambda: guess(pixels))
     x, made = draw(
         model,
@@ -223,6 +224,7 @@ def draw(
         levels: The noise of each picture in [0, 1].
         guess: Makes the first guesses of the pictures of these numbers.
     """
+    _demand_decodable(model, methods)
     made, fit = dict[str, Any](), [0.0] * len(levels)
     parts, kinds = [torch.empty(0)] * len(levels), dict.fromkeys(levels)
     for k, level in enumerate(kinds):
@@ -247,6 +249,16 @@ def draw(
             fit[i] = more["chi2"][j] if "chi2" in more else 0.0
         made = joined(made, more)
     return torch.cat(parts), made | ({"chi2": fit} if "chi2" in made else {})
+
+
+def _demand_decodable(model: Prior, methods: Sequence[Method[Any]]) -> None:
+    """Refuse methods that need more of an operator than a decoder leaves of it."""
+    for method in methods if model.latent else ():
+        if (needed := method.needs[2]) is not Operator:
+            raise TaskError(
+                f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
+                "methods for latent priors are psld, resample, daps and dps"
+            )
 
 
 def joined(made: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -1,31 +1,45 @@
 """Draw pictures from nothing but the prior."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from diffprior.catalog import SettingError, build
 from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.priors.base import Prior
+from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.samplers.base import Sampler, Watch
+from diffprior.schedules import Rectified
+from diffprior.walks import walk
 
-from .base import Meter, Result, demand, provenance, results
+from .base import FromFile, Result, demand, provenance, results
 
 __all__ = ["generate"]
 
 WORD = "generated"
 SAMPLER = "dpm(steps=30, grid='karras')"
+STRAIGHT = "dpm(steps=30, grid='time')"  # flows are trained evenly in time, shifted as it may be
 
 
 def generate(
     *,
-    width: Annotated[int, "Pixels across."] = 256,
-    height: Annotated[int, "Pixels down."] = 256,
+    prompt: Annotated[str | None, "What it shows, for a text-to-image prior."] = None,
+    negative: Annotated[str | None, "What to move away from."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
+    width: Annotated[int | None, "Pixels across; by default the prior's own."] = None,
+    height: Annotated[int | None, "Pixels down; by default the prior's own."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     sampler: Annotated[Sampler | str | None, 'As in "heun(steps=50)".'] = None,
     steps: Annotated[int | None, "Steps of the sampler's chain."] = None,
     samples: Annotated[int, "How many pictures."] = 1,
@@ -35,26 +49,37 @@ def generate(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     watch: Watch | None = None,
 ) -> Result:
-    """Draw pictures from the prior alone, as PIL images.
+    """Draw pictures from the prior alone, or of what a text or a class asks of it, as PIL images.
 
     Arguments:
-        sampler: The way down from pure noise; DPM-Solver++ with 30 steps where not given.
+        guidance: w of ``diffprior.priors.guided``; by default 7.5 of a prompt (or the model's own)
+            and 3 of a label.
+        sampler: The way down from pure noise; DPM-Solver++ with 30 steps where not given,
+            on the grid that suits the schedule.
         watch: Called after each step with the states and the share of the chain that is done.
 
     Raises:
         ValueError: If a setting is not usable; one sentence says why.
     """
     demand(samples=samples, steps=steps)
-    if min(width, height) < 16:
+    if any(n is not None and n < 16 for n in (width, height)):
         raise SettingError(f"a picture is at least 16 pixels a side, got {width}x{height}")
-    chosen = sampler if isinstance(sampler, Sampler) else build(sampler or SAMPLER, ("samplers",))
+    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    asked |= {"lora": lora, "lora_scale": lora_scale, "controlnet": controlnet}
+    where: dict[str, Any] = dict(device=device, precision=precision, tile=tile, control=control)
+    where |= {"offload": True} if offload else {}
+    model = beside(ready(prior, (3, height, width), **where, **asked))
+    usual = STRAIGHT if isinstance(model.diffusion.schedule, Rectified) else SAMPLER
+    chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))
     chosen = chosen if steps is None else chosen.paced(steps)
-    model = ready(prior, (3, height, width), device=device, precision=precision, tile=tile)
-    noise, meter = Noise(seed, samples=samples), Meter()
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
+    report = provenance(model, task="generate", **told, seed=seed, sampler=repr(chosen))
+
+    def chain(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        return model.decode(chosen(model, x_T, noise, watch=watch))
+
+    noise = Noise(seed, samples=samples)
     x_T = model.diffusion.terminal((samples, *model.shape)).sample(noise).to(model.like)
-    with meter.on(model):
-        x = model.decode(chosen(model, x_T, noise, watch=watch))
-    report = provenance(model, task="generate", seed=seed, sampler=repr(chosen))
-    report |= meter.report()
-    blank = pictures(Image.new("RGB", (width, height)))
-    return results(blank, x, torch.ones_like(x[:1, :1]), samples, report)
+    x, made = walk(model, x_T, chain, noise, watch)
+    blank = pictures(Image.new("RGB", (x.shape[-1], x.shape[-2])))
+    return results(blank, x, torch.ones_like(x[:1, :1]), samples, report | made)

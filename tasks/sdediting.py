@@ -10,14 +10,18 @@ from torch import Tensor
 from diffprior.catalog import SettingError
 from diffprior.deploy import ready
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
-from diffprior.methods.base import Method, share
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.methods.base import share
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.priors.prompted import beside
+from diffprior.random import Noise
 from diffprior.samplers.base import Watch
-from diffprior.schedules import LinearBeta
+from diffprior.schedules import Grid
+from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, Solved, demand, draw, joined, provenance, results
+from .base import FromFile, Result, demand, provenance, results
 
 __all__ = ["sdedit"]
 
@@ -31,7 +35,16 @@ def sdedit(
     strength: Annotated[float, "How far to go, in (0, 1]: 1 forgets the picture."] = 0.3,
     strokes: Annotated[Any, FromFile("Paint: a layer with alpha, laid over the picture.")] = None,
     repeats: Annotated[int, "How many times, each from the last."] = 1,
+    prompt: Annotated[str | None, "What it is to show, for a text-to-image prior."] = None,
+    negative: Annotated[str | None, "What to move away from."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of each chain."] = 50,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -51,6 +64,9 @@ def sdedit(
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         mask: White, True or 1 where to edit; one for all or one for each.
+        control: A picture of the same size, edges or depths or what else the ControlNet was
+            trained on. (A network that edits pictures, or fills holes in them, is shown this
+            picture and the mask without being asked, and is best walked from a strength of 1.)
         strength: t0 on the linear-beta schedule of DDPM, whatever the schedule of the prior: the
             noise begins at its sigma / alpha, 0.36 at 0.1, 1.2 at 0.3, 3.4 at 0.5.
         strokes: A picture of the same size with transparency, as ``image``.
@@ -66,47 +82,48 @@ def sdedit(
         raise SettingError(
             f"strength lies in (0, 1] and repeats are 1 or more, got {strength} and {repeats}"
         )
-    given = pictures(image)
+    start, given = begin(strength), pictures(image)
     soft = torch.ones(len(given), 1, *given.size) if mask is None else mask_tensor(mask, given)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
-    report = provenance(model, task="sdedit", strength=strength, repeats=repeats, seed=seed)
-    ratio = float(LinearBeta().ratio(torch.tensor(strength, dtype=torch.float64)))
-    method = RePaint(start=ratio, steps=steps, jump=1, repeats=1, grid="logsnr")
+    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    asked |= {"lora": lora, "lora_scale": lora_scale, "controlnet": controlnet}
+    where: dict[str, Any] = dict(device=device, precision=precision, tile=tile, control=control)
+    where |= {"offload": True} if offload else {}
+    model = ready(prior, (3, *given.size), **where, **asked)
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
+    report = provenance(model, task="sdedit", **told, strength=strength, repeats=repeats, seed=seed)
+    grid: Grid = "karras" if model.latent else "logsnr"  # little noise is none that latents show
+    method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
     x = _painted(given, strokes).to(model.like).repeat_interleave(samples, 0)
-    keep = (soft == 0).to(model.like).repeat_interleave(samples, 0)
     streams = [f"{n} {j}" for n in names or [0] * len(given) for j in range(samples)]
-    x, made = _redraw(model, x, keep, method, repeats, seed, streams, watch)
+    cover = soft.repeat_interleave(samples, 0)
+    x, made = _redraw(model, x, cover, method, repeats, seed, streams, watch)
     return results(given, x, soft, samples, report | made | {"samples": samples})
 
 
 def _redraw(
     model: Prior,
     x: Tensor,
-    keep: Tensor,
-    method: Method[Any],
+    cover: Tensor,
+    method: RePaint,
     repeats: int,
     seed: int,
     names: Sequence[str],
     watch: Watch | None,
-) -> Solved:
-    """Return pictures that were noised and drawn clean, each round with noise of its own."""
-    y, made = x * keep, dict[str, Any]()
-    for k in range(repeats):
-        follow = share(watch, k, repeats)
-        x, more = draw(
-            model,
-            Mask(keep, batched=True),
-            y,
-            [0.0] * len(x),
-            [method] * len(x),
-            1,
-            seed,
-            guess=x.__getitem__,
-            names=[f"{name} {k}" for name in names],
-            watch=follow,
-        )
-        made = joined(made, more)
-    return x, made
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return pictures whose states were noised and drawn clean, each round with its own noise."""
+
+    def chain(index: Tensor, x: Tensor, _: Noise, watch: Watch | None) -> Tensor:
+        soft, z = cover[index].to(x), model.encode(x)
+        keep, prior = Mask(1 - cells(soft, model), batched=True), beside(model, x, soft)
+        known = GaussianLikelihood(operator=keep, y=keep(z))
+        for k in range(repeats):
+            noise = Noise(seed, [f"{names[i]} {k}" for i in index.tolist()])
+            x_T = method.depart(prior, z, noise)
+            z = method.run(prior, known, x_T, noise, share(watch, k, repeats))
+        return model.decode(z)
+
+    x, made = walk(model, x, chain, Noise(seed, names), watch)
+    return x, {"method": repr(method), **made}
 
 
 def _painted(given: Pictures, strokes: Any) -> Tensor:

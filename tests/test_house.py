@@ -13,15 +13,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
-    "adm checkpoints edm ledger",
-    "kernels operators fills heads classes",
-    "diffusions likelihoods",
+    "adm checkpoints edm families autoencoders components ledger",
+    "kernels operators attentions fills heads classes",
+    "diffusions likelihoods hints",
     "priors chains noises jpegs",
-    "samplers interop estimation",
+    "samplers interop estimation automasks attention pipelines",
     "methods inversions",
     "catalog pretrained images",
     "files results measurements metrics figures deploy problems classical recipes pages",
-    "certificates",
+    "walks trajectories editing_metrics certificates",
     "tasks runs certification datasets",
     "cli training hub scores",
     "__main__ report",

@@ -1,7 +1,9 @@
 """An inversion writes a picture as a code, and reads it back, through the same prior or another."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,9 +13,11 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
 
-__all__ = ["Code", "Inversion", "level", "noise_of"]
+__all__ = ["Change", "Code", "Inversion", "Keep", "level", "noise_of"]
 
 Code = dict[str, Tensor]  # tensors with the rows of the pictures, by name
+Keep = Callable[[Tensor], Tensor]  # of what is noted at a step: what is left of it in the code
+Change = Callable[[Tensor, int], Tensor]  # of the states after a step, and its number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +34,50 @@ class Inversion(ABC):
     grid: Grid = "logsnr"
     stop: float = 1.0
 
-    @torch.no_grad()
-    def encode(self, prior: Prior, x_0: Tensor, noise: Noise | None = None) -> Code:
-        """Return the code of states ``(B, *prior.shape)``; inversions that draw need ``noise``."""
-        self._check(prior)
-        return self.up(prior, x_0, self._times(prior).flip(0), noise)
+    guided: ClassVar[bool] = False  # True where it is one at the guidance of the edit
+
+    @property
+    def calls(self) -> int:
+        """Return how often ``encode`` calls the prior, for a bar of progress."""
+        return self.steps
 
     @torch.no_grad()
-    def decode(self, prior: Prior, code: Code) -> Tensor:
-        """Return the states of a code; what was encoded, if the prior is the same."""
+    def encode(
+        self, prior: Prior, x_0: Tensor, noise: Noise | None = None, *, half: bool = False
+    ) -> Code:
+        """Return the code of states ``(B, *prior.shape)``; inversions that draw need ``noise``.
+
+        Arguments:
+            half: Whether what is noted at every step fits into half precision; the next step makes
+                up for what that loses. States stay in full, as the way down makes errors grow.
+        """
         self._check(prior)
-        return self.down(prior, code, self._times(prior))
+        return self.up(prior, x_0, self.times(prior).flip(0), noise, _short if half else _whole)
+
+    @torch.no_grad()
+    def decode(self, prior: Prior, code: Code, each: Change = lambda x, i: x) -> Tensor:
+        """Return the states of a code; what was encoded, if the prior is the same.
+
+        Arguments:
+            each: Called after each step, from number 0 on; what it returns is gone on with.
+        """
+        self._check(prior)
+        return self.down(prior, code, self.times(prior), each)
+
+    def towards(self, target: Prior, source: Prior) -> Prior:
+        """Return the prior that an edit of a source goes down with: ``target``, or one near it."""
+        return target
 
     @abstractmethod
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
-        """Return the code; ``times`` ascend."""
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
+        """Return the code; ``times`` ascend, and what is noted at a step is brought to ``keep``."""
 
     @abstractmethod
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
         """Return the states; ``times`` descend."""
 
-    def _times(self, prior: Prior) -> Tensor:
+    def times(self, prior: Prior) -> Tensor:
+        """Return the times of the way down."""
         return grid(prior.diffusion.schedule, self.grid, self.steps, self.stop)
 
     def _check(self, prior: Prior) -> None:
@@ -59,6 +86,14 @@ class Inversion(ABC):
                 f"{type(self).__name__} needs a GaussianDiffusion, "
                 f"got {type(prior.diffusion).__name__}"
             )
+
+
+def _whole(x: Tensor) -> Tensor:
+    return x
+
+
+def _short(x: Tensor) -> Tensor:
+    return x.half().to(x)
 
 
 def level(prior: Prior, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:

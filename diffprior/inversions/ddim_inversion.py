@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion, level, noise_of
+from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["DDIMInversion"]
 
@@ -27,7 +27,11 @@ class DDIMInversion(Inversion):
 
     rounds: int = 0
 
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
+    @property
+    def calls(self) -> int:
+        return self.steps * (self.rounds + 1)
+
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         x = x_0
         for s, t in times.unfold(0, 2, 1):
             a, b = level(prior, t, s)
@@ -37,9 +41,9 @@ class DDIMInversion(Inversion):
             x = x_t
         return {"x_T": x}
 
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
         x = code["x_T"]
-        for t, s in times.unfold(0, 2, 1):
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             a, b = level(prior, t, s)
-            x = a * x + b * noise_of(prior, x, t)
+            x = each(a * x + b * noise_of(prior, x, t), i)
         return x

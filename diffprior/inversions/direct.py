@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion, level, noise_of
+from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["DirectInversion"]
 
@@ -16,22 +16,31 @@ __all__ = ["DirectInversion"]
 class DirectInversion(Inversion):
     """d_s = x_s - (a x_t + b eps(x_t, t)), added back on the way down: exact, up to rounding.
 
-    x_s are the states of plain DDIM inversion. "PnP Inversion: Boosting Diffusion-based Editing
-    with 3 Lines of Code", https://arxiv.org/abs/2310.01506.
+    x_s are the states of plain DDIM inversion. The authors add d to the source's chain alone, which
+    runs beside that of the edit; here every chain that reads the code does. "PnP Inversion:
+    Boosting Diffusion-based Editing with 3 Lines of Code", https://arxiv.org/abs/2310.01506.
     """
 
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
-        x, missed = x_0, []
+    @property
+    def calls(self) -> int:
+        return 2 * self.steps
+
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
+        states, d = [x_0], []
         for s, t in times.unfold(0, 2, 1):
             a, b = level(prior, t, s)
-            x_t = (x - b * noise_of(prior, x, t)) / a
-            missed.append(x - (a * x_t + b * noise_of(prior, x_t, t)))
-            x = x_t
-        return {"x_T": x, "d": torch.stack(missed[::-1], 1)}
+            states.append((states[-1] - b * noise_of(prior, states[-1], t)) / a)
+        x = x_T = states.pop()
+        for t, s in times.flip(0).unfold(0, 2, 1):
+            a, b = level(prior, t, s)
+            x = a * x + b * noise_of(prior, x, t)
+            d.append(keep(states.pop() - x))
+            x = x + d[-1]
+        return {"x_T": x_T, "d": torch.stack(d, 1)}
 
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             a, b = level(prior, t, s)
-            x = a * x + b * noise_of(prior, x, t) + code["d"][:, i]
+            x = each(a * x + b * noise_of(prior, x, t) + code["d"][:, i], i)
         return x

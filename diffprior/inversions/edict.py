@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion, level, noise_of
+from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["EDICT"]
 
@@ -16,8 +16,9 @@ class EDICT(Inversion):
     """x' = a x + b eps(y), y' = a y + b eps(x'), then x = p x' + (1 - p) y', y = p y' + (1 - p) x.
 
     Each line can be solved for what it changed, so the way up is exact, up to rounding, which 1 / p
-    amplifies step by step. "EDICT: Exact Diffusion Inversion via Coupled Transformations",
-    https://arxiv.org/abs/2211.12446.
+    amplifies step by step. In every other step y' comes first, as in the authors' code: eps(x') is
+    late by a step, and an edit would drift by it. "EDICT: Exact Diffusion Inversion via Coupled
+    Transformations", https://arxiv.org/abs/2211.12446.
 
     Arguments:
         p: Share of its own state that a chain keeps when the two are mixed.
@@ -29,22 +30,30 @@ class EDICT(Inversion):
         if not 0.5 < self.p <= 1:
             raise ValueError(f"p of EDICT lies in (0.5, 1], got {self.p}")
 
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
+    @property
+    def calls(self) -> int:
+        return 2 * self.steps
+
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         x = y = x_0
-        for s, t in times.unfold(0, 2, 1):
+        for i, (s, t) in enumerate(times.unfold(0, 2, 1)):
             a, b = level(prior, t, s)
             y = (y - (1 - self.p) * x) / self.p
             x = (x - (1 - self.p) * y) / self.p
+            x, y = (x, y) if (self.steps - 1 - i) % 2 == 0 else (y, x)
             y = (y - b * noise_of(prior, x, t)) / a
             x = (x - b * noise_of(prior, y, t)) / a
+            x, y = (x, y) if (self.steps - 1 - i) % 2 == 0 else (y, x)
         return {"x_T": x, "y_T": y}
 
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
         x, y = code["x_T"], code["y_T"]
-        for t, s in times.unfold(0, 2, 1):
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             a, b = level(prior, t, s)
+            x, y = (x, y) if i % 2 == 0 else (y, x)
             x = a * x + b * noise_of(prior, y, t)
             y = a * y + b * noise_of(prior, x, t)
-            x = self.p * x + (1 - self.p) * y
-            y = self.p * y + (1 - self.p) * x
+            x, y = (x, y) if i % 2 == 0 else (y, x)
+            x = each(self.p * x + (1 - self.p) * y, i)
+            y = each(self.p * y + (1 - self.p) * x, i)
         return x

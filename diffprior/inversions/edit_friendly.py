@@ -9,7 +9,7 @@ from torch import Tensor
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion
+from .base import Change, Code, Inversion, Keep
 
 __all__ = ["EditFriendly"]
 
@@ -18,10 +18,11 @@ __all__ = ["EditFriendly"]
 class EditFriendly(Inversion):
     """z_s = (x_s - mu(x_t)) / dev, of states x_t ~ q(x_t | x_0) drawn apart from each other.
 
-    mu and dev are those of p_eta(x_s | x_t); on the way down x_s = mu(x_t) + dev z_s, which is
-    exact up to rounding. The z carry the picture: larger than normal noise, and alike from step to
-    step, so that another condition changes what it must and keeps the layout. "An Edit Friendly
-    DDPM Noise Space: Inversion and Manipulations", https://arxiv.org/abs/2304.06140.
+    mu and dev are those of p_eta(x_s | x_t); on the way down x_s = mu(x_t) + dev z_s. The z are
+    found going down, so that each makes up for the rounding of the last. They carry the picture:
+    larger than normal noise, and alike from step to step, so that another condition changes what it
+    must and keeps the layout. "An Edit Friendly DDPM Noise Space: Inversion and Manipulations",
+    https://arxiv.org/abs/2304.06140.
 
     Arguments:
         eta: Share of the ancestral standard deviation, from above 0 to 1.
@@ -33,22 +34,23 @@ class EditFriendly(Inversion):
         if not 0 < self.eta <= 1:
             raise ValueError(f"eta of an edit-friendly inversion lies in (0, 1], got {self.eta}")
 
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         if noise is None:
             raise TypeError("an edit-friendly inversion draws noise: give it a stream")
-        x, z = x_0, []
-        for s, t in times.unfold(0, 2, 1):
-            x_t = prior.diffusion.noise(x_0, t).sample(noise)
-            kernel = self._kernel(prior, x_t, t, s)
-            z.append((x - kernel.mean) / kernel.var.sqrt())
-            x = x_t
-        return {"x_T": x, "z": torch.stack(z[::-1], 1)}
+        states, z = [x_0, *(prior.diffusion.noise(x_0, t).sample(noise) for t in times[1:])], []
+        x = x_T = states.pop()
+        for t, s in times.flip(0).unfold(0, 2, 1):
+            kernel = self._kernel(prior, x, t, s)
+            mu, dev = kernel.mean, kernel.var.sqrt()
+            z.append(keep((states.pop() - mu) / dev))
+            x = mu + dev * z[-1]
+        return {"x_T": x_T, "z": torch.stack(z, 1)}
 
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             kernel = self._kernel(prior, x, t, s)
-            x = kernel.mean + kernel.var.sqrt() * code["z"][:, i]
+            x = each(kernel.mean + kernel.var.sqrt() * code["z"][:, i], i)
         return x
 
     def _kernel(self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor) -> GaussianKernel:

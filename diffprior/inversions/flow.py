@@ -8,7 +8,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
-from .base import Code, Inversion
+from .base import Change, Code, Inversion, Keep
 
 __all__ = ["FlowInversion"]
 
@@ -29,17 +29,24 @@ class FlowInversion(Inversion):
     sampler: Sampler = field(default_factory=DPM)
     rounds: int = 0
 
-    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None) -> Code:
+    @property
+    def calls(self) -> int:
+        return self.steps * (1 + 2 * self.rounds)
+
+    def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         first = x_T = self._walk(prior, x_0, times)
         for _ in range(self.rounds):
             x_T = x_T + first - self._walk(prior, self._walk(prior, x_T, times.flip(0)), times)
         return {"x_T": x_T}
 
-    def down(self, prior: Prior, code: Code, times: Tensor) -> Tensor:
-        return self._walk(prior, code["x_T"], times)
+    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+        return self._walk(prior, code["x_T"], times, each)
 
-    def _walk(self, prior: Prior, x: Tensor, times: Tensor) -> Tensor:
+    def _walk(
+        self, prior: Prior, x: Tensor, times: Tensor, each: Change = lambda x, i: x
+    ) -> Tensor:
         carry = None
-        for t, s in times.unfold(0, 2, 1):
+        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             x, carry = self.sampler.step(prior, x, t, s, carry, None)
+            x = each(x, i)
         return x

@@ -71,6 +71,10 @@ class Wrapper(Prior, ABC):
         super().__init__()
         self.inner, self.diffusion, self.shape = inner, inner.diffusion, inner.shape
 
+    @property
+    def like(self) -> Tensor:
+        return self.inner.like
+
     @abstractmethod
     def rewrap(self, inner: Prior) -> Self:
         """Return the same wrapper round another prior."""

@@ -1,5 +1,6 @@
 """Networks of diffusers without text, each read by the scheduler that it was trained with."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,19 @@ def _network(folder: Path) -> nn.Module:
 
 
 def _head(folder: Path) -> Head:
-    """Return the convention of a scheduler, with the defaults of its own class."""
+    """Return the convention of a scheduler's config, with the defaults of its own class."""
     import diffusers
 
     name = diffusers.DDPMScheduler.load_config(folder).get("_class_name", "DDPMScheduler")
     kind = getattr(diffusers, name, None)
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise ValueError(f"diffusers has no scheduler {name!r}, which its network was trained with")
-    scheduler = kind.from_pretrained(folder)
-    config = scheduler.config
+    return head_of(kind.from_pretrained(folder))
+
+
+def head_of(scheduler: Any) -> Head:
+    """Return the convention of a scheduler of diffusers."""
+    config, name = scheduler.config, type(scheduler).__name__
     levels = {k: config[k] for k in ("sigma_min", "sigma_max", "sigma_data") if k in config}
     predicts = config.get("prediction_type", "epsilon")
     if name == "ScoreSdeVeScheduler":
@@ -103,7 +108,16 @@ def _head(folder: Path) -> Head:
     if name.startswith("CMStochastic"):
         return Consistency(**levels)
     if name.startswith("FlowMatch") or predicts == "flow_prediction":
-        return Flow(config.num_train_timesteps)
+        return Flow(config.num_train_timesteps, _shift(config))
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"{name} has no table of betas, so its network cannot be read")
     return Discrete(scheduler.alphas_cumprod, predicts)
+
+
+def _shift(config: Mapping[str, Any]) -> float:
+    """Return the shift of a flow's times; where it grows with the picture, that of the largest."""
+    shift = float(config.get("shift", config.get("flow_shift", 1.0)))
+    if not config.get("use_dynamic_shifting"):
+        return shift
+    mu = float(config.get("max_shift", 1.15))
+    return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else mu

@@ -52,6 +52,10 @@ class GuidedPrior(Prior):
         self.scale, self.interval, self.rescale = scale, interval, rescale
         self.diffusion, self.shape = conditional.diffusion, conditional.shape
 
+    @property
+    def like(self) -> Tensor:
+        return self.conditional.like
+
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         x_0 = self.conditional(x_t, t)
         if self.scale == 1 or not self.interval[0] <= float(t) <= self.interval[1]:
@@ -70,7 +74,9 @@ class GuidedPrior(Prior):
     def decode(self, state: Tensor) -> Tensor:
         return self.conditional.decode(state)
 
+    def rewrap(self, conditional: Prior, free: Prior) -> Self:
+        """Return the same guidance between two other priors."""
+        return type(self)(conditional, free, self.scale, self.interval, self.rescale)
+
     def on(self, shape: Sequence[int]) -> Self:
-        return type(self)(
-            self.conditional.on(shape), self.free.on(shape), self.scale, self.interval, self.rescale
-        )
+        return self.rewrap(self.conditional.on(shape), self.free.on(shape))

@@ -1,0 +1,98 @@
+"""How the words of two prompts belong together, so that one's attention serves the other."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["AttentionEdit", "Words", "take"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """A prompt: its words, and which rows of the network's text each of them is.
+
+    Attributes:
+        words: In their order.
+        spans: First row of each, and the one after its last.
+        length: Rows of the text, with its beginning, its end and what fills it up.
+    """
+
+    words: Sequence[str]
+    spans: Sequence[tuple[int, int]]
+    length: int
+
+    @classmethod
+    def of(cls, text: str, tokens: Callable[[str], Sequence[int]], length: int) -> "Words":
+        """Return the words of a text, each as many rows as it has tokens, after one that begins."""
+        words, spans, at = text.split(), [], 1
+        for word in words:
+            count = len(tokens(word))
+            spans.append((min(at, length - 1), min(at + count, length - 1)))
+            at += count
+        return cls(words=words, spans=spans, length=length)
+
+    @property
+    def end(self) -> int:
+        """Return the row that ends the text."""
+        return self.spans[-1][1] if self.spans else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionEdit(ABC):
+    """A_target = (A_source M + A_target diag(k)) diag(c), A being what each pixel looks at.
+
+    M takes columns of words over, k keeps columns, and c makes more or less of them.
+    "Prompt-to-Prompt Image Editing with Cross Attention Control" (Hertz et al., 2023),
+    https://arxiv.org/abs/2208.01626.
+
+    Arguments:
+        cross: Share of the steps, from noise on, of which attention to words is so.
+        layout: That of which attention of pixels to pixels is the source's.
+        side: The side of the largest state of which it is, in positions of the network.
+        weights: c of words of the target, such as ``{"fluffy": 2.0}``; 1 of all others.
+    """
+
+    cross: float = 0.8
+    layout: float = 0.4
+    side: int = 32
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.cross <= 1 and 0 <= self.layout <= 1):
+            raise ValueError(
+                f"cross and layout are shares in [0, 1], got {self.cross} and {self.layout}"
+            )
+
+    @abstractmethod
+    def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:
+        """Return M, of shape ``(rows, rows)`` of the texts, and k, of shape ``(rows,)``."""
+
+    def factors(self, target: Words) -> Tensor:
+        """Return c, of shape ``(rows,)``."""
+        c = torch.ones(target.length)
+        for word, weight in self.weights.items():
+            found = [span for w, span in zip(target.words, target.spans, strict=True) if w == word]
+            if not found:
+                raise ValueError(f"no word {word!r} to weigh in {' '.join(target.words)!r}")
+            for first, last in found:
+                c[first:last] = weight
+        return c
+
+
+def take(source: Words, target: Words, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the M that takes over the words of these pairs of numbers, and all but words.
+
+    Words of as many rows take row for row; of others, each shares in all.
+    """
+    M = torch.zeros(source.length, target.length)
+    M[0, 0] = 1
+    rows = torch.arange(target.end, target.length)
+    M[(rows - target.end + source.end).clamp_max(source.length - 1), rows] = 1
+    for i, j in pairs:
+        (a, b), (c, d) = source.spans[i], target.spans[j]
+        same = b - a == d - c
+        M[a:b, c:d] = torch.eye(b - a) if same else torch.ones(b - a, d - c) / max(d - c, 1)
+    return M

@@ -1,0 +1,189 @@
+"""Networks that a text steers, each prior one of what a text describes."""
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..diffusions import GaussianDiffusion
+from ..families import Family, Told
+from ..heads import Head
+from .base import Prior
+from .conditions import guided, innermost, inside
+from .guided import GuidedPrior
+from .latent import LatentPrior
+from .network import reflect
+
+__all__ = ["PromptedPrior", "beside", "controlled", "prompted", "seeing"]
+
+PICTURE = 1.5  # how much is made of a picture that the network is given, as of a text by guidance
+
+
+class PromptedPrior(Prior):
+    """E[x_0 | x_t, text] of a text-to-image network, mostly one of latents.
+
+    Arguments:
+        family: The network, and how it is told of a text.
+        head: How it is asked, and read.
+        shape: Shape of one state, ``(C, H, W)``; ``on`` gives the prior of any other size.
+        text: What the picture shows; None is no text.
+    """
+
+    def __init__(
+        self, family: Family, head: Head, shape: Sequence[int], text: str | None = None
+    ) -> None:
+        super().__init__()
+        self.family, self.head, self.shape = family, head, tuple(shape)
+        self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
+        self.diffusion = GaussianDiffusion(head.schedule)
+        self.text, self.told, self.seen = text, family.read(text), Told()
+        extra, latents = family.channels - self.shape[0], self.shape[0]
+        if extra not in (0, latents, latents + 1):
+            raise ValueError(
+                f"its network takes {family.channels} channels, and its latents have {latents}: it "
+                f"is to take {latents}, {2 * latents} (a picture to edit beside them) or "
+                f"{2 * latents + 1} (a picture and its hole)"
+            )
+        self.extra = extra
+
+    @property
+    def like(self) -> Tensor:
+        """Return an empty tensor of the network's device; states are of float32 at the least."""
+        found = super().like.to(self.family.device)
+        return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Return what the network computes in."""
+        dtype: torch.dtype = next(self.family.network.parameters()).dtype
+        return dtype
+
+    @property
+    def guidance(self) -> float:
+        """Return w of classifier-free guidance where none is given."""
+        return self.family.guidance
+
+    def prompted(self, text: str | None) -> Self:
+        """Return the prior of another text, None being no text; the network is shared."""
+        prior = copy.copy(self)
+        prior.text, prior.told = text, self.family.read(text)
+        return prior
+
+    def seeing(self, **seen: Tensor) -> Self:
+        """Return the prior of a network that sees more than a state, as ``Family.answer`` says."""
+        prior = copy.copy(self)
+        prior.seen = self.seen | seen
+        return prior
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self._check(x_t)
+        x, time = self.head.ask(x_t, t)
+        parts = torch.split(x, 1) if x.device.type == "cpu" else (x,)  # there a batch rounds anew
+        out = torch.cat([self._answer(part, time) for part in parts])
+        return self.head.mean(x_t, t, out.to(x_t))
+
+    def _answer(self, x: Tensor, time: Tensor) -> Tensor:
+        steps = time.to(x.device, torch.float32).expand(len(x))
+        return self.family.answer(x.to(self.precision), steps, self.told | self.seen)
+
+    def _check(self, x_t: Tensor) -> None:
+        """Refuse to ask a network that does not see what it was made to see."""
+        if self.extra and "beside" not in self.seen:
+            raise ValueError(
+                f"this network takes {self.family.channels} channels, a picture beside the state, "
+                "and was given none: sdedit gives it one, and diffprior.priors.prompted.beside"
+            )
+        if self.family.controlnet is not None and "control" not in self.seen:
+            raise ValueError("this prior has a ControlNet, and was given no control picture")
+        pixels = {"beside": 1, "control": self.family.pipe.vae_scale_factor}
+        sizes = {k: tuple(n // pixels[k] for n in v.shape[-2:]) for k, v in self.seen.items()}
+        if any(size != x_t.shape[-2:] for size in sizes.values()):
+            raise ValueError("a picture that a network sees is not cut: give a larger tile")
+
+    def on(self, shape: Sequence[int]) -> Self:
+        if len(shape) != 3 or shape[0] != self.shape[0]:
+            raise ValueError(f"this prior is one of {self.shape[0]} channels, not {tuple(shape)}")
+        prior = copy.copy(self)
+        prior.shape = tuple(shape)
+        return prior
+
+
+def beside(prior: Prior, picture: Tensor | None = None, hole: Tensor | None = None) -> Prior:
+    """Return a prior whose network sees a picture, or all of it but a hole; others as they are.
+
+    A network of as many channels again is one that edits the picture, as in "InstructPix2Pix"
+    (Brooks et al., 2023), https://arxiv.org/abs/2211.09800; under guidance w the picture has a
+    guidance of its own, x_0 = x_0() + 1.5 (x_0(picture) - x_0()) + w (x_0(picture, text) -
+    x_0(picture)). One of a channel more fills the hole, as in "High-Resolution Image Synthesis with
+    Latent Diffusion Models" (Rombach et al., 2022), https://arxiv.org/abs/2112.10752.
+
+    Arguments:
+        picture: Of shape ``(1, 3, H, W)``; None is a blank one, all of it a hole.
+        hole: 1 for the pixels that it does not see, ``(1, 1, H, W)``; all where not given.
+
+    Raises:
+        ValueError: If the network edits a picture, and there is none.
+    """
+    leaf = prompted(prior)
+    if leaf is None or not leaf.extra or not isinstance(prior, LatentPrior):
+        return prior
+    given = prior.like.new_zeros(1, 3, *prior.size) if picture is None else picture.to(prior.like)
+    if leaf.extra == leaf.shape[0]:
+        if picture is None:
+            raise ValueError("this network edits a picture, and there is none: use sdedit")
+        z = prior.encode(given) / leaf.family.pipe.vae.config.scaling_factor
+        return inside(prior, lambda p: _edited(p, z))
+    cover = torch.ones_like(given[:, :1]) if hole is None else (hole > 0).to(given)
+    cells = F.max_pool2d(reflect(cover, prior.stride), prior.factor)
+    seen = torch.cat([cells, prior.encode(given * (1 - cover))], 1)
+    return inside(prior, lambda p: _seeing(p, beside=seen))
+
+
+def controlled(prior: Prior, picture: Tensor) -> Prior:
+    """Return a prior whose ControlNet follows a picture ``(1, 3, H, W)`` in [-1, 1].
+
+    "Adding Conditional Control to Text-to-Image Diffusion Models" (Zhang et al., 2023),
+    https://arxiv.org/abs/2302.05543.
+
+    Raises:
+        ValueError: If it has no ControlNet, or the picture is of another size than its own.
+    """
+    leaf = prompted(prior)
+    if leaf is None or leaf.family.controlnet is None or not isinstance(prior, LatentPrior):
+        raise ValueError("a control picture needs a prior with a ControlNet (controlnet=...)")
+    if tuple(picture.shape[-2:]) != prior.size:
+        (height, width), (h, w) = prior.size, picture.shape[-2:]
+        raise ValueError(f"a control picture has the picture's size, {width}x{height}, not {w}x{h}")
+    seen = reflect((picture.to(prior.like) + 1) / 2, prior.stride)
+    return inside(prior, lambda p: _seeing(p, control=seen))
+
+
+def seeing(prior: Prior) -> bool:
+    """Return whether a network sees a picture beside the state, and so serves one at a time."""
+    leaf = prompted(prior)
+    return leaf is not None and leaf.extra > 0
+
+
+def prompted(prior: Prior) -> PromptedPrior | None:
+    """Return the prior of a text inside a prior, if there is one."""
+    leaf = innermost(prior)
+    while guided(leaf):
+        leaf = leaf.conditional
+    return leaf if isinstance(leaf, PromptedPrior) else None
+
+
+def _seeing(prior: Prior, **seen: Tensor) -> Prior:
+    if guided(prior):
+        return prior.rewrap(_seeing(prior.conditional, **seen), _seeing(prior.free, **seen))
+    return prior.seeing(**seen) if isinstance(prior, PromptedPrior) else prior
+
+
+def _edited(prior: Prior, z: Tensor) -> Prior:
+    if not guided(prior):
+        return _seeing(prior, beside=z)
+    text, picture = _seeing(prior.conditional, beside=z), _seeing(prior.free, beside=z)
+    none = _seeing(prior.free, beside=torch.zeros_like(z))
+    return GuidedPrior(GuidedPrior(text, picture, prior.scale / PICTURE), none, PICTURE)

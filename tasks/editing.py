@@ -1,0 +1,243 @@
+"""Change what a picture shows, from its inversion: another prompt or class, within a mask."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from diffprior import images, trajectories
+from diffprior.attention import attended
+from diffprior.attentions.base import AttentionEdit
+from diffprior.automasks import disagreement
+from diffprior.catalog import SettingError, build
+from diffprior.deploy import ready
+from diffprior.fills import pyramid
+from diffprior.images import ImageError, Pictures, mask_tensor, pictures
+from diffprior.inversions.base import Inversion
+from diffprior.methods.base import share
+from diffprior.pretrained import shipped
+from diffprior.priors.base import Prior
+from diffprior.priors.conditions import innermost, unguided
+from diffprior.random import Noise
+from diffprior.results import Meter, provenance, results
+from diffprior.samplers.base import Watch
+from diffprior.trajectories import Trajectory, spelled
+from diffprior.walks import cells
+
+from .base import FromFile, Result
+from .inversion import METHOD, Condition, asked, descended, inverted, settled, under
+from .inversion import WORD as INVERTED
+
+__all__ = ["edit"]
+
+WORD, KEYWORDS = "edited", ("auto",)
+FILED = f"{INVERTED}{trajectories.SUFFIX}"
+
+
+def edit(
+    image: Any = None,
+    mask: Annotated[Any, FromFile("White = edit, all if not given; auto finds where.")] = None,
+    *,
+    inversion: Annotated[
+        Trajectory | Inversion | str | Path | None,
+        "What invert wrote: a file, or a folder/; or as there.",
+    ] = None,
+    prompt: Annotated[str | None, "What the picture is to show."] = None,
+    negative: Annotated[str | None, "What it is not to show."] = None,
+    label: Annotated[int | None, "The class that it is to have."] = None,
+    guidance: Annotated[float | None, "How much of it; 1 is none."] = None,
+    source_prompt: Annotated[str | None, "What it shows, where inverted here."] = None,
+    source_label: Annotated[int | None, "The class it has, where inverted here."] = None,
+    source_guidance: Annotated[float | None, "Of the way up; 1 is none."] = None,
+    strength: Annotated[float | None, "How far up to go, in (0, 1], where inverted here."] = None,
+    attention: Annotated[
+        AttentionEdit | str | None, 'Of prompt to prompt, as in "replace(cross=0.8)".'
+    ] = None,
+    feather: Annotated[int, "Blend over so many pixels inside the mask."] = 2,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    steps: Annotated[int | None, "Steps of the chain, where inverted here."] = None,
+    seed: Annotated[int, "Another seed, another answer, where a code is drawn."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Show a picture, or each picture of a batch, under another prompt or class.
+
+    Its code is read back under that condition; under its own it is the round trip. With a mask,
+    picture and edit go down the chain side by side, and after every step the states outside are the
+    picture's own (blended diffusion); the answer is the picture there, bit for bit, and inside its
+    colours are brought to meet those at the edge. Without ``inversion``, or with the name of one,
+    the picture is inverted first.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1]. None
+            is what the file of an inversion is of, to get PIL.
+        mask: White, True or 1 where to edit; one for all or one for each; or "auto", for where the
+            two conditions disagree: "DiffEdit" (Couairon et al., 2023),
+            https://arxiv.org/abs/2210.11427.
+        inversion: What ``invert`` gave as ``trajectory``, its file, a folder/ with one by the name
+            of each picture, or an inversion to make.
+        guidance: By default 7.5 of a prompt, 3 of a class.
+        strength: As of ``invert``.
+        attention: What is taken over from where the network looked for the source's prompt, one of
+            ``diffprior.attentions``: replace, refine or reweight.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with states and the share of the work that is done.
+
+    Raises:
+        ValueError: If picture, mask or a setting is not usable; one sentence says why.
+    """
+    if feather < 0:
+        raise SettingError(f"a feather is pixels from 0 on, got {feather}")
+    start, meter = time.perf_counter(), Meter()
+    up = {"prompt": source_prompt, "label": source_label, "guidance": source_guidance}
+    file = _opened(inversion, names, steps=steps, strength=strength, **up)
+    given = _given(image, mask, file)
+    model = ready(
+        prior or _own(file), (3, *given.size), device=device, precision=precision, tile=tile
+    )
+    report = provenance(model, task="edit", seed=seed)
+    if file is not None:
+        file.check(report, None if image is None else given)
+    method, before = _way(file, inversion or METHOD, model, steps, strength, up)
+    after = {"prompt": prompt, "negative": negative, "label": label, "guidance": guidance}
+    source = under(model, before)
+    target = _target(model, method, source, before, after)
+    with meter.on(innermost(unguided(source))):
+        soft = _soft(mask, given, source, target, Noise(seed, _auto(names, given)))
+        chain, way = _chain(attention, source, target, method, soft), share(watch, 0, 2)
+        made = file or inverted(method, source, before, given, report, seed, names, way)
+        x = _read(made, *chain, given, soft, share(watch, 1, 2))
+    report |= {"inversion": spelled(method), "source": before, "target": after, **meter.report()}
+    report["seconds"] = round(time.perf_counter() - start, 2)
+    return results(given, x, _cover(soft, feather), 1, report)
+
+
+def _opened(inversion: Any, names: Sequence[int | str] | None, **own: Any) -> Trajectory | None:
+    """Return the trajectory that is meant, None where it is to be made."""
+    if isinstance(inversion, str) and inversion.endswith("/") and names:
+        inversion = f"{inversion}{Path(str(names[0])).stem}.{FILED}"
+    if isinstance(inversion, Inversion | None):
+        return None
+    if isinstance(inversion, str) and not inversion.endswith(trajectories.SUFFIX):
+        return None
+    settings = [k for k, v in own.items() if v is not None]
+    if settings:
+        raise SettingError(
+            f"an inversion that was made has its own {settings[0]}; leave it out, or invert anew"
+        )
+    return inversion if isinstance(inversion, Trajectory) else Trajectory.read(inversion)
+
+
+def _given(image: Any, mask: Any, file: Trajectory | None) -> Pictures:
+    """Return the pictures, black ones where the trajectory alone is there."""
+    if image is not None:
+        return pictures(image)
+    if file is None or mask is not None:
+        raise ImageError("there is no picture, which a new inversion, or a mask, is of")
+    h, w = file.size
+    return pictures(Image.new("RGB", (w, h)))
+
+
+def _own(file: Trajectory | None) -> str | None:
+    """Return the prior that a trajectory names, if it is one that comes with the package."""
+    return file.prior if file is not None and file.prior in shipped() else None
+
+
+def _way(
+    file: Trajectory | None,
+    inversion: Any,
+    model: Prior,
+    steps: int | None,
+    strength: float | None,
+    up: Condition,
+) -> tuple[Inversion, Condition]:
+    """Return the inversion that was made, or is to be, and its condition."""
+    if file is not None:
+        return file.inversion, file.condition
+    method = settled(inversion, model, steps, strength)
+    return method, asked(method, **up)
+
+
+def _target(
+    model: Prior, method: Inversion, source: Prior, before: Condition, after: Condition
+) -> Prior:
+    """Return the prior of the edit; what is not said of its condition is as it was."""
+    wished = {k: v for k, v in after.items() if v is not None}
+    if not wished:
+        return source
+    kept = {"guidance"} if method.guided else set()
+    kept |= set() if wished.keys() & {"prompt", "label"} else {"prompt", "label"}
+    wished = {k: v for k, v in before.items() if k in kept} | wished
+    return method.towards(under(model, wished), source)
+
+
+def _soft(mask: Any, given: Pictures, source: Prior, target: Prior, noise: Noise) -> Tensor | None:
+    """Return the soft mask ``(B, 1, H, W)`` in [0, 1], or None for none."""
+    if mask is None:
+        return None
+    if not (isinstance(mask, str) and mask == "auto"):
+        return mask_tensor(mask, given)
+    if source is target:
+        raise SettingError("an automatic mask is where two conditions disagree; give another one")
+    z = source.encode(given.tensor().to(source.like))
+    found = disagreement(unguided(source), unguided(target), z, noise).float()
+    return _pixels(found, given, target)
+
+
+def _pixels(cells: Tensor, given: Pictures, model: Prior) -> Tensor:
+    """Return what entries of states cover of the pictures, ``(B, 1, H, W)``."""
+    wide = functional.interpolate(cells.float(), scale_factor=float(getattr(model, "factor", 1)))
+    return wide[..., : given.size[0], : given.size[1]].cpu()
+
+
+def _chain(
+    attention: Any,
+    source: Prior,
+    target: Prior,
+    method: Inversion,
+    soft: Tensor | None,
+) -> tuple[Prior | None, Prior]:
+    """Return the prior to go down beside, if one is needed, and the prior of the edit."""
+    if attention is None:
+        return None if soft is None else source, target
+    try:
+        given = isinstance(attention, AttentionEdit)
+        control: AttentionEdit = attention if given else build(str(attention), ("attentions",))
+        return attended(control, source, target, method.times(target))
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
+def _read(
+    made: Trajectory,
+    source: Prior | None,
+    target: Prior,
+    given: Pictures,
+    soft: Tensor | None,
+    watch: Watch | None,
+) -> Tensor:
+    """Return the edited pictures, moved smoothly to those given where they meet round a mask."""
+    if soft is None:
+        return target.decode(descended(made, target, watch, source=source))
+    inside = cells(soft, target) > 0
+    x = target.decode(descended(made, target, watch, source=source, mask=inside))
+    hole, off = _pixels(inside, given, target).to(x) > 0, given.tensor().to(x) - x
+    return x + pyramid(off.where(~hole, 0), hole)
+
+
+def _cover(soft: Tensor | None, pixels: int) -> Tensor | None:
+    """Return how much of the edit shows: a ramp of so many pixels inside the mask."""
+    return None if soft is None else 1 - images.feather(1 - soft, pixels)
+
+
+def _auto(names: Sequence[int | str] | None, given: Pictures) -> list[str]:
+    """Return names of noise streams beside those of the inversion."""
+    return [f"{name} mask" for name in names or [0] * len(given)]

@@ -1,0 +1,80 @@
+"""Draw the pictures between two: the arc from the code of one to the code of the other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from diffprior.deploy import ready
+from diffprior.images import pictures
+from diffprior.inversions.flow import FlowInversion
+from diffprior.priors.base import Prior
+from diffprior.random import Noise
+from diffprior.samplers.base import Watch
+from diffprior.walks import second, slerp, told, walk
+
+from .base import FromFile, Result, demand, provenance, results
+
+__all__ = ["interpolate"]
+
+WORD = "between"
+
+
+def interpolate(
+    image: Any,
+    to: Annotated[Any, FromFile("The other picture, of the same size.")],
+    *,
+    prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    steps: Annotated[int, "Steps up, and as many down."] = 30,
+    samples: Annotated[int, "Frames, the two ends included."] = 8,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Walk from a picture to another one, or from each picture of a batch.
+
+    z = U(x) is the code of DPM-Solver++, upwards to pure noise, of each of the two; frame k comes
+    down from ``slerp`` of the codes, so that the first and the last are the round trips of what was
+    given. "Denoising Diffusion Implicit Models" (Song et al., 2021), sec. 5.3 and app. D.5,
+    https://arxiv.org/abs/2010.02502.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        to: As ``image``; one for all or one for each.
+        prompt, label: What both ways go under, unguided, so that they meet.
+        seed, names: Nothing is drawn; they are here for the report.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If a picture or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps)
+    given = pictures(image)
+    ends = torch.cat([given.tensor(), second(given, to, "the other picture")])
+    asked = {k: v for k, v in {"prompt": prompt, "label": label}.items() if v is not None}
+    plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
+    shape = (3, *given.size)
+    model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)
+    report = provenance(model, task="interpolate", **asked, seed=seed)
+    method = FlowInversion(steps=steps)
+
+    def up(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        return method.encode(model, z)["x_T"]
+
+    def down(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        return model.decode(method.decode(model, {"x_T": x_T}, told(watch, steps)))
+
+    noise = Noise(seed, samples=max(len(ends), len(given) * samples))
+    codes, first = walk(model, model.encode(ends.to(model.like)), up, noise, None)
+    a, b = (c.repeat_interleave(samples, 0) for c in codes.chunk(2))
+    share = torch.linspace(0, 1, samples).to(a).repeat(len(given)).reshape(-1, 1, 1, 1)
+    x, made = walk(model, slerp(a, b, share), down, noise, watch)
+    made = {"method": repr(method), "samples": samples, **{k: first[k] + made[k] for k in made}}
+    return results(given, x, None, samples, report | made)

@@ -1,0 +1,101 @@
+"""Draw a picture anew under the colours and the layout of a reference."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from diffprior.catalog import SettingError
+from diffprior.deploy import ready
+from diffprior.images import pictures
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.methods.ilvr import ILVR
+from diffprior.operators.bicubic import Bicubic
+from diffprior.priors.base import Prior
+from diffprior.random import Noise
+from diffprior.samplers.ancestral import Ancestral
+from diffprior.samplers.base import Watch
+from diffprior.walks import begin, second, walk
+
+from .base import FromFile, Result, demand, provenance, results
+
+__all__ = ["style"]
+
+WORD = "styled"
+
+
+def style(
+    image: Any,
+    reference: Annotated[
+        Any, FromFile("Whose low frequencies to take; its own if not given.")
+    ] = None,
+    *,
+    factor: Annotated[int, "Details finer than so many pixels are free."] = 32,
+    strength: Annotated[float, "How far to go, in (0, 1]: 1 forgets the details."] = 0.2,
+    prompt: Annotated[str | None, "What it is to show, for a text-to-image prior."] = None,
+    negative: Annotated[str | None, "What to move away from."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    steps: Annotated[int, "Steps of the chain."] = 50,
+    samples: Annotated[int, "How many different answers."] = 1,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Draw a picture, or each picture of a batch, anew under the low frequencies of a reference.
+
+    What comes out, made small by ``factor``, is the reference made small, up to the rounding to
+    pixels; the details are the prior's, and at a strength below 1 begin with the picture's own.
+    "ILVR: Conditioning Method for Denoising Diffusion Probabilistic Models" (Choi et al., 2021),
+    https://arxiv.org/abs/2108.02938.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        reference: One for all or one for each; one of another size is brought to the picture's.
+        factor: N of the low-pass filter; the paper has 8 to 64.
+        strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``; the paper has 1.
+        guidance: By default 7.5 of a prompt, 3 of a label.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If a picture or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps)
+    given = pictures(image)
+    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    shape = (3, *given.size)
+    model = ready(prior, shape, device=device, precision=precision, tile=tile, **asked)
+    asked = {k: v for k, v in asked.items() if v is not None}
+    report = provenance(model, task="style", **asked, factor=factor, strength=strength, seed=seed)
+    method = ILVR(start=begin(strength), sampler=Ancestral(steps=steps, grid="logsnr"))
+    low = second(given, given if reference is None else reference, "a reference", fit=True)
+    known = _known(model, low.to(model.like), factor)
+
+    def chain(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        seen = known.take(index // samples)
+        x_T = method.depart(model, z * (strength < 1), noise)
+        return model.decode(seen.condition(method.run(model, seen, x_T, noise, watch), 1.0))
+
+    z = model.encode(given.tensor().to(model.like)).repeat_interleave(samples, 0)
+    x, made = walk(model, z, chain, Noise(seed, names or [0] * len(given), samples), watch)
+    made = {"method": repr(method), "samples": samples, **made}
+    return results(given, x, None, samples, report | made)
+
+
+def _known(model: Prior, reference: Tensor, factor: int) -> GaussianLikelihood[Bicubic]:
+    """Return that the low frequencies of a state are those of the reference's."""
+    stride = getattr(model, "factor", 1)
+    if factor < 2 * stride or factor > min(reference.shape[-2:]):
+        raise SettingError(
+            f"a factor is a whole number from {2 * stride} to the picture's short side, "
+            f"{min(reference.shape[-2:])}; got {factor}"
+        )
+    A = Bicubic(factor // stride).on(model.shape).to(model.like.device)
+    return GaussianLikelihood(operator=A, y=A(model.encode(reference)))

@@ -1,0 +1,83 @@
+"""Draw pictures like a given one: its code turned a little towards fresh noise."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from diffprior.catalog import SettingError
+from diffprior.deploy import ready
+from diffprior.images import pictures
+from diffprior.inversions.flow import FlowInversion
+from diffprior.priors.base import Prior
+from diffprior.random import Noise
+from diffprior.samplers.base import Watch
+from diffprior.walks import told, walk
+
+from .base import Result, demand, provenance, results
+
+__all__ = ["variations"]
+
+WORD = "varied"
+
+
+def variations(
+    image: Any,
+    *,
+    strength: Annotated[float, "How far to turn, in (0, 1]: 1 forgets the picture."] = 0.15,
+    prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    steps: Annotated[int, "Steps up, and as many down."] = 30,
+    samples: Annotated[int, "How many variations."] = 4,
+    seed: Annotated[int, "Another seed, other answers."] = 0,
+    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
+    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
+    names: Sequence[int | str] | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Draw variations of a picture, or of each picture of a batch.
+
+    z = U(x) is the code of DPM-Solver++, upwards to pure noise; the answer is its way down, of
+    cos(a) z + sin(a) sigma_T eps, a = strength pi / 2. Where the prior is Gaussian the variation of
+    a draw is a draw again, of correlation cos(a) with it: the proposal of "MCMC Methods for
+    Functions" (Cotter et al., 2013), https://arxiv.org/abs/1202.0709, made to the code.
+
+    Arguments:
+        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
+        strength: Share of a right angle; layout and colours stay at 0.1, and shift at 0.3.
+        prompt, label: What both ways go under, unguided, so that they meet.
+        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
+        watch: Called with the states and the share of the work that is done.
+
+    Raises:
+        ValueError: If a picture or a setting is not usable; one sentence says why.
+    """
+    demand(samples=samples, steps=steps)
+    if not 0 < strength <= 1:
+        raise SettingError(f"strength lies in (0, 1], got {strength}")
+    given, turn = pictures(image), strength * math.pi / 2
+    asked = {k: v for k, v in {"prompt": prompt, "label": label}.items() if v is not None}
+    plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
+    shape = (3, *given.size)
+    model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)
+    report = provenance(model, task="variations", **asked, strength=strength, seed=seed)
+    method = FlowInversion(steps=steps)
+
+    def up(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        return method.encode(model, z)["x_T"]
+
+    def down(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        eps = model.diffusion.terminal(x_T.shape).sample(noise).to(x_T)
+        x_T = math.cos(turn) * x_T + math.sin(turn) * eps
+        return model.decode(method.decode(model, {"x_T": x_T}, told(watch, steps)))
+
+    noise = Noise(seed, names or [0] * len(given), samples)
+    x_T, first = walk(model, model.encode(given.tensor().to(model.like)), up, noise, None)
+    x, made = walk(model, x_T.repeat_interleave(samples, 0), down, noise, watch)
+    made = {"method": repr(method), "samples": samples, **{k: first[k] + made[k] for k in made}}
+    return results(given, x, None, samples, report | made)
