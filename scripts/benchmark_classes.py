@@ -1,10 +1,11 @@
-"""Class edits of Fashion-MNIST: how often they succeed, and how much of the picture they keep.
+"""The classes of Fashion-MNIST: whether they are drawn as asked, and pictures changed into another.
 
     python scripts/benchmark_classes.py --out runs/classes
 
-Every picture in data/fashion is inverted under its own class and read back under another, at
-several guidances; a classifier that was trained beside the prior says what came out. Rows go to
-``rows.csv`` as they come, and a run that was stopped goes on.
+Samples of every class are told by a classifier that was trained beside the prior. Every picture in
+data/fashion is inverted under its own class and read back under another, at several guidances: how
+often that succeeds, and how much of the picture it keeps. Rows of the edits go to ``rows.csv`` as
+they come, and a run that was stopped goes on.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,9 @@ from diffprior.catalog import build
 from diffprior.ledger import Ledger, Row
 from diffprior.pretrained import load_prior
 from diffprior.priors.conditions import conditioned
+from diffprior.priors.labelled import LabelledPrior
 from diffprior.random import Noise
+from diffprior.samplers.dpm import DPM
 
 TARGETS = (2, 3, 4, 0, 6, 9, 4, 9, 2, 7)  # by class: T-shirt to pullover, trouser to dress ...
 INVERSIONS = (
@@ -58,6 +61,27 @@ def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) 
     }
 
 
+def drawn(model: LabelledPrior, label: int, scale: float, n: int) -> Tensor:
+    """Return samples ``(n, 1, 28, 28)`` of a class at a guidance."""
+    prior = conditioned(model, label=label, guidance=scale)
+    noise = Noise(0, [f"class {label}"], n)
+    x_T = prior.diffusion.terminal((n, *prior.shape)).sample(noise).to(prior.like)
+    return DPM(steps=25, grid="karras")(prior, x_T, noise)
+
+
+def right(out: Path, model: LabelledPrior, classifier: torch.nn.Module, n: int) -> str:
+    """Return, as markdown, the share of the samples of each class that is told as that class."""
+    lines, sheet = ["| class | told right at guidance 3 |", "|---|---|"], []
+    shares = []
+    for label, name in enumerate(NAMES):
+        x = drawn(model, label, 3.0, n)
+        shares.append(float((classifier(x).argmax(1) == label).double().mean()))
+        lines.append(f"| {name} | {shares[-1]:.3f} |")
+        sheet.append(x[:16])
+    strip(sheet).save(out / "samples.png")
+    return "\n".join([*lines, f"| mean | {np.mean(shares):.3f} |"])
+
+
 def means(rows: list[Row], inversion: str, guidance: float) -> dict[str, float]:
     mine = [r for r in rows if (r["inversion"], r["guidance"]) == (inversion, str(guidance))]
     n = np.array([float(r["n"]) for r in mine])
@@ -90,9 +114,13 @@ def main(
     start: Annotated[float, typer.Option(help="Noise sigma / alpha to go up to.")] = 3.0,
     steps: Annotated[int, typer.Option(help="Steps of each way.")] = 25,
     data: Annotated[Path, typer.Option(help="Pictures and classifier.")] = ROOT / "data/fashion",
+    samples: Annotated[int, typer.Option(help="Of each class, told by the classifier.")] = 100,
 ) -> None:
-    """Run the class edits."""
+    """Draw the classes, then run the edits."""
     ledger, model, classifier = Ledger(out / "rows.csv", FIELDS, 3), load_prior(prior), load(data)
+    if samples:
+        print(text := right(out, model, classifier, samples))
+        (out / "samples.md").write_text(text + "\n")
     stop = float(model.diffusion.schedule.time(start))
     with np.load(data / "pictures.npz") as file:
         x, y = states(file["x"]), torch.from_numpy(file["y"])

@@ -26,6 +26,7 @@ from diffprior import editing_metrics, files, metrics
 from diffprior.catalog import build
 from diffprior.deploy import ready
 from diffprior.images import pictures
+from diffprior.ledger import Ledger
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 from diffprior.results import Meter
@@ -60,39 +61,13 @@ INVERSIONS = (
 STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 
 
-class Rows:
-    """The rows of a csv that grows: what is there when it is opened is done."""
-
-    def __init__(self, path: Path, keys: Sequence[str], values: Sequence[str]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.keys, self.values = path, keys, values
-        text = path.read_text().splitlines() if path.exists() else []
-        self.rows = list(csv.DictReader(text))
-
-    def has(self, *key: str) -> bool:
-        return any(tuple(row[k] for k in self.keys) == key for row in self.rows)
-
-    def add(self, *key: str, **values: float) -> None:
-        row = dict(zip(self.keys, key, strict=True)) | {k: f"{v:.6g}" for k, v in values.items()}
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, (*self.keys, *self.values))
-            if not self.rows:
-                writer.writeheader()
-            writer.writerow(row)
-        self.rows.append(row)
-
-    def means(self) -> Iterator[tuple[str, int, dict[str, float]]]:
-        """Yield each first key, its number of rows, and the means of what is not NaN in them."""
-        for name in dict.fromkeys(row[self.keys[0]] for row in self.rows):
-            mine = [row for row in self.rows if row[self.keys[0]] == name]
-            known = {
-                k: [v for row in mine if not math.isnan(v := float(row[k]))] for k in self.values
-            }
-            yield (
-                name,
-                len(mine),
-                {k: float(np.mean(v)) if v else math.nan for k, v in known.items()},
-            )
+def means(ledger: Ledger, values: Sequence[str]) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Yield each first key, its number of rows, and the means of what is not NaN in them."""
+    first = ledger.keys[0]
+    for name in dict.fromkeys(row[first] for row in ledger.rows):
+        mine = [row for row in ledger.rows if row[first] == name]
+        known = {k: [v for row in mine if not math.isnan(v := float(row[k]))] for k in values}
+        yield name, len(mine), {k: float(np.mean(v)) if v else math.nan for k, v in known.items()}
 
 
 def table(path: Path, head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -135,14 +110,15 @@ def pie(
     limit: Limit = 1000,
 ) -> None:
     """Run methods over PIE-Bench; edited pictures lie in OUT/METHOD, in its layout."""
-    rows = Rows(out / "rows.csv", ("method", "name"), (*editing_metrics.COLUMNS, "seconds"))
+    values = (*editing_metrics.COLUMNS, "seconds")
+    ledger = Ledger(out / "rows.csv", ("method", "name", *values), 2)
     model, missing = diffprior.load_prior(prior), set[str]()
     for edit in editing_metrics.read(folder)[:limit]:
         image = Image.open(folder / "annotation_images" / edit.image).convert("RGB")
         source = pictures(image).tensor()
         mask = editing_metrics.covered(edit.runs, (image.height, image.width))
         for name in method or METHODS:
-            if rows.has(name, edit.name):
+            if (name, edit.name) in ledger:
                 continue
             start = time.perf_counter()
             x = edited(name, image, edit, prompts, prior=model, steps=steps)
@@ -151,12 +127,12 @@ def pie(
             path.parent.mkdir(parents=True, exist_ok=True)
             x.save(path)
             found, why = editing_metrics.measure(pictures(x).tensor(), source, mask, edit.target)
-            rows.add(name, edit.name, **found, seconds=seconds)
+            ledger.add({"method": name, "name": edit.name, "seconds": seconds} | found)
             missing |= set(why)
     columns = (editing_metrics.COLUMNS | {"seconds": ("seconds", 1, ".1f")}).items()
     lines = [
-        [name, str(n), *(shown(factor * means[k], form) for k, (_, factor, form) in columns)]
-        for name, n, means in rows.means()
+        [name, str(n), *(shown(factor * mean[k], form) for k, (_, factor, form) in columns)]
+        for name, n, mean in means(ledger, values)
     ]
     table(out / "table.md", ["method", "pictures", *(title for _, (title, *_) in columns)], lines)
     print(*sorted(missing), sep="\n")
@@ -173,13 +149,14 @@ def inversions(
     limit: Limit = 1000,
 ) -> None:
     """Take pictures up to noise and down again, under the same prior."""
-    rows = Rows(out / "rows.csv", ("inversion", "name"), ("psnr", "calls", "seconds"))
+    values = ("psnr", "calls", "seconds")
+    ledger = Ledger(out / "rows.csv", ("inversion", "name", *values), 2)
     opened = diffprior.load_prior(prior)
     for path in [p for f in folder for p in files.find([f])][:limit]:
         x = 2 * load(path, side) - 1
         model = ready(opened, tuple(x.shape[1:]), precision="full")
         for text in inversion or INVERSIONS:
-            if rows.has(text, path.name):
+            if (text, path.name) in ledger:
                 continue
             settings = (
                 f"{text[:-1]}, steps={steps})" if text.endswith(")") else f"{text}(steps={steps})"
@@ -189,10 +166,11 @@ def inversions(
                 code = way.encode(model, model.encode(x.to(model.like)), Noise(0, [path.name]))
                 back = model.decode(way.decode(model, code)).cpu()
             psnr, seconds = metrics.psnr(back, x).item(), time.perf_counter() - start
-            rows.add(text, path.name, psnr=psnr, calls=meter.calls, seconds=seconds)
+            numbers = {"psnr": psnr, "calls": meter.calls, "seconds": seconds}
+            ledger.add({"inversion": text, "name": path.name} | numbers)
     lines = [
         [f"`{name}`", str(n), f"{m['psnr']:.2f}", f"{m['calls']:.0f}", f"{m['seconds']:.1f}"]
-        for name, n, m in rows.means()
+        for name, n, m in means(ledger, values)
     ]
     table(out / "table.md", ["inversion", "pictures", "PSNR, dB", "calls", "seconds"], lines)
 

@@ -15,6 +15,7 @@ import diffprior
 from diffprior.pretrained import PriorError, load_prior, sha256, shipped
 
 ROOT = Path(__file__).parent.parent
+LICENCES = {"photo": "CC BY-SA 4.0", "fashion": "Apache-2.0"}
 SHA256 = {"photo": "023f7370bb3ee3c1317a9d71aa0a19798e292faf27e462884d9973f99cea7e74"}
 NEEDED = (
     "diffprior/tasks/inpainting.py",
@@ -54,7 +55,7 @@ def test_weights_are_those_that_were_measured():
         size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
         assert size <= 25 * 2**20
         card = (folder / "MODEL_CARD.md").read_text()
-        assert "CC BY-SA 4.0" in card and SHA256[name] in card
+        assert LICENCES[name] in card and SHA256[name] in card
 
 
 def test_half_weights_lose_nothing():
@@ -84,7 +85,7 @@ def test_load_prior_by_every_name(tmp_path):
 
 
 def test_unknown_priors_are_one_sentence(tmp_path):
-    with pytest.raises(PriorError, match="no prior 'nothing'; give one of photo"):
+    with pytest.raises(PriorError, match="no prior 'nothing'; give one of fashion, photo"):
         load_prior("nothing")
     with pytest.raises(PriorError, match="config.json"):
         load_prior(tmp_path)
@@ -108,6 +109,12 @@ def test_importing_is_cheap():
     code = "import sys, diffprior; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("first", ["diffprior.tasks.base", "diffprior.tasks.editing"])
+def test_any_module_can_be_the_first(first):
+    done = subprocess.run([sys.executable, "-c", f"import {first}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_load_lazily():

@@ -20,11 +20,12 @@ SHELL = [
 COMMANDS = [line for line in SHELL if line.startswith("diffprior ")]
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A folder with the data that the README works on."""
-    shutil.copytree(ROOT / "data", tmp_path / "data")
-    return tmp_path
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the data that the README works on; its commands read what others wrote."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "data", folder / "data")
+    return folder
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=range(len(PYTHON)))
