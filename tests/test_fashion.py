@@ -102,7 +102,8 @@ def test_the_command(tmp_path: Path, held_out) -> None:
     call += ["--inversion", "edit_friendly(steps=6)", "--source-label", "5", "-o", "boot.png"]
     done = subprocess.run([*call, "--label", "9"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert Image.open(tmp_path / "boot.png").size == (28, 28)
+    with Image.open(tmp_path / "boot.png") as boot:
+        assert boot.size == (28, 28)
     done = subprocess.run(
         [*call, "--force", "--label", "10"], cwd=tmp_path, capture_output=True, text=True
     )

@@ -16,7 +16,10 @@ from diffprior.pretrained import PriorError, load_prior, sha256, shipped
 
 ROOT = Path(__file__).parent.parent
 LICENCES = {"photo": "CC BY-SA 4.0", "fashion": "Apache-2.0"}
-SHA256 = {"photo": "023f7370bb3ee3c1317a9d71aa0a19798e292faf27e462884d9973f99cea7e74"}
+SHA256 = {
+    "photo": "023f7370bb3ee3c1317a9d71aa0a19798e292faf27e462884d9973f99cea7e74",
+    "fashion": "860a83ad1f649e8f3278afc49df11ffd642feb5a1522dae3cd7d93b73c3672ef",
+}
 NEEDED = (
     "diffprior/tasks/inpainting.py",
     "diffprior/methods/mmps.py",
