@@ -112,7 +112,7 @@ def main(
     inversion: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     guidance: Annotated[list[float] | None, typer.Option(help="Only these.")] = None,
     start: Annotated[float, typer.Option(help="Noise sigma / alpha to go up to.")] = 3.0,
-    steps: Annotated[int, typer.Option(help="Steps of each way.")] = 25,
+    steps: Annotated[int, typer.Option(help="Steps of each way.")] = 15,
     data: Annotated[Path, typer.Option(help="Pictures and classifier.")] = ROOT / "data/fashion",
     samples: Annotated[int, typer.Option(help="Of each class, told by the classifier.")] = 100,
 ) -> None:
