@@ -248,6 +248,28 @@ def test_a_start_without_a_guess_is_the_least_picture_or_one_sentence(gaussian) 
         method(gaussian, three().behind(torch.sin))
 
 
+class Tight(Recorder):
+    """A prior with memory for the way back of three rows, and no more."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        x_0 = super().forward(x_t, t)
+        if x_0.requires_grad:
+            x_0.register_hook(self._back)
+        return x_0
+
+    def _back(self, v: Tensor) -> None:
+        if len(v) > 3:
+            raise torch.OutOfMemoryError("no memory")
+
+
+def test_out_of_memory_on_the_way_back_halves_the_rows(gaussian: MixturePrior) -> None:
+    """The very samples that there would have been, from the same streams."""
+    method, given = quick("dps"), {"n": 2, "names": ["a", "b", "c"]}
+    with pytest.warns(RuntimeWarning, match="^out of memory: going on with 3 samples at a time$"):
+        x = method(Tight(gaussian), three(), **given)
+    torch.testing.assert_close(x, method(gaussian, three(), **given), rtol=1e-9, atol=1e-9)
+
+
 # Exact where it is claimed
 
 

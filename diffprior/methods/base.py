@@ -1,6 +1,7 @@
 """A method turns a prior and a likelihood into pictures; a guidance makes a better prior."""
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -101,13 +102,39 @@ class Method(ABC, Generic[L]):
         parts = torch.split(torch.arange(count * n), n if self.couples else rows or count * n)
         done = []
         for k, part in enumerate(parts):
-            images, streams = index[part], noise.rows(part.tolist())
-            x_T = self._first(prior, likelihood, guess, images, streams)
-            follow = share(watch, k, len(parts))
-            x = self.run(prior, cast(L, likelihood.take(images)), x_T, streams, follow)
-            done.append(prior.decode(x))
+            streams, follow = noise.rows(part.tolist()), share(watch, k, len(parts))
+            done.append(self._drawn(prior, likelihood, guess, index[part], streams, follow))
         x = torch.cat(done)
         return x if count == 1 else x.reshape(count, n, *x.shape[1:])
+
+    def _drawn(
+        self,
+        prior: Prior,
+        likelihood: Likelihood[Any],
+        guess: Tensor | None,
+        images: Tensor,
+        noise: Noise,
+        watch: Watch | None,
+    ) -> Tensor:
+        """Return a picture for each row; where memory runs out, half of them at a time."""
+        try:
+            streams = copy.deepcopy(noise)
+            x_T = self._first(prior, likelihood, guess, images, streams)
+            x = self.run(prior, cast(L, likelihood.take(images)), x_T, streams, watch)
+            return prior.decode(x)
+        except torch.OutOfMemoryError:
+            if len(images) == 1 or self.couples:
+                raise
+        half = len(images) // 2
+        text = f"out of memory: going on with {half} samples at a time"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        rows = torch.arange(len(images))
+        return torch.cat(
+            [
+                self._drawn(prior, likelihood, guess, images[part], noise.rows(part.tolist()), each)
+                for part, each in ((rows[:half], None), (rows[half:], watch))
+            ]
+        )
 
     def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
         """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
