@@ -13,7 +13,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
 
-__all__ = ["Change", "Code", "Inversion", "Keep", "level", "noise_of"]
+__all__ = ["Change", "Code", "Inversion", "Keep", "above", "level", "noise_of"]
 
 Code = dict[str, Tensor]  # tensors with the rows of the pictures, by name
 Keep = Callable[[Tensor], Tensor]  # of what is noted at a step: what is left of it in the code
@@ -26,7 +26,7 @@ class Inversion(ABC):
 
     Arguments:
         steps: Steps of the chain.
-        grid: How its times are spaced: ``time``, ``logsnr`` or ``karras``.
+        grid: How its times are spaced: ``time``, ``logsnr``, ``karras`` or ``quad``.
         stop: The time up to which the picture is noised; 1 is all the way.
     """
 
@@ -107,3 +107,10 @@ def noise_of(prior: Prior, x_t: Tensor, t: Tensor) -> Tensor:
     """Return eps(x_t, t) = (x_t - alpha_t E[x_0 | x_t]) / sigma_t."""
     alpha_t, sigma_t = prior.diffusion.schedule(t)
     return (x_t - alpha_t * prior(x_t, t)) / sigma_t
+
+
+def above(prior: Prior, x_s: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """Return x_t = (x_s - b eps) / a, with eps looked up at (x_s, s); at t where s has no noise."""
+    a, b = level(prior, t, s)
+    noisy = float(prior.diffusion.schedule(s)[1]) > 0
+    return (x_s - b * noise_of(prior, x_s, s if noisy else t)) / a

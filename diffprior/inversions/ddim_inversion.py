@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Change, Code, Inversion, Keep, level, noise_of
+from .base import Change, Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DDIMInversion"]
 
@@ -15,7 +15,7 @@ __all__ = ["DDIMInversion"]
 class DDIMInversion(Inversion):
     """x_t = (x_s - b eps(x_t, t)) / a, the step x_s = a x_t + b eps(x_t, t) solved for x_t.
 
-    The equation is implicit. Without rounds eps is looked up at (x_s, t), which is the inversion of
+    The equation is implicit. Without rounds eps is looked up at (x_s, s), Euler's step upwards of
     "Denoising Diffusion Implicit Models", https://arxiv.org/abs/2010.02502; each round puts the x_t
     found so far into eps: "Effective Real Image Editing with Accelerated Iterative Diffusion
     Inversion" (Pan et al., 2023), https://arxiv.org/abs/2309.04907. The rounds converge where a
@@ -35,8 +35,8 @@ class DDIMInversion(Inversion):
         x = x_0
         for s, t in times.unfold(0, 2, 1):
             a, b = level(prior, t, s)
-            x_t = x
-            for _ in range(self.rounds + 1):
+            x_t = above(prior, x, s, t)
+            for _ in range(self.rounds):
                 x_t = (x - b * noise_of(prior, x_t, t)) / a
             x = x_t
         return {"x_T": x}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Change, Code, Inversion, Keep, level, noise_of
+from .base import Change, Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DirectInversion"]
 
@@ -28,8 +28,7 @@ class DirectInversion(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         states, d = [x_0], []
         for s, t in times.unfold(0, 2, 1):
-            a, b = level(prior, t, s)
-            states.append((states[-1] - b * noise_of(prior, states[-1], t)) / a)
+            states.append(above(prior, states[-1], s, t))
         x = x_T = states.pop()
         for t, s in times.flip(0).unfold(0, 2, 1):
             a, b = level(prior, t, s)
