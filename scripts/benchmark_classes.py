@@ -37,7 +37,7 @@ INVERSIONS = (
     "edict",
     "edit_friendly",
 )
-GUIDANCE = (1.0, 2.0, 3.0, 5.0)
+GUIDANCE = (1.0, 3.0, 5.0)
 FIELDS = ("inversion", "guidance", "label", "success", "l2", "ssim", "n")
 ROOT = Path(__file__).parent.parent
 
