@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .gradients import inner
+
 __all__ = [
     "MetricError",
     "coverage",
@@ -113,14 +115,7 @@ def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
         x: Pictures, of shape ``(B, C, H, W)``.
         mask: Where to look, ``(B or 1, 1, H, W)``; both neighbours are to lie in it.
     """
-    m = mask.to(x).expand(len(x), 1, *x.shape[-2:])
-    total, count = x.new_zeros(len(x)), x.new_zeros(len(x))
-    for axis in (2, 3):
-        n = x.shape[axis] - 1
-        inside = m.narrow(axis, 0, n) * m.narrow(axis, 1, n)
-        total += (inside * x.diff(dim=axis).square()).flatten(1).sum(1)
-        count += inside.flatten(1).sum(1) * x.shape[1]
-    return total / count
+    return inner(x, x, mask)
 
 
 def noise_level(x: Tensor) -> Tensor:

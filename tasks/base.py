@@ -38,6 +38,7 @@ __all__ = [
     "provenance",
     "recover",
     "results",
+    "said",
     "solve",
 ]
 
@@ -91,6 +92,11 @@ def noise(
     if not 0 <= level <= 1:
         raise SettingError(f"sigma lies in [0, 1], the range of a picture, or is auto; got {sigma}")
     return [level] * len(given)
+
+
+def said(**settings: Any) -> dict[str, Any]:
+    """Return those settings that were given, which are not None."""
+    return {k: v for k, v in settings.items() if v is not None}
 
 
 def choose(method: Method[Any] | str, steps: int | None) -> Method[Any]:

@@ -20,7 +20,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, provenance, results
+from .base import FromFile, Result, demand, provenance, results, said
 
 __all__ = ["blend"]
 
@@ -72,10 +72,9 @@ def blend(
     demand(samples=samples, steps=steps)
     given, method = pictures(image), _method(strength, steps, repeats)
     soft = _soft(mask, given, feather)
-    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
     shape = (3, *given.size)
     model = ready(prior, shape, device=device, precision=precision, tile=tile, **asked)
-    asked = {k: v for k, v in asked.items() if v is not None}
     report = provenance(model, task="blend", **asked, strength=strength, seed=seed)
 
     def chain(index: Tensor, x: Tensor, noise: Noise, watch: Watch | None) -> Tensor:

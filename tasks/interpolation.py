@@ -15,7 +15,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import second, slerp, told, walk
 
-from .base import FromFile, Result, demand, provenance, results
+from .base import FromFile, Result, demand, provenance, results, said
 
 __all__ = ["interpolate"]
 
@@ -58,7 +58,7 @@ def interpolate(
     demand(samples=samples, steps=steps)
     given = pictures(image)
     ends = torch.cat([given.tensor(), second(given, to, "the other picture")])
-    asked = {k: v for k, v in {"prompt": prompt, "label": label}.items() if v is not None}
+    asked = said(prompt=prompt, label=label)
     plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
     shape = (3, *given.size)
     model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)

@@ -25,9 +25,9 @@ from diffprior.random import Noise
 from diffprior.results import Meter, Result, provenance, results
 from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory, digest, spelled
-from diffprior.walks import begin
+from diffprior.walks import begin, told
 
-from .base import demand
+from .base import demand, said
 
 __all__ = ["invert", "Inverted", "asked", "descended", "inverted", "settled", "under"]
 
@@ -113,7 +113,7 @@ def settled(inversion: Any, model: Prior, steps: int | None, strength: float | N
 
 def asked(method: Inversion, **condition: Any) -> Condition:
     """Return what is not None of the condition of a way up, and its guidance."""
-    given = {k: v for k, v in condition.items() if v is not None}
+    given = said(**condition)
     return given if method.guided else {"guidance": 1.0, **given}
 
 
@@ -190,13 +190,12 @@ def descended(
 
 def _step(watch: Watch | None, steps: int, mask: Tensor | None) -> Change:
     """Return what is done after each step."""
+    tell = told(watch, steps)
+    if mask is None:
+        return tell
 
     def each(x: Tensor, i: int) -> Tensor:
-        if watch is not None:
-            watch(x, (i + 1) / steps)
-        if mask is None:
-            return x
-        kept, new = x.chunk(2)
+        kept, new = tell(x, i).chunk(2)
         return torch.cat([kept, torch.where(mask, new, kept)])
 
     return each

@@ -19,7 +19,7 @@ from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, second, walk
 
-from .base import FromFile, Result, demand, provenance, results
+from .base import FromFile, Result, demand, provenance, results, said
 
 __all__ = ["style"]
 
@@ -69,10 +69,9 @@ def style(
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
     shape = (3, *given.size)
     model = ready(prior, shape, device=device, precision=precision, tile=tile, **asked)
-    asked = {k: v for k, v in asked.items() if v is not None}
     report = provenance(model, task="style", **asked, factor=factor, strength=strength, seed=seed)
     method = ILVR(start=begin(strength), sampler=Ancestral(steps=steps, grid="logsnr"))
     low = second(given, given if reference is None else reference, "a reference", fit=True)

@@ -17,7 +17,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import told, walk
 
-from .base import Result, demand, provenance, results
+from .base import Result, demand, provenance, results, said
 
 __all__ = ["variations"]
 
@@ -61,7 +61,7 @@ def variations(
     if not 0 < strength <= 1:
         raise SettingError(f"strength lies in (0, 1], got {strength}")
     given, turn = pictures(image), strength * math.pi / 2
-    asked = {k: v for k, v in {"prompt": prompt, "label": label}.items() if v is not None}
+    asked = said(prompt=prompt, label=label)
     plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
     shape = (3, *given.size)
     model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
-    "adm checkpoints edm families autoencoders components ledger",
+    "adm checkpoints edm families autoencoders components ledger gradients",
     "kernels operators attentions fills heads classes",
     "diffusions likelihoods hints",
     "priors chains noises jpegs",

@@ -1,7 +1,6 @@
 """A posterior mean that is given the texture of a posterior sample."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..gradients import inner
 from ..likelihoods import GaussianLikelihood
 from ..operators.mask import Mask
 from ..priors.base import Prior
@@ -87,9 +87,9 @@ class Textured(Method[GaussianLikelihood[Mask]]):
 
     def _gain(self, m: Tensor, h: Tensor, hole: Tensor) -> Tensor:
         """Return the g of each, ``(B,)``, that brings m + g h to the energy that is wanted."""
-        inside, edge = hole, _grown(hole, self.reach) - hole
-        target = self.share * _energy(m, m, edge, torch.minimum)
-        a, b, c = (_energy(u, v, inside, torch.maximum) for u, v in ((h, h), (m, h), (m, m)))
+        edge = _grown(hole, self.reach) - hole
+        target = self.share * inner(m, m, edge).nan_to_num()
+        a, b, c = (inner(*p, hole, torch.maximum) for p in ((h, h), (m, h), (m, m)))
         root = (b**2 - a * (c - target)).clamp_min(0).sqrt()
         g = (root - b) / a.clamp_min(torch.finfo(a.dtype).tiny)
         return torch.where(c < target, g, 0).clamp(0, self.most)
@@ -110,14 +110,3 @@ def _high_pass(x: Tensor, width: float) -> Tensor:
 
 def _grown(mask: Tensor, reach: int) -> Tensor:
     return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
-
-
-def _energy(u: Tensor, v: Tensor, mask: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return the mean of <grad u, grad v>, ``(B,)``, over neighbours whose masks join to 1."""
-    total, count = u.new_zeros(len(u)), u.new_zeros(len(u))
-    for axis in (2, 3):
-        n = u.shape[axis] - 1
-        pairs = join(mask.narrow(axis, 0, n), mask.narrow(axis, 1, n))
-        total += (pairs * u.diff(dim=axis) * v.diff(dim=axis)).flatten(1).sum(1)
-        count += pairs.flatten(1).sum(1) * u.shape[1]
-    return total / count.clamp_min(1)
