@@ -17,7 +17,6 @@ from torch import Tensor
 
 from . import catalog, classical, files, report, scores
 from .catalog import CatalogError, SettingError
-from .certification import Counted
 from .datasets import Item, likelihood, manifest
 from .deploy import device_of, ready, rows
 from .images import to_pil
@@ -25,6 +24,7 @@ from .likelihoods import Likelihood
 from .methods.base import Method
 from .pretrained import load_prior
 from .priors.base import Prior
+from .priors.counted import CountedPrior
 
 __all__ = ["Settings", "benchmark"]
 
@@ -203,7 +203,7 @@ def _solve(
     settings: Settings,
 ) -> list[Picture]:
     """Return rows and pictures; streams are not those of the measurements' noise."""
-    prior = Counted(ready(model, truth.shape[1:], precision=settings.precision))
+    prior = CountedPrior(ready(model, truth.shape[1:], precision=settings.precision))
     n, start, memory = 1, time.perf_counter(), Memory(prior.like.device)
     if method is None:
         x = classical.restore(text, given)
@@ -218,8 +218,8 @@ def _solve(
         raise FloatingPointError("the restored picture holds NaN or infinity")
     spent = {
         "seconds": (time.perf_counter() - start) / len(items),
-        "calls": prior.calls // (len(items) * n),
-        "gradients": prior.gradients // (len(items) * n),
+        "calls": prior.count["calls"] // (len(items) * n),
+        "gradients": prior.count["vjps"] // (len(items) * n),
         "memory": memory.peak(),
         "device": str(prior.like.device),
         "samples": n,

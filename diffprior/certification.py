@@ -15,7 +15,7 @@ from torch import Tensor
 from . import catalog, metrics
 from .certificates import report
 from .ledger import Ledger, Row
-from .priors.base import Prior, Wrapper
+from .priors.counted import CountedPrior
 from .problems import FieldProblem, MixtureProblem, Problem, field, mixture
 from .random import Noise
 
@@ -124,7 +124,7 @@ def _row(cell: str, seed: int, name: str, n: int) -> dict[str, Any]:
     """Return the row of one method on one problem; without numbers where it refuses it."""
     problem = _problem(cell, seed)
     n = max(n // 10, 2) if cell == "field" else n
-    prior, start = Counted(problem.prior), time.perf_counter()
+    prior, start = CountedPrior(problem.prior), time.perf_counter()
     row: dict[str, Any] = dict.fromkeys(FIELDS, "") | {
         "problem": cell,
         "seed": seed,
@@ -140,7 +140,7 @@ def _row(cell: str, seed: int, name: str, n: int) -> dict[str, Any]:
         return row
     seconds = time.perf_counter() - start
     row |= {k: f"{v:.4g}" for k, v in measure(problem, x, seed, cell).items()}
-    row |= {"calls": prior.calls // n, "gradients": prior.gradients // n}
+    row |= {"calls": prior.count["calls"] // n, "gradients": prior.count["vjps"] // n}
     return row | {"seconds": f"{seconds:.3g}"}
 
 
@@ -149,27 +149,6 @@ def _problem(cell: str, seed: int) -> Problem:
         return field(64, seed)
     d, dy = map(int, cell.split(","))
     return mixture(d, dy, seed)
-
-
-class Counted(Wrapper):
-    """A prior that counts what each of its rows was asked."""
-
-    def __init__(self, inner: Prior) -> None:
-        super().__init__(inner)
-        self.calls = self.gradients = 0
-
-    def rewrap(self, inner: Prior) -> "Counted":
-        return Counted(inner)
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.calls += len(x_t)
-        x_0: Tensor = self.inner(x_t, t)
-        if x_0.requires_grad:
-            x_0.register_hook(self._look_back)  # type: ignore[no-untyped-call]
-        return x_0
-
-    def _look_back(self, v: Tensor) -> None:
-        self.gradients += len(v)
 
 
 # Measures

@@ -12,7 +12,7 @@ from .catalog import SettingError
 from .deploy import rows
 from .images import ImageError, Pictures, pictures
 from .inversions.base import Change
-from .methods.base import share
+from .methods.base import batched
 from .priors.base import Prior
 from .random import Noise
 from .results import Meter
@@ -36,14 +36,14 @@ def walk(
     Arguments:
         chain: Is given the numbers of some rows, these rows, their noise, and their watch.
     """
-    start, meter, done = time.perf_counter(), Meter(), []
-    parts = torch.split(torch.arange(len(z)), rows(model))
+    start, meter = time.perf_counter(), Meter()
+
+    def work(part: Tensor, streams: Noise, watch: Watch | None) -> Tensor:
+        return chain(part, z[part], streams, watch)
+
     with meter.on(model):
-        for k, part in enumerate(parts):
-            streams, follow = noise.rows(part.tolist()), share(watch, k, len(parts))
-            done.append(chain(part, z[part], streams, follow))
-    made = {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
-    return torch.cat(done), made
+        x = batched(work, noise, watch, rows(model))
+    return x, {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
 
 
 def told(watch: Watch | None, steps: int) -> Change:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from benchmark_inpainting import load
-from peers import PEERS, Counted, Run, Scene
+from peers import PEERS, Recalled, Run, Scene
 from torch import Tensor
 
 from diffprior import files, metrics
@@ -33,6 +33,7 @@ from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.circular_blur import CircularBlur
 from diffprior.operators.mask import Mask
 from diffprior.pretrained import load_prior
+from diffprior.priors.counted import CountedPrior
 from diffprior.random import Noise
 from diffprior.tasks import deblurring, inpainting, upscaling
 
@@ -221,7 +222,7 @@ def main(
     ledger = Ledger(out / "rows.csv", FIELDS, 4)
     rows = ledger.rows
     truth = torch.cat([cut(p, side) for folder in pictures for p in files.find([folder])[:limit]])
-    model = Counted(load_prior(prior).on(truth.shape[1:]))
+    model = CountedPrior(Recalled(load_prior(prior).on(truth.shape[1:])))
     model(truth, torch.tensor(0.5))  # the first call is slower than all others
     choice = problems(tuple(truth.shape[1:]))
     for name in problem or choice:

@@ -5,7 +5,6 @@ solvers take products over the last axis. A chain begins where the noise of the 
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from diffprior.diffusions import GaussianDiffusion
 from diffprior.interop import DeepinvDenoiser
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.priors.base import Prior, Wrapper
+from diffprior.priors.counted import CountedPrior
 from diffprior.schedules import Schedule
 
 
@@ -50,29 +50,18 @@ class Recall(Schedule):
         return self.known[key].reshape(ratio.shape)
 
 
-class Counted(Wrapper):
-    """The same prior; the rows that go through it, and back, are counted."""
+class Recalled(Wrapper):
+    """The same prior, its schedule one that remembers."""
 
-    def __init__(self, inner: Prior, count: Counter[str] | None = None) -> None:
+    def __init__(self, inner: Prior, diffusion: GaussianDiffusion | None = None) -> None:
         super().__init__(inner)
-        self.diffusion = GaussianDiffusion(Recall(inner.diffusion.schedule))
-        self.count = Counter[str]() if count is None else count
+        self.diffusion = diffusion or GaussianDiffusion(Recall(inner.diffusion.schedule))
 
-    def rewrap(self, inner: Prior) -> "Counted":
-        return Counted(inner, self.count)
-
-    def on(self, shape: Any) -> Prior:
-        return self if tuple(shape) == self.shape else super().on(shape)
+    def rewrap(self, inner: Prior) -> "Recalled":
+        return Recalled(inner, self.diffusion)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.count["calls"] += len(x_t)
-        x_0 = self.inner(x_t, t)
-        if x_0.requires_grad:
-            x_0.register_hook(self._back)
-        return x_0
-
-    def _back(self, v: Tensor) -> None:
-        self.count["vjps"] += len(v)
+        return self.inner(x_t, t)
 
 
 class AzulaDenoiser(Denoiser):
@@ -95,7 +84,7 @@ class AzulaDenoiser(Denoiser):
 class Scene(NamedTuple):
     """A likelihood of a batch, and the prior of its pictures."""
 
-    prior: Counted
+    prior: CountedPrior
     likelihood: GaussianLikelihood[Any]
     seed: int = 0
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.operators.average import Average
 from diffprior.pretrained import load_prior
+from diffprior.priors.counted import CountedPrior
 
 pytest.importorskip("azula")
 pytest.importorskip("deepinv")
@@ -29,7 +30,7 @@ def peers(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def model(peers):
-    return peers.Counted(load_prior().on(SHAPE))
+    return CountedPrior(peers.Recalled(load_prior().on(SHAPE)))
 
 
 def noisy(level: float) -> Tensor:

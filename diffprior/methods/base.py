@@ -3,7 +3,7 @@
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -19,7 +19,7 @@ from ..random import Noise
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
 
-__all__ = ["Guidance", "KernelGuidance", "Method", "share"]
+__all__ = ["Guidance", "KernelGuidance", "Method", "batched", "share"]
 
 L = TypeVar("L", bound=Likelihood[Any])
 
@@ -99,42 +99,15 @@ class Method(ABC, Generic[L]):
             raise ValueError(f"there are {len(names)} names for {count} pictures")
         noise = Noise(seed, names if names is not None else [0] * count, n)
         index = torch.arange(count).repeat_interleave(n)
-        parts = torch.split(torch.arange(count * n), n if self.couples else rows or count * n)
-        done = []
-        for k, part in enumerate(parts):
-            streams, follow = noise.rows(part.tolist()), share(watch, k, len(parts))
-            done.append(self._drawn(prior, likelihood, guess, index[part], streams, follow))
-        x = torch.cat(done)
-        return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 
-    def _drawn(
-        self,
-        prior: Prior,
-        likelihood: Likelihood[Any],
-        guess: Tensor | None,
-        images: Tensor,
-        noise: Noise,
-        watch: Watch | None,
-    ) -> Tensor:
-        """Return a picture for each row; where memory runs out, half of them at a time."""
-        try:
-            streams = copy.deepcopy(noise)
-            x_T = self._first(prior, likelihood, guess, images, streams)
-            x = self.run(prior, cast(L, likelihood.take(images)), x_T, streams, watch)
-            return prior.decode(x)
-        except torch.OutOfMemoryError:
-            if len(images) == 1 or self.couples:
-                raise
-        half = len(images) // 2
-        text = f"out of memory: going on with {half} samples at a time"
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
-        rows = torch.arange(len(images))
-        return torch.cat(
-            [
-                self._drawn(prior, likelihood, guess, images[part], noise.rows(part.tolist()), each)
-                for part, each in ((rows[:half], None), (rows[half:], watch))
-            ]
-        )
+        def draw(part: Tensor, streams: Noise, watch: Watch | None) -> Tensor:
+            x_T = self._first(prior, likelihood, guess, index[part], streams)
+            given = cast(L, likelihood.take(index[part]))
+            return prior.decode(self.run(prior, given, x_T, streams, watch))
+
+        size = n if self.couples else rows or count * n
+        x = batched(draw, noise, watch, size, whole=self.couples)
+        return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 
     def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
         """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
@@ -255,6 +228,49 @@ def _fit(operator: Operator, like: Tensor) -> Operator:
     if kinds <= {(like.dtype, like.device)}:
         return operator
     return copy.deepcopy(operator).to(like)
+
+
+def batched(
+    work: Callable[[Tensor, Noise, Watch | None], Tensor],
+    noise: Noise,
+    watch: Watch | None,
+    size: int,
+    *,
+    whole: bool = False,
+) -> Tensor:
+    """Return what some work makes of all rows, so many at a time; where memory runs out, fewer.
+
+    Arguments:
+        work: Is given the numbers of some rows, their noise, and their watch.
+        noise: The streams of all rows.
+        whole: Whether rows that are to run together cannot run apart.
+    """
+    parts = torch.split(torch.arange(len(noise)), size)
+    shares = (share(watch, k, len(parts)) for k in range(len(parts)))
+    done = [
+        _fitted(work, noise, each, part, whole) for part, each in zip(parts, shares, strict=True)
+    ]
+    return torch.cat(done)
+
+
+def _fitted(
+    work: Callable[[Tensor, Noise, Watch | None], Tensor],
+    noise: Noise,
+    watch: Watch | None,
+    part: Tensor,
+    whole: bool,
+) -> Tensor:
+    """Return what the work makes of a part; where memory runs out, of half of it at a time."""
+    try:  # with a copy of the streams: what has failed has drawn from them
+        return work(part, copy.deepcopy(noise.rows(part.tolist())), watch)
+    except torch.OutOfMemoryError:
+        if len(part) == 1 or whole:
+            raise
+    first, second = part.tensor_split(2)
+    text = f"out of memory: going on with {len(second)} samples at a time"
+    warnings.warn(text, RuntimeWarning, stacklevel=5)
+    done = [_fitted(work, noise, None, first, whole), _fitted(work, noise, watch, second, whole)]
+    return torch.cat(done)
 
 
 def share(watch: Watch | None, part: int, parts: int) -> Watch | None:
