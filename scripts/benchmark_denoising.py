@@ -11,38 +11,26 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from skimage.restoration import denoise_nl_means, denoise_wavelet
 from torch import Tensor
 
 import diffprior
-from diffprior import files, metrics
+from diffprior import classical, files, metrics
+from diffprior.likelihoods import GaussianLikelihood
+from diffprior.operators.identity import Identity
 from diffprior.random import Noise
 
 LEVELS = (15, 25, 50)  # of 255
 Denoiser = Callable[[Tensor, float], Tensor]
 
 
-def nlm(x: Tensor, sigma: float) -> Tensor:
-    """Non-local means, its settings those of scikit-image's example for a known sigma."""
-    array = x.movedim(0, -1).numpy()
-    out = denoise_nl_means(
-        array, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=-1
-    )
-    return torch.from_numpy(out).movedim(-1, 0)
+def known(name: str) -> Denoiser:
+    """A classical denoiser that is told sigma."""
 
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        seen = GaussianLikelihood(operator=Identity(), y=2 * x[None] - 1, sigma=2 * sigma)
+        return (classical.restore(name, seen)[0] + 1) / 2
 
-def wavelet(x: Tensor, sigma: float) -> Tensor:
-    """BayesShrink in YCbCr, sigma known."""
-    out = denoise_wavelet(
-        x.movedim(0, -1).numpy().clip(0, 1),
-        sigma=sigma,
-        channel_axis=-1,
-        convert2ycbcr=True,
-        method="BayesShrink",
-        mode="soft",
-        rescale_sigma=True,
-    )
-    return torch.from_numpy(np.ascontiguousarray(out)).movedim(-1, 0).float()
+    return denoise
 
 
 def bm3d(x: Tensor, sigma: float) -> Tensor:
@@ -82,8 +70,8 @@ def main(
     """Print the PSNR in dB of each denoiser, mean over the pictures of each folder."""
     denoisers: dict[str, Denoiser] = {
         "noisy": lambda x, sigma: x,
-        "wavelet": wavelet,
-        "non-local means": nlm,
+        "wavelet": known("classical:wavelet"),
+        "non-local means": known("classical:nlm"),
         "BM3D": bm3d,
         "prior, one call": network(prior, bf16),
     }

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 import torch
 import typer
-from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 import diffprior
-from diffprior import files, images, metrics
+from diffprior import classical, files, images, metrics
 from diffprior.ledger import Ledger
+from diffprior.likelihoods import GaussianLikelihood
 from diffprior.masks import KINDS, draw
+from diffprior.operators.mask import Mask
 from diffprior.tasks import inpainting
 
 CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
@@ -47,22 +48,12 @@ FIELDS = ("picture", "mask", "method", "hole_psnr", "psnr", "hole_ssim", "ssim",
 FIELDS += ("texture", "seconds", "calls")
 
 
-def classical(name: str, x: Tensor, hole: Tensor) -> Tensor:
-    """Return the fill of OpenCV or scikit-image, of pictures ``(1, 3, H, W)`` in [0, 1]."""
-    picture = (x[0] * 255).round().byte().movedim(0, -1).numpy()
-    mask = hole[0, 0].numpy()
-    if name == "biharmonic":
-        out = inpaint_biharmonic(picture / 255, mask, channel_axis=2)
-        return torch.from_numpy(out).movedim(-1, 0)[None].float().clamp(0, 1)
-    flag = cv2.INPAINT_TELEA if name == "telea" else cv2.INPAINT_NS
-    out = cv2.inpaint(np.ascontiguousarray(picture), mask.astype(np.uint8), 3, flag)
-    return torch.from_numpy(out).movedim(-1, 0)[None].float() / 255
-
-
 def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
     """Return the fill of a method and its network calls."""
     if name in CLASSICAL:
-        return classical(name, x * ~hole, hole), 0
+        seen = Mask(~hole[0])
+        given = GaussianLikelihood(operator=seen, y=seen(2 * x - 1))
+        return (classical.restore(f"classical:{name}", given) + 1) / 2, 0
     result = diffprior.inpaint(
         x * ~hole,
         hole,

@@ -126,6 +126,7 @@ def test_grids_are_even_in_what_they_name(schedule: Schedule, ends: tuple[float,
         assert t[0] == ends[0] and t[-1] == ends[1]
     even(times["time"])
     even(schedule.ratio(times["logsnr"]).log())
+    even(schedule.ratio(times["linear"]))
     even(schedule.ratio(times["karras"]) ** (1 / 7))
     inner = schedule.ratio(times["quad"])[1:-1]  # the ends may lie outside of DDPM's
     even(LinearBeta().time(inner) ** 2)
@@ -133,6 +134,6 @@ def test_grids_are_even_in_what_they_name(schedule: Schedule, ends: tuple[float,
 
 def test_an_unknown_grid_is_one_sentence() -> None:
     with pytest.raises(
-        ValueError, match=r"^no time grid 'cosine'; there are time, logsnr, karras, quad$"
+        ValueError, match=r"^no time grid 'cosine'; there are time, logsnr, linear, karras, quad$"
     ):
         grid(Cosine(), "cosine", 10)  # type: ignore[arg-type]
