@@ -11,6 +11,7 @@ not lengthen. Rows go to ``rows.csv`` as they come, and a run that was stopped g
 has the means, of seconds the medians.
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,12 @@ def mean(rows: list[Row], key: str) -> float:
     return float((np.median if key == "seconds" else np.mean)(values)) if values else np.nan
 
 
+def error(rows: list[Row]) -> float:
+    """Return the standard error of the mean PSNR of some seeds; nan of one."""
+    values = [float(r["psnr"] or "nan") for r in rows]
+    return float(np.std(values, ddof=1) / len(rows) ** 0.5) if len(rows) > 1 else math.nan
+
+
 def best(rows: list[Row], package: str) -> str:
     """Return the setting of a package with the most PSNR at the first seed."""
     first = [r for r in rows if r["seed"] == "0" and r["who"].startswith(package) and r["psnr"]]
@@ -152,7 +159,8 @@ def compete(rows: list[Row], who: str, seed: int) -> bool:
 def table(rows: list[Row]) -> str:
     """Return a line for each problem, method and package, at its best setting, beside ours.
 
-    Gained is our PSNR less theirs, and the pace our seconds over theirs.
+    Gained is our PSNR less theirs, with its standard error over the seeds; the pace is our seconds
+    over theirs.
     """
     head = ["problem", "method", "who", "PSNR", "chi2", "s", "calls", "vjps", "dB gained", "pace"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -167,7 +175,8 @@ def table(rows: list[Row]) -> str:
             numbers = [mean(theirs, key) for key in ("psnr", "chi2", "seconds", "calls", "vjps")]
             cells = [f"{v:.{d}f}" for v, d in zip(numbers, (2, 2, 2, 0, 0), strict=True)]
             gain, pace = mean(mine, "psnr") - numbers[0], mean(mine, "seconds") / numbers[2]
-            cells += ["", ""] if who == own else [f"{gain:+.2f}", f"{pace:.2f}"]
+            spread = math.hypot(error(mine), error(theirs))
+            cells += ["", ""] if who == own else [f"{gain:+.2f} ± {spread:.2f}", f"{pace:.2f}"]
             lines.append(f"| {' | '.join([problem, method, who, *cells])} |")
     return "\n".join(lines + failures(rows))
 
