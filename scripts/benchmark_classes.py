@@ -3,12 +3,13 @@
     python scripts/benchmark_classes.py --out runs/classes
 
 Samples of every class are told by a classifier that was trained beside the prior. Every picture in
-data/fashion is inverted under its own class and read back under another, at several guidances: how
-often that succeeds, and how much of the picture it keeps. Rows of the edits go to ``rows.csv`` as
-they come, and a run that was stopped goes on.
+data/fashion is inverted under its own class, up to several noise levels, and read back under
+another, at several guidances: how often that succeeds, and how much of the picture it keeps. Rows
+of the edits go to ``rows.csv`` as they come, and a run that was stopped goes on.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,8 +38,11 @@ INVERSIONS = (
     "edict",
     "edit_friendly",
 )
-GUIDANCE = (1.0, 3.0, 5.0)
-FIELDS = ("inversion", "guidance", "label", "success", "l2", "ssim", "n")
+STARTS = (1.5, 3.0, 6.0, 12.0)
+GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.0)
+SUCCESS = (0.8, 0.9, 0.95)  # at which inversions are compared
+FIELDS = ("inversion", "start", "guidance", "label", "success", "l2", "ssim", "n")
+Point = tuple[float, float, float]  # success, L2, SSIM
 ROOT = Path(__file__).parent.parent
 
 
@@ -82,21 +86,50 @@ def right(out: Path, model: LabelledPrior, classifier: torch.nn.Module, n: int) 
     return "\n".join([*lines, f"| mean | {np.mean(shares):.3f} |"])
 
 
-def means(rows: list[Row], inversion: str, guidance: float) -> dict[str, float]:
-    mine = [r for r in rows if (r["inversion"], r["guidance"]) == (inversion, str(guidance))]
-    n = np.array([float(r["n"]) for r in mine])
-    keys = ("success", "l2", "ssim")
-    return {k: float((n * [float(r[k]) for r in mine]).sum() / n.sum()) for k in keys}
+def paths(rows: list[Row], inversion: str) -> dict[str, list[Point]]:
+    """Return the means over all classes along the guidance, for each noise level gone up to."""
+    mine, out = [r for r in rows if r["inversion"] == inversion], dict[str, list[Point]]()
+    for start in dict.fromkeys(r["start"] for r in mine):
+        for scale in sorted({float(r["guidance"]) for r in mine}):
+            cell = [r for r in mine if r["start"] == start and float(r["guidance"]) == scale]
+            if cell:
+                n = np.array([float(r["n"]) for r in cell])
+                means = [
+                    float(n @ [float(r[k]) for r in cell] / n.sum())
+                    for k in ("success", "l2", "ssim")
+                ]
+                out.setdefault(start, []).append((means[0], means[1], means[2]))
+    return out
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in success at no more L2."""
+    out: list[Point] = []
+    for point in sorted(points, key=lambda p: (p[1], -p[0])):
+        if not out or point[0] > out[-1][0]:
+            out.append(point)
+    return out
+
+
+def equal(points: Sequence[Point], success: float) -> Point | None:
+    """Return the frontier at a share of success, linear between its points; None if none is."""
+    for low, high in pairwise(frontier(points)):
+        if low[0] <= success <= high[0]:
+            k = (success - low[0]) / (high[0] - low[0])
+            a, b = ((1 - k) * u + k * v for u, v in zip(low[1:], high[1:], strict=True))
+            return success, a, b
+    return None
 
 
 def table(rows: list[Row]) -> str:
-    """Return the means over all classes as markdown."""
-    lines = ["| inversion | guidance | success | L2 | SSIM |", "|---|---|---|---|---|"]
-    for name, scale in dict.fromkeys((r["inversion"], r["guidance"]) for r in rows):
-        m = means(rows, name, float(scale))
-        lines.append(
-            f"| `{name}` | {scale} | {m['success']:.3f} | {m['l2']:.3f} | {m['ssim']:.3f} |"
-        )
+    """Return, as markdown, L2 and SSIM of each inversion at equal success."""
+    head = ["inversion", *(f"L2, SSIM at {s:.0%}" for s in SUCCESS)]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name in dict.fromkeys(r["inversion"] for r in rows):
+        points = [p for path in paths(rows, name).values() for p in path]
+        found = [equal(points, s) for s in SUCCESS]
+        cells = [f"{f[1]:.3f}, {f[2]:.3f}" if f else "-" for f in found]
+        lines.append(f"| {' | '.join([f'`{name}`', *cells])} |")
     return "\n".join(lines)
 
 
@@ -106,55 +139,75 @@ def strip(parts: Sequence[Tensor]) -> Image.Image:
     return images.to_pil(torch.cat(rows, -2).clamp(-1, 1).expand(3, -1, -1))
 
 
+def edit(
+    ledger: Ledger,
+    model: LabelledPrior,
+    classifier: torch.nn.Module,
+    pictures: dict[int, Tensor],
+    name: str,
+    start: float,
+    guidance: Sequence[float],
+    steps: int,
+) -> dict[int, list[Tensor]]:
+    """Run the edits of an inversion that are not done yet; return them by class."""
+    way = settled(name, float(model.diffusion.schedule.time(start)), steps)
+    made = dict[int, list[Tensor]]()
+    for label, source in pictures.items():
+        code, target = None, TARGETS[label]
+        for scale in guidance:
+            if (name, start, scale, label) in ledger:
+                continue
+            if code is None:
+                own = conditioned(model, label=label, guidance=1.0)
+                code = way.encode(own, source, Noise(0, range(len(source))))
+            z = way.decode(conditioned(model, label=target, guidance=scale), code)
+            head = {"inversion": name, "start": start, "guidance": scale, "label": label}
+            ledger.add(head | scores(z, source, target, classifier))
+            made.setdefault(label, []).append(z)
+    return made
+
+
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the rows, the table and the pictures.")],
     prior: Annotated[str, typer.Option(help="A shipped name or a folder.")] = "fashion",
     inversion: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     guidance: Annotated[list[float] | None, typer.Option(help="Only these.")] = None,
-    start: Annotated[float, typer.Option(help="Noise sigma / alpha to go up to.")] = 3.0,
+    start: Annotated[list[float] | None, typer.Option(help="Noise to go up to.")] = None,
     steps: Annotated[int, typer.Option(help="Steps of each way.")] = 15,
     data: Annotated[Path, typer.Option(help="Pictures and classifier.")] = ROOT / "data/fashion",
     samples: Annotated[int, typer.Option(help="Of each class, told by the classifier.")] = 100,
 ) -> None:
     """Draw the classes, then run the edits."""
-    ledger, model, classifier = Ledger(out / "rows.csv", FIELDS, 3), load_prior(prior), load(data)
+    ledger, model, classifier = Ledger(out / "rows.csv", FIELDS, 4), load_prior(prior), load(data)
     if samples:
         print(text := right(out, model, classifier, samples))
         (out / "samples.md").write_text(text + "\n")
-    stop = float(model.diffusion.schedule.time(start))
     with np.load(data / "pictures.npz") as file:
         x, y = states(file["x"]), torch.from_numpy(file["y"])
-    for label, target in enumerate(TARGETS):
-        source, sheet = x[y == label], []
+    pictures = {label: x[y == label] for label in range(len(TARGETS))}
+    for level in start or STARTS:
+        sheets = {label: [source] for label, source in pictures.items()}
         for name in inversion or INVERSIONS:
-            way, code = settled(name, stop, steps), None
-            for scale in guidance or GUIDANCE:
-                if (name, scale, label) in ledger:
-                    continue
-                if code is None:
-                    own = conditioned(model, label=label, guidance=1.0)
-                    code = way.encode(own, source, Noise(0, range(len(source))))
-                z = way.decode(conditioned(model, label=target, guidance=scale), code)
-                found = scores(z, source, target, classifier)
-                ledger.add({"inversion": name, "guidance": scale, "label": label} | found)
-                sheet.append(z)
-        if sheet:
-            strip([source, *sheet]).save(out / f"{NAMES[label]} to {NAMES[target]}.png")
+            scales = guidance or GUIDANCE
+            made = edit(ledger, model, classifier, pictures, name, level, scales, steps)
+            for label, edits in made.items():
+                sheets[label] += edits
+        for label, parts in sheets.items():
+            if len(parts) > 1:
+                name = f"{NAMES[label]} to {NAMES[TARGETS[label]]}, {level:g}.png"
+                strip(parts).save(out / name)
     print(text := table(ledger.rows))
     (out / "table.md").write_text(text + "\n")
-    points = {
+    curves = {
         name: [
-            (m["l2"], m["success"])
-            for scale in sorted(
-                {float(r["guidance"]) for r in ledger.rows if r["inversion"] == name}
-            )
-            for m in [means(ledger.rows, name, scale)]
+            (p[1], p[0])
+            for p in frontier([p for q in paths(ledger.rows, name).values() for p in q])
         ]
         for name in dict.fromkeys(r["inversion"] for r in ledger.rows)
     }
     try:
         figures.curves(
-            out / "edits.png", points, across="L2 to the source", up="told as the target"
+            out / "edits.png", curves, across="L2 to the source", up="told as the target"
         )
     except figures.FigureError as error:
         print(error)
