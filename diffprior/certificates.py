@@ -40,12 +40,8 @@ def report(out: Path, rows: Sequence[Row], say: Callable[[str], None] = print) -
 def draw(path: Path, rows: Sequence[Row]) -> None:
     """Draw the distances over their floors, cell by cell."""
     cells = [c for c in _once(rows, "problem") if c != "field"]
-    floor = [_mean(rows, "sliced", c, "floor") or 1 for c in cells]
-    names = [m for m in _once(rows, "method") if all(_mean(rows, "sliced", c, m) for c in cells)]
-    series = {
-        m: [(_mean(rows, "sliced", c, m) or 0) / f for c, f in zip(cells, floor, strict=True)]
-        for m in names
-    }
+    found = {m: [_multiple(rows, c, m) for c in cells] for m in _once(rows, "method")}
+    series = {m: [v for v in values if v] for m, values in found.items() if all(values)}
     if cells:
         figures.lines(
             path,
@@ -78,10 +74,10 @@ def table(rows: Sequence[Row], key: str) -> list[list[str]]:
     for name in _once(rows, "method"):
         line = [name]
         for cell in cells:
-            value, floor = (_mean(rows, key, cell, m) for m in (name, "floor"))
+            value, multiple = _mean(rows, key, cell, name), _multiple(rows, cell, name)
             line.append("" if value is None else f"{value:.3g}")
-            if key == "sliced" and value is not None and floor and name != "floor":
-                line[-1] += f" ({value / floor:.2f}x)"
+            if key == "sliced" and multiple and name != "floor":
+                line[-1] += f" ({multiple:.2f}x)"
         lines.append(line)
     return lines
 
@@ -94,6 +90,20 @@ def _mean(rows: Sequence[Row], key: str, cell: str, name: str) -> float | None:
     here = [r[key] for r in rows if (r["problem"], r["method"]) == (cell, name)]
     values = [float(v) for v in here if v]
     return sum(values) / len(values) if values else None
+
+
+def _multiple(rows: Sequence[Row], cell: str, name: str) -> float | None:
+    """Return the distance over the floor, that of the very problems that the method was run on."""
+    found = {
+        who: {
+            r["seed"]: float(r["sliced"])
+            for r in rows
+            if (r["problem"], r["method"]) == (cell, who) and r["sliced"]
+        }
+        for who in (name, "floor")
+    }
+    floor = sum(v for seed, v in found["floor"].items() if seed in found[name])
+    return sum(found[name].values()) / floor if floor else None
 
 
 def _ranks(rows: Sequence[Row]) -> dict[str, str]:

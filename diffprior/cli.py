@@ -29,26 +29,26 @@ IMAGES = Annotated[
 NUMBERS = Annotated[
     list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
 ]
+LISTS = "Catalog and checks"
+
+
+def _shared(kind: Any, *names: str, help: str) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help, rich_help_panel="Output")]
+
+
 SHARED: dict[str, tuple[Any, Any]] = {
-    "output": (
-        Annotated[str | None, typer.Option("-o", "--output", help="A file; a folder; or - .")],
-        None,
-    ),
-    "force": (Annotated[bool, typer.Option("--force", help="Overwrite what is there.")], False),
+    "output": (_shared(str | None, "-o", "--output", help="A file; a folder; or - ."), None),
+    "force": (_shared(bool, "--force", help="Overwrite what is there."), False),
     "compare": (
-        Annotated[
-            bool, typer.Option("--compare", help="Also write before and after side by side.")
-        ],
+        _shared(bool, "--compare", help="Also write before and after side by side."),
         False,
     ),
     "uncertainty": (
-        Annotated[
-            bool, typer.Option("--uncertainty", help="Also write the deviation of the samples.")
-        ],
+        _shared(bool, "--uncertainty", help="Also write the deviation of the samples."),
         False,
     ),
-    "json": (Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")], False),
-    "quiet": (Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")], False),
+    "json": (_shared(bool, "--json", help="Print a line of JSON a file."), False),
+    "quiet": (_shared(bool, "-q", "--quiet", help="No progress bar."), False),
 }
 
 
@@ -56,15 +56,19 @@ def main() -> None:
     """Run the command line; exit with 0, with 1 if a file failed, with 2 for wrong usage."""
     warnings.showwarning = _warn  # type: ignore[assignment]
     for function in catalog.functions().values():
-        app.command(
-            _word(function), help=inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
-        )(_command(function))
+        app.command(_word(function), help=_purpose(function))(_command(function))
+    app.registered_commands.sort(key=lambda command: command.rich_help_panel == LISTS)
     app()
 
 
 def _word(function: Callable[..., Any]) -> str:
     """Return the command of a task: its function's name, where its module says no other."""
     return str(getattr(import_module(function.__module__), "COMMAND", function.__name__))
+
+
+def _purpose(function: Callable[..., Any]) -> str:
+    """Return the first paragraph of a task's docstring, as text."""
+    return inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("``", "")
 
 
 def _warn(message: Warning | str, *_: Any) -> None:
@@ -133,32 +137,38 @@ def _list(kind: str) -> None:
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
-@app.command("methods", help="List the methods.")
+@app.command("methods", help="List the methods.", rich_help_panel=LISTS)
 def _methods() -> None:
     _list("methods")
 
 
-@app.command("samplers", help="List the samplers.")
+@app.command("samplers", help="List the samplers.", rich_help_panel=LISTS)
 def _samplers() -> None:
     _list("samplers")
 
 
-@app.command("inversions", help="List the inversions that edits start from.")
+@app.command("inversions", help="List the inversions that edits start from.", rich_help_panel=LISTS)
 def _inversions() -> None:
     _list("inversions")
 
 
-@app.command("attentions", help="List what an edit of a prompt may take over.")
+@app.command(
+    "attentions", help="List what an edit of a prompt may take over.", rich_help_panel=LISTS
+)
 def _attentions() -> None:
     _list("attentions")
 
 
-@app.command("tasks", help="List the tasks.")
+@app.command("tasks", help="List the tasks.", rich_help_panel=LISTS)
 def _tasks() -> None:
     _list("tasks")
 
 
-@app.command("priors", help="List the shipped priors, and the kinds that can be opened.")
+@app.command(
+    "priors",
+    help="List the shipped priors, and the kinds that can be opened.",
+    rich_help_panel=LISTS,
+)
 def _priors() -> None:
     for name, folder in import_module("diffprior.pretrained").shipped().items():
         card = (folder / "MODEL_CARD.md").read_text().splitlines()
@@ -166,7 +176,11 @@ def _priors() -> None:
     _list("priors")
 
 
-@app.command("certify", help="Certify methods against exact posteriors; writes tables to a folder.")
+@app.command(
+    "certify",
+    help="Certify methods against exact posteriors; writes tables to a folder.",
+    rich_help_panel=LISTS,
+)
 def _certify(
     out: Annotated[Path, typer.Argument(help="Folder of the rows, the tables and the figure.")],
     method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,

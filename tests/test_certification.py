@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from diffprior import certification
 from diffprior.catalog import build
-from diffprior.certificates import uniformity
+from diffprior.certificates import table, uniformity
 from diffprior.certification import certify, measure, sliced
 from diffprior.cli import app
 from diffprior.likelihoods import GaussianLikelihood
@@ -214,3 +214,12 @@ def test_moment_smc_refuses_what_it_cannot_weigh(gaussian: MixturePrior, seen) -
     many = GaussianLikelihood(operator=Matrix(random(65, 4)), y=random(65), sigma=1.0)
     with pytest.raises(ValueError, match="^MomentSMC weighs 64 numbers at most, y has 65$"):
         MomentSMC()(gaussian, many)
+
+
+def test_a_multiple_is_of_the_floor_of_the_same_problems() -> None:
+    """One hard problem of two: a method that ran on the hard one alone is not behind for it."""
+    floors, hard = {"0": "1", "1": "3"}, {"problem": "8,1", "seed": "1", "method": "ddnm"}
+    rows = [
+        {"problem": "8,1", "seed": k, "method": "floor", "sliced": v} for k, v in floors.items()
+    ]
+    assert table([*rows, hard | {"sliced": "6"}], "sliced")[2] == ["ddnm", "6 (2.00x)"]
