@@ -42,7 +42,14 @@ SIGMA = 0.05  # of y, in [-1, 1]
 FIELDS = ("problem", "method", "who", "seed", "psnr", "chi2", "seconds", "calls", "vjps", "error")
 OURS = {  # the network calls a step, and the settings
     "DPS": (1, {"": "dps()", "zeta 8": "dps(zeta=8.0)"}),
-    "DiffPIR": (1, {"": "diffpir()", "start 2": "diffpir(start=2.0)"}),
+    "DiffPIR": (
+        1,
+        {
+            "": "diffpir()",
+            "start 2": "diffpir(start=2.0)",
+            "start 2, weight 0.1": "diffpir(start=2.0, weight=0.1)",
+        },
+    ),
     "PiGDM": (1, {"": "pigdm()"}),
     "TMPD": (1, {"": "tmpd()"}),
     "MMPS, 1": (1, {"": "mmps(iterations=1, sampler=ancestral())"}),  # azula's sampler
@@ -54,7 +61,12 @@ OURS = {  # the network calls a step, and the settings
     ),
     "DDRM": (
         1,
-        {"": "ddrm()", "start 2, eta 1": "ddrm(start=2.0, eta=1.0)", "start 2": "ddrm(start=2.0)"},
+        {
+            "": "ddrm()",
+            "start 2": "ddrm(start=2.0)",
+            "start 2, eta 1": "ddrm(start=2.0, eta=1.0)",
+            "start 2, temperature 0.7": "ddrm(start=2.0, temperature=0.7)",
+        },
     ),
     "ALD": (20 / 19, {"": "ald()", "gamma 0.25": "ald(gamma=0.25)"}),
     "Score-SDE": (2, {"": "score_sde()"}),

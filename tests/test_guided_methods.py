@@ -190,10 +190,12 @@ def test_ddrm_is_equation_8(gaussian: MixturePrior) -> None:
     loc[2] += (1 - eta**2) ** 0.5 * r_s * (ybar[2] - x_0[2]) / (SIGMA / 0.1)
     loc[:2] = (1 - eta_b) * x_0[:2] + eta_b * ybar[:2]
     var[:2] = r_s**2 - SIGMA**2 / A.s[:2] ** 2 * eta_b**2
-    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(gaussian, likelihood, x_t, T, S, 1.0)
-    assert isinstance(kernel, RotatedKernel)
-    torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
-    torch.testing.assert_close(kernel.inner.var, alpha_s**2 * var)
+    for k in (1.0, 0.7):  # the noise is scaled, and nothing else
+        method = DDRM(eta=eta, eta_b=eta_b, temperature=k)
+        kernel = method.kernel(gaussian, likelihood, x_t, T, S, 1.0)
+        assert isinstance(kernel, RotatedKernel)
+        torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
+        torch.testing.assert_close(kernel.inner.var, k**2 * alpha_s**2 * var)
 
 
 def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> None:
@@ -208,10 +210,10 @@ def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> Non
 
 
 def test_ddrm_has_the_papers_settings() -> None:
-    assert DDRM() == DDRM(eta=0.85, eta_b=1.0, sampler=Ancestral(steps=20))
-    for settings in ({"eta": 1.2}, {"eta_b": -0.1}):
-        with pytest.raises(ValueError, match=r"^eta(_b)? of DDRM is a share from 0 to 1, got "):
-            DDRM(**settings)
+    assert DDRM() == DDRM(eta=0.85, eta_b=1.0, temperature=1.0, sampler=Ancestral(steps=20))
+    for name, share in (("eta", 1.2), ("eta_b", -0.1), ("temperature", 2.0)):
+        with pytest.raises(ValueError, match=f"^{name} of DDRM is a share from 0 to 1, got "):
+            DDRM(**{name: share})
 
 
 # DDNM
