@@ -38,8 +38,8 @@ INVERSIONS = (
     "edict",
     "edit_friendly",
 )
-STARTS = (1.5, 3.0, 6.0, 12.0)
-GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.0)
+STARTS = (1.5, 3.0, 6.0)
+GUIDANCE = (1.0, 2.0, 3.0, 5.0)
 SUCCESS = (0.8, 0.9, 0.95)  # at which inversions are compared
 FIELDS = ("inversion", "start", "guidance", "label", "success", "l2", "ssim", "n")
 Point = tuple[float, float, float]  # success, L2, SSIM
