@@ -24,7 +24,7 @@ __all__ = [
     "grid",
 ]
 
-Grid = Literal["time", "logsnr", "linear", "karras", "quad"]
+Grid = Literal["time", "logsnr", "karras", "vp", "quad"]
 
 
 class Schedule(ABC):
@@ -170,9 +170,9 @@ def grid(
     """Return the times of a chain, float64 of shape ``(steps + 1,)``, from ``start`` to ``stop``.
 
     Arguments:
-        kind: What is evenly spaced: ``time``, ``logsnr`` (the log of sigma_t / alpha_t), ``linear``
-            (itself), ``karras`` (its power 1 / rho, Karras et al., 2022, eq. 5) or ``quad`` (the
-            square of the time of DDPM's linear-beta schedule at it, the spacing of DiffPIR).
+        kind: What is evenly spaced: ``time``, ``logsnr`` (the log of sigma_t / alpha_t), ``karras``
+            (its power 1 / rho, Karras et al., 2022, eq. 5), ``vp`` (the time of DDPM's linear-beta
+            schedule at that sigma_t / alpha_t) or ``quad`` (the square of it, DiffPIR's spacing).
     """
     share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     ends = torch.tensor([float(start), float(stop)], dtype=torch.float64)
@@ -181,14 +181,12 @@ def grid(
     first, last = schedule.ratio(ends)
     if kind == "logsnr":
         ratios = torch.lerp(first.log(), last.log(), share).exp()
-    elif kind == "linear":
-        ratios = torch.lerp(first, last, share)
     elif kind == "karras":
         ratios = torch.lerp(first ** (1 / rho), last ** (1 / rho), share) ** rho
-    elif kind == "quad":
-        ddpm = LinearBeta()
-        u, v = ddpm.time(first) ** 2, ddpm.time(last) ** 2
-        ratios = ddpm.ratio(torch.lerp(u, v, share).sqrt())
+    elif kind in ("vp", "quad"):
+        ddpm, power = LinearBeta(), 1 if kind == "vp" else 2
+        u, v = ddpm.time(first) ** power, ddpm.time(last) ** power
+        ratios = ddpm.ratio(torch.lerp(u, v, share) ** (1 / power))
     else:
         raise ValueError(f"no time grid {kind!r}; there are {', '.join(get_args(Grid))}")
     times = schedule.time(ratios)

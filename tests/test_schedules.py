@@ -126,14 +126,15 @@ def test_grids_are_even_in_what_they_name(schedule: Schedule, ends: tuple[float,
         assert t[0] == ends[0] and t[-1] == ends[1]
     even(times["time"])
     even(schedule.ratio(times["logsnr"]).log())
-    even(schedule.ratio(times["linear"]))
     even(schedule.ratio(times["karras"]) ** (1 / 7))
-    inner = schedule.ratio(times["quad"])[1:-1]  # the ends may lie outside of DDPM's
-    even(LinearBeta().time(inner) ** 2)
+    for kind, power in (("vp", 1), ("quad", 2)):
+        inner = schedule.ratio(times[kind])[1:-1]  # the ends may lie outside of DDPM's
+        even(LinearBeta().time(inner) ** power)
 
 
 def test_an_unknown_grid_is_one_sentence() -> None:
     with pytest.raises(
-        ValueError, match=r"^no time grid 'cosine'; there are time, logsnr, linear, karras, quad$"
+        ValueError,
+        match=r"^no time grid 'cosine'; there are time, logsnr, karras, vp, quad$",
     ):
         grid(Cosine(), "cosine", 10)  # type: ignore[arg-type]

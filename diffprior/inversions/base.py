@@ -26,7 +26,7 @@ class Inversion(ABC):
 
     Arguments:
         steps: Steps of the chain.
-        grid: How its times are spaced: ``time``, ``logsnr``, ``linear``, ``karras`` or ``quad``.
+        grid: How its times are spaced: ``time``, ``logsnr``, ``karras``, ``vp`` or ``quad``.
         stop: The time up to which the picture is noised; 1 is all the way.
     """
 

@@ -23,7 +23,7 @@ class Sampler(ABC):
 
     Arguments:
         steps: Steps of the chain.
-        grid: How its times are spaced: ``time``, ``logsnr``, ``linear``, ``karras`` or ``quad``.
+        grid: How its times are spaced: ``time``, ``logsnr``, ``karras``, ``vp`` or ``quad``.
     """
 
     steps: int = 100
