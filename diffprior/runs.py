@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional
 
-from . import __version__, figures, files, images, measurements
+from . import __version__, figures, files, films, images, measurements
 from .catalog import SettingError
 from .deploy import kept
 from .images import ImageError
@@ -70,8 +70,9 @@ def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Op
 
 def _suffixes(task: Call) -> Sequence[str]:
     """Return how files of a task's results may end; the first is for those that are not named."""
-    own = getattr(import_module(task.__module__), "SUFFIX", None)
-    return (own,) if own else files.SUFFIXES
+    module = import_module(task.__module__)
+    own = getattr(module, "SUFFIX", None)
+    return (own,) if own else (*files.SUFFIXES, *getattr(module, "FILMS", ()))
 
 
 def _expand(names: Sequence[str] | None) -> Sequence[Path | None]:
@@ -125,14 +126,8 @@ def _one(
     file = None if source is None else _read(task, source)
     with _progress(str(source or task.__name__), o.quiet) as watch:
         result = _call(task, file, settings, watch)
-    icc = file.icc if isinstance(file, files.File) else None
-    text = {"Software": f"diffprior {__version__}", "diffprior": json.dumps(result.report)}
     for key, path in targets.items():
-        suffix = path.suffix.lower() if path else ".png"
-        if key == 0 and hasattr(result, "data"):
-            data = result.data()
-        else:
-            data = files.encode(*_content(key, result, file), suffix, icc, text)
+        data = _data(key, result, file, path.suffix.lower() if path else ".png")
         if path is None:
             sys.stdout.buffer.write(data)
         else:
@@ -149,7 +144,8 @@ def _targets(target: Path | None, samples: int, o: Options) -> dict[str | int, P
     if target is None:
         return {0: None}
     stem, suffix = target.with_suffix(""), target.suffix
-    drawn = [target] if samples == 1 else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
+    one = samples == 1 or suffix.lower() in films.SUFFIXES
+    drawn = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
     found: dict[str | int, Path | None] = dict(enumerate(drawn))
     for extra in ("uncertainty", "compare"):
         if getattr(o, extra):
@@ -180,6 +176,19 @@ def _call(task: Call, file: Source | None, settings: Mapping[str, Any], watch: W
         given["coding"] = file.coding
     raw = replace(file.pictures, rebuild=lambda values, alpha: (values, alpha))
     return task(raw, **given, watch=watch)
+
+
+def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
+    """Return the bytes of one of the files to write."""
+    if key == 0 and hasattr(result, "data"):
+        data: bytes = result.data()
+        return data
+    icc = file.icc if isinstance(file, files.File) else None
+    text = {"Software": f"diffprior {__version__}", "diffprior": json.dumps(result.report)}
+    if suffix in films.SUFFIXES:
+        frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
+        return films.encode(frames, suffix, text)
+    return files.encode(*_content(key, result, file), suffix, icc, text)
 
 
 def _content(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +14,11 @@ from .catalog import SettingError, build
 from .images import ImageError, Pictures
 from .inversions.base import Code, Inversion
 
-__all__ = ["SUFFIX", "Trajectory", "digest", "spelled"]
+__all__ = ["ADDED", "SUFFIX", "Trajectory", "digest", "spelled"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
+ADDED = ("lora", "lora_scale", "controlnet", "control")  # in the report of its prior
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +33,8 @@ class Trajectory:
         condition: What it was under, as keywords of ``priors.conditions.conditioned``.
         size: The size ``(H, W)`` of the picture in pixels.
         picture: The hash of the picture (see ``digest``).
+        added: What changes the prior, of ``ADDED``: names of weights, the scale of those of low
+            rank, and the hash of the control picture.
     """
 
     inversion: Inversion
@@ -41,6 +44,7 @@ class Trajectory:
     condition: dict[str, Any]
     size: tuple[int, int]
     picture: str
+    added: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         short = {k: v if k.endswith("_T") else v.half() for k, v in self.code.items()}
@@ -79,9 +83,17 @@ class Trajectory:
         own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
         if self.sha256 != other[1] or (self.sha256 is None and own != other):
             raise SettingError(
-                f"this inversion was made with the prior {_called(*own)}, "
-                f"and no other can read it; got {_called(*other)}"
+                f"this inversion was made with the prior {_called(*own, self.added)}, "
+                f"and no other can read it; got {_called(*other, report)}"
             )
+        scale, got = (added.get("lora_scale", 1.0) for added in (self.added, report))
+        if scale != got:
+            raise SettingError(f"this inversion was made with lora_scale={scale}, and got {got}")
+        if (control := self.added.get("control")) != report.get("control"):
+            made = (
+                "with a control picture: give the same" if control else "without a control picture"
+            )
+            raise ImageError(f"this inversion was made {made}")
         if given is not None and given.size != self.size:
             (h, w), (height, width) = self.size, given.size
             raise ImageError(f"this inversion is of a picture of {w}x{h}; got {width}x{height}")
@@ -103,5 +115,6 @@ def spelled(thing: Any) -> str:
     return f"{type(thing).__module__.rpartition('.')[2]}({settings})"
 
 
-def _called(name: str, sha256: str | None) -> str:
-    return f"{name} (sha256 {sha256[:12]})" if sha256 else name
+def _called(name: str, sha256: str | None, added: dict[str, Any]) -> str:
+    more = "".join(f" with {k} {added[k]}" for k in ("lora", "controlnet") if k in added)
+    return f"{name}{more} (sha256 {sha256[:12]})" if sha256 else f"{name}{more}"

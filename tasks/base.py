@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from diffprior import estimation
-from diffprior.catalog import SettingError, build
+from diffprior.asking import opened, said
+from diffprior.catalog import SettingError
+from diffprior.choices import BEHIND, DECODED, choose, usual
 from diffprior.deploy import picture, rows
 from diffprior.images import Pictures
 from diffprior.likelihoods import GaussianLikelihood, Likelihood
@@ -24,6 +26,7 @@ from diffprior.results import Meter, Result, provenance, results
 from diffprior.samplers.base import Watch
 
 __all__ = [
+    "BEHIND",
     "FromFile",
     "Meter",
     "ResidualWarning",
@@ -32,14 +35,18 @@ __all__ = [
     "choose",
     "coloured",
     "demand",
+    "demand_colours",
     "draw",
     "joined",
     "noise",
+    "opened",
+    "pixels",
     "provenance",
     "recover",
     "results",
     "said",
     "solve",
+    "usual",
 ]
 
 Solved = tuple[Tensor, dict[str, Any]]  # samples (B * n, *shape), and how they were made
@@ -69,6 +76,12 @@ def demand(*, samples: int, steps: int | None) -> None:
         raise SettingError(f"steps are 1 or more, got {steps}")
 
 
+def demand_colours(model: Prior, wanted: bool = True) -> None:
+    """Refuse to make up colours with a prior that knows none."""
+    if wanted and picture(model)[0] == 1:
+        raise TaskError("this prior is one of grey pictures, and knows no colours")
+
+
 def noise(
     sigma: float | str, given: Pictures, least: float = 0.0, model: Prior | None = None
 ) -> list[float]:
@@ -80,9 +93,9 @@ def noise(
             knows texture from noise.
     """
     if sigma == "auto":
-        x = given.tensor()
-        found = noise_level(x).tolist()
+        found = noise_level(given.tensor()).tolist()
         if model is not None and not model.latent:
+            x = pixels(given, model)
             found = [estimation.noise_level(model, x[i : i + 1], s) for i, s in enumerate(found)]
         return [max(level, least) for level in found]
     try:
@@ -94,15 +107,10 @@ def noise(
     return [level] * len(given)
 
 
-def said(**settings: Any) -> dict[str, Any]:
-    """Return those settings that were given, which are not None."""
-    return {k: v for k, v in settings.items() if v is not None}
-
-
-def choose(method: Method[Any] | str, steps: int | None) -> Method[Any]:
-    """Return a method from what was given for it, at this number of steps."""
-    chosen = method if isinstance(method, Method) else build(method, ("methods",))
-    return chosen if steps is None else chosen.paced(steps)
+def pixels(given: Pictures, model: Prior) -> Tensor:
+    """Return pictures as they are measured, ``(B, C, H, W)``: grey for a prior of one channel."""
+    x = given.tensor().to(model.like)
+    return x if model.latent else model.encode(x)
 
 
 def solve(
@@ -145,22 +153,23 @@ def solve(
                 found[i] = x
     seconds, x = round(time.perf_counter() - start, 2), torch.stack(found)
     made = {"method": "; ".join(map(repr, kinds)), "samples": n, **meter.report()}
-    return x.flatten(0, 1), made | {"seconds": seconds, **_fit(likelihood, x)}
+    return x.flatten(0, 1), made | {"seconds": seconds}
 
 
-def _fit(likelihood: Likelihood[Any], x: Tensor) -> dict[str, list[float]]:
-    """Return the chi2 of samples ``(B, n, *shape)`` of noisy pictures, and warn where it is off."""
-    if not isinstance(likelihood, GaussianLikelihood) or likelihood.sigma == 0:
+def _fit(likelihood: GaussianLikelihood[Any], x: Tensor) -> dict[str, list[float]]:
+    """Return the chi2 of samples ``(B * n, *shape)`` of noisy data, and warn where it is off."""
+    if likelihood.sigma == 0:
         return {}
-    sigma, each = likelihood.sigma / 2, torch.arange(len(x)).repeat_interleave(x.shape[1])
-    fit = likelihood.take(each).chi2(x.flatten(0, 1)).reshape(len(x), -1).mean(1).tolist()
+    sigma, count = likelihood.sigma / 2, len(likelihood.y)
+    each = torch.arange(count).repeat_interleave(len(x) // count)
+    fit = likelihood.take(each).chi2(x).reshape(count, -1).mean(1).tolist()
     low = 0.5 if sigma > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
     if off := [chi2 for chi2 in fit if not low <= chi2 <= 2]:
         warnings.warn(
             f"the residual is {off[0]:.2g} times what noise of the sigma reckoned with leaves: "
             f"try a {'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
             ResidualWarning,
-            stacklevel=6,
+            stacklevel=5,
         )
     return {"chi2": [round(chi2, 3) for chi2 in fit]}
 
@@ -191,15 +200,15 @@ def recover(
     Arguments:
         levels: The noise of each picture in [0, 1].
         method: Makes the method for a noise level.
-        measure, guess: Make of pictures ``(B, 3, H, W)`` the y, and first guesses of the states.
+        measure, guess: Make of pictures ``(B, C, H, W)`` the y, and first guesses of the states.
     """
-    pixels = given.tensor().to(model.like)
-    operator = operator.to(model.like.device).on(picture(model))
-    methods, first = [method(level) for level in levels], cache(lambda: guess(pixels))
+    x = pixels(given, model)
+    operator = operator.on(picture(model)).to(model.like.device)
+    methods, first = [method(level) for level in levels], cache(lambda: guess(x))
     x, made = draw(
         model,
         operator,
-        measure(pixels),
+        measure(x),
         levels,
         methods,
         samples,
@@ -235,11 +244,10 @@ def draw(
     parts, kinds = [torch.empty(0)] * len(levels), dict.fromkeys(levels)
     for k, level in enumerate(kinds):
         index = torch.tensor([i for i in range(len(levels)) if levels[i] == level])
-        everyone = GaussianLikelihood(operator=operator, y=y, sigma=2 * level)
-        likelihood = everyone.take(index)
+        likelihood = GaussianLikelihood(operator=operator, y=y, sigma=2 * level).take(index)
         x, more = solve(
             model,
-            likelihood,
+            replace(likelihood, sigma=2 * max(level, model.latent * DECODED)),
             [methods[i] for i in index],
             samples,
             seed,
@@ -250,6 +258,7 @@ def draw(
         if level == 0:  # a chain ends at the schedule's last noise level, not at none
             each = torch.arange(len(index)).repeat_interleave(len(x) // len(index))
             x = likelihood.take(each).condition(x, 1.0)
+        more |= _fit(likelihood, x)
         for j, i in enumerate(index):
             parts[i] = x.chunk(len(index))[j]
             fit[i] = more["chi2"][j] if "chi2" in more else 0.0
@@ -272,4 +281,6 @@ def joined(made: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     if not made:
         return more
     counts = {k: round(made[k] + more[k], 2) for k in Meter().report() | {"seconds": 0.0}}
-    return made | counts | {"method": f"{made['method']}; {more['method']}"}
+    fits = [fit for report in (made, more) for fit in report.get("chi2", [])]
+    named = {"method": f"{made['method']}; {more['method']}"} | ({"chi2": fits} if fits else {})
+    return made | counts | named

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from diffprior import images
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import Pictures, mask_tensor, pictures
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.repaint import RePaint
@@ -20,7 +19,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, provenance, results, said
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["blend"]
 
@@ -39,7 +38,12 @@ def blend(
     negative: Annotated[str | None, "What to move away from."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
     guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of the chain."] = 30,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -73,9 +77,10 @@ def blend(
     given, method = pictures(image), _method(strength, steps, repeats)
     soft = _soft(mask, given, feather)
     asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    shape = (3, *given.size)
-    model = ready(prior, shape, device=device, precision=precision, tile=tile, **asked)
-    report = provenance(model, task="blend", **asked, strength=strength, seed=seed)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("blend", prior, (3, *given.size), **asked, **added, **where)
+    report |= {"strength": strength, "seed": seed}
 
     def chain(index: Tensor, x: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
         cover, z = soft[index // samples], model.encode(x)

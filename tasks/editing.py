@@ -1,7 +1,7 @@
 """Change what a picture shows, from its inversion: another prompt or class, within a mask."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from diffprior.attention import attended
 from diffprior.attentions.base import AttentionEdit
 from diffprior.automasks import disagreement
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import ready
+from diffprior.deploy import rows
 from diffprior.fills import pyramid
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.inversions.base import Inversion
@@ -23,20 +23,22 @@ from diffprior.methods.base import share
 from diffprior.pretrained import shipped
 from diffprior.priors.base import Prior
 from diffprior.priors.conditions import innermost, unguided
+from diffprior.priors.prompted import beside, seeing
 from diffprior.random import Noise
-from diffprior.results import Meter, provenance, results
+from diffprior.results import Meter, results
 from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory, spelled
 from diffprior.walks import cells
 
-from .base import FromFile, Result
-from .inversion import METHOD, Condition, asked, descended, inverted, settled, under
+from .base import FromFile, Result, opened, said
+from .inversion import METHOD, Chain, Condition, asked, descended, inverted, settled, under
 from .inversion import WORD as INVERTED
 
 __all__ = ["edit"]
 
 WORD, KEYWORDS = "edited", ("auto",)
 FILED = f"{INVERTED}{trajectories.SUFFIX}"
+Inside = Callable[[], Tensor]  # where the edit shows by now
 
 
 def edit(
@@ -59,7 +61,12 @@ def edit(
         AttentionEdit | str | None, 'Of prompt to prompt, as in "replace(cross=0.8)".'
     ] = None,
     feather: Annotated[int, "Blend over so many pixels inside the mask."] = 2,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int | None, "Steps of the chain, where inverted here."] = None,
     seed: Annotated[int, "Another seed, another answer, where a code is drawn."] = 0,
     tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
@@ -96,26 +103,25 @@ def edit(
     """
     if feather < 0:
         raise SettingError(f"a feather is pixels from 0 on, got {feather}")
-    start, meter = time.perf_counter(), Meter()
+    start, meter, look = time.perf_counter(), Meter(), _look(attention)
     up = {"prompt": source_prompt, "label": source_label, "guidance": source_guidance}
     file = _opened(inversion, names, steps=steps, strength=strength, **up)
-    given = _given(image, mask, file)
-    model = ready(
-        prior or _own(file), (3, *given.size), device=device, precision=precision, tile=tile
-    )
-    report = provenance(model, task="edit", seed=seed)
-    if file is not None:
-        file.check(report, None if image is None else given)
+    given = _given(image, mask is not None or bool(look and look.local), file)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = _model(prior, image, given, file, **added, **where)
     method, before = _way(file, inversion or METHOD, model, steps, strength, up)
     after = {"prompt": prompt, "negative": negative, "label": label, "guidance": guidance}
     source = under(model, before)
     target = _target(model, method, source, before, after)
+    _matched(look, source, target)
     with meter.on(innermost(unguided(source))):
         soft = _soft(mask, given, source, target, Noise(seed, _auto(names, given)))
-        chain, way = _chain(attention, source, target, method, soft), share(watch, 0, 2)
+        way = share(watch, 0, 2)
         made = file or inverted(method, source, before, given, report, seed, names, way)
-        x = _read(made, *chain, given, soft, share(watch, 1, 2))
-    report |= {"inversion": spelled(method), "source": before, "target": after, **meter.report()}
+        x, soft = _read(made, source, target, given, soft, look, share(watch, 1, 2))
+    report |= {"seed": seed, "inversion": spelled(method), "source": before, "target": after}
+    report |= ({"attention": repr(look)} if look else {}) | meter.report()
     report["seconds"] = round(time.perf_counter() - start, 2)
     return results(given, x, _cover(soft, feather), 1, report)
 
@@ -136,19 +142,27 @@ def _opened(inversion: Any, names: Sequence[int | str] | None, **own: Any) -> Tr
     return inversion if isinstance(inversion, Trajectory) else Trajectory.read(inversion)
 
 
-def _given(image: Any, mask: Any, file: Trajectory | None) -> Pictures:
-    """Return the pictures, black ones where the trajectory alone is there."""
+def _given(image: Any, shown: bool, file: Trajectory | None) -> Pictures:
+    """Return the pictures, black ones where the trajectory alone is there and they do not show."""
     if image is not None:
         return pictures(image)
-    if file is None or mask is not None:
+    if file is None or shown:
         raise ImageError("there is no picture, which a new inversion, or a mask, is of")
     h, w = file.size
     return pictures(Image.new("RGB", (w, h)))
 
 
-def _own(file: Trajectory | None) -> str | None:
-    """Return the prior that a trajectory names, if it is one that comes with the package."""
-    return file.prior if file is not None and file.prior in shipped() else None
+def _model(
+    prior: Any, image: Any, given: Pictures, file: Trajectory | None, **asked: Any
+) -> tuple[Prior, dict[str, Any]]:
+    """Return the prior, which is that of the trajectory, and the report."""
+    own = file.prior if file is not None and file.prior in shipped() else None
+    model, report = opened("edit", prior or own, (3, *given.size), **asked)
+    if file is not None:
+        file.check(report, None if image is None else given)
+    if image is None and seeing(model):
+        raise ImageError("there is no picture, and this network sees one beside the state")
+    return model, report
 
 
 def _way(
@@ -179,6 +193,25 @@ def _target(
     return method.towards(under(model, wished), source)
 
 
+def _look(attention: AttentionEdit | str | None) -> AttentionEdit | None:
+    """Return what is taken over of attention, from what was given for it."""
+    if attention is None or isinstance(attention, AttentionEdit):
+        return attention
+    try:
+        look: AttentionEdit = build(attention, ("attentions",))
+        return look
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
+def _matched(look: AttentionEdit | None, source: Prior, target: Prior) -> None:
+    """Refuse prompts that do not go with each other, before any work is done."""
+    try:
+        _ = look and attended(look, source, target, torch.ones(1))
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
 def _soft(mask: Any, given: Pictures, source: Prior, target: Prior, noise: Noise) -> Tensor | None:
     """Return the soft mask ``(B, 1, H, W)`` in [0, 1], or None for none."""
     if mask is None:
@@ -187,9 +220,13 @@ def _soft(mask: Any, given: Pictures, source: Prior, target: Prior, noise: Noise
         return mask_tensor(mask, given)
     if source is target:
         raise SettingError("an automatic mask is where two conditions disagree; give another one")
-    z = source.encode(given.tensor().to(source.like))
-    found = disagreement(unguided(source), unguided(target), z, noise).float()
-    return _pixels(found, given, target)
+    x = given.tensor().to(source.like)
+    z, a, b = source.encode(x), unguided(source), unguided(target)
+    found = [
+        disagreement(beside(a, x[i]), beside(b, x[i]), z[i], noise.rows(i.tolist()))
+        for i in torch.split(torch.arange(len(z)), rows(source))
+    ]
+    return _pixels(torch.cat(found), given, target)
 
 
 def _pixels(cells: Tensor, given: Pictures, model: Prior) -> Tensor:
@@ -198,39 +235,37 @@ def _pixels(cells: Tensor, given: Pictures, model: Prior) -> Tensor:
     return wide[..., : given.size[0], : given.size[1]].cpu()
 
 
-def _chain(
-    attention: Any,
-    source: Prior,
-    target: Prior,
-    method: Inversion,
-    soft: Tensor | None,
-) -> tuple[Prior | None, Prior]:
-    """Return the prior to go down beside, if one is needed, and the prior of the edit."""
-    if attention is None:
-        return None if soft is None else source, target
-    try:
-        given = isinstance(attention, AttentionEdit)
-        control: AttentionEdit = attention if given else build(str(attention), ("attentions",))
-        return attended(control, source, target, method.times(target))
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-
-
 def _read(
     made: Trajectory,
-    source: Prior | None,
+    source: Prior,
     target: Prior,
     given: Pictures,
     soft: Tensor | None,
+    look: AttentionEdit | None,
     watch: Watch | None,
-) -> Tensor:
-    """Return the edited pictures, moved smoothly to those given where they meet round a mask."""
+) -> tuple[Tensor, Tensor | None]:
+    """Return the edited pictures, moved smoothly to those given where they meet, and their mask."""
+    x, times, masks = given.tensor().to(target.like), made.inversion.times(target), list[Inside]()
+    if soft is None and look is not None and look.local:
+        soft = torch.ones(len(x), 1, *given.size)
+
+    def chain(i: Tensor) -> Chain:
+        hole, sight = None if soft is None else soft[i], None
+        first, then = beside(source, x[i]), beside(target, x[i], hole)
+        if look is not None:
+            first, then, sight = attended(look, first, then, times)
+        if hole is None:
+            return Chain(target=then, source=None if look is None else first)
+        free = cells(hole, target) > 0
+        masks.append(lambda: free if sight is None else free & sight.mask())
+        return Chain(target=then, source=first, inside=masks[-1])
+
+    edited = target.decode(descended(made, target, chain, watch))
     if soft is None:
-        return target.decode(descended(made, target, watch, source=source))
-    inside = cells(soft, target) > 0
-    x = target.decode(descended(made, target, watch, source=source, mask=inside))
-    hole, off = _pixels(inside, given, target).to(x) > 0, given.tensor().to(x) - x
-    return x + pyramid(off.where(~hole, 0), hole)
+        return edited, None
+    shown = _pixels(torch.cat([inside() for inside in masks]), given, target)
+    hole = shown.to(edited) > 0
+    return edited + pyramid((x - edited).where(~hole, 0), hole), soft * shown
 
 
 def _cover(soft: Tensor | None, pixels: int) -> Tensor | None:

@@ -8,7 +8,6 @@ from PIL import Image
 from torch import Tensor
 
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
@@ -17,7 +16,7 @@ from diffprior.samplers.base import Sampler, Watch
 from diffprior.schedules import Rectified
 from diffprior.walks import walk
 
-from .base import FromFile, Result, demand, provenance, results
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["generate"]
 
@@ -64,16 +63,15 @@ def generate(
     demand(samples=samples, steps=steps)
     if any(n is not None and n < 16 for n in (width, height)):
         raise SettingError(f"a picture is at least 16 pixels a side, got {width}x{height}")
-    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    asked |= {"lora": lora, "lora_scale": lora_scale, "controlnet": controlnet}
-    where: dict[str, Any] = dict(device=device, precision=precision, tile=tile, control=control)
-    where |= {"offload": True} if offload else {}
-    model = beside(ready(prior, (3, height, width), **where, **asked))
+    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("generate", prior, (3, height, width), **asked, **added, **where)
+    model = beside(model)
     usual = STRAIGHT if isinstance(model.diffusion.schedule, Rectified) else SAMPLER
     chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))
     chosen = chosen if steps is None else chosen.paced(steps)
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
-    report = provenance(model, task="generate", **told, seed=seed, sampler=repr(chosen))
+    report |= {"seed": seed, "sampler": repr(chosen)}
 
     def chain(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
         return model.decode(chosen(model, x_T, noise, watch=watch))

@@ -7,19 +7,20 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from diffprior.deploy import ready
+from diffprior import films
 from diffprior.images import pictures
-from diffprior.inversions.flow import FlowInversion
 from diffprior.priors.base import Prior
-from diffprior.random import Noise
+from diffprior.priors.conditions import unguided
+from diffprior.priors.prompted import beside
 from diffprior.samplers.base import Watch
-from diffprior.walks import second, slerp, told, walk
+from diffprior.turns import turned
+from diffprior.walks import second, slerp
 
-from .base import FromFile, Result, demand, provenance, results, said
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["interpolate"]
 
-WORD = "between"
+WORD, FILMS = "between", films.SUFFIXES
 
 
 def interpolate(
@@ -28,7 +29,12 @@ def interpolate(
     *,
     prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps up, and as many down."] = 30,
     samples: Annotated[int, "Frames, the two ends included."] = 8,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -59,22 +65,16 @@ def interpolate(
     given = pictures(image)
     ends = torch.cat([given.tensor(), second(given, to, "the other picture")])
     asked = said(prompt=prompt, label=label)
-    plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
-    shape = (3, *given.size)
-    model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)
-    report = provenance(model, task="interpolate", **asked, seed=seed)
-    method = FlowInversion(steps=steps)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("interpolate", prior, (3, *given.size), **asked, **added, **where)
+    model = beside(unguided(model))
+    report |= {"seed": seed}
 
-    def up(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
-        return method.encode(model, z)["x_T"]
+    def arc(codes: Tensor) -> Tensor:
+        a, b = (z.repeat_interleave(samples, 0) for z in codes.chunk(2))
+        share = torch.linspace(0, 1, samples).to(a).repeat(len(given)).reshape(-1, 1, 1, 1)
+        return slerp(a, b, share)
 
-    def down(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
-        return model.decode(method.decode(model, {"x_T": x_T}, told(watch, steps)))
-
-    noise = Noise(seed, samples=max(len(ends), len(given) * samples))
-    codes, first = walk(model, model.encode(ends.to(model.like)), up, noise, None)
-    a, b = (c.repeat_interleave(samples, 0) for c in codes.chunk(2))
-    share = torch.linspace(0, 1, samples).to(a).repeat(len(given)).reshape(-1, 1, 1, 1)
-    x, made = walk(model, slerp(a, b, share), down, noise, watch)
-    made = {"method": repr(method), "samples": samples, **{k: first[k] + made[k] for k in made}}
-    return results(given, x, None, samples, report | made)
+    x, made = turned(model, ends, arc, steps, watch)
+    return results(given, x, None, samples, report | {"samples": samples} | made)

@@ -1,7 +1,7 @@
 """Turn pictures into codes that the prior turns back into them, for edits to start from."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count as counting
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffprior import trajectories
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import ready, rows
+from diffprior.deploy import rows
 from diffprior.images import Pictures, pictures
 from diffprior.inversions.base import Change, Inversion
 from diffprior.methods.base import share
@@ -21,15 +21,16 @@ from diffprior.metrics import psnr
 from diffprior.priors.base import Prior
 from diffprior.priors.conditions import conditioned, innermost, unguided
 from diffprior.priors.paired import PairedPrior
+from diffprior.priors.prompted import beside, prompted
 from diffprior.random import Noise
-from diffprior.results import Meter, Result, provenance, results
+from diffprior.results import Meter, Result, results
 from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory, digest, spelled
 from diffprior.walks import begin, told
 
-from .base import demand, said
+from .base import FromFile, demand, opened, said
 
-__all__ = ["invert", "Inverted", "asked", "descended", "inverted", "settled", "under"]
+__all__ = ["invert", "Chain", "Inverted", "asked", "descended", "inverted", "settled", "under"]
 
 WORD, SUFFIX = "inverted", trajectories.SUFFIX
 METHOD = "edit_friendly"
@@ -56,7 +57,12 @@ def invert(
     negative: Annotated[str | None, "What it does not show."] = None,
     label: Annotated[int | None, "The class of the picture, for a prior with classes."] = None,
     guidance: Annotated[float | None, "Of the way up; 1 is none."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int | None, "Steps of the chain."] = None,
     seed: Annotated[int, "Another seed, another code, where one is drawn."] = 0,
     tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
@@ -77,6 +83,8 @@ def invert(
             1 edits keep more of the picture, as in "An Edit Friendly DDPM Noise Space"
             (Huberman-Spiegelglas et al., 2024), https://arxiv.org/abs/2304.06140, T_skip.
         guidance: By default 1, whatever the edit's is to be; 7.5 for ``null_text``, which fits it.
+        control, lora, lora_scale, controlnet: They change the prior, and the file remembers them:
+            an edit is to name the same.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with states and the share of the work that is done.
 
@@ -84,15 +92,19 @@ def invert(
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
     given = pictures(image)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("invert", prior, (3, *given.size), **added, **where)
     method = settled(inversion, model, steps, strength)
     condition = asked(method, prompt=prompt, negative=negative, label=label, guidance=guidance)
-    report = provenance(model, task="invert", seed=seed, inversion=spelled(method), **condition)
+    report |= {"seed": seed, "inversion": spelled(method), **condition}
     source, start, meter = under(model, condition), time.perf_counter(), Meter()
+    pixels = given.tensor().to(source.like)
     with meter.on(innermost(unguided(source))):
         first, then = share(watch, 0, 2), share(watch, 1, 2)
         made = inverted(method, source, condition, given, report, seed, names, first)
-        x = source.decode(descended(made, source, then))
+        z = descended(made, source, lambda i: Chain(target=beside(source, pixels[i])), then)
+        x = source.decode(z)
     report |= meter.report() | {"seconds": round(time.perf_counter() - start, 2)}
     quality = psnr(x.expand(-1, 3, -1, -1), given.tensor().to(x))
     report["round_trip_psnr"] = [round(value, 2) for value in quality.tolist()]
@@ -108,7 +120,14 @@ def settled(inversion: Any, model: Prior, steps: int | None, strength: float | N
     if strength is not None:
         ratio = begin(strength)
         changes["stop"] = 1.0 if ratio is None else float(model.diffusion.schedule.time(ratio))
-    return replace(method, **changes)
+    method, leaf = replace(method, **changes), prompted(model)
+    texts = method.guided or type(method).towards is not Inversion.towards
+    if texts and leaf is not None and leaf.extra == leaf.shape[0]:
+        raise SettingError(
+            f"{type(method).__name__} is of a guidance between texts, and this network is guided "
+            "by the picture that it edits, too; take another inversion"
+        )
+    return method
 
 
 def asked(method: Inversion, **condition: Any) -> Condition:
@@ -141,12 +160,16 @@ def inverted(
         source: The prior under the condition of the pictures.
         report: Its provenance.
     """
-    z = source.encode(given.tensor().to(source.like))
+    x = given.tensor().to(source.like)
+    z = source.encode(x)
     noise = Noise(seed, names or [0] * len(z))
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else rows(source))
     called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
     with _following(called, method.calls * len(parts), watch):
-        codes = [method.encode(source, z[i], noise.rows(i.tolist()), half=True) for i in parts]
+        codes = [
+            method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
+            for i in parts
+        ]
     return Trajectory(
         inversion=method,
         code={k: torch.cat([code[k] for code in codes]) for k in codes[0]},
@@ -155,48 +178,59 @@ def inverted(
         condition=condition,
         size=given.size,
         picture=digest(given),
+        added={k: report[k] for k in trajectories.ADDED if k in report},
     )
 
 
-def descended(
-    made: Trajectory,
-    target: Prior,
-    watch: Watch | None,
-    *,
-    source: Prior | None = None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Return the states that a prior makes of a code, as many at a time as memory holds.
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """What goes down from some rows of a code: a prior, or two side by side.
 
     Arguments:
+        target: The prior whose states are asked for.
         source: A prior to go down beside.
-        mask: Where the target's states are their own, ``(B, 1, *)`` of bool; elsewhere they are
-            the source's after every step.
+        inside: Called after each step; where the target's states are then its own, ``(B, 1, *)`` of
+            bool. Elsewhere they are the source's.
+    """
+
+    target: Prior
+    source: Prior | None = None
+    inside: Callable[[], Tensor] | None = None
+
+
+def descended(
+    made: Trajectory, like: Prior, chain: Callable[[Tensor], Chain], watch: Watch | None
+) -> Tensor:
+    """Return the states that come of a code, as many at a time as memory holds.
+
+    Arguments:
+        like: A prior of these states.
+        chain: Is given the numbers of some rows.
     """
     method, done = made.inversion, []
-    count = 1 if method.guided else rows(target)
+    count = 1 if method.guided else rows(like)
     parts = torch.split(torch.arange(len(made.code["x_T"])), count)
     for k, part in enumerate(parts):
-        code = {key: v[part].to(target.like) for key, v in made.code.items()}
-        follow = share(watch, k, len(parts))
-        each = _step(follow, method.steps, None if mask is None else mask[part])
-        if source is None:
-            done.append(method.decode(target, code, each))
+        code, way = {key: v[part].to(like.like) for key, v in made.code.items()}, chain(part)
+        each = _step(share(watch, k, len(parts)), method.steps, way.inside)
+        if way.source is None:
+            done.append(method.decode(way.target, code, each))
         else:
             both = {key: torch.cat([v, v]) for key, v in code.items()}
-            done.append(method.decode(PairedPrior(source, target), both, each).chunk(2)[1])
+            pair = PairedPrior(way.source, way.target)
+            done.append(method.decode(pair, both, each).chunk(2)[1])
     return torch.cat(done)
 
 
-def _step(watch: Watch | None, steps: int, mask: Tensor | None) -> Change:
+def _step(watch: Watch | None, steps: int, inside: Callable[[], Tensor] | None) -> Change:
     """Return what is done after each step."""
     tell = told(watch, steps)
-    if mask is None:
+    if inside is None:
         return tell
 
     def each(x: Tensor, i: int) -> Tensor:
         kept, new = tell(x, i).chunk(2)
-        return torch.cat([kept, torch.where(mask, new, kept)])
+        return torch.cat([kept, torch.where(inside(), new, kept)])
 
     return each
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.base import share
@@ -21,7 +20,7 @@ from diffprior.samplers.base import Watch
 from diffprior.schedules import Grid
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, provenance, results
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["sdedit"]
 
@@ -84,13 +83,11 @@ def sdedit(
         )
     start, given = begin(strength), pictures(image)
     soft = torch.ones(len(given), 1, *given.size) if mask is None else mask_tensor(mask, given)
-    asked: dict[str, Any] = dict(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    asked |= {"lora": lora, "lora_scale": lora_scale, "controlnet": controlnet}
-    where: dict[str, Any] = dict(device=device, precision=precision, tile=tile, control=control)
-    where |= {"offload": True} if offload else {}
-    model = ready(prior, (3, *given.size), **where, **asked)
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
-    report = provenance(model, task="sdedit", **told, strength=strength, repeats=repeats, seed=seed)
+    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("sdedit", prior, (3, *given.size), **asked, **added, **where)
+    report |= {"strength": strength, "repeats": repeats, "seed": seed}
     grid: Grid = "karras" if model.latent else "logsnr"  # little noise is none that latents show
     method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
     x = _painted(given, strokes).to(model.like).repeat_interleave(samples, 0)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.ilvr import ILVR
 from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
+from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, second, walk
 
-from .base import FromFile, Result, demand, provenance, results, said
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["style"]
 
@@ -38,7 +38,12 @@ def style(
     negative: Annotated[str | None, "What to move away from."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
     guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of the chain."] = 50,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -70,20 +75,21 @@ def style(
     demand(samples=samples, steps=steps)
     given = pictures(image)
     asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    shape = (3, *given.size)
-    model = ready(prior, shape, device=device, precision=precision, tile=tile, **asked)
-    report = provenance(model, task="style", **asked, factor=factor, strength=strength, seed=seed)
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("style", prior, (3, *given.size), **asked, **added, **where)
+    report |= {"factor": factor, "strength": strength, "seed": seed}
     method = ILVR(start=begin(strength), sampler=Ancestral(steps=steps, grid="logsnr"))
     low = second(given, given if reference is None else reference, "a reference", fit=True)
     known = _known(model, low.to(model.like), factor)
 
-    def chain(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
-        seen = known.take(index // samples)
-        x_T = method.depart(model, z * (strength < 1), noise)
-        return model.decode(seen.condition(method.run(model, seen, x_T, noise, watch), 1.0))
+    def chain(index: Tensor, x: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
+        seen, aware = known.take(index // samples), beside(model, x)
+        x_T = method.depart(model, model.encode(x) * (strength < 1), noise)
+        return model.decode(seen.condition(method.run(aware, seen, x_T, noise, watch), 1.0))
 
-    z = model.encode(given.tensor().to(model.like)).repeat_interleave(samples, 0)
-    x, made = walk(model, z, chain, Noise(seed, names or [0] * len(given), samples), watch)
+    x = given.tensor().to(model.like).repeat_interleave(samples, 0)
+    x, made = walk(model, x, chain, Noise(seed, names or [0] * len(given), samples), watch)
     made = {"method": repr(method), "samples": samples, **made}
     return results(given, x, None, samples, report | made)
 

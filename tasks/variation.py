@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import pictures
-from diffprior.inversions.flow import FlowInversion
 from diffprior.priors.base import Prior
+from diffprior.priors.conditions import unguided
+from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.samplers.base import Watch
-from diffprior.walks import told, walk
+from diffprior.turns import turned
 
-from .base import Result, demand, provenance, results, said
+from .base import FromFile, Result, demand, opened, results, said
 
 __all__ = ["variations"]
 
@@ -30,7 +30,12 @@ def variations(
     strength: Annotated[float, "How far to turn, in (0, 1]: 1 forgets the picture."] = 0.15,
     prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
+    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
+    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
+    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
+    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps up, and as many down."] = 30,
     samples: Annotated[int, "How many variations."] = 4,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -60,24 +65,18 @@ def variations(
     demand(samples=samples, steps=steps)
     if not 0 < strength <= 1:
         raise SettingError(f"strength lies in (0, 1], got {strength}")
-    given, turn = pictures(image), strength * math.pi / 2
+    given, angle = pictures(image), strength * math.pi / 2
     asked = said(prompt=prompt, label=label)
-    plain: dict[str, Any] = asked | ({"guidance": 1.0} if asked else {})
-    shape = (3, *given.size)
-    model = ready(prior, shape, device=device, precision=precision, tile=tile, **plain)
-    report = provenance(model, task="variations", **asked, strength=strength, seed=seed)
-    method = FlowInversion(steps=steps)
-
-    def up(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
-        return method.encode(model, z)["x_T"]
-
-    def down(index: Tensor, x_T: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
-        eps = model.diffusion.terminal(x_T.shape).sample(noise).to(x_T)
-        x_T = math.cos(turn) * x_T + math.sin(turn) * eps
-        return model.decode(method.decode(model, {"x_T": x_T}, told(watch, steps)))
-
+    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
+    where = said(device=device, precision=precision, tile=tile, offload=offload)
+    model, report = opened("variations", prior, (3, *given.size), **asked, **added, **where)
+    model = beside(unguided(model))
+    report |= {"strength": strength, "seed": seed}
     noise = Noise(seed, names or [0] * len(given), samples)
-    x_T, first = walk(model, model.encode(given.tensor().to(model.like)), up, noise, None)
-    x, made = walk(model, x_T.repeat_interleave(samples, 0), down, noise, watch)
-    made = {"method": repr(method), "samples": samples, **{k: first[k] + made[k] for k in made}}
-    return results(given, x, None, samples, report | made)
+
+    def turn(z: Tensor) -> Tensor:
+        eps = model.diffusion.terminal((len(given) * samples, *model.shape)).sample(noise).to(z)
+        return math.cos(angle) * z.repeat_interleave(samples, 0) + math.sin(angle) * eps
+
+    x, made = turned(model, given.tensor(), turn, steps, watch)
+    return results(given, x, None, samples, report | {"samples": samples} | made)

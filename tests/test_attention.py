@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import random
@@ -10,9 +12,10 @@ from tiny import stable_diffusion, stable_diffusion_xl
 from torch import Tensor
 
 import diffprior
-from diffprior.attention import attended
+from diffprior.attention import Sight, attended
 from diffprior.attentions.base import AttentionEdit, Words, take
 from diffprior.catalog import SettingError, build, names
+from diffprior.inversions.edit_friendly import EditFriendly
 from diffprior.priors.base import Prior
 from diffprior.priors.conditions import conditioned
 from diffprior.priors.mixture import MixturePrior
@@ -48,9 +51,15 @@ def state(prior: Prior, rows: int = 1) -> Tensor:
     return random(rows, *prior.shape, seed=3, dtype=torch.float32)
 
 
-def pair(prior: Prior, text: str, before: str, after: str) -> tuple[Prior, Prior]:
+def trio(prior: Prior, text: str, before: str, after: str) -> tuple[Prior, Prior, Sight | None]:
     source, target = (conditioned(prior, prompt=p, guidance=1.0) for p in (before, after))
     return attended(edit(text), source, target, TIMES)
+
+
+def pair(prior: Prior, text: str, before: str, after: str) -> tuple[Prior, Prior]:
+    first, second, sight = trio(prior, text, before, after)
+    assert sight is None
+    return first, second
 
 
 def maps(prior: Prior, call: Callable[[], object]) -> list[tuple[str, Tensor]]:
@@ -130,6 +139,14 @@ def test_rows_follow_their_words() -> None:
     assert torch.equal(M, expected) and k.nonzero().flatten().tolist() == [3, 4, 5]
 
 
+def test_words_are_found_within_their_punctuation() -> None:
+    """Of "a cat, (a dog)" with a row a letter: 2 to 5 are "cat,", and 8 to 11 "dog)"."""
+    text = words("a cat, (a dog)")
+    assert text.rows("cat") == [2, 3, 4, 5] and text.rows("dog", "rat") == [8, 9, 10, 11]
+    assert text.rows("a") == [1, 6, 7]
+    assert edit("refine(weights={'cat': 2.0})").factors(text).tolist()[1:7] == [1, 2, 2, 2, 2, 1]
+
+
 def test_words_of_other_lengths_share() -> None:
     M, k = edit("replace").columns(words("a bc d"), words("a xyz d"))
     assert not k.any()
@@ -147,7 +164,7 @@ def test_a_text_that_is_too_long_ends_with_the_rows() -> None:
 def test_what_guidance_is_free_of_is_left_alone(sd: Prior) -> None:
     """Guided, the answer is free + w (attended - free)."""
     source, target = (conditioned(sd, prompt=p, guidance=4.0) for p in ("a cat", "a dog"))
-    first, second = attended(edit("replace"), source, target, TIMES)
+    first, second, _ = attended(edit("replace"), source, target, TIMES)
     alone = pair(sd, "replace", "a cat", "a dog")
     x, free = state(sd), conditioned(sd, negative="", guidance=1.0)(state(sd), EARLY)
     first(x, EARLY), alone[0](x, EARLY)
@@ -218,3 +235,129 @@ def test_priors_without_words_are_one_sentence(sd: Prior) -> None:
         diffprior.edit(torch.zeros(3, 8, 8), prior=flat, steps=2, attention="replace")
     with pytest.raises(ValueError, match="from prompt to prompt, and one is missing"):
         attended(edit("replace"), sd, conditioned(sd, prompt="a cat"), TIMES)
+
+
+def looked(found: list[tuple[str, Tensor]], rows: slice) -> np.ndarray:
+    """By hand: what every head of every layer looks at in some rows, on the grid of the state."""
+    layers = []
+    for name, A in found:
+        if "attn2" in name:
+            M, n = A[..., rows].sum(-1).mean(0), round(A.shape[1] ** 0.5)
+            layers.append(cv2.resize(M.reshape(n, n).numpy(), (8, 8)))
+    assert len(layers) == 4
+    return np.mean(layers, 0)
+
+
+def test_a_local_edit_shows_where_its_words_are_looked_for(sd: Prior) -> None:
+    """Of "a cat" rows 2 to 4, of "a fat cat" 5 to 7; the sum over two calls, over 0.8 of the most.
+
+    Cross attention of the refined word is the source's early, and the target's own late.
+    """
+    text = "refine(cross=0.5, local='cat', threshold=0.8)"
+    first, second, sight = trio(sd, text, "a cat", "a fat cat")
+    total = [np.zeros((8, 8)), np.zeros((8, 8))]
+    for t in (EARLY, LATE):
+        for k, (prior, rows) in enumerate(((first, slice(2, 5)), (second, slice(5, 8)))):
+            total[k] += looked(maps(sd, lambda: prior(state(sd), t)), rows)  # noqa: B023
+    source, target = (M > 0.8 * M.max() for M in total)
+    assert (source != target).any() and 4 < (source | target).sum() < 60
+    assert np.array_equal(sight.mask()[0, 0].numpy(), source | target)
+
+
+def test_the_spots_of_a_row_of_a_batch_are_those_of_the_row_alone(sd: Prior) -> None:
+    found = []
+    for x in (state(sd, 3), state(sd, 3)[1:2]):
+        *both, sight = trio(sd, "replace(local='cat dog', threshold=0.8)", "a cat", "a dog")
+        _ = [prior(x, EARLY) for prior in both]
+        found.append(sight.mask())
+    assert torch.equal(found[0][1:2], found[1]) and not torch.equal(found[0][:1], found[1])
+
+
+def test_rows_at_once_are_seen_as_one_by_one() -> None:
+    """A batch that goes through the network whole, as on a GPU; heads and sizes by layer."""
+    layers = [(4, 64), (8, 16), (4, 16)]  # heads, positions; of a state of 8 x 8
+    A = [random(3, heads, n, 6, seed=k).float().softmax(-1) for k, (heads, n) in enumerate(layers)]
+    masks = []
+    for parts in (1, 3):
+        sight = Sight(([1, 2], [3]), (8, 8), 8, 0.9)
+        for which in (0, 1):
+            for rows in torch.arange(3).chunk(parts):
+                for a, (heads, _) in zip(A, layers, strict=True):
+                    sight.look(which, a[rows].flatten(0, 1), heads)
+            sight.close(which, torch.zeros(3, 4, 8, 8))
+        masks.append(sight.mask())
+    assert torch.equal(*masks) and 0 < masks[0].sum() < masks[0].numel()
+
+
+def test_a_word_of_one_prompt_alone_is_looked_for_there(sd: Prior) -> None:
+    masks = []
+    for words in ("cat", "dog", "cat dog"):
+        text = f"replace(cross=0.0, layout=0.0, local='{words}', threshold=0.8)"
+        *both, sight = trio(sd, text, "a cat", "a dog")
+        _ = [prior(state(sd), EARLY) for prior in both]
+        masks.append(sight.mask())
+    assert torch.equal(masks[0] | masks[1], masks[2]) and not torch.equal(masks[0], masks[1])
+
+
+def test_states_outside_a_local_edit_are_the_sources_after_every_step(sd, monkeypatch) -> None:
+    """And in the end the picture's own, bit for bit; with a mask, inside of both."""
+    steps, spots, down, mask = [], [], EditFriendly.down, Sight.mask
+
+    def noting(self, prior, code, times, each):
+        def noted(x: Tensor, i: int) -> Tensor:
+            steps.append(each(x, i))
+            return steps[-1]
+
+        return down(self, prior, code, times, noted)
+
+    def seen(self: Sight) -> Tensor:
+        spots.append(mask(self))
+        return spots[-1]
+
+    monkeypatch.setattr(EditFriendly, "down", noting)
+    monkeypatch.setattr(Sight, "mask", seen)
+    image = (0.5 + 0.1 * random(2, 3, 16, 16, dtype=torch.float32)).clamp(0, 1)
+    settings = {"prior": sd, "steps": 4, "source_prompt": "a cat", "prompt": "a dog"}
+    settings |= {"attention": "replace(local='cat dog', threshold=0.8)", "feather": 0}
+    out = diffprior.edit(image, **settings)
+    for both, inside in zip(steps, spots, strict=False):
+        kept, new = both.chunk(2)
+        assert 0 < inside.sum() < inside.numel() and torch.equal(
+            new[:, 0] != kept[:, 0], inside[:, 0]
+        )
+    last = spots[-1].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert torch.equal(out.cover, last.float())
+    outside = ~last.expand(-1, 3, -1, -1)
+    assert (
+        torch.equal(out.image[outside], image[outside]) and out.report["attention"][:7] == "Replace"
+    )
+    assert torch.equal(diffprior.edit(image[1], **settings).image, out.image[1])
+    left = torch.zeros(16, 16)
+    left[:, :8] = 1
+    half = diffprior.edit(image, left, **settings)
+    assert not half.cover[..., 8:].any() and half.cover.any()
+    assert torch.equal(half.image[..., 8:], image[..., 8:])
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "told"),
+    [
+        ("replace(local='rat')", {}, "no word 'rat' to look for in 'a cat' or 'a dog'"),
+        ("replace(threshold=1.0)", {}, r"a threshold is a share in \[0, 1\), got 1.0"),
+        ("replace(local='cat')", {"image": None}, "there is no picture"),
+        (
+            "replace(local='cat', side=1)",
+            {},
+            "in states of at most 1 a side .* larger tile, or side",
+        ),
+    ],
+)
+def test_words_that_cannot_be_looked_for_are_one_sentence(sd, text, settings, told) -> None:
+    image = torch.full((3, 16, 16), 0.5)
+    more = {"prior": sd, "source_prompt": "a cat", "prompt": "a dog", "steps": 2}
+    if "image" in settings:
+        del more["steps"], more["source_prompt"]
+        made = diffprior.invert(image, prior=sd, prompt="a cat", steps=2)
+        more["inversion"] = made.trajectory
+    with pytest.raises(ValueError, match=told):
+        diffprior.edit(**{"image": image, "attention": text} | more | settings)

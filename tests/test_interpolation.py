@@ -1,19 +1,23 @@
 """Between two pictures: the ends are the pictures, and the middle is as likely as they are."""
 
+import json
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import random
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import diffprior
+from diffprior import films
 from diffprior.images import ImageError
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
+from diffprior.runs import Options, run
 from diffprior.walks import slerp
 
 SHAPE = (3, 16, 16)
@@ -76,6 +80,50 @@ def test_the_command_writes_the_frames(tmp_path: Path) -> None:
     )
     assert np.abs(a - first).mean() < 3 and np.abs(b - last).mean() < 3
     assert (tmp_path / "out-2.png").exists()
+
+
+def frames(file: Path | BytesIO) -> tuple[list[np.ndarray], set[float]]:
+    """Return the frames of a film, and how long they are shown."""
+    with Image.open(file) as film:
+        assert film.info["loop"] == 0
+        shown = [frame.copy() for frame in ImageSequence.Iterator(film)]
+    return [np.asarray(f.convert("RGB")) for f in shown], {f.info["duration"] for f in shown}
+
+
+def test_the_command_writes_a_film_of_the_frames(tmp_path: Path) -> None:
+    """To and fro: 1 2 3 2, in the colours of the frames alone."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        picture = rng.integers(80, 160, (4, 4, 3)).astype(np.uint8)
+        Image.fromarray(picture).resize((32, 32)).save(tmp_path / f"{name}.png")
+    settings = {"to": tmp_path / "b.png", "samples": 3, "steps": 3}
+    picture = [str(tmp_path / "a.png")]
+    for name in ("out.apng", "out.gif", "out.png"):
+        options = Options(output=str(tmp_path / name), quiet=True)
+        assert run(diffprior.interpolate, picture, settings, options) == 0
+    alone = [np.asarray(Image.open(tmp_path / f"out-{k}.png")) for k in (1, 2, 3, 2)]
+    (film, times), (small, _) = (frames(tmp_path / f"out.{kind}") for kind in ("apng", "gif"))
+    assert len(film) == len(small) == 4 and times == {100.0}
+    assert all(np.array_equal(a, b) for a, b in zip(film, alone, strict=True))
+    off = [np.abs(a.astype(float) - b).mean() for a, b in zip(small, alone, strict=True)]
+    assert max(off) < 4 and np.unique(np.stack(small).reshape(-1, 3), axis=0).shape[0] <= 256
+    with Image.open(tmp_path / "out.gif") as gif, Image.open(tmp_path / "out.apng") as png:
+        assert json.loads(json.loads(gif.info["comment"])["diffprior"])["task"] == "interpolate"
+        assert json.loads(png.text["diffprior"])["samples"] == 3
+
+
+def test_films_of_grey_and_of_one_frame_and_what_is_none(tmp_path: Path, capsys) -> None:
+    grey = [np.full((4, 6, 1), level, np.uint8) for level in (0, 90, 200)]
+    for suffix in films.SUFFIXES:
+        shown, _ = frames(BytesIO(films.encode(grey, suffix, {})))
+        assert [int(f[0, 0, 0]) for f in shown] == [0, 90, 200, 90]
+        with Image.open(BytesIO(films.encode(grey[:1], suffix, {}))) as film:
+            assert film.n_frames == 1
+    with pytest.raises(ImageError, match=r"uint16 values do not fit into \.gif; uint8 does"):
+        films.encode([grey[0].astype(np.uint16)], ".gif", {})
+    options = Options(output=str(tmp_path / "x.gif"), quiet=True)
+    assert run(diffprior.variations, ["a.png"], {"samples": 2}, options) == 2
+    assert "x.gif is no file of this kind" in capsys.readouterr().err
 
 
 def test_another_size_is_one_sentence(gaussian, ends) -> None:

@@ -186,7 +186,7 @@ def test_a_fit_behind_the_decoder_explains_the_data(prior: Prior) -> None:
     assert gap[1] < gap[0] / 3
 
 
-@pytest.mark.parametrize("method", [None, "mmps", "repaint"])
+@pytest.mark.parametrize("method", ["dpir", "mmps", "repaint"])
 def test_methods_that_need_a_linear_operator_are_refused(prior: Prior, method) -> None:
     words = "behind a decoder none is; methods for latent priors are psld, resample, daps and dps"
     with pytest.raises(ValueError, match=words):

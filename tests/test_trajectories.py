@@ -1,10 +1,12 @@
 """Files of inversions: what is read is what was written, and nothing else is read."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import random
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import diffprior
@@ -54,6 +56,19 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found.code["x_T"].dtype == torch.float32 and found.code["z"].dtype == torch.float16
     assert all(torch.equal(found.code[k], made.code[k]) for k in made.code)
     found.check(REPORT, pictures(random(1, 3, 4, 5).sigmoid().float()))
+
+
+def test_a_file_from_before_there_were_adapters_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(trajectory(added={"lora": "ink"}).data())
+    with safe_open(tmp_path / "a.safetensors", "pt") as data:
+        found, code = data.metadata(), {k: data.get_tensor(k) for k in data.keys()}
+    assert Trajectory.read(tmp_path / "a.safetensors").added == {"lora": "ink"}
+    notes = json.loads(found["notes"])
+    del notes["added"]
+    save_file(code, tmp_path / "b.safetensors", found | {"notes": json.dumps(notes)})
+    made = Trajectory.read(tmp_path / "b.safetensors")
+    made.check(REPORT, None)
+    assert made.added == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors at all", b"\x08" + b"\0" * 7 + b"{}      "])

@@ -15,6 +15,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
@@ -104,25 +105,47 @@ def stable_diffusion(folder: Path, **parts: Any) -> StableDiffusionPipeline:
     return saved(StableDiffusionPipeline(**given | parts, requires_safety_checker=False), folder)
 
 
-def stable_diffusion_xl(folder: Path, **parts: Any) -> StableDiffusionXLPipeline:
-    torch.manual_seed(0)
-    network = unet(
-        cross_attention_dim=32,
+def unet_xl(readers: int = 2, sizes: int = 6, **more: Any) -> UNet2DConditionModel:
+    return unet(
+        cross_attention_dim=16 * readers,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 12,
+        projection_class_embeddings_input_dim=8 * sizes + 12,
         use_linear_projection=True,
+        **more,
     )
+
+
+def stable_diffusion_xl(folder: Path, **parts: Any) -> StableDiffusionXLPipeline:
+    torch.manual_seed(0)
     given = {
         "vae": vae(),
         "text_encoder": CLIPTextModel(CLIPTextConfig(**CLIP)),
         "text_encoder_2": projected(12),
         "tokenizer": tokenizer(folder / "tokenizer"),
         "tokenizer_2": tokenizer(folder / "tokenizer_2"),
-        "unet": network,
+        "unet": unet_xl(),
         "scheduler": scheduler(),
     }
     return saved(StableDiffusionXLPipeline(**given | parts, add_watermarker=False), folder)
+
+
+def refiner(folder: Path) -> StableDiffusionXLImg2ImgPipeline:
+    """Draw, and save, a refiner of XL: one reader, and a score among what it is told."""
+    torch.manual_seed(0)
+    pipe = StableDiffusionXLImg2ImgPipeline(
+        vae=vae(),
+        text_encoder=None,
+        text_encoder_2=projected(12),
+        tokenizer=None,
+        tokenizer_2=tokenizer(folder / "tokenizer_2"),
+        unet=unet_xl(readers=1, sizes=5),
+        scheduler=scheduler(),
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+        add_watermarker=False,
+    )
+    return saved(pipe, folder)
 
 
 def stable_diffusion_3(folder: Path, third: bool = True, **flow: Any) -> StableDiffusion3Pipeline:
@@ -155,10 +178,12 @@ def stable_diffusion_3(folder: Path, third: bool = True, **flow: Any) -> StableD
     return saved(pipe, folder)
 
 
-def flux(folder: Path, guidance_embeds: bool = False, **flow: Any) -> FluxPipeline:
+def flux(
+    folder: Path, guidance_embeds: bool = False, in_channels: int = 16, **flow: Any
+) -> FluxPipeline:
     torch.manual_seed(0)
     network = FluxTransformer2DModel(
-        in_channels=16,
+        in_channels=in_channels,
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,

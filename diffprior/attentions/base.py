@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import punctuation
 
 import torch
 from torch import Tensor
@@ -39,6 +40,11 @@ class Words:
         """Return the row that ends the text."""
         return self.spans[-1][1] if self.spans else 1
 
+    def rows(self, *named: str) -> list[int]:
+        """Return the rows of these words, wherever they stand, with what they are punctuated by."""
+        spans = zip((word.strip(punctuation) for word in self.words), self.spans, strict=True)
+        return [row for word, span in spans if word in named for row in range(*span)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionEdit(ABC):
@@ -46,25 +52,33 @@ class AttentionEdit(ABC):
 
     M takes columns of words over, k keeps columns, and c makes more or less of them.
     "Prompt-to-Prompt Image Editing with Cross Attention Control" (Hertz et al., 2023),
-    https://arxiv.org/abs/2208.01626.
+    https://arxiv.org/abs/2208.01626. With ``local`` the edit shows where its words are looked for
+    by the source or the target; elsewhere the states are the source's ("local editing").
 
     Arguments:
         cross: Share of the steps, from noise on, of which attention to words is so.
         layout: That of which attention of pixels to pixels is the source's.
-        side: The side of the largest state of which it is, in positions of the network.
+        side: The side of the largest state of which it, and ``local``, is, in positions of the
+            network.
         weights: c of words of the target, such as ``{"fluffy": 2.0}``; 1 of all others.
+        local: Words of the prompts, such as ``"cat dog"``; none is everywhere.
+        threshold: Share of the most that they are looked for, above which the edit shows.
     """
 
     cross: float = 0.8
     layout: float = 0.4
     side: int = 32
     weights: Mapping[str, float] = field(default_factory=dict)
+    local: str = ""
+    threshold: float = 0.3
 
     def __post_init__(self) -> None:
         if not (0 <= self.cross <= 1 and 0 <= self.layout <= 1):
             raise ValueError(
                 f"cross and layout are shares in [0, 1], got {self.cross} and {self.layout}"
             )
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"a threshold is a share in [0, 1), got {self.threshold}")
 
     @abstractmethod
     def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:
@@ -74,12 +88,21 @@ class AttentionEdit(ABC):
         """Return c, of shape ``(rows,)``."""
         c = torch.ones(target.length)
         for word, weight in self.weights.items():
-            found = [span for w, span in zip(target.words, target.spans, strict=True) if w == word]
-            if not found:
+            if not (rows := target.rows(word)):
                 raise ValueError(f"no word {word!r} to weigh in {' '.join(target.words)!r}")
-            for first, last in found:
-                c[first:last] = weight
+            c[rows] = weight
         return c
+
+    def spots(self, source: Words, target: Words) -> tuple[list[int], list[int]]:
+        """Return the rows of the words of ``local`` in both prompts."""
+        named = self.local.split()
+        for word in named:
+            if not source.rows(word) and not target.rows(word):
+                raise ValueError(
+                    f"no word {word!r} to look for in {' '.join(source.words)!r} or "
+                    f"{' '.join(target.words)!r}"
+                )
+        return source.rows(*named), target.rows(*named)
 
 
 def take(source: Words, target: Words, pairs: Sequence[tuple[int, int]]) -> Tensor:
