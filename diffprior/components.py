@@ -1,6 +1,7 @@
 """The parts of a pipeline folder, each opened to its last tensor or refused by name."""
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["CODERS", "INDEX", "download", "index", "is_latent", "opened", "parts", "quiet"]
+__all__ = [
+    "CODERS",
+    "INDEX",
+    "download",
+    "index",
+    "is_latent",
+    "opened",
+    "parts",
+    "quiet",
+    "variant",
+]
 
 INDEX = "model_index.json"
 CODERS = ("vae", "vqvae")
@@ -89,13 +100,17 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
+def variant(folder: Path) -> str | None:
+    """Return the kind of weights of a network, None for the plain one, which goes before others."""
+    files = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    return "fp16" if files and all(re.search(r"\.fp16[.-]", name) for name in files) else None
+
+
 def _weights(folder: Path, loader: Any, library: str, dtype: torch.dtype) -> Any:
     """Open a network to its last tensor; the libraries would draw what is missing."""
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    half = bool(files) and all(".fp16." in file.name for file in files)
     network, found = loader.from_pretrained(
         folder,
-        variant="fp16" if half else None,
+        variant=variant(folder),
         output_loading_info=True,
         **{DTYPE[library]: dtype},
     )

@@ -1,9 +1,10 @@
 """A prior made ready: on its device, in its precision, in windows where a picture is large."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from .priors.latent import LatentPrior
 from .priors.prompted import controlled, prompted, seeing
 from .priors.tiled import TiledPrior
 
-__all__ = ["device_of", "kept", "picture", "ready", "rows"]
+__all__ = ["device_of", "kept", "loaded", "picture", "ready", "rows"]
 
 WHOLE = 1536**2  # px; larger pictures are worked through in windows (about 2 GB of memory on a CPU)
 TILE, OVERLAP = 1024, 64
@@ -96,7 +97,7 @@ def ready(
     """
     if tile is not None and tile < OVERLAP * 2:
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
-    prior = _opened(prior, device, precision, {k: v for k, v in settings.items() if v is not None})
+    prior = loaded(prior, device, precision, {k: v for k, v in settings.items() if v is not None})
     follow = None if control is None else pictures(control).tensor()
     try:
         prior = conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
@@ -127,11 +128,11 @@ def _windowed(prior: Prior, shape: Sequence[int], tile: int | None, precision: s
     return prior.rewrap(_halved(TiledPrior(prior.inner, cells, overlap), half)).on(shape)
 
 
-def _opened(
+def loaded(
     prior: Prior | str | Path | None,
     device: str | torch.device | None,
     precision: str,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Prior:
     """Return a prior on its device, opened where it is not, its weights in half if they can be."""
     if not isinstance(prior, Prior):
@@ -151,8 +152,8 @@ def _halved(prior: Prior, half: torch.dtype | None) -> Prior:
 
 
 def picture(prior: Prior) -> tuple[int, ...]:
-    """Return the shape (3, H, W) of the pictures of a prior."""
-    return (3, *prior.size) if isinstance(prior, LatentPrior) else (3, *prior.shape[-2:])
+    """Return the shape (C, H, W) of the pictures of a prior, of one channel where they are grey."""
+    return (3, *prior.size) if isinstance(prior, LatentPrior) else prior.shape
 
 
 def rows(prior: Prior) -> int:

@@ -25,13 +25,13 @@ class Family(ABC):
         readers: The parts of it that read texts.
         patch: Latents a side that the network takes as one.
         guidance: w of classifier-free guidance where none is given; 1 is none.
-        distilled: The guidance that the network is told of, if it was trained to be.
+        distilled: The guidance that the network is told of, if it is and no other is given.
     """
 
     kind: ClassVar[str]
     readers: ClassVar[tuple[str, ...]] = ("tokenizer", "text_encoder")
     patch: ClassVar[int] = 1
-    guidance: ClassVar[float] = 7.5
+    guidance: float = 7.5
     distilled: float = 3.5
 
     def __init__(self, pipe: Any, controlnet: Any = None, strength: float = 1.0) -> None:
@@ -54,14 +54,27 @@ class Family(ABC):
         return int(self.network.config.in_channels)
 
     @property
+    def embeds(self) -> bool:
+        """Return whether the network is told of a guidance."""
+        return False
+
+    def beside(self, latents: int) -> tuple[int, ...]:
+        """Return how many channels more than so many latents the network may be given."""
+        return ()
+
+    @property
     def device(self) -> torch.device:
         """Return where the network computes, which is not where it waits if it is offloaded."""
         waiting: torch.device = next(self.network.parameters()).device
         return getattr(self.pipe, "_offload_device", None) or waiting
 
     @abstractmethod
-    def read(self, text: str | None) -> Told:
-        """Return what the network is told of a text; None is no text."""
+    def read(self, text: str | None, away: bool = False) -> Told:
+        """Return what the network is told of a text; None is no text.
+
+        Arguments:
+            away: Whether the text is one to move away from.
+        """
 
     @abstractmethod
     def answer(self, x: Tensor, time: Tensor, told: Told) -> Tensor:
@@ -69,16 +82,31 @@ class Family(ABC):
 
         Arguments:
             told: What ``read`` returned; ``beside``, channels that the network is given beside the
-                state; ``control``, the control picture in [0, 1].
+                state; ``control``, the control picture in [0, 1]; ``distilled``, its guidance.
         """
 
 
 class StableDiffusion(Family):
-    """Versions 1 and 2, and what has their form."""
+    """Versions 1 and 2, and what has their form: latent consistency models, which embed w.
+
+    "Latent Consistency Models" (Luo et al., 2023), https://arxiv.org/abs/2310.04378.
+    """
 
     kind = "StableDiffusionPipeline"
 
-    def read(self, text: str | None) -> Told:
+    def __init__(self, pipe: Any, controlnet: Any = None, strength: float = 1.0) -> None:
+        super().__init__(pipe, controlnet, strength)
+        if self.embeds:
+            self.guidance, self.distilled = 1.0, 8.5
+
+    @property
+    def embeds(self) -> bool:
+        return self.network.config.get("time_cond_proj_dim") is not None
+
+    def beside(self, latents: int) -> tuple[int, ...]:
+        return latents, latents + 1
+
+    def read(self, text: str | None, away: bool = False) -> Told:
         states, _ = self.pipe.encode_prompt(text or "", self.pipe.text_encoder.device, 1, False)
         return {"encoder_hidden_states": states}
 
@@ -87,7 +115,8 @@ class StableDiffusion(Family):
 
     def ask(self, x: Tensor, time: Tensor, given: dict[str, Any]) -> Tensor:
         """Ask the U-Net, and the ControlNet before it where there is one."""
-        control, more = given.pop("control", None), {}
+        control, more = given.pop("control", None), dict[str, Any]()
+        distilled = given.pop("distilled", None)
         if self.controlnet is not None:
             down, middle = self.controlnet(
                 x,
@@ -103,30 +132,47 @@ class StableDiffusion(Family):
             }
         if "beside" in given:
             x = torch.cat([x, given.pop("beside")], 1)
+        if distilled is not None:
+            width = self.network.config.time_cond_proj_dim
+            more["timestep_cond"] = sinusoids(distilled - 1, width).to(x)
         out: Tensor = self.pipe.unet(x, time, **given, **more).sample
         return out
 
 
 class StableDiffusionXL(StableDiffusion):
-    """XL: two readers, and the size of the picture; where no text is, zeros if it learnt so."""
+    """XL: two readers, and the size of the picture; where no text is, zeros if it learnt so.
+
+    Its refiner has the second reader alone, and is told how pleasing a picture is: 6 of 10, and 2.5
+    for what to move away from.
+    """
 
     kind = "StableDiffusionXLPipeline"
     readers = ("tokenizer_2", "text_encoder_2")
     guidance = 5.0
 
-    def read(self, text: str | None) -> Told:
+    def read(self, text: str | None, away: bool = False) -> Told:
         device = self.pipe.text_encoder_2.device
         states, _, pooled, _ = self.pipe.encode_prompt(
             text or "", device=device, do_classifier_free_guidance=False
         )
         blank = text is None and self.pipe.config.force_zeros_for_empty_prompt
         told = {"encoder_hidden_states": states, "text_embeds": pooled}
-        return {k: torch.zeros_like(v) for k, v in told.items()} if blank else told
+        told = {k: torch.zeros_like(v) for k, v in told.items()} if blank else told
+        return told | ({"score": torch.tensor([[2.5 if away else 6.0]])} if self.scores else {})
+
+    @property
+    def scores(self) -> bool:
+        """Return whether the network is told how pleasing a picture is."""
+        numbers = self.network.add_embedding.linear_1.in_features
+        rest: int = numbers - self.pipe.text_encoder_2.config.projection_dim
+        return rest == 5 * int(self.network.config.addition_time_embed_dim)
 
     def answer(self, x: Tensor, time: Tensor, told: Told) -> Tensor:
         given: dict[str, Any] = alike(told, x)
         height, width = (self.pipe.vae_scale_factor * n for n in x.shape[-2:])
         sizes = time.new_tensor([height, width, 0, 0, height, width]).expand(len(x), 6)
+        if "score" in given:
+            sizes = torch.cat([sizes[:, :4], given.pop("score").to(time)], 1)
         added = {"text_embeds": given.pop("text_embeds"), "time_ids": sizes}
         return self.ask(x, time, given | {"added_cond_kwargs": added})
 
@@ -138,7 +184,7 @@ class StableDiffusion3(Family):
     readers = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
     guidance = 7.0
 
-    def read(self, text: str | None) -> Told:
+    def read(self, text: str | None, away: bool = False) -> Told:
         device = self.pipe.transformer.device
         states, _, pooled, _ = self.pipe.encode_prompt(
             text or "", None, None, device=device, do_classifier_free_guidance=False
@@ -161,7 +207,11 @@ class Flux(Family):
     def channels(self) -> int:
         return super().channels // self.patch**2
 
-    def read(self, text: str | None) -> Told:
+    @property
+    def embeds(self) -> bool:
+        return bool(self.network.config.guidance_embeds)
+
+    def read(self, text: str | None, away: bool = False) -> Told:
         device = self.pipe.transformer.device
         states, pooled, _ = self.pipe.encode_prompt(text or "", device=device)
         return {"encoder_hidden_states": states, "pooled_projections": pooled}
@@ -169,11 +219,10 @@ class Flux(Family):
     def answer(self, x: Tensor, time: Tensor, told: Told) -> Tensor:
         given, (height, width) = alike(told, x), (n // 2 for n in x.shape[-2:])
         axes = (torch.arange(n, dtype=x.dtype, device=x.device) for n in (1, height, width))
-        strength = torch.full_like(time, self.distilled)
         out = self.pipe.transformer(
             F.pixel_unshuffle(x, 2).flatten(2).mT,
             timestep=time / 1000,
-            guidance=strength if self.pipe.transformer.config.guidance_embeds else None,
+            guidance=given.pop("distilled", None),
             img_ids=torch.cartesian_prod(*axes),
             txt_ids=x.new_zeros(given["encoder_hidden_states"].shape[1], 3),
             **given,
@@ -182,8 +231,18 @@ class Flux(Family):
 
 
 def alike(told: Told, x: Tensor) -> dict[str, Tensor]:
-    """Return what a batch is told, in its dtype and on its device."""
-    return {k: v.to(x).expand(len(x), *v.shape[1:]) for k, v in told.items()}
+    """Return what a batch is told, on its device and, but for a guidance, in its dtype."""
+    kind = {"distilled": torch.float32}
+    rows = {k: v.to(x.device, kind.get(k, x.dtype)) for k, v in told.items()}
+    return {k: v.expand(len(x), *v.shape[1:]) for k, v in rows.items()}
+
+
+def sinusoids(w: Tensor, width: int) -> Tensor:
+    """Return sines and cosines of 1000 w, ``(B, width)``, at frequencies from 1 to 1e-4."""
+    half = width // 2
+    rates = torch.logspace(0, -4, half, dtype=w.dtype, device=w.device)
+    angles = 1000 * w[:, None] * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))
 
 
 def family_of(network: Any) -> type[Family]:

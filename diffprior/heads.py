@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -39,6 +40,10 @@ class Head(ABC):
     @abstractmethod
     def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         """Return E[x_0 | x_t], given what the network answered."""
+
+    def shifted(self, tokens: int) -> "Head":
+        """Return the convention for states of so many tokens, where times hang on that."""
+        return self
 
 
 class Discrete(Head):
@@ -192,10 +197,19 @@ class Flow(Head):
     Arguments:
         steps: The step that the network is told at s = 1.
         shift: That of the schedule.
+        growth: Where it hangs on the size of a state: the shift for so many tokens.
     """
 
-    def __init__(self, steps: int = 1000, shift: float = 1.0) -> None:
-        self.schedule, self.steps = Rectified(shift=shift), steps
+    def __init__(
+        self,
+        steps: int = 1000,
+        shift: float = 1.0,
+        growth: Callable[[int], float] | None = None,
+    ) -> None:
+        self.schedule, self.steps, self.growth = Rectified(shift=shift), steps, growth
+
+    def shifted(self, tokens: int) -> "Flow":
+        return Flow(self.steps, self.growth(tokens), self.growth) if self.growth else self
 
     def _place(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha_t, sigma_t = self.schedule(t)

@@ -13,7 +13,7 @@ from PIL.JpegImagePlugin import get_sampling
 from torch import Tensor
 
 from .likelihoods import GaussianLikelihood
-from .operators.base import LinearOperator
+from .operators.base import Composed, LinearOperator
 from .solvers import cg
 
 __all__ = ["CellLikelihood", "Coding", "Coefficients", "detect", "read", "standard"]
@@ -119,7 +119,7 @@ class Coefficients(LinearOperator):
     border cuts is filled with the border's pixels.
 
     Arguments:
-        shape: That of one upright picture, ``(3, H, W)``.
+        shape: That of one upright picture, ``(3, H, W)``, or of a grey one, ``(1, H, W)``.
         coding: What gives every coefficient its ``step``, of shape ``(1, M)``.
     """
 
@@ -135,15 +135,16 @@ class Coefficients(LinearOperator):
         (h, w), (a, b) = self.shape[-2:], self.ratio
         self.below, self.beside = -h % (8 * a), -w % (8 * b)
         h, w = h + self.below, w + self.beside
-        self.sizes = ((h, w), (h // a, w // b), (h // a, w // b))
+        self.sizes = ((h, w), (h // a, w // b), (h // a, w // b))[:c]
         k, i = torch.arange(8.0)[:, None], torch.arange(8.0)
         basis = (math.pi * k * (2 * i + 1) / 16).cos() / 2
         basis[0] /= 2**0.5
-        tables = (coding.luma, coding.chroma, coding.chroma)
+        tables = (coding.luma, coding.chroma, coding.chroma)[:c]
         pairs = zip(tables, self.sizes, strict=True)
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
-        self.register_buffer("colours", LEVELS * torch.tensor(YCC))
+        colours = torch.tensor(YCC if c == 3 else [[1.0]])  # what is grey is luma alone
+        self.register_buffer("colours", LEVELS * colours)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +176,7 @@ class Coefficients(LinearOperator):
     def gain(self) -> Tensor:
         """Return the variance of each coefficient of white noise of variance 1, ``(1, M)``."""
         rows = self.colours.square().sum(1) / self.colours.new_tensor(
-            [1, *[math.prod(self.ratio)] * 2]
+            [1, *[math.prod(self.ratio)] * 2][: len(self.sizes)]
         )
         return torch.cat([r.expand(h * w) for r, (h, w) in zip(rows, self.sizes, strict=True)])[
             None
@@ -229,9 +230,16 @@ class CellLikelihood(GaussianLikelihood[Coefficients]):
     To the methods it is exact data, but data that a picture agrees with once it is in the cell.
     """
 
+    @property
+    def step(self) -> Tensor:
+        """Return the widths of the cells, also behind a decoder."""
+        A: Any = self.operator
+        step: Tensor = (A.outer if isinstance(A, Composed) else A).step
+        return step
+
     def residual(self, x: Tensor) -> Tensor:
         """Return the way from A x to the cell; zero inside."""
-        d, half = self.y - self.operator(x), self.operator.step / 2
+        d, half = self.y - self.operator(x), self.step / 2
         return d - d.clamp(-half, half)
 
     def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:

@@ -34,7 +34,7 @@ def load_pipeline(
     lora_scale: float = 1.0,
     controlnet: Path | str | None = None,
     control_scale: float = 1.0,
-    distilled: float = 3.5,
+    distilled: float | None = None,
     offload: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Prior:
@@ -44,10 +44,11 @@ def load_pipeline(
         prompt, negative, label, guidance: As of ``diffprior.priors.conditions.conditioned``.
         lora: A file of low-rank changes to its networks, or a folder with one.
         lora_scale: How much of them.
-        controlnet: A folder of a ``ControlNetModel``; ``diffprior.priors.prompted.controlled`` then
-            gives it its picture.
+        controlnet: A folder of a ``ControlNetModel``, the pipeline's own where it has one;
+            ``diffprior.priors.prompted.controlled`` then gives it its picture.
         control_scale: How much of it.
-        distilled: The guidance that the network is told of, where it was trained to be (Flux dev).
+        distilled: The guidance that the network is told of, where it was trained to be (Flux dev,
+            latent consistency models); by default that of its pipeline.
         offload: Whether only the network at work is on the GPU; needs CUDA and accelerate.
         dtype: What its weights are held in; states are of float32.
     """
@@ -61,14 +62,13 @@ def load_pipeline(
         inner, patch = DiffusersPrior(network.float(), head, label), 1
     else:
         pipe, family = _pipe(network, found, index(folder)), family_of(network)
-        control = _controlnet(controlnet, family, dtype) if controlnet else None
+        control = _controlnet(controlnet, family, dtype) if controlnet else found.get("controlnet")
         if lora:
             _lora(pipe, Path(lora), lora_scale)
         if offload:
             _offload(pipe, control)
-        steered = family(pipe, control, control_scale)
-        steered.distilled = distilled
-        inner, patch = PromptedPrior(steered, head, _shape(network, vae)), family.patch
+        steered, shape = family(pipe, control, control_scale), _shape(network, vae)
+        inner, patch = PromptedPrior(steered, head, shape, distilled=distilled), family.patch
     sizes = {"factor": factor(vae), "stride": factor(vae) * patch}
     prior = LatentPrior(inner, Encoder(vae), Decoder(vae), **sizes, stays=offload)
     return conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
@@ -100,10 +100,6 @@ def _pipe(network: Any, found: dict[str, Any], settings: dict[str, Any]) -> Any:
     if missing := [name for name in family.readers if name not in found]:
         raise ValueError(
             f"its {INDEX} names no {missing[0]}, by which a {family.__name__} reads texts"
-        )
-    if settings.get("requires_aesthetics_score"):
-        raise ValueError(
-            "an XL refiner is told how pleasing a picture is, too: give the base model"
         )
     pipeline = getattr(import_module("diffusers"), family.kind)
     flags = {k: v for k, v in settings.items() if isinstance(v, bool)}

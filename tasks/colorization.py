@@ -26,10 +26,13 @@ from .base import (
     choose,
     coloured,
     demand,
+    demand_colours,
     draw,
     noise,
+    pixels,
     provenance,
     results,
+    usual,
 )
 
 __all__ = ["colorize"]
@@ -105,17 +108,18 @@ def colorize(
     levels, known = noise(sigma, given), _known(given, soft, scribble, hint)
     shape = (3, *given.size)
     model = ready(prior, shape, device=device, precision=precision, tile=tile)
-    pixels = given.tensor().to(model.like)
-    luma, hinted = GREY(pixels), scribble is not None or soft is not None
+    demand_colours(model)
+    x = pixels(given, model)
+    luma, hinted = GREY(x), scribble is not None or soft is not None
     report = provenance(model, task="colorize", seed=seed, sigma=levels, hint=hint)
     floor = [max(level, ROUNDING) for level in levels] if hinted else levels
-    A, y, guess = known.seen(luma, floor) if hinted else (GREY, luma, luma.expand_as(pixels))
+    A, y, guess = known.seen(luma, floor) if hinted else (GREY, luma, luma.expand_as(x))
     x, made = draw(
         model,
         A.to(model.like.device).on(shape),
         y,
         floor,
-        [choose(method or WAYS[hinted][samples > 1], steps)] * len(given),
+        [choose(method or usual(model, samples, *WAYS[hinted]), steps)] * len(given),
         samples,
         seed,
         guess=guess.__getitem__,

@@ -19,7 +19,7 @@ from diffprior.operators.circular_blur import CircularBlur
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import ROUNDING, Result, TaskError, choose, demand, noise, provenance, recover
+from .base import ROUNDING, Result, TaskError, choose, demand, noise, provenance, recover, usual
 
 __all__ = ["deblur"]
 
@@ -74,8 +74,8 @@ def deblur(
     given = pictures(image)
     A = _blur(_kernel(given, kernel, blind, size), boundary)
     levels = noise(sigma, given, least=LEAST if blind else ROUNDING)
-    default = SEVERAL if samples > 1 else BLIND if blind else ONE
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    default = usual(model, samples, BLIND if blind else ONE, SEVERAL)
     report = provenance(model, task="deblur", blind=blind, seed=seed, sigma=levels)
     return recover(
         given,

@@ -7,14 +7,24 @@ from typing import Annotated, Any, cast
 import torch
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
+from diffprior.deploy import picture, ready
 from diffprior.images import Pictures, pictures
 from diffprior.jpegs import CellLikelihood, Coding, Coefficients, detect, read, standard
 from diffprior.methods.base import Method
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, TaskError, choose, demand, provenance, results, solve
+from .base import (
+    BEHIND,
+    Result,
+    TaskError,
+    choose,
+    demand,
+    pixels,
+    provenance,
+    results,
+    solve,
+)
 
 __all__ = ["dejpeg"]
 
@@ -52,7 +62,8 @@ def dejpeg(
             blocks begin at its upper left corner.
         quality: That of libjpeg's tables; other programs have other scales.
         subsampling: "4:2:0" where only a quality is given.
-        method: Of those that hold pictures to data by a conditional mean: dpir and diffpir.
+        method: Of those that hold pictures to data by a conditional mean: dpir and diffpir; behind
+            a decoder resample.
         coding: The file's own, where ``image`` is no longer the PIL image that was opened.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
@@ -63,17 +74,18 @@ def dejpeg(
     demand(samples=samples, steps=steps)
     given = pictures(image)
     found = _coding(image, given, quality, subsampling, coding)
-    chosen = choose(method or (ONE if samples == 1 else SEVERAL), steps)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
-    A = Coefficients(model.shape, found).to(model.like)
-    pixels = given.tensor().to(model.like)
+    default = BEHIND[0] if model.latent else ONE if samples == 1 else SEVERAL
+    chosen = choose(method or default, steps)
+    A = Coefficients(picture(model), found).to(model.like)
+    seen = pixels(given, model)
     x, made = solve(
         model,
-        CellLikelihood(operator=A, y=A.coded(pixels)),
+        CellLikelihood(operator=A, y=A.coded(seen)),
         [chosen] * len(given),
         samples,
         seed,
-        guess=lambda: pixels,
+        guess=lambda: seen,
         names=names,
         watch=watch,
     )

@@ -13,7 +13,7 @@ from diffprior.operators.identity import Identity
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, noise, provenance, recover
+from .base import Result, choose, demand, noise, provenance, recover, usual
 
 __all__ = ["denoise"]
 
@@ -57,8 +57,8 @@ def denoise(
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     levels = noise(sigma, given, model=model)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
-    default = ONE if samples == 1 else SEVERAL
-    pace = steps if method or samples > 1 else None  # one call has no chain
+    default = usual(model, samples, ONE, SEVERAL)
+    pace = None if default == ONE and not method else steps  # one call has no chain
     return recover(
         given,
         Identity(),

@@ -1,6 +1,7 @@
 """Fill what a mask hides."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor
 
 from diffprior import images
-from diffprior.deploy import ready
+from diffprior.deploy import loaded, ready
 from diffprior.fills import biharmonic
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
-from diffprior.methods.base import Method
+from diffprior.methods.base import Guidance, Method, share
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.priors.prompted import beside, seeing
 from diffprior.samplers.base import Watch
+from diffprior.samplers.ddim import DDIM
 
 from .base import (
     ROUNDING,
@@ -26,9 +29,13 @@ from .base import (
     choose,
     demand,
     draw,
+    joined,
     noise,
+    pixels,
     provenance,
     results,
+    said,
+    usual,
 )
 
 __all__ = ["inpaint"]
@@ -36,6 +43,7 @@ __all__ = ["inpaint"]
 WORD = "inpainted"
 THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=0.4, steps=30)"  # for one fill
 SEVERAL = "mmps(start=1.0, iterations=1, sampler=dpm(steps=10, grid='logsnr'))"
+SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
@@ -65,6 +73,10 @@ def inpaint(
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different fills."] = 1,
     seed: Annotated[int, "Another seed, other fills."] = 0,
+    prompt: Annotated[str | None, "What it shows, for a text-to-image prior."] = None,
+    negative: Annotated[str | None, "What to move away from."] = None,
+    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
+    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
     texture: Annotated[bool, "Fills with the texture of what is round them."] = False,
     sigma: Annotated[float | str, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
     dilate: Annotated[int, "Grow the hole by so many pixels."] = 0,
@@ -81,7 +93,8 @@ def inpaint(
     One picture comes from annealed plug-and-play (dpir), first in PSNR over the hole by
     ``scripts/benchmark_inpainting.py``, from a noisier start where the hole is thick; several come
     from mmps, the sampler that there keeps the most texture for the PSNR that it costs. Neither has
-    all the texture of a photograph; ``texture`` gives a fill that of what is round it.
+    all the texture of a photograph; ``texture`` gives a fill that of what is round it. A network
+    that was trained to fill holes is shown the picture and the hole, and sampled as it is.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
@@ -103,14 +116,19 @@ def inpaint(
     soft, levels = _mask(given, mask, dilate, feather, fit_mask), noise(sigma, given, ROUNDING)
     clean = levels[0] == 0  # a noise that is estimated is never 0
     hole = soft > 0
-    methods = [choose(method or _default(h, samples, texture), steps) for h in hole]
-    window = _around(hole) if clean else Window(slice(0, None), slice(0, None))
-    y, keep = window.cut(given.tensor()), window.cut(~hole)
-    model = ready(prior, y.shape[1:], device=device, precision=precision, tile=tile)
-    report = provenance(model, task="inpaint", seed=seed, sigma=levels)
+    found = loaded(prior, device, precision)
+    near = clean and not found.latent  # what latents say depends on all of the picture
+    window = _around(hole) if near else Window(slice(0, None), slice(0, None))
+    keep = window.cut(~hole)
+    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
+    model = ready(found, (3, *keep.shape[2:]), precision=precision, tile=tile, **asked)
+    defaults = [_default(model, h, samples, texture, clean) for h in hole]
+    methods = [choose(method or default, steps) for default in defaults]
+    report = provenance(model, task="inpaint", **asked, seed=seed, sigma=levels)
     if clean and not hole.any():
         report["note"] = "the mask is empty: there was nothing to do"
         return results(given, given.tensor(), soft, samples, report)
+    y = window.cut(pixels(given, model))
     x, more = _fill(model, y, keep, levels, methods, samples, seed, names, watch)
     cover = soft if clean else torch.ones_like(soft)
     whole = window.paste(x, given.tensor())
@@ -129,9 +147,17 @@ def _fill(
     watch: Watch | None,
 ) -> Solved:
     """Return samples of pictures of which these pixels are kept, and their report."""
-    y, keep = y.to(model.like), keep.to(model.like)
+    if seeing(model) and len(y) > 1:  # one picture at a time
+        solved = []
+        for i in (slice(i, i + 1) for i in range(len(y))):
+            name, follow = names and names[i], share(watch, i.start, len(y))
+            parts = y[i], keep[i], levels[i], methods[i]
+            solved.append(_fill(model, *parts, samples, seed, name, follow))
+        x, reports = zip(*solved, strict=True)
+        return torch.cat(x), reduce(joined, reports)
+    keep = keep.to(y)
     return draw(
-        model,
+        beside(model, y * keep, 1 - keep),
         Mask(keep, batched=True),
         y * keep,
         levels,
@@ -144,10 +170,16 @@ def _fill(
     )
 
 
-def _default(hole: Tensor, samples: int, texture: bool) -> str:
+def _default(
+    model: Prior, hole: Tensor, samples: int, texture: bool, clean: bool
+) -> str | Method[Any]:
     """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
-    if samples > 1 and not texture:
-        return SEVERAL
+    if model.latent and texture:
+        raise TaskError("texture is laid over what a prior of pixels fills, not one of latents")
+    if seeing(model) and clean:
+        return SHOWN
+    if model.latent or samples > 1 and not texture:
+        return usual(model, samples, "", SEVERAL)
     depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     lost = depth[depth > 0]
     one = THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import ready
+from diffprior.deploy import picture, ready
 from diffprior.images import ImageError, Pictures, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator, Operator, measured
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, draw, provenance, results
+from .base import Result, choose, demand, draw, provenance, results, usual
 
 __all__ = ["reconstruct"]
 
@@ -53,12 +53,12 @@ def reconstruct(
     Arguments:
         y: What A made of a picture ``(3, H, W)`` in [-1, 1], in A's own shape: a numpy array, to
             get uint8 ``(H, W, 3)``; or a tensor, also of a batch, to get floats ``([B,] 3, H, W)``
-            in [0, 1].
+            in [0, 1]. With a grey prior all are grey: ``(1, H, W)`` in, ``(H, W)`` out.
         operator: A: an operator, or text that names those of the catalog.
         sigma: Standard deviation of the noise in the units of y. Behind an operator that is not
             linear, 0.01 at the least.
         method: By default dpir for one answer and mmps for several; behind an operator that is not
-            linear, daps.
+            linear, daps; with a latent prior resample, and daps for several.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
 
@@ -68,11 +68,12 @@ def reconstruct(
     demand(samples=samples, steps=steps)
     if not 0 <= sigma < float("inf"):
         raise SettingError(f"sigma is a standard deviation from 0 on, got {sigma}")
-    A = _operator(operator, (3, height, width))
-    known, given = _measurement(y, A, (3, height, width))
-    linear = isinstance(A, LinearOperator)
-    chosen = choose(method or ((ONE if samples == 1 else SEVERAL) if linear else CURVED), steps)
     model = ready(prior, (3, height, width), device=device, precision=precision, tile=tile)
+    A = _operator(operator, picture(model))
+    known, given = _measurement(y, A, picture(model))
+    linear = isinstance(A, LinearOperator)
+    ways = (ONE, SEVERAL) if linear else (CURVED, CURVED)
+    chosen = choose(method or usual(model, samples, *ways), steps)
     level = sigma if linear else max(sigma, LEAST)
     A, known = A.to(model.like.device), known.to(model.like)
     x, made = draw(
@@ -127,6 +128,7 @@ def _measurement(y: Any, A: Operator, shape: Sequence[int]) -> tuple[Tensor, Pic
     if not known.isfinite().all():
         raise ImageError("y holds NaN or infinity; give numbers")
     if isinstance(y, np.ndarray):
-        return known[None], pictures(np.zeros((*shape[1:], 3), np.uint8))
+        axes = (shape[0],) if shape[0] > 1 else ()
+        return known[None], pictures(np.zeros((*shape[1:], *axes), np.uint8))
     blank = torch.zeros(len(known) if batch else 1, *shape, device=known.device)
     return known if batch else known[None], pictures(blank if batch else blank[0])

@@ -20,7 +20,19 @@ from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import ROUNDING, FromFile, Result, choose, coloured, demand, noise, provenance, recover
+from .base import (
+    ROUNDING,
+    FromFile,
+    Result,
+    choose,
+    coloured,
+    demand,
+    demand_colours,
+    noise,
+    provenance,
+    recover,
+    usual,
+)
 
 __all__ = ["restore"]
 
@@ -70,6 +82,7 @@ def restore(
     keep = (lost == 0).float().expand(len(given), 1, *given.size)
     levels = noise(sigma, given, least=ROUNDING)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    demand_colours(model, grey)
     report = provenance(model, task="restore", blur=blur, grey=grey, seed=seed, sigma=levels)
     seen = Grey("luminance") if grey else None
     return recover(
@@ -77,7 +90,7 @@ def restore(
         _degradation(keep, seen, blur),
         levels,
         model,
-        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
+        lambda level: choose(method or usual(model, samples, ONE, SEVERAL), steps),
         report,
         samples=samples,
         seed=seed,

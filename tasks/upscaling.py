@@ -17,7 +17,7 @@ from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, noise, provenance, recover
+from .base import Result, choose, demand, noise, provenance, recover, usual
 
 __all__ = ["super_resolve"]
 
@@ -74,10 +74,10 @@ def super_resolve(
     report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=levels)
     return recover(
         given,
-        KERNELS[kernel](scale).on(shape),
+        KERNELS[kernel](scale),
         levels,
         model,
-        lambda level: choose(method or (ONE if samples == 1 else SEVERAL), steps),
+        lambda level: choose(method or usual(model, samples, ONE, SEVERAL), steps),
         report,
         samples=samples,
         seed=seed,

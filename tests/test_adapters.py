@@ -157,6 +157,18 @@ def test_a_controlnet_of_xl(tmp_path: Path) -> None:
     agree(sampled(controlled(prior, control), z), expected)
 
 
+def test_a_pipeline_with_a_controlnet_of_its_own(steered, tmp_path: Path) -> None:
+    folder, net = steered
+    own = ControlNetModel.from_pretrained(net)
+    parts = StableDiffusionPipeline.from_pretrained(folder).components | {"controlnet": own}
+    StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False).save_pretrained(
+        tmp_path
+    )
+    z, control, t = floats(1, 4, 8, 8), floats(1, 3, 16, 16).tanh(), torch.tensor(0.5)
+    ours, given = (load_prior(tmp_path), load_prior(folder, controlnet=net))
+    assert torch.equal(controlled(ours, control)(z, t), controlled(given, control)(z, t))
+
+
 def test_a_controlnet_that_is_none_is_refused(steered, tmp_path: Path) -> None:
     folder, _ = steered
     for bad in (tmp_path, folder / "unet"):

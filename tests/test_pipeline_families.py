@@ -1,6 +1,5 @@
 """SDXL, SD3 and Flux as priors, each against diffusers' own pipeline on a tiny model."""
 
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,11 @@ import pytest
 import tiny
 import torch
 from conftest import random
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+)
 from torch import Tensor
 
 import diffprior
@@ -17,7 +20,7 @@ from diffprior import heads
 from diffprior.deploy import ready
 from diffprior.pretrained import PriorError, load_prior
 from diffprior.priors.base import Prior
-from diffprior.priors.conditions import innermost
+from diffprior.priors.conditions import guided, innermost
 from diffprior.priors.diffusers import head_of
 from diffprior.samplers.ddim import DDIM
 from diffprior.schedules import Rectified
@@ -33,10 +36,10 @@ def agree(ours: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
-def sampled(prior: Prior, z: Tensor, steps: int = 8) -> Tensor:
+def sampled(prior: Prior, z: Tensor, steps: int = 8, start: float = 1.0) -> Tensor:
     """Return the x_0 of DDIM's last step, which has nothing of the sigma_min of our schedules."""
-    last = torch.tensor(1 / steps, dtype=torch.float64)
-    return prior(DDIM(steps=steps - 1)(prior, z, stop=last), last)
+    last, count = torch.tensor(1 / steps, dtype=torch.float64), round(start * steps) - 1
+    return prior(DDIM(steps=count)(prior, z, start=start, stop=last), last)
 
 
 @pytest.fixture
@@ -129,10 +132,99 @@ def test_generate_walks_a_flow_evenly_in_time(tmp_path: Path) -> None:
     assert out.image.size == (20, 16) and "grid='time'" in out.report["sampler"]
 
 
-def test_what_no_prior_can_be_told_is_refused(tmp_path: Path) -> None:
-    tiny.stable_diffusion_xl(tmp_path)
-    file = tmp_path / "model_index.json"
-    index = json.loads(file.read_text()) | {"requires_aesthetics_score": True}
-    file.write_text(json.dumps(index))
-    with pytest.raises(PriorError, match="an XL refiner is told how pleasing a picture is"):
+def test_a_refiner_of_xl(tmp_path: Path) -> None:
+    """The second reader alone; told 6 of 10 with the prompt, and 2.5 with what to avoid."""
+    pipe, z = tiny.refiner(tmp_path), floats(2, 4, 8, 12)
+    expected = pipe(
+        [PROMPT] * 2,
+        image=z,
+        negative_prompt=[NEGATIVE] * 2,
+        guidance_scale=5.0,
+        num_inference_steps=8,
+        denoising_start=0.5,  # the image is the state at t = 0.5
+        original_size=(16, 24),
+        target_size=(16, 24),
+        output_type="latent",
+    ).images
+    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE).on((3, 16, 24))
+    agree(sampled(prior, z, start=0.5), expected)
+    picture = floats(1, 3, 16, 24).sigmoid()
+    settings = {"prior": prior, "strength": 0.3, "steps": 3, "precision": "full"}
+    assert not torch.equal(diffprior.sdedit(picture, **settings).image, picture)
+
+
+@pytest.mark.parametrize("xl", [False, True])
+def test_a_latent_consistency_model(tmp_path: Path, xl: bool) -> None:
+    """One step of its pipeline is x_0 at t = 1; the guidance is one that its network embeds."""
+    z = floats(1, 4, 8, 8)
+    torch.manual_seed(0)
+    if xl:
+        pipe = tiny.stable_diffusion_xl(tmp_path, unet=tiny.unet_xl(time_cond_proj_dim=15))
+    else:
+        more = {
+            "unet": tiny.unet(time_cond_proj_dim=15),
+            "scheduler": LCMScheduler(**tiny.BETAS, steps_offset=1),
+        }
+        parts = tiny.stable_diffusion(tmp_path, **more).components
+        pipe = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+        pipe.set_progress_bar_config(disable=True)
+    asked = {"latents": z, "num_inference_steps": 1, "output_type": "latent", **SIZE}
+    for guidance in (8.5, 3.0):
+        expected = pipe(PROMPT, guidance_scale=guidance, **asked).images
+        prior = load_prior(tmp_path, prompt=PROMPT, guidance=guidance)
+        assert not guided(innermost(prior))
+        agree(prior(z, torch.ones(())), expected)
+    usual = load_prior(tmp_path, prompt=PROMPT)
+    agree(usual(z, torch.ones(())), pipe(PROMPT, guidance_scale=8.5, **asked).images)
+    with pytest.raises(PriorError, match="negative='dog' needs a guidance above 1"):
+        load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
+    against = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE, guidance=2.0)
+    assert guided(innermost(against)) and innermost(against).scale == 2.0
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+@pytest.mark.parametrize("size", [(16, 24), (32, 32)])
+def test_the_shift_grows_with_the_picture(tmp_path: Path, straight: None, kind, size) -> None:
+    """mu is linear in the tokens that Flux and Stable Diffusion 3 see."""
+    flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 128}
+    flow |= {"base_shift": 0.4, "max_shift": 1.5, "time_shift_type": kind}
+    (h, w), common = size, {"num_inference_steps": 8, "output_type": "latent"}
+    z, steps = floats(1, 4, h // 2, w // 2), [1 - i / 8 for i in range(8)]
+    asked = {"height": h, "width": w, **common}
+    pipe = tiny.flux(tmp_path / "flux", **flow)
+    packed = pipe._pack_latents(z, 1, 4, h // 2, w // 2)
+    expected = pipe(PROMPT, latents=packed, **asked).images
+    prior = load_prior(tmp_path / "flux", prompt=PROMPT).on((3, h, w))
+    agree(sampled(prior, z), pipe._unpack_latents(expected, h, w, 2))
+    pipe = tiny.stable_diffusion_3(tmp_path / "sd3", third=False, **flow)
+    expected = pipe(PROMPT, negative_prompt="", latents=z, sigmas=steps, **asked).images
+    prior = load_prior(tmp_path / "sd3", prompt=PROMPT)
+    agree(sampled(ready(prior, (3, h, w), precision="full"), z), expected)
+
+
+def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
+    """Each is one of the same states, and sees but so many tokens."""
+    flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 8192}
+    tiny.stable_diffusion_3(tmp_path, third=False, **flow)
+    prior, t = load_prior(tmp_path, prompt=PROMPT, guidance=2.0), torch.tensor(0.5)
+    cut = ready(prior, (3, 130, 250), tile=130, precision="full")
+    one = ready(prior, (3, 130, 128), precision="full")
+    whole = ready(prior, (3, 130, 250), precision="full")
+    shift = [p.diffusion.schedule.shift for p in (cut, one, whole)]
+    assert shift[0] == shift[1] < shift[2]
+    assert innermost(cut).conditional.head.schedule == cut.diffusion.schedule
+    z = floats(1, 4, 66, 126)
+    window = cut.inner.inner.on((4, 66, 64))
+    assert window.diffusion.schedule == cut.diffusion.schedule
+    with torch.no_grad():
+        corner = cut(z, t)[..., :1, :1]
+        torch.testing.assert_close(corner, window(z[..., :64], t)[..., :1, :1])
+
+
+def test_a_picture_beside_is_for_stable_diffusion(tmp_path: Path) -> None:
+    """A Flux of twice the channels is shown pictures in another way, which is not known here."""
+    tiny.flux(tmp_path, in_channels=32)
+    with pytest.raises(
+        PriorError, match="takes 8 channels, and its latents have 4: it is to take 4$"
+    ):
         load_prior(tmp_path)

@@ -67,6 +67,17 @@ def test_samples_are_those_of_the_pipeline(tmp_path: Path, head: str, guidance) 
     agree(sampled(prior, z), expected)
 
 
+def test_no_signal_at_the_end(tmp_path: Path) -> None:
+    """Betas whose last step is pure noise, read through a v head, up to a floor of 1e-4."""
+    scheduler = tiny.scheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    pipe, z = tiny.stable_diffusion(tmp_path, scheduler=scheduler), floats(1, 4, 8, 8)
+    assert pipe.scheduler.alphas_cumprod[-1] < 1e-7
+    asked = {"num_inference_steps": 8, "output_type": "latent", **SIZE}
+    expected = pipe(PROMPT, latents=z, **asked).images
+    ours = sampled(load_prior(tmp_path, prompt=PROMPT), z)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("step", [0, 300, 999])
 def test_x_0_is_that_of_the_guided_noise(sd, step: int) -> None:
     """(x_t - sigma eps) / alpha, the table's; it has no sigma_min, hence 1e-2 at step 0."""
@@ -310,9 +321,14 @@ def test_a_pipeline_of_other_parts_is_one_sentence(sd, tmp_path, index, words) -
         load_prior(folder)
 
 
-@pytest.mark.parametrize("layout", [{"variant": "fp16"}, {"safe_serialization": False}])
+HALF = {"variant": "fp16"}
+
+
+@pytest.mark.parametrize(
+    "layout", [HALF, HALF | {"max_shard_size": "20KB"}, {"safe_serialization": False}]
+)
 def test_weights_of_other_layouts(tmp_path: Path, layout: dict) -> None:
-    """Half precision under its own name, and files of torch.save."""
+    """Half precision under its own name, in one file or in shards, and files of torch.save."""
     pipe = tiny.stable_diffusion(tmp_path / "plain")
     pipe = pipe.to(torch.float16) if "variant" in layout else pipe
     pipe.save_pretrained(tmp_path / "other", **layout)

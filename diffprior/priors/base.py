@@ -55,6 +55,10 @@ class Prior(nn.Module, ABC):
             )
         return self
 
+    def shifted(self, shape: Sequence[int]) -> "Prior":
+        """Return this prior with its times as for networks that see states of this shape whole."""
+        return self
+
     @property
     def like(self) -> Tensor:
         """Return an empty tensor of the dtype and device that states are to have."""
@@ -87,6 +91,10 @@ class Wrapper(Prior, ABC):
 
     def on(self, shape: Sequence[int]) -> Prior:
         return self.rewrap(self.inner.on(shape))
+
+    def shifted(self, shape: Sequence[int]) -> Prior:
+        inner = self.inner.shifted(shape)
+        return self if inner is self.inner else self.rewrap(inner)
 
 
 def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

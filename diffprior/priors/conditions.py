@@ -1,7 +1,7 @@
 """A prior is asked for its condition here: a prompt, a label, how much of it, what to avoid."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 from .base import Prior, Wrapper
 from .guided import GuidedPrior
@@ -44,6 +44,7 @@ def conditioned(
         label: A class, of a class-conditional prior; its own where it has one.
         guidance: w of ``GuidedPrior``, 1 being the condition alone. By default the model's own or
             7.5 of a text; 3 of a class, or 1 where the network was never trained without classes.
+            A network that is told of a guidance is told of this one, if there is no ``negative``.
 
     Raises:
         ValueError: If the prior has nothing of what is asked; one sentence says what.
@@ -102,8 +103,16 @@ def _of_text(
     if text is None and negative is None:
         raise ValueError(f"guidance={guidance} strengthens a prompt, and none was given")
     usual: float = getattr(prior, "guidance", PROMPT_GUIDANCE)
+    if negative is not None and guidance is None and usual == 1:
+        raise ValueError(
+            f"negative={negative!r} needs a guidance above 1, and the one of this network is 1"
+        )
     scale, conditional = usual if guidance is None else guidance, prior.prompted(text)
-    return conditional if scale == 1 else GuidedPrior(conditional, prior.prompted(negative), scale)
+    if negative is None and getattr(prior, "embeds", False):  # the network guides itself
+        strengthened: Prior = cast(Any, conditional).strengthened(scale)
+        return conditional if guidance is None else strengthened
+    avoided: Prior = getattr(prior, "avoided", prior.prompted)(negative)
+    return conditional if scale == 1 else GuidedPrior(conditional, avoided, scale)
 
 
 def _of_class(prior: LabelledPrior, label: int | None, guidance: float | None) -> Prior:

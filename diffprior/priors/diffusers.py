@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..components import variant
 from ..diffusions import GaussianDiffusion
 from ..heads import Consistency, Discrete, Flow, Head, Karras, Score
 from .labelled import LabelledPrior, checked
@@ -65,11 +66,9 @@ def _network(folder: Path) -> nn.Module:
     """Open a network, or raise a sentence of what its weights lack; diffusers would draw them."""
     from diffusers import UNet2DModel
 
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    half = bool(files) and all(".fp16." in file.name for file in files)
     unet, found = UNet2DModel.from_pretrained(
         folder,
-        variant="fp16" if half else None,
+        variant=variant(folder),
         torch_dtype=torch.float32,
         output_loading_info=True,
     )
@@ -108,16 +107,25 @@ def head_of(scheduler: Any) -> Head:
     if name.startswith("CMStochastic"):
         return Consistency(**levels)
     if name.startswith("FlowMatch") or predicts == "flow_prediction":
-        return Flow(config.num_train_timesteps, _shift(config))
+        return _flow(config)
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"{name} has no table of betas, so its network cannot be read")
     return Discrete(scheduler.alphas_cumprod, predicts)
 
 
-def _shift(config: Mapping[str, Any]) -> float:
-    """Return the shift of a flow's times; where it grows with the picture, that of the largest."""
-    shift = float(config.get("shift", config.get("flow_shift", 1.0)))
+def _flow(config: Mapping[str, Any]) -> Flow:
+    """Return a flow; where the shift of its times grows with the picture, that of the largest.
+
+    mu is linear in the tokens between the two sizes that the config names, and beyond.
+    """
+    steps, shift = config["num_train_timesteps"], config.get("shift", config.get("flow_shift", 1))
     if not config.get("use_dynamic_shifting"):
-        return shift
-    mu = float(config.get("max_shift", 1.15))
-    return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else mu
+        return Flow(steps, float(shift))
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+
+    def growth(tokens: int) -> float:
+        mu: float = low + (high - low) * (tokens - few) / (many - few)
+        return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+
+    return Flow(steps, growth(many), growth)

@@ -80,3 +80,7 @@ class GuidedPrior(Prior):
 
     def on(self, shape: Sequence[int]) -> Self:
         return self.rewrap(self.conditional.on(shape), self.free.on(shape))
+
+    def shifted(self, shape: Sequence[int]) -> Self:
+        pair = self.conditional.shifted(shape), self.free.shifted(shape)
+        return self if pair == (self.conditional, self.free) else self.rewrap(*pair)

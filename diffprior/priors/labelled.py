@@ -13,7 +13,7 @@ __all__ = ["LabelledPrior"]
 
 
 class LabelledPrior(Prior, ABC):
-    """p(x_0 | c), or p(x_0) where the network has no classes.
+    """p(x_0 | c), or p(x_0) where the network has no classes; of one channel, colours are a mean.
 
     Attributes:
         classes: How many classes the network tells apart; 0 for none.
@@ -30,6 +30,9 @@ class LabelledPrior(Prior, ABC):
         prior = copy.copy(self)
         prior.label = checked(label, self.classes, self.free)
         return prior
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
 
     def labels(self, x_t: Tensor) -> Tensor | None:
         """Return the class of each row of a batch, of shape ``(B,)``."""

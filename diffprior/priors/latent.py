@@ -83,8 +83,8 @@ class LatentPrior(Prior):
 
     def on(self, shape: Sequence[int]) -> Self:
         """Return this prior for pictures ``(C, H, W)``."""
-        sides = (self.cells(pixels) for pixels in shape[1:])
-        prior = self.rewrap(self.inner.on((self.inner.shape[0], *sides)))
+        latents = (self.inner.shape[0], *(self.cells(pixels) for pixels in shape[1:]))
+        prior = self.rewrap(self.inner.on(latents).shifted(latents))
         prior.size = tuple(shape[1:])
         return prior
 

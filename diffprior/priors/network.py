@@ -19,8 +19,7 @@ __all__ = ["NetworkPrior"]
 class NetworkPrior(LabelledPrior):
     """D(x_t / alpha_t; sigma_t / alpha_t), with D the preconditioned network.
 
-    Sides that are no multiple of the network's stride are padded by reflection and cropped again. A
-    network of one channel serves grey pictures, and colours are encoded as their mean.
+    Sides that are no multiple of the network's stride are padded by reflection and cropped again.
 
     Arguments:
         network: F(x, c_noise), fully convolutional (see ``diffprior.networks.karras``).
@@ -76,9 +75,6 @@ class NetworkPrior(LabelledPrior):
         h, w = x_t.shape[-2:]
         x = reflect(x_t / alpha_t, self.stride)
         return karras(self.network, x, sigma, self.sigma_data, self.labels(x))[..., :h, :w]
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
 
     def on(self, shape: Sequence[int]) -> Self:
         if shape[0] != self.shape[0]:

@@ -30,24 +30,34 @@ class PromptedPrior(Prior):
         head: How it is asked, and read.
         shape: Shape of one state, ``(C, H, W)``; ``on`` gives the prior of any other size.
         text: What the picture shows; None is no text.
+        distilled: The guidance that the network is told of, if it is; its usual one if not given.
     """
 
     def __init__(
-        self, family: Family, head: Head, shape: Sequence[int], text: str | None = None
+        self,
+        family: Family,
+        head: Head,
+        shape: Sequence[int],
+        text: str | None = None,
+        distilled: float | None = None,
     ) -> None:
         super().__init__()
-        self.family, self.head, self.shape = family, head, tuple(shape)
+        self.family, self.shape = family, tuple(shape)
         self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
-        self.diffusion = GaussianDiffusion(head.schedule)
+        self.head = head.shifted(self._tokens(shape))
+        self.diffusion = GaussianDiffusion(self.head.schedule)
         self.text, self.told, self.seen = text, family.read(text), Told()
-        extra, latents = family.channels - self.shape[0], self.shape[0]
-        if extra not in (0, latents, latents + 1):
+        self.distilled = family.distilled if distilled is None else distilled
+        self.extra, latents = family.channels - self.shape[0], self.shape[0]
+        if self.extra not in (0, *family.beside(latents)):
+            edits = (
+                f", {2 * latents} (a picture to edit beside them) or {2 * latents + 1} (a picture "
+                "and its hole)"
+            )
             raise ValueError(
                 f"its network takes {family.channels} channels, and its latents have {latents}: it "
-                f"is to take {latents}, {2 * latents} (a picture to edit beside them) or "
-                f"{2 * latents + 1} (a picture and its hole)"
+                f"is to take {latents}{edits if family.beside(latents) else ''}"
             )
-        self.extra = extra
 
     @property
     def like(self) -> Tensor:
@@ -66,10 +76,29 @@ class PromptedPrior(Prior):
         """Return w of classifier-free guidance where none is given."""
         return self.family.guidance
 
-    def prompted(self, text: str | None) -> Self:
-        """Return the prior of another text, None being no text; the network is shared."""
+    @property
+    def embeds(self) -> bool:
+        """Return whether the network is told of a guidance, and so needs no other."""
+        return self.family.embeds
+
+    def prompted(self, text: str | None, away: bool = False) -> Self:
+        """Return the prior of another text, None being no text; the network is shared.
+
+        Arguments:
+            away: Whether it is one to move away from.
+        """
         prior = copy.copy(self)
-        prior.text, prior.told = text, self.family.read(text)
+        prior.text, prior.told = text, self.family.read(text, away)
+        return prior
+
+    def avoided(self, text: str | None) -> Self:
+        """Return the prior of a text to move away from."""
+        return self.prompted(text, away=True)
+
+    def strengthened(self, guidance: float) -> Self:
+        """Return the prior of a network that is told of another guidance."""
+        prior = copy.copy(self)
+        prior.distilled = guidance
         return prior
 
     def seeing(self, **seen: Tensor) -> Self:
@@ -87,7 +116,10 @@ class PromptedPrior(Prior):
 
     def _answer(self, x: Tensor, time: Tensor) -> Tensor:
         steps = time.to(x.device, torch.float32).expand(len(x))
-        return self.family.answer(x.to(self.precision), steps, self.told | self.seen)
+        told = self.told | self.seen
+        if self.embeds:
+            told |= {"distilled": torch.full_like(steps, self.distilled)}
+        return self.family.answer(x.to(self.precision), steps, told)
 
     def _check(self, x_t: Tensor) -> None:
         """Refuse to ask a network that does not see what it was made to see."""
@@ -109,6 +141,18 @@ class PromptedPrior(Prior):
         prior = copy.copy(self)
         prior.shape = tuple(shape)
         return prior
+
+    def shifted(self, shape: Sequence[int]) -> Self:
+        if (head := self.head.shifted(self._tokens(shape))) is self.head:
+            return self
+        prior = copy.copy(self)
+        prior.head = head
+        prior.diffusion = GaussianDiffusion(prior.head.schedule)
+        return prior
+
+    def _tokens(self, shape: Sequence[int]) -> int:
+        height, width = (n // self.family.patch for n in shape[1:])
+        return height * width
 
 
 def beside(prior: Prior, picture: Tensor | None = None, hole: Tensor | None = None) -> Prior:

@@ -117,6 +117,10 @@ class TiledPrior(Wrapper):
         prior.shape = tuple(shape)
         return prior
 
+    def shifted(self, shape: Sequence[int]) -> Prior:
+        first = next(self.windows(*shape[1:]))  # all are of one size
+        return super().shifted((shape[0], *(part.stop - part.start for part in first)))
+
 
 def _takes(prior: Prior, shape: Sequence[int]) -> bool:
     """Return whether a prior can be one of states of this shape."""
