@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
 
+SHARED = ("base", "conditions")  # modules of a folder that its things share
 KINDS = ("tasks", "methods", "samplers", "inversions", "attentions", "operators", "priors")
 
 
@@ -30,7 +31,7 @@ def names(kind: str) -> list[str]:
         raise CatalogError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
     package = import_module(f"diffprior.{kind}")
     modules = pkgutil.iter_modules(package.__path__)
-    return sorted(m.name for m in modules if m.name != "base" and not m.ispkg)
+    return sorted(m.name for m in modules if m.name not in SHARED and not m.ispkg)
 
 
 def find(name: str, kinds: Sequence[str] = KINDS) -> Any:

@@ -131,8 +131,6 @@ def _list(kind: str) -> None:
     table = Table.grid(padding=(0, 2))
     for name in catalog.names(kind):
         thing = catalog.find(name, (kind,))
-        if kind == "priors" and not issubclass(thing, import_module("diffprior.priors.base").Prior):
-            continue  # what helps priors is no prior
         table.add_row(_word(thing) if kind == "tasks" else name, catalog.summary(thing))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 

@@ -10,6 +10,7 @@ from diffprior.catalog import KINDS, CatalogError, build, find, names, summary
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
+from diffprior.priors.base import Prior
 from diffprior.samplers.ddim import DDIM
 from diffprior.samplers.heun import Heun
 
@@ -25,6 +26,7 @@ def test_the_folders_are_the_registry() -> None:
     assert "inpainting" in names("tasks")
     for kind in KINDS:
         assert names(kind) == sorted(names(kind)) and "base" not in names(kind)
+    assert all(issubclass(find(name, ("priors",)), Prior) for name in names("priors"))
 
 
 @pytest.mark.parametrize("kind, name", EVERY)
