@@ -86,9 +86,12 @@ def weights(n: int, factor: int) -> Tensor:
 
 
 def _between(P: Tensor, x: Tensor, Q: Tensor) -> Tensor:
-    """Return P x Q of each picture, alone, so that its bits do not hang on the batch."""
+    """Return P x Q of each picture, alone and in a place of its own.
+
+    Its bits are not to hang on the batch, nor on where in memory a row of it begins.
+    """
     P, Q = P.to(x), Q.to(x)
-    return torch.stack([P @ (row @ Q) for row in x])
+    return torch.stack([P @ (row.clone() @ Q) for row in x])
 
 
 def _cubic(x: Tensor) -> Tensor:

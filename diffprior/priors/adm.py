@@ -106,7 +106,7 @@ class ADMPrior(LabelledPrior):
         fit(network, state)
         return cls(network, _head(settings, predicts), settings["size"], label, clip)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, step = self.head.ask(x_t, t)
         out = self.network(x, step.to(x_t).expand(len(x_t)), self.labels(x_t))
         x_0 = self.head.mean(x_t, t, out[:, : x_t.shape[1]])

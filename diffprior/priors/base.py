@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..diffusions import Diffusion
 from ..kernels import Kernel
 
-__all__ = ["Prior", "Wrapper", "denoise_vjp"]
+__all__ = ["Prior", "Wrapper", "apart", "denoise_vjp"]
 
 
 class Prior(nn.Module, ABC):
@@ -95,6 +95,16 @@ class Wrapper(Prior, ABC):
     def shifted(self, shape: Sequence[int]) -> Prior:
         inner = self.inner.shifted(shape)
         return self if inner is self.inner else self.rewrap(inner)
+
+
+def apart(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return what a network makes of a batch; on a CPU of one row at a time.
+
+    There its layers share the work out, and round, by the size of the batch, and a picture's
+    result is not to hang on its neighbours.
+    """
+    rows = torch.split(x, 1) if x.device.type == "cpu" else (x,)
+    return torch.cat([network(row) for row in rows])
 
 
 def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -1,5 +1,6 @@
 """A prior is asked for its condition here: a prompt, a label, how much of it, what to avoid."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
@@ -8,7 +9,16 @@ from .guided import GuidedPrior
 from .labelled import LabelledPrior
 from .latent import LatentPrior
 
-__all__ = ["Prompted", "against", "conditioned", "guided", "innermost", "inside", "unguided"]
+__all__ = [
+    "Prompted",
+    "against",
+    "conditioned",
+    "guidance_of",
+    "guided",
+    "innermost",
+    "inside",
+    "unguided",
+]
 
 PROMPT_GUIDANCE, LABEL_GUIDANCE = 7.5, 3.0  # w where none is given
 
@@ -49,6 +59,8 @@ def conditioned(
     Raises:
         ValueError: If the prior has nothing of what is asked; one sentence says what.
     """
+    if guidance is not None and not math.isfinite(guidance):
+        raise ValueError(f"guidance is a finite number, got {guidance}")
     texts = {k: v for k, v in (("prompt", prompt), ("negative", negative)) if v is not None}
     if not texts and label is None and guidance in (None, 1):
         return unguided(prior) if guidance == 1 and guided(innermost(prior)) else prior
@@ -75,6 +87,16 @@ def against(prior: Prior, other: Prior) -> Prior:
     """Return a guided prior that moves away from the condition of another."""
     away = innermost(unguided(other))
     return inside(prior, lambda p: p.rewrap(p.conditional, away) if guided(p) else p)
+
+
+def guidance_of(prior: Prior) -> float:
+    """Return w of a prior's guidance, 1 where it is under its condition alone."""
+    found: Any = innermost(prior)
+    if guided(found):
+        return found.scale
+    if not getattr(found, "embeds", False):
+        return 1.0
+    return float(found.guidance if found.distilled is None else found.distilled)
 
 
 def guided(prior: Prior) -> TypeGuard[GuidedPrior]:

@@ -53,7 +53,7 @@ class DiffusersPrior(LabelledPrior):
         unet = _network(folder / "unet" if (folder / "unet").is_dir() else folder)
         return cls(unet, _head(place), label, clip)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, time = self.head.ask(x_t, t)
         labels = self.labels(x_t)
         given = () if labels is None else (labels,)

@@ -63,7 +63,7 @@ class EDMPrior(LabelledPrior):
         given = {k: config[k] for k in words if k in config}
         return cls(network, head(**given), label, clip)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, c_noise = self.head.ask(x_t, t)
         out = self.network(x, c_noise.to(x_t).expand(len(x_t)), self.labels(x_t))
         x_0 = self.head.mean(x_t, t, out)

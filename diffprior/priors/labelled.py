@@ -1,13 +1,13 @@
 """Networks with classes, each prior one of pictures of one class."""
 
 import copy
-from abc import ABC
+from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from .base import Prior
+from .base import Prior, apart
 
 __all__ = ["LabelledPrior"]
 
@@ -30,6 +30,13 @@ class LabelledPrior(Prior, ABC):
         prior = copy.copy(self)
         prior.label = checked(label, self.classes, self.free)
         return prior
+
+    @abstractmethod
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t] by the network, of all rows at once."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return apart(lambda x: self.estimate(x, t), x_t)
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image

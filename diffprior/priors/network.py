@@ -68,7 +68,7 @@ class NetworkPrior(LabelledPrior):
             label=label,
         )
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = self.diffusion.schedule(t)
         level = (sigma_t / alpha_t).clamp_min(self.sigma_min)
         sigma = torch.full((len(x_t),), float(level), dtype=x_t.dtype, device=x_t.device)

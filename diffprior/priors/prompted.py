@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..diffusions import GaussianDiffusion
 from ..families import Family, Told
 from ..heads import Head
-from .base import Prior
+from .base import Prior, apart
 from .conditions import guided, innermost, inside
 from .guided import GuidedPrior
 from .latent import LatentPrior
@@ -110,8 +110,7 @@ class PromptedPrior(Prior):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         self._check(x_t)
         x, time = self.head.ask(x_t, t)
-        parts = torch.split(x, 1) if x.device.type == "cpu" else (x,)  # there a batch rounds anew
-        out = torch.cat([self._answer(part, time) for part in parts])
+        out = apart(lambda part: self._answer(part, time), x)
         return self.head.mean(x_t, t, out.to(x_t))
 
     def _answer(self, x: Tensor, time: Tensor) -> Tensor:
