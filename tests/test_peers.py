@@ -83,5 +83,5 @@ def test_the_script_runs_again_where_it_stopped(peers, tmp_path: Path, capsys) -
     for package in ("azula", "deepinv"):
         assert f"| box | DiffPIR | {package}" in table
     assert "| box | DDRM | ours" in table and "| mean |" in table
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 1 + 7 + 4
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 1 + 8 + 5
     assert all(line.endswith(",") for line in (tmp_path / "rows.csv").read_text().splitlines()[1:])
