@@ -1,6 +1,6 @@
 """What a task asks of its prior: opened and steered as its settings say, and told to the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,13 @@ import torch
 from .deploy import ready
 from .images import pictures
 from .priors.base import Prior
+from .priors.conditions import guidance_of
 from .results import provenance
 from .trajectories import digest
 
-__all__ = ["opened", "said"]
+__all__ = ["opened", "said", "weighed"]
+
+CONDITION = {"prompt", "negative", "label", "guidance"}
 
 
 def said(**settings: Any) -> dict[str, Any]:
@@ -45,4 +48,9 @@ def opened(
     model = ready(prior, shape, device=device, precision=precision, tile=tile, **more, **asked)
     told = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
     told |= {} if control is None else {"control": digest(pictures(control))}
-    return model, provenance(model, task=task, **told)
+    return model, provenance(model, task=task, **told | weighed(model, asked))
+
+
+def weighed(model: Prior, asked: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a report says of how much is made of what was asked, if it was a condition."""
+    return {"guidance": guidance_of(model)} if CONDITION & asked.keys() else {}

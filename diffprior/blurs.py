@@ -111,6 +111,8 @@ def kernel(given: Tensor | str) -> Tensor:
             shape = tuple(given.shape)
             raise ValueError(f"a kernel has the shape (h, w) or (B, h, w), got {shape}")
         return given if given.is_floating_point() else given.to(torch.get_default_dtype())
+    if not isinstance(given, str):
+        raise ValueError(f"a kernel is a tensor or text, got a {type(given).__name__}")
     name, colon, numbers = given.partition(":")
     if name not in MAKERS:
         return _picture(given)
@@ -128,6 +130,8 @@ def _picture(name: str) -> Tensor:
         with Image.open(Path(name)) as image:
             k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
     except (OSError, UnidentifiedImageError):
+        if Path(name).is_file():
+            raise ValueError(f"{name} is damaged, or no picture of a kernel") from None
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
         raise ValueError(f"no kernel {name!r}; give a picture file, or {words}") from None
     if not k.sum() > 0 or k.min() < 0:

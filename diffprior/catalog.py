@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
+from torch import Tensor
+
+from .errors import SettingError
+from .settings import ANYWHERE, Checked, check
+
 __all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
 
 SHARED = ("base", "conditions")  # modules of a folder that its things share
 KINDS = ("tasks", "methods", "samplers", "inversions", "attentions", "operators", "priors")
-
-
-class SettingError(ValueError):
-    """A setting that nothing can work with, whatever the picture; in one sentence."""
 
 
 class CatalogError(LookupError, SettingError):
@@ -65,9 +66,12 @@ def build(text: str, kinds: Sequence[str] = ("methods", "samplers")) -> Any:
         kinds: Where the outermost name is looked for.
     """
     try:
-        return _value(ast.parse(text.strip(), mode="eval").body, kinds)
+        node = ast.parse(str(text).strip(), mode="eval").body
     except SyntaxError:
-        raise CatalogError(f"cannot read {text!r}; write a name, or name(setting=value)") from None
+        node = None
+    if not isinstance(node, ast.Name | ast.Call):
+        raise CatalogError(f"cannot read {text!r}; write a name, or name(setting=value)")
+    return _value(node, kinds)
 
 
 def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
@@ -76,6 +80,9 @@ def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(k.arg is None for k in node.keywords):
             raise CatalogError(f"settings of {node.func.id} are named, as in {node.func.id}(a=1)")
+        given = [str(k.arg) for k in node.keywords]
+        if twice := [setting for setting in set(given) if given.count(setting) > 1]:
+            raise CatalogError(f"{node.func.id} is given its setting {twice[0]!r} twice")
         settings = {str(k.arg): _value(k.value, ("methods", "samplers")) for k in node.keywords}
         return _make(node.func.id, settings, kinds)
     try:
@@ -88,11 +95,28 @@ def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
 
 def _make(name: str, settings: dict[str, Any], kinds: Sequence[str]) -> Any:
     thing = find(name, kinds)
-    known = list(inspect.signature(thing).parameters)
-    for setting in settings:
+    known = inspect.signature(thing).parameters
+    for setting, value in settings.items():
         if setting not in known:
             raise CatalogError(f"{name} has no setting {setting!r}; it has {', '.join(known)}")
+        if not issubclass(thing, Checked) and known[setting].annotation is not Tensor:
+            check(f"{setting} of {name}", value, known[setting].annotation, ANYWHERE)
+    for wanted in known.values():
+        if wanted.default is wanted.empty:
+            _demand(name, wanted, settings)
     try:
         return thing(**settings)
+    except SettingError:
+        raise
+    except ValueError as error:
+        raise CatalogError(str(error)) from error
     except TypeError as error:
         raise CatalogError(f"{name} cannot be built: {error}") from error
+
+
+def _demand(name: str, wanted: inspect.Parameter, settings: dict[str, Any]) -> None:
+    """Refuse to go without a setting that has no default, or with one that no text can say."""
+    if wanted.annotation in (Any, Tensor):
+        raise CatalogError(f"{name} needs {wanted.name}, which no text can say: build it in Python")
+    if wanted.name not in settings:
+        raise CatalogError(f"{name} needs {wanted.name}: write {name}({wanted.name}=...)")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import catalog, metrics
 from .certificates import report
+from .errors import SettingError
 from .ledger import Ledger, Row
 from .priors.counted import CountedPrior
 from .problems import FieldProblem, MixtureProblem, Problem, field, mixture
@@ -70,17 +71,12 @@ def certify(
             ``seeds`` if not given.
         jobs: Processes that share the work; each has its part of the threads.
     """
-    for cell in cells:
-        if not re.fullmatch(r"\d*[02468],\d+|field", cell):
-            raise catalog.CatalogError(f"no cell {cell!r}; write d,dy with an even d, or field")
-    few = seeds if few is None else few
-    if min(seeds, few, jobs) < 1:
-        raise catalog.SettingError(
-            f"seeds, few and jobs are each at least 1, got {seeds}, {few} and {jobs}"
-        )
-    for name in methods:
-        catalog.build(name, ("methods",))
-    ledger = Ledger(out / "rows.csv", FIELDS, 3)
+    few, methods, cells = seeds if few is None else few, _once(methods), _once(cells)
+    _demand(methods, cells, seeds, few, jobs)
+    try:
+        ledger = Ledger(out / "rows.csv", FIELDS, 3)
+    except OSError as error:
+        raise SettingError(f"{out} is no folder to write to: {error.strerror}") from error
     todo = [item for item in _plan(cells, methods, seeds, few) if item not in ledger]
     for row in _rows(todo, n, jobs):
         ledger.add(row)
@@ -88,6 +84,23 @@ def certify(
     rows = sorted(ledger.rows, key=lambda r: _place(r, cells, methods))
     report(out, rows, say)
     return rows
+
+
+def _demand(methods: Sequence[str], cells: Sequence[str], seeds: int, few: int, jobs: int) -> None:
+    """Refuse what cannot be run before any work is done."""
+    for cell in cells:
+        if not re.fullmatch(r"\d*[02468],\d+|field", cell):
+            raise SettingError(f"no cell {cell!r}; write d,dy with an even d, or field")
+    if min(seeds, few, jobs) < 1:
+        raise SettingError(
+            f"seeds, few and jobs are each at least 1, got {seeds}, {few} and {jobs}"
+        )
+    for name in methods:
+        catalog.build(name, ("methods",))
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def _plan(

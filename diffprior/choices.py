@@ -15,9 +15,12 @@ BEHIND = (  # a decoder, for one answer and for several; docs/methods.md has the
 DECODED = 0.02  # [0, 1]; the noise that is reckoned with in exact data behind a decoder
 
 
-def choose(method: Method[Any] | str, steps: int | None) -> Method[Any]:
-    """Return a method from what was given for it, at this number of steps."""
-    chosen = method if isinstance(method, Method) else build(method, ("methods",))
+def choose(
+    method: Method[Any] | str | None, default: Method[Any] | str, steps: int | None
+) -> Method[Any]:
+    """Return the method that was asked for, or else the default, at this number of steps."""
+    given = default if method is None else method
+    chosen = given if isinstance(given, Method) else build(given, ("methods",))
     return chosen if steps is None else chosen.paced(steps)
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from . import __version__, catalog
-from .runs import Options, run
+from .outputs import Options
+from .runs import run
 
 __all__ = ["app", "main"]
 
@@ -30,6 +31,9 @@ NUMBERS = Annotated[
     list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
 ]
 LISTS = "Catalog and checks"
+UNCERTAIN = 8  # samples that --uncertainty draws where --samples does not say
+FILE = "A file, FILE-1, FILE-2 and so on of several samples; a folder/; or - for standard output."
+DEVIATION = f"Also write the deviation of the samples, {UNCERTAIN} where --samples does not say."
 
 
 def _shared(kind: Any, *names: str, help: str) -> Any:
@@ -37,14 +41,14 @@ def _shared(kind: Any, *names: str, help: str) -> Any:
 
 
 SHARED: dict[str, tuple[Any, Any]] = {
-    "output": (_shared(str | None, "-o", "--output", help="A file; a folder; or - ."), None),
+    "output": (_shared(str | None, "-o", "--output", help=FILE), None),
     "force": (_shared(bool, "--force", help="Overwrite what is there."), False),
     "compare": (
         _shared(bool, "--compare", help="Also write before and after side by side."),
         False,
     ),
     "uncertainty": (
-        _shared(bool, "--uncertainty", help="Also write the deviation of the samples."),
+        _shared(bool, "--uncertainty", help=DEVIATION),
         False,
     ),
     "json": (_shared(bool, "--json", help="Print a line of JSON a file."), False),
@@ -88,13 +92,17 @@ def _command(function: Callable[..., Any]) -> Callable[..., None]:
     has = {"compare": given is IMAGES, "uncertainty": "samples" in own.parameters}
     shared = {k: v for k, v in SHARED.items() if has.get(k, True)}
 
-    def command(**given: Any) -> None:
+    def command(context: typer.Context, **given: Any) -> None:
         images = given.pop("images", None)
         common = Options(**{k: given.pop(k, False) for k in SHARED})
+        said = context.get_parameter_source("samples")
+        if common.uncertainty and given["samples"] == 1 and said and said.name == "DEFAULT":
+            given["samples"] = UNCERTAIN
         raise typer.Exit(run(function, images, given, common))
 
     empty = inspect.Parameter.empty
-    parameters = [_parameter("images", given, empty)] if given is not None else []
+    parameters = [_parameter("context", typer.Context, empty)]
+    parameters += [_parameter("images", given, empty)] if given is not None else []
     parameters += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}

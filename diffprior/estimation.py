@@ -41,7 +41,7 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
 def _window(y: Tensor) -> Tensor:
     """Return the window of a picture that holds the fewest values at the ends of their range."""
     h, w = (min(n, WINDOW) for n in y.shape[-2:])
-    windows = y.unfold(2, h, h // 2).unfold(3, w, w // 2)  # (1, 3, rows, columns, h, w)
+    windows = y.unfold(2, h, (h + 1) // 2).unfold(3, w, (w + 1) // 2)  # (1, 3, rows, columns, h, w)
     clipped = (windows.abs() > 1 - 1 / 255).float().mean((0, 1, 4, 5))
     i, j = divmod(int(clipped.argmin()), clipped.shape[1])
     return windows[:, :, i, j].contiguous()

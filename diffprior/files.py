@@ -1,6 +1,6 @@
 """Picture files in and out: nothing lost that the format can hold, nothing overwritten unasked."""
 
-__all__ = ["LIMIT", "SUFFIXES", "File", "encode", "find", "read", "read_mask", "write"]
+__all__ = ["LIMIT", "SUFFIXES", "File", "demand", "encode", "find", "read", "read_mask", "write"]
 
 import glob
 import os
@@ -116,12 +116,7 @@ def encode(
     Raises:
         ImageError: If the format is unknown or cannot hold the picture.
     """
-    kind = _FORMATS.get(suffix.lower())
-    if kind is None:
-        raise ImageError(f"{suffix or 'no suffix'} is no format; use one of {' '.join(SUFFIXES)}")
-    if values.dtype != np.uint8 and (values.dtype != np.uint16 or kind not in ("PNG", "TIFF")):
-        accepted = "uint8 fits, and uint16 into PNG (.png) and TIFF (.tif)"
-        raise ImageError(f"{values.dtype} values do not fit into {suffix}; {accepted}")
+    kind = demand(values.dtype, suffix)
     if icc is not None and icc[16:20] == b"GRAY" and values.shape[-1] == 3:
         icc = None
     array = values
@@ -130,6 +125,17 @@ def encode(
     if values.dtype == np.uint16 and array.shape[-1] > 1:
         return (deep.png if kind == "PNG" else deep.tiff)(array, icc, _info(text))
     return _shallow(array, kind, icc, _info(text))
+
+
+def demand(dtype: np.dtype, suffix: str) -> str:
+    """Return the format of files that end so, or refuse values that it cannot hold."""
+    kind = _FORMATS.get(suffix.lower())
+    if kind is None:
+        raise ImageError(f"{suffix or 'no suffix'} is no format; use one of {' '.join(SUFFIXES)}")
+    if dtype != np.uint8 and (dtype != np.uint16 or kind not in ("PNG", "TIFF")):
+        accepted = "uint8 fits, and uint16 into PNG (.png) and TIFF (.tif)"
+        raise ImageError(f"{dtype} values do not fit into {suffix}; {accepted}")
+    return kind
 
 
 def write(data: bytes, path: Path, force: bool = False) -> None:
@@ -173,6 +179,8 @@ def _claim(part: Path, path: Path) -> None:
 
 
 def _matches(argument: str) -> list[Path]:
+    if not argument:
+        raise ImageError("an empty name is no picture; give a file, a folder or a pattern")
     path = Path(argument)
     if path.is_dir():
         found = list(path.iterdir())
@@ -205,13 +213,13 @@ def _decoded(
         image.load()
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
         coding = jpegs.read(image)
-        return _deep(image, data) if is_deep else exif_transpose(image), icc, coding
+        return _deep(image, data) if is_deep else _plain(image), icc, coding
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"it is larger than the limit of {limit} pixels") from error
     except UnidentifiedImageError as error:
-        raise ImageError("it is no PNG, JPEG, WebP, TIFF or BMP picture") from error
+        raise ImageError(_unknown(data)) from error
     except Exception as error:  # decoders raise anything on damaged data
         raise ImageError(f"it is damaged or cut short ({error})") from error
 
@@ -236,6 +244,19 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     if isinstance(image, TiffImageFile):
         return set(image.tag_v2[258]) == {16}
     return image.format == "PNG" and data[24] == 16
+
+
+def _plain(image: Image.Image) -> Image.Image | np.ndarray:
+    """Return a picture upright, and 16 bits for which white is 0 the right way round."""
+    upright = exif_transpose(image)
+    reverse = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
+    return ~np.asarray(upright) if reverse and image.mode[:4] == "I;16" else upright
+
+
+def _unknown(data: bytes) -> str:
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "it is a TIFF picture of a kind that is not read; save it as PNG, or in 8 or 16 bits"
+    return "it is no PNG, JPEG, WebP, TIFF or BMP picture"
 
 
 def _deep(image: Image.Image, data: bytes) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from .images import ImageError
 
-__all__ = ["SUFFIXES", "encode"]
+__all__ = ["SUFFIXES", "demand", "encode"]
 
 SUFFIXES = (".gif", ".apng")
 PAUSE = 100  # ms from frame to frame
@@ -19,6 +19,8 @@ PAUSE = 100  # ms from frame to frame
 
 def encode(frames: Sequence[np.ndarray], suffix: str, text: Mapping[str, str]) -> bytes:
     """Return the bytes of a film: of 256 colours in all as GIF, of all their colours as APNG.
+
+    Neither is given an alpha.
 
     Arguments:
         frames: In their order, each ``(H, W, 1)`` or ``(H, W, 3)`` of uint8.
@@ -28,8 +30,7 @@ def encode(frames: Sequence[np.ndarray], suffix: str, text: Mapping[str, str]) -
     Raises:
         ImageError: If the frames are deeper than 8 bits.
     """
-    if frames[0].dtype != np.uint8:
-        raise ImageError(f"{frames[0].dtype} values do not fit into {suffix}; uint8 does")
+    demand(frames[0].dtype, suffix)
     shown = [Image.fromarray(f[..., 0] if f.shape[-1] == 1 else f) for f in frames]
     settings: dict[str, Any] = {"format": "PNG", "pnginfo": PngInfo()}
     for key, value in text.items():
@@ -41,6 +42,12 @@ def encode(frames: Sequence[np.ndarray], suffix: str, text: Mapping[str, str]) -
     file = BytesIO()
     first.save(file, save_all=True, append_images=more, duration=PAUSE, loop=0, **settings)
     return file.getvalue()
+
+
+def demand(dtype: np.dtype[Any], suffix: str) -> None:
+    """Refuse values that are deeper than 8 bits."""
+    if dtype != np.uint8:
+        raise ImageError(f"{dtype} values do not fit into {suffix}; uint8 does")
 
 
 def _coloured(frames: Sequence[Image.Image]) -> list[Image.Image]:

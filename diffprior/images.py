@@ -25,9 +25,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-
-class ImageError(ValueError):
-    """A picture that cannot be used, in one sentence."""
+from .errors import ImageError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,8 +67,7 @@ class Pictures:
         """Return alpha at a size ``(H, W)``, or None if there is none."""
         if self.alpha is None or tuple(size) == self.size:
             return self.alpha
-        h, w = size
-        return np.stack([cv2.resize(a, (w, h), interpolation=cv2.INTER_LINEAR) for a in self.alpha])
+        return np.stack([cv2.resize(a, (size[1], size[0])) for a in self.alpha])
 
     def blend(self, x: Tensor, mask: Tensor | None = None) -> np.ndarray:
         """Return the values with x laid over them, in their own dtype, ``(B', H, W, C)``.
@@ -111,8 +108,8 @@ def pictures(image: Any) -> Pictures:
         image: `Pictures`, as they are; a PIL image of any mode, turned upright by its EXIF
             orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey,
             alpha), 3 (RGB) or 4 (RGB, alpha), of bool, uint8, uint16, float32 or float64 in
-            [0, 1]; or a tensor
-            ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same or half precision.
+            [0, 1]; or a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the
+            same or half precision.
 
     It comes back as the same kind, dtype, number of axes and device, but bool becomes uint8, and a
     PIL image becomes L, LA, RGB, RGBA, I;16 or F, of 8 bits where PIL has no deeper mode.
@@ -123,7 +120,7 @@ def pictures(image: Any) -> Pictures:
     return image if isinstance(image, Pictures) else _pictures(image, "picture")
 
 
-def mask_tensor(mask: Any, like: Pictures) -> Tensor:
+def mask_tensor(mask: Any, like: Pictures, advice: str = "give one of the same size") -> Tensor:
     """Return a mask of pictures as float32 ``(B, 1, H, W)`` in [0, 1], where 1 is to be filled.
 
     Arguments:
@@ -131,6 +128,7 @@ def mask_tensor(mask: Any, like: Pictures) -> Tensor:
             the luma counts, on black where it is transparent; or a tensor ``(H, W)``, ``(1, H, W)``
             or ``(B, 1, H, W)``. Arrays of integers 0 and 1 alone are taken as bool.
         like: The pictures that it belongs to. One mask serves them all.
+        advice: What to do about one of another size.
 
     Raises:
         ImageError: If the size or the number of masks differs, or as in `pictures`.
@@ -138,7 +136,7 @@ def mask_tensor(mask: Any, like: Pictures) -> Tensor:
     m = _mask(mask)
     if m.shape[2:] != like.size:
         both = "the mask is {1}x{0} but the picture is {3}x{2}".format(*m.shape[2:], *like.size)
-        raise ImageError(f"{both}; give one of the same size, or use --fit-mask")
+        raise ImageError(f"{both}; {advice}")
     if len(m) not in (1, len(like)):
         raise ImageError(f"there are {len(m)} masks for {len(like)} pictures; give one, or as many")
     return m.expand(len(like), -1, -1, -1).contiguous()
@@ -151,6 +149,8 @@ def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
 
 def dilate(mask: Tensor, pixels: int) -> Tensor:
     """Return a mask ``(B, 1, H, W)`` grown by an ellipse of radius `pixels`; 0 changes nothing."""
+    if pixels >= sum(mask.shape[2:]):
+        return mask.amax((2, 3), keepdim=True).expand_as(mask).contiguous()
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return _each(lambda m: cv2.dilate(m, disc), mask)
 
@@ -162,8 +162,7 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
     """
 
     def ramp(m: np.ndarray) -> np.ndarray:
-        outside = (m < 1).astype(np.uint8)
-        d = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        d = cv2.distanceTransform((m < 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return np.asarray(np.maximum(m, 1 - d / (pixels + 1)))
 
     return _each(ramp, mask)
@@ -177,8 +176,11 @@ def to_pil(x: Tensor) -> Image.Image:
 def _pictures(image: Any, what: str) -> Pictures:
     if isinstance(image, Image.Image):
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
-        restore = partial(_pil_image, icc)
-        return _split(_pil_array(ImageOps.exif_transpose(image)), what, restore)
+        try:
+            array = _pil_array(ImageOps.exif_transpose(image))
+        except OSError as error:
+            raise ImageError(f"the {what} cannot be read: {error}") from error
+        return _split(array, what, partial(_pil_image, icc))
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
             raise _shape_error(image.shape, what, "(H, W) or (H, W, C) with C = 1 to 4")
@@ -227,8 +229,7 @@ def _split(array: np.ndarray, what: str, restore: Callable[[np.ndarray], Any]) -
         return Pictures(values=full, alpha=None, rebuild=lambda values, alpha: restore(values))
 
     def rebuild(values: np.ndarray, alpha: np.ndarray | None) -> Any:
-        opaque = np.full(values.shape[:3], _top(values.dtype), values.dtype)
-        a = opaque if alpha is None else alpha
+        a = np.full(values.shape[:3], _top(values.dtype), values.dtype) if alpha is None else alpha
         return restore(np.concatenate([values, a[..., None]], axis=-1))
 
     return Pictures(values=full[..., :-1], alpha=full[..., -1], rebuild=rebuild)

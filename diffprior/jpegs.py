@@ -16,7 +16,7 @@ from .likelihoods import GaussianLikelihood
 from .operators.base import Composed, LinearOperator
 from .solvers import cg
 
-__all__ = ["CellLikelihood", "Coding", "Coefficients", "detect", "read", "standard"]
+__all__ = ["CellLikelihood", "Coding", "Coefficients", "agrees", "detect", "read", "standard"]
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 RATIOS: dict[Subsampling, tuple[int, int]] = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
@@ -92,6 +92,23 @@ def detect(x: Tensor) -> Coding | None:
         return None
     best = max(seen, key=lambda s: (_evidence(seen[s][1:], found.chroma), s == "4:2:0"))
     return replace(found, subsampling=best)
+
+
+def agrees(x: Tensor, coding: Coding) -> bool:
+    """Return whether pixels can be those that a file of this coding holds.
+
+    They are if each block of luma, up to a level a pixel, lies on the multiples of its steps.
+
+    Arguments:
+        x: One upright picture ``(3, H, W)`` in [-1, 1].
+    """
+    lying = _laid(x[None], coding.orientation)[0]
+    h, w = (n - n % 8 for n in lying.shape[-2:])  # whole blocks
+    if h * w == 0:
+        return True
+    z = _planes(lying[:, :h, :w], "4:4:4")[0]
+    step = torch.tensor(coding.luma[1:]).to(z)
+    return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
 
 
 def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:

@@ -94,9 +94,13 @@ class GaussianLikelihood(Likelihood[O]):
         return -torch.where(A.s > 0, z**2 / total, 0).flatten(1).sum(1) / 2
 
     def chi2(self, x: Tensor) -> Tensor:
-        """Return ||y - A x||^2 / (m sigma^2) of each state, about 1 for one that explains y."""
-        m = self.operator.seen(torch.ones_like(self.y)).flatten(1).sum(1)
-        return self.residual(x).flatten(1).square().sum(1) / (m * self.sigma**2)
+        """Return ||y - A x||^2 / (m sigma^2) of each state, about 1 for one that explains y.
+
+        A sigma below the rounding of numbers about 1 counts as that; 0 where nothing was measured.
+        """
+        m = self.operator.seen(torch.ones_like(self.y)).flatten(1).sum(1).clamp_min(1)
+        sigma = max(self.sigma, torch.finfo(x.dtype).eps)
+        return self.residual(x).flatten(1).square().sum(1) / (m * sigma**2)
 
     def weigh(self, r: Tensor, var: Tensor | float) -> Tensor:
         """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""

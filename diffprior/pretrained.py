@@ -59,7 +59,7 @@ def load_prior(
         A prior of [-1, 1] pictures, of float32 states, with its ``name`` and its weights'
         ``sha256``.
     """
-    place = _place(str(source or DEFAULT))
+    place = _place(DEFAULT if source is None else str(source))
     added = {k: _added(str(settings[k])) for k in ADDED if settings.get(k)}
     try:
         prior = _open(place, dtype, settings | added)
@@ -67,7 +67,8 @@ def load_prior(
         raise
     except FAULTS as error:
         reason = " ".join(str(error).split())[:600]
-        raise PriorError(f"{place} does not hold a prior that can be opened: {reason}") from error
+        name = source or DEFAULT
+        raise PriorError(f"{name} does not hold a prior that can be opened: {reason}") from error
     known = source is None or not Path(source).exists()
     prior.name = str(source or DEFAULT) if known else place.name  # type: ignore[assignment]
     prior.sha256 = sha256(place, *added.values())  # type: ignore[assignment]
@@ -143,7 +144,7 @@ def _place(source: str) -> Path:
         return path.parent
     if path.is_file() and path.suffix in SUFFIXES:
         return path
-    if path.is_dir():
+    if source and path.is_dir():
         return _inside(path)
     if re.fullmatch(HUB_ID, source) and not path.parent.is_dir():
         return _inside(_download(source))

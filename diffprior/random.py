@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Noise"]
+from .errors import SettingError
+
+__all__ = ["Noise", "named"]
 
 BLOCK = 1024  # numbers drawn at a time by a stream of small states
 
@@ -48,8 +50,8 @@ class Noise:
     """
 
     def __init__(self, seed: int, names: Sequence[int | str] = (0,), samples: int = 1) -> None:
-        if seed < 0:
-            raise ValueError(f"a seed is an integer from 0 on, got {seed}")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise SettingError(f"a seed is an integer from 0 on, got {seed}")
         rows = [(seed, _number(name), j) for name in names for j in range(samples)]
         self._normal = [_Stream((*row, 0), uniform=False) for row in rows]
         self._uniform = [_Stream((*row, 1), uniform=True) for row in rows]
@@ -72,6 +74,15 @@ class Noise:
     def uniform(self, like: Tensor) -> Tensor:
         """Draw numbers uniform in [0, 1) of the shape, dtype and device of ``like``."""
         return _fill(self._uniform, like)
+
+
+def named(names: Sequence[int | str] | None, count: int) -> Sequence[int | str]:
+    """Return the names of the streams of so many pictures; one for all where none are given."""
+    if names is None:
+        return [0] * count
+    if len(names) != count:
+        raise SettingError(f"there are {len(names)} names for {count} pictures")
+    return names
 
 
 def _fill(streams: list[_Stream], like: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Results: what a task gives back, and the report of how it was made."""
 
+import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from . import __version__
 from .images import Pictures
 from .priors.base import Prior, Wrapper
 
-__all__ = ["Meter", "Result", "provenance", "results"]
+__all__ = ["Meter", "Result", "as_json", "provenance", "results"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,19 @@ def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
     }
 
 
+def as_json(report: dict[str, Any]) -> str:
+    """Return a report as JSON, null for what is not finite."""
+    return json.dumps(_finite(report), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def results(
     given: Pictures,
     x: Tensor,
@@ -121,10 +136,19 @@ def results(
 
 
 def _shaped(std: Tensor, like: Any) -> Any:
-    """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of a picture."""
+    """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of a picture.
+
+    That of alpha, which is no answer, is 0.
+    """
     if isinstance(like, Tensor):
-        std = std if like.shape[-3] != 1 else std.mean(1, keepdim=True)
+        std = _channels(std, like.shape[-3])
         return (std if like.ndim == 4 else std[0]).to(like.device)
-    grey = std[0].mean(0).cpu().numpy()
-    is_array = isinstance(like, np.ndarray) and like.ndim == 3
-    return std[0].movedim(0, -1).cpu().numpy() if is_array and like.shape[2] > 2 else grey
+    if isinstance(like, np.ndarray) and like.ndim == 3:
+        return _channels(std, like.shape[2])[0].movedim(0, -1).cpu().numpy()
+    return std[0].mean(0).cpu().numpy()
+
+
+def _channels(std: Tensor, count: int) -> Tensor:
+    """Return deviations of colours ``(B, 3, H, W)`` as of grey or colours, with alpha or not."""
+    shown = std if count > 2 else std.mean(1, keepdim=True)
+    return shown if count % 2 else torch.cat([shown, torch.zeros_like(shown[:, :1])], 1)

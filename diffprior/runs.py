@@ -1,14 +1,15 @@
 """One task over many files: read, run, write, report; a failed file does not stop the others."""
 
 import inspect
-import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
+from os.path import abspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,48 +19,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import __version__, figures, files, films, images, measurements
-from .catalog import SettingError
 from .deploy import kept
+from .errors import SettingError
 from .images import ImageError
+from .outputs import Input, Options, Targets, planned
 from .pretrained import PriorError
+from .results import as_json
 
 __all__ = ["Options", "run"]
 
 Call = Callable[..., Any]
 Watch = Callable[[Tensor, float], None]
 Source = files.File | measurements.Measurement
-UNCERTAIN = 8  # samples that --uncertainty draws where --samples does not say
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What every command takes beside its task's own settings."""
-
-    output: str | None = None
-    force: bool = False
-    compare: bool = False
-    uncertainty: bool = False
-    json: bool = False
-    quiet: bool = False
 
 
 @kept()
 def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Options) -> int:
     """Run a task over files; return the exit code: 0, 1 if a file failed, 2 for wrong usage."""
-    code, known = 0, _suffixes(task)
+    known = _suffixes(task)
     word = f"{import_module(task.__module__).WORD}{known[0]}"
-    if o.uncertainty and settings["samples"] == 1:
-        settings = {**settings, "samples": UNCERTAIN}
     try:
-        sources = _expand(names)
-        _check(sources, settings, known, o)
+        sources, faults = _expand(names)
+        plan = planned(sources, word, known, settings.get("samples", 1), o)
+        given = _opened(task, settings)
     except ImageError as error:
         return _say(error, 1)
     except SettingError as error:
         return _say(error, 2)
-    for source in sources:
+    code = max((_say(fault, 1) for fault in faults), default=0)
+    for source, targets in plan.items():
         try:
-            _one(task, source, settings, o, _target(source, word, o))
+            with _heard(source):
+                _one(task, source, given, o, targets)
         except (SettingError, PriorError) as error:
             return _say(error, 2)
         except (ValueError, TypeError, OSError, RuntimeError) as error:
@@ -75,57 +66,39 @@ def _suffixes(task: Call) -> Sequence[str]:
     return (own,) if own else (*files.SUFFIXES, *getattr(module, "FILMS", ()))
 
 
-def _expand(names: Sequence[str] | None) -> Sequence[Path | None]:
-    """Return the pictures to work on; None stands for a task that needs none."""
+def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[ImageError]]:
+    """Return the pictures to work on, each once, and what is wrong with the names of others."""
     if names is None:
-        return [None]
-    plain = [n for n in names if n != "-"]
-    return [Path("-")] * (len(plain) < len(names)) + (files.find(plain) if plain else [])
+        return [None], []
+    found, faults = dict[str, Input](), list[ImageError]()
+    for name in names:
+        try:
+            paths: Sequence[Input] = ["-"] if name == "-" else files.find([name])
+            for path in paths:
+                found.setdefault(abspath(path) if isinstance(path, Path) else "-", path)
+        except ImageError as error:
+            faults.append(error)
+    return list(found.values()), faults
 
 
-def _check(
-    sources: Sequence[Path | None], settings: Mapping[str, Any], known: Sequence[str], o: Options
-) -> None:
-    """Refuse what makes no sense before any work is done."""
-    if len(sources) > 1 and o.output and not _is_folder(o.output):
-        raise SettingError(f"several pictures need a folder for output, got {o.output}")
-    if o.output and o.output != "-" and not _is_folder(o.output):
-        if Path(o.output).suffix.lower() not in known:
-            raise SettingError(
-                f"{o.output} is no file of this kind ({', '.join(known)}) and no folder; "
-                "a new folder is written with / at its end"
-            )
-    streams = o.output == "-" or (o.output is None and Path("-") in sources)
-    if streams and (settings.get("samples", 1) > 1 or o.json or o.compare or o.uncertainty):
-        raise SettingError("standard output takes one picture and nothing else; give -o FILE")
+def _opened(task: Call, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task, with the pictures among them read."""
+    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of a picture
+    plain = {k: str(v) if str(v) in words else v for k, v in settings.items()}
+    try:
+        return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
+    except ImageError as error:
+        raise SettingError(str(error)) from error
 
 
-def _is_folder(output: str) -> bool:
-    return output.endswith("/") or Path(output).is_dir()
-
-
-def _target(source: Path | None, word: str, o: Options) -> Path | None:
-    """Return where the picture goes; None is standard output."""
-    if o.output == "-" or (o.output is None and source == Path("-")):
-        return None
-    if o.output and not _is_folder(o.output):
-        return Path(o.output)
-    name = word if source in (None, Path("-")) else f"{source.stem}.{word}"
-    folder = Path(o.output) if o.output else source.parent if source else Path()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
-
-
-def _one(
-    task: Call, source: Path | None, settings: Mapping[str, Any], o: Options, target: Path | None
-) -> None:
+def _one(task: Call, source: Input, given: Mapping[str, Any], o: Options, targets: Targets) -> None:
     """Run one file."""
-    targets = _targets(target, settings.get("samples", 1), o)
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
     file = None if source is None else _read(task, source)
+    _demand_depth(file, targets)
     with _progress(str(source or task.__name__), o.quiet) as watch:
-        result = _call(task, file, settings, watch)
+        result = _call(task, file, given, watch)
     for key, path in targets.items():
         data = _data(key, result, file, path.suffix.lower() if path else ".png")
         if path is None:
@@ -134,40 +107,34 @@ def _one(
             files.write(data, path, o.force)
     if o.json:
         outputs = {str(k): str(p) for k, p in targets.items()}
-        print(json.dumps({"input": str(source), "outputs": outputs, **result.report}), flush=True)
+        print(as_json({"input": source and str(source), "outputs": outputs, **result.report}))
     elif "note" in result.report:
         print(f"{source}: {result.report['note']}", file=sys.stderr)
 
 
-def _targets(target: Path | None, samples: int, o: Options) -> dict[str | int, Path | None]:
-    """Return what is written where: samples by number, and the extra pictures."""
-    if target is None:
-        return {0: None}
-    stem, suffix = target.with_suffix(""), target.suffix
-    one = samples == 1 or suffix.lower() in films.SUFFIXES
-    drawn = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
-    found: dict[str | int, Path | None] = dict(enumerate(drawn))
-    for extra in ("uncertainty", "compare"):
-        if getattr(o, extra):
-            found[extra] = Path(f"{stem}.{extra}.png")
-    return found
-
-
-def _read(task: Call, source: Path) -> Source:
+def _read(task: Call, source: Path | Literal["-"]) -> Source:
     """Return what a file holds: numbers for a task that takes a y, else a picture."""
-    data = sys.stdin.buffer if source == Path("-") else source
+    if sys.stdin is None and source == "-":
+        raise ImageError("standard input is closed")
+    data = source if isinstance(source, Path) else sys.stdin.buffer
     measured = "y" in inspect.signature(task).parameters
     return measurements.read(data) if measured else files.read(data)
 
 
+def _demand_depth(file: Source | None, targets: Targets) -> None:
+    """Refuse files that cannot hold what a picture holds, before any work is done."""
+    for path in filter(None, targets.values() if isinstance(file, files.File) else ()):
+        suffix = path.suffix.lower()
+        kind = films if suffix in films.SUFFIXES else files
+        if isinstance(file, files.File) and suffix in kind.SUFFIXES:
+            kind.demand(file.pictures.values.dtype, suffix)
+
+
 def _call(task: Call, file: Source | None, settings: Mapping[str, Any], watch: Watch) -> Any:
     """Call the task on one file, its values to come back as they are."""
-    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of a picture
-    plain = {k: str(v) if str(v) in words else v for k, v in settings.items()}
-    given = {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
     if file is None:
-        return task(**given, watch=watch)
-    known = inspect.signature(task).parameters
+        return task(**settings, watch=watch)
+    known, given = inspect.signature(task).parameters, dict(settings)
     if "names" in known:
         given["names"] = [Path(file.name).name]
     if isinstance(file, measurements.Measurement):
@@ -184,7 +151,9 @@ def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> byte
         data: bytes = result.data()
         return data
     icc = file.icc if isinstance(file, files.File) else None
-    text = {"Software": f"diffprior {__version__}", "diffprior": json.dumps(result.report)}
+    several = isinstance(key, int) and len(result.samples) > 1 and suffix not in films.SUFFIXES
+    report = result.report | ({"sample": int(key) + 1} if several else {})
+    text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
     if suffix in films.SUFFIXES:
         frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
         return films.encode(frames, suffix, text)
@@ -217,6 +186,16 @@ def _beside(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
     if not bool((result.cover == 1).all()):
         panels.insert(1, (2 * result.cover - 1).expand_as(after))
     return np.concatenate([np.asarray(images.to_pil(p[0])) for p in panels], 1)
+
+
+@contextmanager
+def _heard(source: Input) -> Iterator[None]:
+    """Have what is warned of while a file is worked on begin with its name."""
+    name = "" if source is None else f"{source}: "
+    with warnings.catch_warnings():
+        say = warnings.showwarning
+        warnings.showwarning = lambda message, *rest: say(f"{name}{message}", *rest)
+        yield
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from torch import Tensor
 
 __all__ = ["cg", "dot", "gmres"]
 
+NEAR = 256  # roundings; a residual below so many of its right-hand side is near the floor
+RISE = 16  # of a squared residual, which CG does not lower at every step
+
 
 def dot(u: Tensor, v: Tensor) -> Tensor:
     """Return the inner product of each pair of rows, of shape ``(B, 1, ..., 1)``.
@@ -28,6 +31,9 @@ def cg(
 ) -> Tensor:
     """Solve A x = b for a symmetric positive semi-definite A, from x = 0.
 
+    Near the rounding floor the directions lie where A is zero to rounding, and steps along them
+    blow up: a row whose residual rises there ends, at its iterate of the least residual.
+
     Arguments:
         A: The map of a batch of rows to a batch of rows.
         b: Right-hand sides, of shape ``(B, *)``.
@@ -36,18 +42,22 @@ def cg(
     """
     x, r, p = torch.zeros_like(b), b, b
     rr = dot(r, r)
-    enough = tolerance**2 * rr
+    enough, floor = tolerance**2 * rr, (NEAR * torch.finfo(b.dtype).eps) ** 2 * rr
+    best, least, going, lost = x, rr, rr > enough, rr < 0
     for i in range(iterations):
-        if i % 8 == 7 and not (rr > enough).any():
+        if i % 8 == 7 and not going.any():
             break
         Ap = A(p)
         curvature = dot(p, Ap)
-        going = (rr > enough) & (curvature > 0)
+        going = going & (curvature > 0)
         step = torch.where(going, rr / torch.where(going, curvature, 1), 0)
         x, r = x + step * p, r - step * Ap
         rr, old = dot(r, r), rr
         p = r + torch.where(going, rr / torch.where(going, old, 1), 0) * p
-    return x
+        best, least = torch.where(rr < least, x, best), torch.fmin(rr, least)
+        lost = (least < floor) & ~(rr <= RISE * least)
+        going = going & (rr > enough) & ~lost
+    return torch.where(lost, best, x)
 
 
 def gmres(

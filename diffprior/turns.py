@@ -9,6 +9,7 @@ from .inversions.flow import FlowInversion
 from .priors.base import Prior
 from .random import Noise
 from .samplers.base import Watch
+from .samplers.dpm import DPM
 from .walks import told, walk
 
 __all__ = ["turned"]
@@ -24,7 +25,7 @@ def turned(
         steps: Of DPM-Solver++, upwards and as many down.
         watch: Called after each step down.
     """
-    method = FlowInversion(steps=steps)
+    method = FlowInversion(steps=steps, sampler=DPM(steps=steps))
 
     def up(index: Tensor, z: Tensor, noise: Noise, watch: Watch | None) -> Tensor:
         return method.encode(model, z)["x_T"]

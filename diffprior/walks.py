@@ -22,6 +22,8 @@ from .solvers import dot
 
 __all__ = ["begin", "cells", "second", "slerp", "told", "walk"]
 
+FAINTEST = 1e-4  # a strength; half of a step of 8 bits
+
 
 @torch.no_grad()
 def walk(
@@ -61,10 +63,12 @@ def begin(strength: float) -> float | None:
     """Return sigma / alpha at the time ``strength`` of DDPM's linear betas; None, all noise, at 1.
 
     Raises:
-        SettingError: If the strength is not in (0, 1].
+        SettingError: If the strength is not in (0, 1], or its noise is less than 8 bits show.
     """
     if not 0 < strength <= 1:
         raise SettingError(f"strength lies in (0, 1], got {strength}")
+    if strength < FAINTEST:
+        raise SettingError(f"a strength below {FAINTEST} is of no noise that shows, got {strength}")
     ratio = LinearBeta().ratio(torch.tensor(strength, dtype=torch.float64))
     return None if strength == 1 else float(ratio)
 

@@ -37,6 +37,7 @@ INVERSIONS = (
     "direct",
     "edict",
     "edit_friendly",
+    "edit_friendly(eta=0.25)",
 )
 STARTS = (1.5, 3.0, 6.0)
 GUIDANCE = (1.0, 2.0, 3.0, 5.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffprior import estimation
-from diffprior.asking import opened, said
+from diffprior.asking import opened, said, weighed
 from diffprior.catalog import SettingError
 from diffprior.choices import BEHIND, DECODED, choose, usual
 from diffprior.deploy import picture, rows
@@ -22,6 +22,7 @@ from diffprior.methods.base import Method, share
 from diffprior.metrics import noise_level
 from diffprior.operators.base import Operator
 from diffprior.priors.base import Prior
+from diffprior.random import named
 from diffprior.results import Meter, Result, provenance, results
 from diffprior.samplers.base import Watch
 
@@ -38,6 +39,7 @@ __all__ = [
     "demand_colours",
     "draw",
     "joined",
+    "named",
     "noise",
     "opened",
     "pixels",
@@ -47,6 +49,7 @@ __all__ = [
     "said",
     "solve",
     "usual",
+    "weighed",
 ]
 
 Solved = tuple[Tensor, dict[str, Any]]  # samples (B * n, *shape), and how they were made
@@ -70,10 +73,9 @@ class FromFile:
 
 def demand(*, samples: int, steps: int | None) -> None:
     """Refuse settings that no task can work with."""
-    if samples < 1:
-        raise SettingError(f"samples are 1 or more, got {samples}")
-    if steps is not None and steps < 1:
-        raise SettingError(f"steps are 1 or more, got {steps}")
+    for name, count in {"samples": samples, "steps": 1 if steps is None else steps}.items():
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise SettingError(f"{name} are a whole number from 1 on, got {count}")
 
 
 def demand_colours(model: Prior, wanted: bool = True) -> None:
@@ -100,7 +102,7 @@ def noise(
         return [max(level, least) for level in found]
     try:
         level = float(sigma)
-    except ValueError:
+    except (TypeError, ValueError):
         level = -1.0
     if not 0 <= level <= 1:
         raise SettingError(f"sigma lies in [0, 1], the range of a picture, or is auto; got {sigma}")
@@ -134,7 +136,7 @@ def solve(
     start, meter, count = time.perf_counter(), Meter(), len(methods)
     n = samples if methods[0].draws else 1
     first = guess() if guess and any(m.start is not None for m in methods) else None
-    names = [0] * count if names is None else names
+    names = named(names, count)
     found = [torch.empty(0)] * count
     with meter.on(prior):
         for k, method in enumerate(kinds := dict.fromkeys(methods)):
@@ -240,7 +242,7 @@ def draw(
         guess: Makes the first guesses of the pictures of these numbers.
     """
     _demand_decodable(model, methods)
-    made, fit = dict[str, Any](), [0.0] * len(levels)
+    made, fit, names = dict[str, Any](), [0.0] * len(levels), named(names, len(levels))
     parts, kinds = [torch.empty(0)] * len(levels), dict.fromkeys(levels)
     for k, level in enumerate(kinds):
         index = torch.tensor([i for i in range(len(levels)) if levels[i] == level])
@@ -252,7 +254,7 @@ def draw(
             samples,
             seed,
             guess=guess and partial(guess, index),
-            names=None if names is None else [names[i] for i in index],
+            names=[names[i] for i in index],
             watch=share(watch, k, len(kinds)),
         )
         if level == 0:  # a chain ends at the schedule's last noise level, not at none
@@ -270,7 +272,7 @@ def _demand_decodable(model: Prior, methods: Sequence[Method[Any]]) -> None:
     """Refuse methods that need more of an operator than a decoder leaves of it."""
     for method in methods if model.latent else ():
         if (needed := method.needs[2]) is not Operator:
-            raise TaskError(
+            raise SettingError(
                 f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
                 "methods for latent priors are psld, resample, daps and dps"
             )

@@ -19,7 +19,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import FromFile, Result, demand, named, opened, results, said
 
 __all__ = ["blend"]
 
@@ -90,7 +90,7 @@ def blend(
         return model.decode(method.run(aware, known, x_T, noise, watch))
 
     x = given.tensor().to(model.like).repeat_interleave(samples, 0)
-    x, made = walk(model, x, chain, Noise(seed, names or [0] * len(given), samples), watch)
+    x, made = walk(model, x, chain, Noise(seed, named(names, len(given)), samples), watch)
     made = {"method": repr(method), "samples": samples, **made}
     return results(given, x, soft, samples, report | made)
 

@@ -119,7 +119,7 @@ def colorize(
         A.to(model.like.device).on(shape),
         y,
         floor,
-        [choose(method or usual(model, samples, *WAYS[hinted]), steps)] * len(given),
+        [choose(method, usual(model, samples, *WAYS[hinted]), steps)] * len(given),
         samples,
         seed,
         guess=guess.__getitem__,

@@ -72,17 +72,19 @@ def deblur(
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    A = _blur(_kernel(given, kernel, blind, size), boundary)
+    A = _blur(_kernel(given, kernel, blind, size), boundary, len(given))
     levels = noise(sigma, given, least=LEAST if blind else ROUNDING)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     default = usual(model, samples, BLIND if blind else ONE, SEVERAL)
     report = provenance(model, task="deblur", blind=blind, seed=seed, sigma=levels)
+    report |= {"kernel": f"{tuple(kernel.shape)}" if isinstance(kernel, Tensor) else kernel}
+    report |= {"boundary": boundary}
     return recover(
         given,
         A,
         levels,
         model,
-        lambda level: choose(method or default, steps),
+        lambda level: choose(method, default, steps),
         report,
         samples=samples,
         seed=seed,
@@ -105,9 +107,16 @@ def _kernel(given: Pictures, kernel: Tensor | str | None, blind: bool, size: int
     return torch.stack([estimate(x, size) for x in given.tensor()])
 
 
-def _blur(kernel: Tensor | str, boundary: str) -> LinearOperator:
+def _blur(kernel: Tensor | str, boundary: str, count: int) -> LinearOperator:
+    """Return the blur of so many pictures."""
     try:
         k = read(kernel)
+        if k.ndim == 3 and len(k) not in (1, count):
+            raise ValueError(f"there are {len(k)} kernels for {count} pictures")
+        total = k.sum((-2, -1))
+        if not ((k >= 0).all() and (total > 0).all() and total.isfinite().all()):
+            raise ValueError("a kernel is negative or NaN nowhere, and above 0 somewhere")
+        k = k[0] if k.ndim == 3 and len(k) == 1 else k
         return CircularBlur(k) if boundary == "circular" else Blur(k, boundary)
     except ValueError as error:
         raise SettingError(str(error)) from error

@@ -9,7 +9,7 @@ import torch
 from diffprior.catalog import SettingError
 from diffprior.deploy import picture, ready
 from diffprior.images import Pictures, pictures
-from diffprior.jpegs import CellLikelihood, Coding, Coefficients, detect, read, standard
+from diffprior.jpegs import CellLikelihood, Coding, Coefficients, agrees, detect, read, standard
 from diffprior.methods.base import Method
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
@@ -76,7 +76,7 @@ def dejpeg(
     found = _coding(image, given, quality, subsampling, coding)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     default = BEHIND[0] if model.latent else ONE if samples == 1 else SEVERAL
-    chosen = choose(method or default, steps)
+    chosen = choose(method, default, steps)
     A = Coefficients(picture(model), found).to(model.like)
     seen = pixels(given, model)
     x, made = solve(
@@ -105,7 +105,10 @@ def _coding(
             return standard(quality, cast(Any, subsampling or "4:2:0"))
         except ValueError as error:
             raise SettingError(str(error)) from error
-    found = coding or read(image) or detect(given.tensor()[0])
+    x, own = given.tensor()[0], read(image)
+    if own and not agrees(x, own):  # Pillow keeps the tables of a picture that is changed in place
+        own = None
+    found = coding or own or detect(x)
     if found is None:
         raise TaskError(
             "this is no JPEG file, and its pixels do not show how it was compressed; give a quality"

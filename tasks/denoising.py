@@ -58,13 +58,13 @@ def denoise(
     levels = noise(sigma, given, model=model)
     report = provenance(model, task="denoise", seed=seed, sigma=levels)
     default = usual(model, samples, ONE, SEVERAL)
-    pace = None if default == ONE and not method else steps  # one call has no chain
+    pace = None if default == ONE and method is None else steps  # one call has no chain
     return recover(
         given,
         Identity(),
         levels,
         model,
-        lambda level: choose(method or default.format(2 * level), pace),
+        lambda level: choose(method, default.format(2 * level), pace),
         report,
         samples=samples,
         seed=seed,

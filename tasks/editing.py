@@ -27,11 +27,11 @@ from diffprior.priors.prompted import beside, seeing
 from diffprior.random import Noise
 from diffprior.results import Meter, results
 from diffprior.samplers.base import Watch
-from diffprior.trajectories import Trajectory, spelled
+from diffprior.trajectories import Trajectory
 from diffprior.walks import cells
 
-from .base import FromFile, Result, opened, said
-from .inversion import METHOD, Chain, Condition, asked, descended, inverted, settled, under
+from .base import FromFile, Result, named, opened, said, weighed
+from .inversion import METHOD, Chain, Condition, asked, descended, inverted, settled, under, way
 from .inversion import WORD as INVERTED
 
 __all__ = ["edit"]
@@ -113,14 +113,16 @@ def edit(
     method, before = _way(file, inversion or METHOD, model, steps, strength, up)
     after = {"prompt": prompt, "negative": negative, "label": label, "guidance": guidance}
     source = under(model, before)
-    target = _target(model, method, source, before, after)
+    after = _wished(method, before, after)
+    target = source if after is before else method.towards(under(model, after), source)
     _matched(look, source, target)
     with meter.on(innermost(unguided(source))):
         soft = _soft(mask, given, source, target, Noise(seed, _auto(names, given)))
-        way = share(watch, 0, 2)
-        made = file or inverted(method, source, before, given, report, seed, names, way)
+        first = share(watch, 0, 2)
+        made = file or inverted(method, source, before, given, report, seed, names, first)
         x, soft = _read(made, source, target, given, soft, look, share(watch, 1, 2))
-    report |= {"seed": seed, "inversion": spelled(method), "source": before, "target": after}
+    report |= {"seed": seed, **way(method)}
+    report |= {"source": before | weighed(source, before), "target": after | weighed(target, after)}
     report |= ({"attention": repr(look)} if look else {}) | meter.report()
     report["seconds"] = round(time.perf_counter() - start, 2)
     return results(given, x, _cover(soft, feather), 1, report)
@@ -128,7 +130,8 @@ def edit(
 
 def _opened(inversion: Any, names: Sequence[int | str] | None, **own: Any) -> Trajectory | None:
     """Return the trajectory that is meant, None where it is to be made."""
-    if isinstance(inversion, str) and inversion.endswith("/") and names:
+    many = isinstance(inversion, str) and inversion.endswith("/")
+    if many and names:
         inversion = f"{inversion}{Path(str(names[0])).stem}.{FILED}"
     if isinstance(inversion, Inversion | None):
         return None
@@ -139,7 +142,14 @@ def _opened(inversion: Any, names: Sequence[int | str] | None, **own: Any) -> Tr
         raise SettingError(
             f"an inversion that was made has its own {settings[0]}; leave it out, or invert anew"
         )
-    return inversion if isinstance(inversion, Trajectory) else Trajectory.read(inversion)
+    if isinstance(inversion, Trajectory):
+        return inversion
+    try:
+        return Trajectory.read(inversion)
+    except SettingError as error:
+        if not many:
+            raise
+        raise ImageError(str(error)) from error  # that of one picture, and no setting
 
 
 def _given(image: Any, shown: bool, file: Trajectory | None) -> Pictures:
@@ -180,17 +190,14 @@ def _way(
     return method, asked(method, **up)
 
 
-def _target(
-    model: Prior, method: Inversion, source: Prior, before: Condition, after: Condition
-) -> Prior:
-    """Return the prior of the edit; what is not said of its condition is as it was."""
-    wished = {k: v for k, v in after.items() if v is not None}
+def _wished(method: Inversion, before: Condition, after: Condition) -> Condition:
+    """Return the condition of the edit; what is not said of it is as it was."""
+    wished = said(**after)
     if not wished:
-        return source
+        return before
     kept = {"guidance"} if method.guided else set()
     kept |= set() if wished.keys() & {"prompt", "label"} else {"prompt", "label"}
-    wished = {k: v for k, v in before.items() if k in kept} | wished
-    return method.towards(under(model, wished), source)
+    return {k: v for k, v in before.items() if k in kept} | wished
 
 
 def _look(attention: AttentionEdit | str | None) -> AttentionEdit | None:
@@ -275,4 +282,4 @@ def _cover(soft: Tensor | None, pixels: int) -> Tensor | None:
 
 def _auto(names: Sequence[int | str] | None, given: Pictures) -> list[str]:
     """Return names of noise streams beside those of the inversion."""
-    return [f"{name} mask" for name in names or [0] * len(given)]
+    return [f"{name} mask" for name in named(names, len(given))]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffprior import images
 from diffprior.deploy import loaded, ready
+from diffprior.errors import SettingError
 from diffprior.fills import biharmonic
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.methods.base import Guidance, Method, share
@@ -30,6 +31,7 @@ from .base import (
     demand,
     draw,
     joined,
+    named,
     noise,
     pixels,
     provenance,
@@ -123,12 +125,13 @@ def inpaint(
     asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
     model = ready(found, (3, *keep.shape[2:]), precision=precision, tile=tile, **asked)
     defaults = [_default(model, h, samples, texture, clean) for h in hole]
-    methods = [choose(method or default, steps) for default in defaults]
+    methods = [choose(method, default, steps) for default in defaults]
     report = provenance(model, task="inpaint", **asked, seed=seed, sigma=levels)
     if clean and not hole.any():
         report["note"] = "the mask is empty: there was nothing to do"
-        return results(given, given.tensor(), soft, samples, report)
+        return results(given, given.tensor(), soft, samples, report | {"method": None})
     y = window.cut(pixels(given, model))
+    names = named(names, len(given))
     x, more = _fill(model, y, keep, levels, methods, samples, seed, names, watch)
     cover = soft if clean else torch.ones_like(soft)
     whole = window.paste(x, given.tensor())
@@ -143,14 +146,14 @@ def _fill(
     methods: Sequence[Method[Any]],
     samples: int,
     seed: int,
-    names: Sequence[int | str] | None,
+    names: Sequence[int | str],
     watch: Watch | None,
 ) -> Solved:
     """Return samples of pictures of which these pixels are kept, and their report."""
     if seeing(model) and len(y) > 1:  # one picture at a time
         solved = []
         for i in (slice(i, i + 1) for i in range(len(y))):
-            name, follow = names and names[i], share(watch, i.start, len(y))
+            name, follow = names[i], share(watch, i.start, len(y))
             parts = y[i], keep[i], levels[i], methods[i]
             solved.append(_fill(model, *parts, samples, seed, name, follow))
         x, reports = zip(*solved, strict=True)
@@ -189,7 +192,7 @@ def _default(
 def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:
     """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
     if min(dilate, feather) < 0:
-        raise TaskError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
+        raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
     if mask is None:
         soft = given.holes()
         if soft is None:
@@ -197,7 +200,8 @@ def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> T
                 "there is no mask, and nothing in the picture is transparent; give one"
             )
     else:
-        soft = mask_tensor(images.fit_mask(mask, given.size) if fit else mask, given)
+        mask = images.fit_mask(mask, given.size) if fit else mask
+        soft = mask_tensor(mask, given, "give one of the same size, or use --fit-mask")
     soft = images.dilate(soft, dilate) if dilate else soft
     if (soft > 0).flatten(1).all(1).any():
         raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")

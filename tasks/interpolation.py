@@ -16,7 +16,7 @@ from diffprior.samplers.base import Watch
 from diffprior.turns import turned
 from diffprior.walks import second, slerp
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import FromFile, Result, demand, opened, results, said, weighed
 
 __all__ = ["interpolate"]
 
@@ -69,7 +69,7 @@ def interpolate(
     where = said(device=device, precision=precision, tile=tile, offload=offload)
     model, report = opened("interpolate", prior, (3, *given.size), **asked, **added, **where)
     model = beside(unguided(model))
-    report |= {"seed": seed}
+    report |= {"seed": seed} | weighed(model, asked)
 
     def arc(codes: Tensor) -> Tensor:
         a, b = (z.repeat_interleave(samples, 0) for z in codes.chunk(2))

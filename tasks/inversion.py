@@ -28,9 +28,19 @@ from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory, digest, spelled
 from diffprior.walks import begin, told
 
-from .base import FromFile, demand, opened, said
+from .base import FromFile, demand, named, opened, said, weighed
 
-__all__ = ["invert", "Chain", "Inverted", "asked", "descended", "inverted", "settled", "under"]
+__all__ = [
+    "invert",
+    "Chain",
+    "Inverted",
+    "asked",
+    "descended",
+    "inverted",
+    "settled",
+    "under",
+    "way",
+]
 
 WORD, SUFFIX = "inverted", trajectories.SUFFIX
 METHOD = "edit_friendly"
@@ -97,8 +107,8 @@ def invert(
     model, report = opened("invert", prior, (3, *given.size), **added, **where)
     method = settled(inversion, model, steps, strength)
     condition = asked(method, prompt=prompt, negative=negative, label=label, guidance=guidance)
-    report |= {"seed": seed, "inversion": spelled(method), **condition}
     source, start, meter = under(model, condition), time.perf_counter(), Meter()
+    report |= {"seed": seed, **condition, **weighed(source, condition), **way(method)}
     pixels = given.tensor().to(source.like)
     with meter.on(innermost(unguided(source))):
         first, then = share(watch, 0, 2), share(watch, 1, 2)
@@ -128,6 +138,11 @@ def settled(inversion: Any, model: Prior, steps: int | None, strength: float | N
             "by the picture that it edits, too; take another inversion"
         )
     return method
+
+
+def way(method: Inversion) -> dict[str, Any]:
+    """Return what the reports of inversions, and of edits, say of how they were made."""
+    return {"method": spelled(method), "inversion": spelled(method)}
 
 
 def asked(method: Inversion, **condition: Any) -> Condition:
@@ -162,7 +177,7 @@ def inverted(
     """
     x = given.tensor().to(source.like)
     z = source.encode(x)
-    noise = Noise(seed, names or [0] * len(z))
+    noise = Noise(seed, named(names, len(z)))
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else rows(source))
     called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
     with _following(called, method.calls * len(parts), watch):

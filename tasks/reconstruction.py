@@ -73,7 +73,7 @@ def reconstruct(
     known, given = _measurement(y, A, picture(model))
     linear = isinstance(A, LinearOperator)
     ways = (ONE, SEVERAL) if linear else (CURVED, CURVED)
-    chosen = choose(method or usual(model, samples, *ways), steps)
+    chosen = choose(method, usual(model, samples, *ways), steps)
     level = sigma if linear else max(sigma, LEAST)
     A, known = A.to(model.like.device), known.to(model.like)
     x, made = draw(
@@ -96,20 +96,12 @@ def _operator(given: Operator | str, shape: Sequence[int]) -> Operator:
     if min(shape) < 1:
         raise SettingError(f"a picture is at least 1 pixel a side, got {shape[2]}x{shape[1]}")
     try:
-        parts = [given] if isinstance(given, Operator) else _built(given)
+        if isinstance(given, Operator):
+            return given.on(shape)
+        parts: list[Operator] = [build(text, ("operators",)) for text in given.split("@")]
         return reduce(matmul, parts).on(shape)
     except (ValueError, TypeError, AttributeError) as error:
         raise SettingError(str(error)) from error
-
-
-def _built(text: str) -> list[Operator]:
-    parts = []
-    for part in text.split("@"):
-        try:
-            parts.append(build(part, ("operators",)))
-        except (AttributeError, RuntimeError) as error:  # a tensor was wanted
-            raise SettingError(f"{part.strip()} cannot be built from text: {error}") from error
-    return parts
 
 
 def _measurement(y: Any, A: Operator, shape: Sequence[int]) -> tuple[Tensor, Pictures]:

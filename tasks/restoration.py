@@ -24,6 +24,7 @@ from .base import (
     ROUNDING,
     FromFile,
     Result,
+    TaskError,
     choose,
     coloured,
     demand,
@@ -80,6 +81,8 @@ def restore(
     given = coloured(pictures(image)) if grey else pictures(image)
     lost = torch.zeros(1, 1, 1, 1) if scratches is None else mask_tensor(scratches, given)
     keep = (lost == 0).float().expand(len(given), 1, *given.size)
+    if not keep.flatten(1).any(1).all():
+        raise TaskError("the scratches hide the whole picture; to draw one from nothing: generate")
     levels = noise(sigma, given, least=ROUNDING)
     model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
     demand_colours(model, grey)
@@ -90,7 +93,7 @@ def restore(
         _degradation(keep, seen, blur),
         levels,
         model,
-        lambda level: choose(method or usual(model, samples, ONE, SEVERAL), steps),
+        lambda level: choose(method, usual(model, samples, ONE, SEVERAL), steps),
         report,
         samples=samples,
         seed=seed,

@@ -20,7 +20,7 @@ from diffprior.samplers.base import Watch
 from diffprior.schedules import Grid
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import FromFile, Result, demand, named, opened, results, said
 
 __all__ = ["sdedit"]
 
@@ -91,7 +91,7 @@ def sdedit(
     grid: Grid = "karras" if model.latent else "logsnr"  # little noise is none that latents show
     method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
     x = _painted(given, strokes).to(model.like).repeat_interleave(samples, 0)
-    streams = [f"{n} {j}" for n in names or [0] * len(given) for j in range(samples)]
+    streams = [f"{n} {j}" for n in named(names, len(given)) for j in range(samples)]
     cover = soft.repeat_interleave(samples, 0)
     x, made = _redraw(model, x, cover, method, repeats, seed, streams, watch)
     return results(given, x, soft, samples, report | made | {"samples": samples})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError
-from diffprior.images import pictures
+from diffprior.images import ImageError, pictures
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.ilvr import ILVR
 from diffprior.operators.bicubic import Bicubic
@@ -19,7 +19,7 @@ from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, second, walk
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import FromFile, Result, demand, named, opened, results, said
 
 __all__ = ["style"]
 
@@ -89,18 +89,19 @@ def style(
         return model.decode(seen.condition(method.run(aware, seen, x_T, noise, watch), 1.0))
 
     x = given.tensor().to(model.like).repeat_interleave(samples, 0)
-    x, made = walk(model, x, chain, Noise(seed, names or [0] * len(given), samples), watch)
+    x, made = walk(model, x, chain, Noise(seed, named(names, len(given)), samples), watch)
     made = {"method": repr(method), "samples": samples, **made}
     return results(given, x, None, samples, report | made)
 
 
 def _known(model: Prior, reference: Tensor, factor: int) -> GaussianLikelihood[Bicubic]:
     """Return that the low frequencies of a state are those of the reference's."""
-    stride = getattr(model, "factor", 1)
-    if factor < 2 * stride or factor > min(reference.shape[-2:]):
-        raise SettingError(
-            f"a factor is a whole number from {2 * stride} to the picture's short side, "
-            f"{min(reference.shape[-2:])}; got {factor}"
+    stride, side = getattr(model, "factor", 1), min(reference.shape[-2:])
+    if not 2 * stride <= factor <= side:
+        kind = ImageError if factor > side else SettingError
+        raise kind(
+            f"a factor is a whole number from {2 * stride} to the picture's short side, {side}; "
+            f"got {factor}"
         )
     A = Bicubic(factor // stride).on(model.shape).to(model.like.device)
     return GaussianLikelihood(operator=A, y=A(model.encode(reference)))

@@ -48,12 +48,14 @@ def super_resolve(
 ) -> Result:
     """Enlarge a picture, or each picture of a batch.
 
-    What comes out, made small again, is what came in, up to its noise and the rounding to pixels.
+    What comes out, made small again by ``diffprior.operators.bicubic`` or ``average``, is what came
+    in, up to its noise and the rounding to pixels.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         scale: Width and height become this many times as large.
-        kernel: What is undone: "bicubic", antialiased (MATLAB, Pillow), or "average" of blocks.
+        kernel: What is undone: "bicubic", antialiased, as of MATLAB (Pillow's treats the border
+            otherwise), or "average" of blocks.
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
             "auto" is the most likely one under the prior, ``diffprior.estimation.noise_level``.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
@@ -63,7 +65,7 @@ def super_resolve(
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
     demand(samples=samples, steps=steps)
-    if scale < 2:
+    if not isinstance(scale, int) or scale < 2:
         raise SettingError(f"a scale is a whole number from 2 on, got {scale}")
     if kernel not in KERNELS:
         raise SettingError(f"no kernel {kernel!r}; there are {', '.join(KERNELS)}")
@@ -71,13 +73,14 @@ def super_resolve(
     shape = (3, *(scale * n for n in given.size))
     model = ready(prior, shape, device=device, precision=precision, tile=tile)
     levels = noise(sigma, given, model=model)
-    report = provenance(model, task="super_resolve", scale=scale, seed=seed, sigma=levels)
+    report = provenance(model, task="super_resolve", scale=scale, kernel=kernel)
+    report |= {"seed": seed, "sigma": levels}
     return recover(
         given,
         KERNELS[kernel](scale),
         levels,
         model,
-        lambda level: choose(method or usual(model, samples, ONE, SEVERAL), steps),
+        lambda level: choose(method, usual(model, samples, ONE, SEVERAL), steps),
         report,
         samples=samples,
         seed=seed,

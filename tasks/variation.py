@@ -17,7 +17,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.turns import turned
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import FromFile, Result, demand, named, opened, results, said, weighed
 
 __all__ = ["variations"]
 
@@ -71,8 +71,8 @@ def variations(
     where = said(device=device, precision=precision, tile=tile, offload=offload)
     model, report = opened("variations", prior, (3, *given.size), **asked, **added, **where)
     model = beside(unguided(model))
-    report |= {"strength": strength, "seed": seed}
-    noise = Noise(seed, names or [0] * len(given), samples)
+    report |= {"strength": strength, "seed": seed} | weighed(model, asked)
+    noise = Noise(seed, named(names, len(given)), samples)
 
     def turn(z: Tensor) -> Tensor:
         eps = model.diffusion.terminal((len(given) * samples, *model.shape)).sample(noise).to(z)

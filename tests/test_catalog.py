@@ -1,12 +1,14 @@
 """Names, settings, and what is said when they are wrong."""
 
 import inspect
+import re
 
+import numpy as np
 import pytest
 import torch
 
 from diffprior import catalog
-from diffprior.catalog import KINDS, CatalogError, build, find, names, summary
+from diffprior.catalog import KINDS, CatalogError, SettingError, build, find, names, summary
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
@@ -56,7 +58,7 @@ def test_settings_are_literals_or_built_in_turn() -> None:
     sampler = DDIM(steps=7, grid="karras")
     assert build(text) == TwistedSMC(proposal=DPS(zeta=0.3, sampler=sampler), steps=9)
     assert build("mmps(sampler=heun)") == MMPS(sampler=Heun())
-    assert build("dpir(start=None, weight=-1e-3, steps=+4)").weight == -1e-3
+    assert build("dpir(start=None, weight=+1e-3, steps=4)").weight == 1e-3
     assert build("ddim(steps=3)", ("samplers",)) == DDIM(steps=3)
 
 
@@ -82,12 +84,60 @@ def test_settings_are_literals_or_built_in_turn() -> None:
         ("mmps(iterations=__import__('os').system('true'))", ("methods",), r"^cannot read"),
         ("os.system('true')", ("methods",), r"^cannot read"),
         ("heun", ("methods",), r"^no method 'heun'"),
+        ("3", ("methods",), r"^cannot read '3'; write a name, or name\(setting=value\)$"),
+        ("'dpir'", ("methods",), r"^cannot read \"'dpir'\"; write a name"),
+        ("dpir(steps=2, steps=3)", ("methods",), r"^dpir is given its setting 'steps' twice$"),
+        ("mask", ("operators",), r"^mask needs keep, which no text can say: build it in Python$"),
+        ("matrix", ("operators",), r"^matrix needs A, which no text can say"),
+        ("physics", ("operators",), r"^physics needs physics, which no text can say"),
+        ("quantize", ("operators",), r"^quantize needs bits: write quantize\(bits=\.\.\.\)$"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(text: str, kinds: tuple, message: str) -> None:
     with pytest.raises(CatalogError, match=message) as error:
         build(text, kinds)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("dpir(steps=0)", "steps of DPIR is a whole number from 1 on, got 0"),
+        ("dpir(steps=2.5)", "steps of DPIR is a whole number from 1 on, got 2.5"),
+        ("dpir(steps=True)", "steps of DPIR is a whole number from 1 on, got True"),
+        ("dpir(start=-1)", "start of DPIR is a number from 0 on or None, got -1"),
+        ("dpir(start=1e400)", "start of DPIR is a number from 0 on or None, got inf"),
+        ("dpir(weight=0)", "weight of DPIR is a number above 0, got 0"),
+        ("daps(steps=0)", "steps of DAPS is a whole number from 1 on, got 0"),
+        ("mmps(iterations=0)", "iterations of MMPS is a whole number from 1 on, got 0"),
+        ("mmps(sampler=3)", "sampler of MMPS is a Sampler, got 3"),
+        ("mmps(sampler=tilt)", "sampler of MMPS is a Sampler, got Tilt("),
+        ("mmps(sampler=ddim(eta=40.0))", "eta of DDIM is a number in [0, 1], got 40.0"),
+        ("ddim(grid='foo')", "grid of DDIM is one of 'time', 'logsnr', 'karras', 'vp', 'quad', "),
+        ("smc(proposal=dpir, steps=2)", "proposal of TwistedSMC is a Guidance, got DPIR("),
+        ("dps(constant=1)", "constant of DPS is True or False, got 1"),
+        ("pnp_dm(rho=(1.0, 0))", "rho of PnPDM is a pair, each a number above 0, got (1.0, 0)"),
+        ("pnp_dm(rho=(1.0,))", "rho of PnPDM is a pair, each a number above 0, got (1.0,)"),
+        ("flow(rounds=-1)", "rounds of FlowInversion is a whole number from 0 on, got -1"),
+        ("direct(steps=0)", "steps of DirectInversion is a whole number from 1 on, got 0"),
+        ("average(factor=2.5)", "factor of average is a whole number, got 2.5"),
+        ("mask(keep=3)", "mask needs keep, which no text can say: build it in Python"),
+        ("fourier(keep=3)", "keep of fourier is a Tensor or a text, got 3"),
+        ("hadamard(ratio=2)", "the ratio of measurements to pixels is in (0, 1], got 2"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}") as error:
+        build(text, ("methods", "samplers", "inversions", "operators"))
+    assert "\n" not in str(error.value)
+
+
+def test_settings_are_checked_where_no_text_is_read() -> None:
+    with pytest.raises(SettingError, match="^steps of DDIM is a whole number from 1 on, got -1$"):
+        DDIM().paced(-1)
+    with pytest.raises(SettingError, match="^zeta of DPS is a number from 0 on, got nan$"):
+        DPS(zeta=float("nan"))
+    assert DDIM(steps=np.int64(3), eta=np.float32(0.5)).steps == 3
 
 
 def test_an_unknown_kind_is_one_sentence() -> None:

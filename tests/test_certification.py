@@ -13,6 +13,7 @@ from diffprior.catalog import build
 from diffprior.certificates import table, uniformity
 from diffprior.certification import certify, measure, sliced
 from diffprior.cli import app
+from diffprior.errors import SettingError
 from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.moment_smc import MomentSMC
 from diffprior.operators.matrix import Matrix
@@ -223,3 +224,17 @@ def test_a_multiple_is_of_the_floor_of_the_same_problems() -> None:
         {"problem": "8,1", "seed": k, "method": "floor", "sliced": v} for k, v in floors.items()
     ]
     assert table([*rows, hard | {"sliced": "6"}], "sliced")[2] == ["ddnm", "6 (2.00x)"]
+
+
+def test_a_cell_that_is_named_twice_is_run_once(tmp_path: Path) -> None:
+    settings = {"seeds": 1, "n": 50, "say": lambda line: None}
+    rows = certify(tmp_path, ["mcgdiff", "mcgdiff"], ["8,1", "8,1"], **settings)
+    assert [row["method"] for row in rows] == ["floor", "prior", "mcgdiff"]
+
+
+def test_what_cannot_be_certified_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(SettingError, match="notes.txt is no folder to write to"):
+        certify(tmp_path / "notes.txt", ["mcgdiff"], ["8,1"], seeds=1)
+    with pytest.raises(SettingError, match="3"):
+        certify(tmp_path, ["3"], ["8,1"], seeds=1)

@@ -38,7 +38,7 @@ class ClassPrior(LabelledPrior):
         prior.label = label
         return prior
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
         return (self.whole if self.label is None else self.parts[self.label])(x_t, t)
 
 

@@ -74,6 +74,36 @@ def test_pixels_of_no_jpeg_show_nothing(dog: Image.Image) -> None:
     assert jpegs.detect(torch.zeros(3, 32, 32)) is None
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("quality", [5, 30, 75, 90])
+def test_the_pixels_of_a_file_agree_with_it_until_they_change(
+    dog: Image.Image, quality: int, mode: str
+) -> None:
+    """Pillow keeps the tables of a picture that is made smaller, or painted on, in place."""
+    turned, file = Image.Exif(), BytesIO()
+    turned[0x0112] = 6
+    dog.convert(mode).crop((0, 0, 93, 82)).save(file, "JPEG", quality=quality, exif=turned)
+    image = Image.open(file)
+    coding = jpegs.read(image)
+    assert jpegs.agrees(pictures(image).tensor()[0], coding)
+    image.paste(image.copy(), (3, 5))
+    assert not jpegs.agrees(pictures(image).tensor()[0], coding)
+    small = Image.open(file)
+    small.thumbnail((40, 40))
+    assert not jpegs.agrees(pictures(small).tensor()[0], jpegs.read(small))
+    with pytest.raises(ValueError, match="its pixels do not show how it was compressed"):
+        diffprior.dejpeg(small)
+
+
+def test_a_ramp_and_a_picture_below_a_block_agree_with_their_file() -> None:
+    """What decoding rounds is the same in all pixels of a ramp, and adds up."""
+    ramp = np.tile(np.linspace(100, 140, 64).astype(np.uint8), (64, 1))
+    for image in (Image.fromarray(ramp), Image.fromarray(ramp[:5, :5])):
+        for quality in (5, 50, 75):
+            j = coded(image, quality)
+            assert jpegs.agrees(pictures(j).tensor()[0], jpegs.read(j))
+
+
 def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
     dog.save(tmp_path / "a.png")
     dog.save(tmp_path / "a.jpg", quality=30)

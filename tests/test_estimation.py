@@ -61,3 +61,14 @@ def test_denoising_asks_the_prior() -> None:
     x = files.read(SAMPLES / "grass.png").pictures.tensor()[..., 200:264, 200:264]
     y = ((x + 0.04 * random(*x.shape, dtype=torch.float32)) / 2 + 0.5).clamp(0, 1)
     assert diffprior.denoise(y).report["sigma"] == pytest.approx([0.02], rel=0.1)
+
+
+def test_flat_pictures_and_flat_channels_have_no_noise() -> None:
+    """Whatever the grey; and they do not hide the noise of the others."""
+    x = torch.linspace(-1, 1, 256)[:, None, None, None].expand(256, 3, 40, 48).clone()
+    assert metrics.noise_level(x).abs().max() < 1e-12
+    x[:, :1] += 0.2 * random(256, 1, 40, 48, dtype=torch.float32)
+    assert abs(metrics.noise_level(x).mean() / (0.1 / 3) - 1) < 0.05
+    flat = torch.full((2, 3, 12, 12), 200 / 255)
+    flat[1] = torch.rand(3, 12, 12, generator=torch.manual_seed(0))
+    assert all(0 < s < 1 for s in diffprior.denoise(flat).report["sigma"])

@@ -430,3 +430,24 @@ def test_unwritable_folders_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "open", refusing)
     with pytest.raises(ImageError, match=r"a\.png cannot be written: Permission denied"):
         write(b"data", tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_deep_grey_of_which_0_is_white_is_no_negative(tmp_path: Path, turn: int) -> None:
+    array = noise((3, 5), np.uint16)
+    path = saved(tmp_path / "m.tif", Image.fromarray(~array), tiffinfo={262: 0, 274: turn})
+    with Image.open(path) as image:
+        assert image.tag_v2[262] == 0 and image.tag_v2[274] == turn
+    np.testing.assert_array_equal(read(path).pictures.values[0, ..., 0], TURNS[turn](array))
+
+
+def test_a_tiff_of_another_kind_is_called_one(tmp_path: Path) -> None:
+    ifd = deep_tiff(noise((2, 2, 3), np.uint16), _339=(3, 3, 3))
+    (tmp_path / "f.tif").write_bytes(ifd)
+    with pytest.raises(ImageError, match="f.tif: it is a TIFF picture of a kind that is not read"):
+        read(tmp_path / "f.tif")
+
+
+def test_an_empty_name_is_no_folder() -> None:
+    with pytest.raises(ImageError, match="an empty name is no picture"):
+        find([""])

@@ -212,7 +212,7 @@ def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> Non
 def test_ddrm_has_the_papers_settings() -> None:
     assert DDRM() == DDRM(eta=0.85, eta_b=1.0, temperature=1.0, sampler=Ancestral(steps=20))
     for name, share in (("eta", 1.2), ("eta_b", -0.1), ("temperature", 2.0)):
-        with pytest.raises(ValueError, match=f"^{name} of DDRM is a share from 0 to 1, got "):
+        with pytest.raises(ValueError, match=rf"^{name} of DDRM is a number in \[0, 1\], got "):
             DDRM(**{name: share})
 
 

@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
+    "errors",
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
-    "adm checkpoints edm families autoencoders components ledger gradients",
+    "adm checkpoints edm families autoencoders components ledger gradients settings",
     "kernels operators attentions fills heads classes",
     "diffusions likelihoods hints",
     "priors chains noises jpegs",
@@ -21,6 +22,7 @@ FLOORS = (
     "methods inversions",
     "catalog pretrained images",
     "files results measurements metrics figures deploy problems classical recipes pages films",
+    "outputs",
     "walks trajectories editing_metrics certificates",
     "asking choices turns",
     "tasks runs certification datasets",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -316,7 +317,7 @@ def test_each_picture_may_have_its_own_mask() -> None:
 
 def test_bad_masks_are_refused_in_one_sentence() -> None:
     like = pictures(np.zeros((4, 6)))
-    size = "the mask is 3x2 but the picture is 6x4; give one of the same size, or use --fit-mask"
+    size = "the mask is 3x2 but the picture is 6x4; give one of the same size"
     for mask, message in [
         (np.zeros((2, 3)), size),
         (np.full((4, 6), np.nan), "the mask holds NaN"),
@@ -373,3 +374,17 @@ def test_heat_is_viridis_from_zero_to_the_largest() -> None:
     low, high = np.asarray(image)[0].astype(int)
     assert np.abs(low - [68, 1, 84]).max() <= 2 and np.abs(high - [253, 231, 37]).max() <= 2
     assert heat(torch.zeros(2, 3)).size == (3, 2)
+
+
+def test_a_radius_beyond_the_picture_covers_what_has_a_hole() -> None:
+    mask = torch.zeros(2, 1, 8, 9)
+    mask[1, 0, 0, 0] = 0.5
+    grown = dilate(mask, 100_000)
+    assert (grown[0] == 0).all() and (grown[1] == 0.5).all() and grown.shape == mask.shape
+
+
+def test_a_pil_image_of_half_a_file_is_refused() -> None:
+    file = BytesIO()
+    Image.fromarray(noise((64, 64, 3), np.uint8)).save(file, "PNG")
+    with pytest.raises(ImageError, match="the picture cannot be read"):
+        pictures(Image.open(BytesIO(file.getvalue()[:4000])))

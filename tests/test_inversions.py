@@ -113,7 +113,10 @@ def test_a_photograph_comes_back(text: str, bar: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("edict(p=0.4)", "p of EDICT lies in"), ("edit_friendly(eta=0.0)", r"lies in \(0, 1\]")],
+    [
+        ("edict(p=0.4)", r"^p of EDICT is a number in \(0\.5, 1\], got 0\.4$"),
+        ("edit_friendly(eta=0.0)", r"is a number in \(0, 1\], got 0"),
+    ],
 )
 def test_wrong_settings_are_one_sentence(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

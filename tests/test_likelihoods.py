@@ -212,3 +212,16 @@ def test_a_method_asks_for_a_measurement_that_was_never_made(gaussian: MixturePr
     likelihood = GaussianLikelihood(operator=Matrix(random(2, 4)), sigma=0.3)
     with pytest.raises(ValueError, match=r"^a measurement of this operator has shape \(2,\), got"):
         build("dps")(gaussian, likelihood)
+
+
+@pytest.mark.parametrize("sigma", [1e-30, 1e-300])
+def test_chi2_is_a_number_at_any_sigma(sigma: float) -> None:
+    x, y = torch.zeros(1, 4), torch.ones(1, 4)
+    chi2 = GaussianLikelihood(operator=Identity(), y=y, sigma=sigma).chi2(x)
+    assert chi2.isfinite().all() and chi2 > 1e10
+
+
+def test_chi2_of_no_data_is_zero() -> None:
+    y = torch.ones(2, 4)
+    likelihood = GaussianLikelihood(operator=Mask(torch.zeros(4)), y=y, sigma=0.1)
+    assert torch.equal(likelihood.chi2(torch.zeros(2, 4)), torch.zeros(2))

@@ -124,16 +124,18 @@ def test_steps_are_of_each_row(seen, inner: str) -> None:
 
 
 def test_what_cannot_be_drawn_is_one_sentence(gaussian: MixturePrior, seen) -> None:
-    with pytest.raises(ValueError, match=r"^no data step 'mh'; there are exact, langevin and hmc$"):
-        DAPS(steps=2, inner="mh")(gaussian, seen)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match="^inner of DAPS is one of 'exact', 'langevin', 'hmc' or N"
+    ):
+        DAPS(steps=2, inner="mh")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^an exact data step needs .* GaussianLikelihood and Com"):
         PnPDM(steps=2, inner="exact")(gaussian, seen.behind(torch.sin))
     with pytest.raises(ValueError, match=r"^exact data \(sigma = 0\) has no density"):
         exact = dataclasses.replace(seen, sigma=0.0)
         DAPS(steps=2, inner="hmc")(gaussian, exact)
-    with pytest.raises(ValueError, match=r"^var and stop are above 0, got 0.0 and 0.01$"):
+    with pytest.raises(ValueError, match="^var of DAPS is a number above 0, got 0.0$"):
         DAPS(var=0.0)
-    with pytest.raises(ValueError, match=r"^rho and anneal are above 0, got .* and 0.0$"):
+    with pytest.raises(ValueError, match="^anneal of PnPDM is a number above 0, got 0.0$"):
         PnPDM(anneal=0.0)
 
 

@@ -250,3 +250,28 @@ def test_every_command_takes_a_file(
         assert json.loads(image.text["diffprior"])["task"] == said["task"]
     with Image.open(tmp_path / said["outputs"]["compare"]) as image:
         assert image.size == (2 * size[0], size[1])
+
+
+@pytest.mark.parametrize("task", [diffprior.restore, diffprior.inpaint])
+def test_a_picture_without_a_pixel_left_is_refused(task) -> None:
+    x = torch.rand(2, 3, 8, 8, generator=torch.manual_seed(0))
+    hidden = torch.zeros(2, 1, 8, 8)
+    hidden[1] = 1
+    with pytest.raises(ValueError, match="hides? the whole picture; to draw one from nothing: gen"):
+        task(x, hidden)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (3, 3), (2, 50)])
+@pytest.mark.parametrize("task", [diffprior.denoise, diffprior.restore])
+def test_thin_pictures_have_a_noise_too(task, size: tuple[int, int]) -> None:
+    x = torch.rand(1, 3, *size, generator=torch.manual_seed(0))
+    out = task(x, steps=1)
+    assert out.image.shape == x.shape and np.isfinite(out.report["sigma"]).all()
+
+
+def test_no_method_is_not_the_usual_one() -> None:
+    for method in ("", "3", 3):
+        with pytest.raises(SettingError, match="^cannot read .*; write a name, or name"):
+            diffprior.denoise(torch.rand(3, 8, 8), sigma=0.1, method=method)
+    with pytest.raises(ValueError, match="^no prior ''; give one of "):
+        diffprior.denoise(torch.rand(3, 8, 8), sigma=0.1, prior="")

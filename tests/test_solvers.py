@@ -7,6 +7,7 @@ import torch
 from conftest import random
 from torch import Tensor
 
+from diffprior.operators.compressed import Compressed
 from diffprior.solvers import cg, dot, gmres
 
 SHAPE, D = (2, 3, 4), 24
@@ -116,3 +117,14 @@ def test_float32_to_its_own_precision(solver, size: float) -> None:
     x = solver(maps(M.float()), (size * b).float(), 30)
     error = (x.double() / size - solve(M, b)).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)
     assert x.dtype == torch.float32 and error.max() < 1e-5
+
+
+@pytest.mark.parametrize("iterations", [20, 50, 500])
+def test_cg_stays_at_the_rounding_floor(iterations: int) -> None:
+    """Of a singular float32 system whose tolerance is just missed, and of each row alone."""
+    A = Compressed(0.25).on((3, 32, 32))
+    y = A(2 * random(2, 3, 32, 32, dtype=torch.float32))
+    x = cg(lambda v: A.adjoint(A(v)), A.adjoint(y), iterations)
+    assert (A(x) - y).norm() < 1e-5 * y.norm()
+    assert x.norm() < 2 * y.norm()  # the least solution; the null space blows up unseen
+    assert torch.equal(cg(lambda v: A.adjoint(A(v)), A.adjoint(y[1:]), iterations), x[1:])

@@ -118,7 +118,7 @@ class Greys(LabelledPrior):
         self.classes, self.label = 2, None
         self.diffusion, self.shape = whole.diffusion, whole.shape
 
-    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def estimate(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return self.parts[2 if self.label is None else self.label](x_t, t)
 
 

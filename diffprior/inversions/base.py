@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
+from ..settings import Checked, Within
 
 __all__ = ["Change", "Code", "Inversion", "Keep", "above", "level", "noise_of"]
 
@@ -21,7 +22,7 @@ Change = Callable[[Tensor, int], Tensor]  # of the states after a step, and its 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inversion(ABC):
+class Inversion(Checked, ABC):
     """A way up the time grid that leaves what it takes to come down again.
 
     Arguments:
@@ -32,7 +33,7 @@ class Inversion(ABC):
 
     steps: int = 50
     grid: Grid = "logsnr"
-    stop: float = 1.0
+    stop: Annotated[float, Within(0, 1, above=True)] = 1.0
 
     guided: ClassVar[bool] = False  # True where it is one at the guidance of the edit
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
+from ..settings import Whole
 from .base import Change, Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DDIMInversion"]
@@ -25,7 +26,7 @@ class DDIMInversion(Inversion):
         rounds: Fixed-point rounds of each step; a call of the prior each.
     """
 
-    rounds: int = 0
+    rounds: Whole = 0
 
     @property
     def calls(self) -> int:

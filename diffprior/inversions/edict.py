@@ -1,11 +1,13 @@
 """EDICT (Wallace et al., 2023): two coupled chains, each step of which has an exact inverse."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
+from ..settings import Within
 from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["EDICT"]
@@ -24,11 +26,7 @@ class EDICT(Inversion):
         p: Share of its own state that a chain keeps when the two are mixed.
     """
 
-    p: float = 0.93
-
-    def __post_init__(self) -> None:
-        if not 0.5 < self.p <= 1:
-            raise ValueError(f"p of EDICT lies in (0.5, 1], got {self.p}")
+    p: Annotated[float, Within(0.5, 1, above=True)] = 0.93
 
     @property
     def calls(self) -> int:

@@ -1,7 +1,7 @@
 """Edit-friendly inversion (Huberman-Spiegelglas et al., 2024): a code of one noise a step."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
+from ..settings import Within
 from .base import Change, Code, Inversion, Keep
 
 __all__ = ["EditFriendly"]
@@ -28,11 +29,7 @@ class EditFriendly(Inversion):
         eta: Share of the ancestral standard deviation, from above 0 to 1.
     """
 
-    eta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"eta of an edit-friendly inversion lies in (0, 1], got {self.eta}")
+    eta: Annotated[float, Within(0, 1, above=True)] = 1.0
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         if noise is None:

@@ -8,6 +8,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
+from ..settings import Whole
 from .base import Change, Code, Inversion, Keep
 
 __all__ = ["FlowInversion"]
@@ -27,7 +28,7 @@ class FlowInversion(Inversion):
     """
 
     sampler: Sampler = field(default_factory=DPM)
-    rounds: int = 0
+    rounds: Whole = 0
 
     @property
     def calls(self) -> int:

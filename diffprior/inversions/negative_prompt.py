@@ -7,6 +7,7 @@ from torch import Tensor
 from ..priors.base import Prior
 from ..priors.conditions import against
 from ..random import Noise
+from ..settings import Whole
 from .base import Change, Code, Inversion, Keep
 from .ddim_inversion import DDIMInversion
 
@@ -26,7 +27,7 @@ class NegativePrompt(Inversion):
         rounds: As of ``ddim_inversion``.
     """
 
-    rounds: int = 0
+    rounds: Whole = 0
 
     @property
     def calls(self) -> int:

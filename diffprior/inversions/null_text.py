@@ -14,6 +14,7 @@ from ..priors.conditions import guided, innermost, inside, unguided
 from ..priors.guided import GuidedPrior
 from ..priors.paired import PairedPrior
 from ..random import Noise
+from ..settings import Whole
 from ..solvers import dot
 from .base import Change, Code, Inversion, Keep, level, noise_of
 
@@ -38,7 +39,7 @@ class NullText(Inversion):
         tolerance: The mean squared error at which a picture's words are left as they are.
     """
 
-    iterations: int = 10
+    iterations: Whole = 10
     rate: float = 1e-2
     tolerance: float = 1e-5
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from ..diffusions import Diffusion
+from ..errors import UnsuitedError
 from ..kernels import Kernel
 from ..likelihoods import Likelihood
 from ..operators.base import LinearOperator, Operator
 from ..priors.base import Prior
-from ..random import Noise
+from ..random import Noise, named
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
+from ..settings import Checked
 
 __all__ = ["Guidance", "KernelGuidance", "Method", "batched", "share"]
 
@@ -25,7 +27,7 @@ L = TypeVar("L", bound=Likelihood[Any])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC, Generic[L]):
+class Method(Checked, ABC, Generic[L]):
     """A way to p(x | y).
 
     Arguments:
@@ -56,7 +58,7 @@ class Method(ABC, Generic[L]):
     def paced(self, steps: int) -> Self:
         """Return the same method with a chain of this many steps."""
         if not hasattr(self, "steps"):
-            raise TypeError(f"{type(self).__name__} has no number of steps")
+            raise UnsuitedError(f"{type(self).__name__} has no number of steps")
         return replace(self, **{"steps": steps})
 
     def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
@@ -64,7 +66,7 @@ class Method(ABC, Generic[L]):
         given = prior.diffusion, likelihood, likelihood.operator
         for needed, have in zip(self.needs, given, strict=True):
             if not isinstance(have, needed):
-                raise TypeError(
+                raise UnsuitedError(
                     f"{type(self).__name__} needs a {needed.__name__}, got {type(have).__name__}"
                 )
 
@@ -95,9 +97,7 @@ class Method(ABC, Generic[L]):
             raise ValueError(f"the number of samples is at least 1, got {n}")
         likelihood = self._admit(prior, likelihood)
         count = len(likelihood.y)
-        if names is not None and len(names) != count:
-            raise ValueError(f"there are {len(names)} names for {count} pictures")
-        noise = Noise(seed, names if names is not None else [0] * count, n)
+        noise = Noise(seed, named(names, count), n)
         index = torch.arange(count).repeat_interleave(n)
 
         def draw(part: Tensor, streams: Noise, watch: Watch | None) -> Tensor:
@@ -201,7 +201,7 @@ class KernelGuidance(Guidance[L], ABC):
         """Return p(x_s | x_t, y)."""
 
     def denoise(self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor) -> Tensor:
-        raise TypeError(
+        raise UnsuitedError(
             f"{type(self).__name__} conditions reverse kernels, which "
             f"{type(self.sampler).__name__} does not draw; use ancestral or ddim"
         )

@@ -14,6 +14,7 @@ from ..random import Noise
 from ..samplers.base import Sampler, Watch
 from ..samplers.ddim import DDIM
 from ..schedules import grid
+from ..settings import Positive
 from .base import Method
 
 __all__ = ["DAPS"]
@@ -44,15 +45,11 @@ class DAPS(Method[Likelihood[Any]]):
     """
 
     steps: int = 200
-    stop: float = 0.01
+    stop: Positive = 0.01
     flow: Sampler = field(default_factory=lambda: DDIM(steps=1))
     inner: Inner | None = None
     iterations: int = 100
-    var: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not (self.var > 0 and self.stop > 0):
-            raise ValueError(f"var and stop are above 0, got {self.var} and {self.stop}")
+    var: Positive = 0.01
 
     @property
     def needs(self) -> tuple[type, type, type]:

@@ -12,6 +12,7 @@ from ..operators.base import SVDOperator
 from ..priors.base import Prior
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
+from ..settings import Share
 from .base import KernelGuidance
 
 __all__ = ["DDRM", "spectral"]
@@ -37,14 +38,9 @@ class DDRM(KernelGuidance[GaussianLikelihood[SVDOperator]]):
     """
 
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=20))
-    eta: float = 0.85
-    eta_b: float = 1.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("eta", "eta_b", "temperature"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} of DDRM is a share from 0 to 1, got {share}")
+    eta: Share = 0.85
+    eta_b: Share = 1.0
+    temperature: Share = 1.0
 
     @property
     def needs(self) -> tuple[type, type, type]:

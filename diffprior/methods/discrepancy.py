@@ -44,6 +44,7 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
     span: float = 8.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(getattr(self.method, self.setting, None), float | int):
             raise ValueError(f"{self.method!r} has no setting {self.setting!r} that is a number")
         if self.rounds < 3 or self.span <= 1:

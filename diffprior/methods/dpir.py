@@ -12,6 +12,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch
 from ..schedules import grid
+from ..settings import Positive
 from .base import Method
 
 __all__ = ["DPIR"]
@@ -38,9 +39,9 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
     """
 
     start: float | None = 98 / 255
-    stop: float = 0.01
+    stop: Positive = 0.01
     steps: int = 30
-    weight: float = 0.23
+    weight: Positive = 0.23
 
     draws: ClassVar[bool] = False
 

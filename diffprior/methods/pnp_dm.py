@@ -14,6 +14,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
+from ..settings import Positive
 from .base import Method
 
 __all__ = ["PnPDM"]
@@ -42,15 +43,11 @@ class PnPDM(Method[Likelihood[Any]]):
     """
 
     steps: int = 200
-    rho: tuple[float, float] = (10.0, 0.1)
-    anneal: float = 0.22
+    rho: tuple[Positive, Positive] = (10.0, 0.1)
+    anneal: Positive = 0.22
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=20, grid="karras"))
     inner: Inner | None = None
     iterations: int = 100
-
-    def __post_init__(self) -> None:
-        if not (min(self.rho) > 0 and self.anneal > 0):
-            raise ValueError(f"rho and anneal are above 0, got {self.rho} and {self.anneal}")
 
     @property
     def needs(self) -> tuple[type, type, type]:

@@ -14,6 +14,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch
 from ..schedules import Grid, grid
+from ..settings import Whole
 from .base import Method
 from .ddrm import spectral
 
@@ -41,7 +42,7 @@ class ScoreSDE(Method[LinearGaussian]):
     """
 
     steps: int = 500
-    corrections: int = 1
+    corrections: Whole = 1
     snr: float = 0.16
     grid: Grid = "time"
 

@@ -52,6 +52,7 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     most: float = 3.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.start not in (None, self.sample.start):
             for part in ("mean", "sample"):
                 object.__setattr__(self, part, replace(getattr(self, part), start=self.start))

@@ -23,10 +23,10 @@ class Physics(Operator):
         physics: The object, whose measurements are tensors ``(B, *)``.
     """
 
-    def __new__(cls, *given: Any) -> "Physics":
+    def __new__(cls, *physics: Any) -> "Physics":
         from deepinv.physics import LinearPhysics as Linear
 
-        linear = given and isinstance(given[0], Linear)  # nothing is given to a copy
+        linear = physics and isinstance(physics[0], Linear)  # nothing is given to a copy
         return super().__new__(LinearPhysics if linear else cls)
 
     def __init__(self, physics: Any) -> None:

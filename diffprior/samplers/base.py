@@ -11,6 +11,7 @@ from torch import Tensor
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
+from ..settings import Checked
 
 __all__ = ["Sampler", "Watch"]
 
@@ -18,7 +19,7 @@ Watch = Callable[[Tensor, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampler(ABC):
+class Sampler(Checked, ABC):
     """A way from x_t to x_s, step by step.
 
     Arguments:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
+from ..settings import Share
 from .base import Sampler
 
 __all__ = ["DDIM"]
@@ -22,7 +23,7 @@ class DDIM(Sampler):
         eta: Share of the ancestral standard deviation that is kept.
     """
 
-    eta: float = 0.0
+    eta: Share = 0.0
 
     def step(
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: None, noise: Noise | None
