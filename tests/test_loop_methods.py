@@ -1,7 +1,6 @@
 """Methods that are loops of their own: their data step, their exact laws, their papers' steps."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -169,7 +168,7 @@ def test_daps_is_exact_for_a_round_gaussian(seen, inner: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"var": math.inf}, {"flow": DDIM(steps=5, grid="karras")}],
+    [{"var": 1e12}, {"flow": DDIM(steps=5, grid="karras")}],
     ids=["the paper's r_t", "the paper's flow"],
 )
 def test_daps_of_the_paper_is_a_heuristic(seen, change) -> None:

@@ -29,7 +29,7 @@ class DAPS(Method[Likelihood[Any]]):
     E[x_0 | x_t]; heuristic otherwise. "Improving Diffusion Inverse Problem Solving with Decoupled
     Noise Annealing", https://arxiv.org/abs/2407.01521.
 
-    The paper has 200 levels down to 0.1, a flow of 5 steps, and r_t^2 = q, which is var = inf; its
+    The paper has 200 levels down to 0.1, a flow of 5 steps, and r_t^2 = q, which var = 1e12 is; its
     chains are left long before equilibrium. Draws from that law leave noise of r_t in all that is
     unseen: hence the defaults for ``stop``, ``flow`` and ``var``, which suit pictures; latents of
     unit variance want a var of 1.
