@@ -92,9 +92,12 @@ class MixturePrior(Prior):
         u = noise.uniform(self.means.new_empty(len(noise), 1))
         edges = self.log_weights.exp().cumsum(0)
         k = torch.searchsorted(edges, u).squeeze(1).clamp_max(len(edges) - 1)
-        z = self.eigvals[k].sqrt() * noise.normal(self.means[k])
-        if self.eigvecs is not None:
-            z = torch.einsum("bde,be->bd", self.eigvecs[k], z)
+        z = noise.normal(self.means[k])
+        if self.eigvecs is None:
+            z = self.eigvals[k].sqrt() * z
+        else:  # by C^(1/2): which eigenvectors a machine returns makes no difference
+            Q = self.eigvecs[k]
+            z = (Q @ (self.eigvals[k].sqrt()[..., None] * (Q.mT @ z[..., None])))[..., 0]
         return (self.means[k] + z).reshape(-1, *self.shape)
 
     def posterior(self, likelihood: GaussianLikelihood[LinearOperator]) -> "MixturePrior":
