@@ -145,13 +145,13 @@ def test_the_defaults_are_as_good_as_the_docs_say(table, text: str) -> None:
 
 
 def test_what_the_defaults_are_near_to(table) -> None:
-    """One answer is above a draw on the mean, several are draws to half a dB; DPS is neither."""
+    """One answer and several are as near as draws to half a dB; DPS is two below."""
     mean, drawn = exact("small")
     assert abs(table["the"][3][0] - mean) < 0.1 and abs(table["draw"][3][0] - drawn) < 0.1
     one, several, dps, draw = (
         sum(cell[0] for cell in table[k]) / 4 for k in ("resample", "daps", "dps", "draw")
     )
-    assert one > draw - 0.05 and abs(several - draw) < 0.5 and dps < several - 2
+    assert abs(one - draw) < 0.5 and abs(several - draw) < 0.5 and dps < several - 2
     assert all(0.85 < chi2 < 1.3 for name in ("resample", "daps") for _, chi2 in table[name])
 
 
