@@ -141,7 +141,7 @@ def _prepare(path: Path, plan: Recipe, out: Path, side: int) -> tuple[Row, Tenso
     values = (files.read(path).pictures.tensor()[0].movedim(0, -1).numpy() + 1) * 127.5
     h, w = values.shape[:2]
     if side > min(h, w):
-        raise ImageError(f"a picture of {h} x {w} cannot be reduced to {side} pixels; lower side")
+        raise ImageError(f"a picture of {w}x{h} cannot be reduced to {side} pixels; lower side")
     if side:
         size = round(w * side / min(h, w)), round(h * side / min(h, w))
         values = cv2.resize(values, size, interpolation=cv2.INTER_AREA)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .catalog import SettingError
-from .images import pictures
+from .images import ImageError, pictures
 from .pretrained import load_prior
 from .priors.base import Prior
 from .priors.conditions import conditioned
@@ -103,6 +103,8 @@ def ready(
         prior = conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
         prior = _windowed(prior, _filled(shape, prior, follow), tile, precision)
         return prior if follow is None else controlled(prior, follow)
+    except ImageError:
+        raise
     except ValueError as error:
         raise SettingError(str(error)) from error
 

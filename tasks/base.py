@@ -168,8 +168,8 @@ def _fit(likelihood: GaussianLikelihood[Any], x: Tensor) -> dict[str, list[float
     low = 0.5 if sigma > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
     if off := [chi2 for chi2 in fit if not low <= chi2 <= 2]:
         warnings.warn(
-            f"the residual is {off[0]:.2g} times what noise of the sigma reckoned with leaves: "
-            f"try a {'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
+            f"the residual is {off[0]:.2g} times what noise of sigma {sigma:.3g} leaves: try a "
+            f"{'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
             ResidualWarning,
             stacklevel=5,
         )

@@ -20,6 +20,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
+from diffprior.errors import ImageError
 from diffprior.pretrained import PriorError, load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside, controlled
@@ -136,7 +137,7 @@ def test_a_controlnet_follows_its_picture(steered) -> None:
     ours = sampled(controlled(prior, control), z)
     agree(ours, expected)
     assert (sampled(controlled(prior, -control), z) - ours).abs().max() > 0.01 * ours.abs().max()
-    with pytest.raises(ValueError, match="a control picture has the picture's size, 24x16"):
+    with pytest.raises(ImageError, match="a control picture has the picture's size, 24x16"):
         controlled(prior, control[..., :16])
     with pytest.raises(ValueError, match="needs a prior with a ControlNet"):
         controlled(load_prior(folder), control)

@@ -97,7 +97,7 @@ def test_an_average_is_the_mean_of_each_block() -> None:
     x = random(2, 3, 12, 6)
     near(Average(3)(x), F.avg_pool2d(x, 3))
     near(Average(3).pinv(F.avg_pool2d(x, 3)), F.interpolate(F.avg_pool2d(x, 3), scale_factor=3))
-    with pytest.raises(ValueError, match="sides that are multiples of 4, got 12 x 6"):
+    with pytest.raises(ValueError, match="sides that are multiples of 4, got 6x12"):
         Average(4)(x)
     with pytest.raises(ValueError, match="from 2 on, got 1"):
         Average(1)
@@ -171,9 +171,9 @@ def test_each_picture_can_have_its_kernel(make) -> None:
 
 
 def test_kernels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="reaches beyond the mirror image of a picture of 8 x 8"):
+    with pytest.raises(ValueError, match="reaches beyond the mirror image of a picture of 8x8"):
         Blur("uniform:17")(random(1, 1, 8, 8))
-    with pytest.raises(ValueError, match="17 x 17 does not fit a picture of 8 x 8"):
+    with pytest.raises(ValueError, match="17x17 does not fit a picture of 8x8"):
         CircularBlur("uniform:17", (1, 8, 8))
     with pytest.raises(ValueError, match="boundary of a blur is reflect, circular, zero, got 'x'"):
         Blur("uniform:3", boundary="x")
@@ -202,7 +202,7 @@ def test_decimation_keeps_pixels() -> None:
     near(A.on((3, 12, 8))(x), Blur(k)(x)[..., ::4, ::4])
     with pytest.raises(ValueError, match="0 <= phase < factor .* got phase 4 and factor 4"):
         Decimate(4, 4)
-    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of it, got 12 x 8"):
+    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of it, got 8x12"):
         Decimate(5)(x)
 
 
@@ -217,7 +217,7 @@ def test_hadamard_measures_rows_of_the_matrix() -> None:
     near(A(x)[:, 1:], A(x[:, 1:]))
     other = Hadamard(0.25, seed=1, shape=(1, 4, 8)).double()
     assert not torch.equal(other(x), A(x)) and torch.equal(A.on((2, 4, 8))(x), A(x))
-    with pytest.raises(ValueError, match="powers of two, got 6 x 8"):
+    with pytest.raises(ValueError, match="powers of two, got 8x6"):
         Hadamard().on((3, 6, 8))
     with pytest.raises(ValueError, match=r"in \(0, 1\], got 2"):
         Hadamard(2)

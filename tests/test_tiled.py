@@ -20,9 +20,9 @@ T = torch.tensor(0.5, dtype=torch.float64)
 class Fixed(Prior):
     """A pointwise prior that knows one shape alone, and counts its calls."""
 
-    def __init__(self, side: int = 32) -> None:
+    def __init__(self, height: int = 32, width: int = 32) -> None:
         super().__init__()
-        self.diffusion, self.shape, self.calls = GaussianDiffusion(), (1, side, side), 0
+        self.diffusion, self.shape, self.calls = GaussianDiffusion(), (1, height, width), 0
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         assert x_t.shape[1:] == self.shape
@@ -66,10 +66,13 @@ sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
 @sizes
 @pytest.mark.parametrize("overlap", [0, 8, 16])
-def test_a_prior_of_one_size_takes_any(size: tuple[int, int], overlap: int) -> None:
+@pytest.mark.parametrize("own", [(32, 32), (48, 32), (24, 32)], ids=str)
+def test_a_prior_of_one_size_takes_any(
+    size: tuple[int, int], overlap: int, own: tuple[int, int]
+) -> None:
     """Larger, smaller and not square; every window has the size that the prior knows."""
     x = random(2, 1, *size)
-    tiled = TiledPrior(Fixed(), 512, overlap, (1, *size))
+    tiled = TiledPrior(Fixed(*own), 512, overlap, (1, *size))
     torch.testing.assert_close(tiled(x, T), x.tanh(), rtol=1e-12, atol=1e-12)
 
 

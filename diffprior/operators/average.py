@@ -35,7 +35,7 @@ class Average(SVDOperator):
         if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
             raise ValueError(
                 f"averages of {self.factor} x {self.factor} pixels need sides that are multiples "
-                f"of {self.factor}, got {x.shape[-2]} x {x.shape[-1]}"
+                f"of {self.factor}, got {x.shape[-1]}x{x.shape[-2]}"
             )
         (H, W), N = x.shape[-2:], self.factor
         return x.reshape(*x.shape[:-2], H // N, N, W // N, N)

@@ -47,8 +47,8 @@ class Blur(LinearOperator):
         a, b, c, d = h - 1 - h // 2, h // 2, w - 1 - w // 2, w // 2
         if self.boundary != "zero" and (max(a, b) >= x.shape[-2] or max(c, d) >= x.shape[-1]):
             raise ValueError(
-                f"a kernel of {h} x {w} reaches beyond the mirror image of a picture of "
-                f"{x.shape[-2]} x {x.shape[-1]}"
+                f"a kernel of {w}x{h} reaches beyond the mirror image of a picture of "
+                f"{x.shape[-1]}x{x.shape[-2]}"
             )
         x = F.pad(x, (c, d, a, b), mode=MODES[self.boundary])
         return self._filter(x)[..., h - 1 :, w - 1 :]

@@ -71,7 +71,7 @@ def _polar(kernel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return |k_hat| and e^(i phi), of shape ``(H, W)`` or ``(B, 1, H, W)``, in float64."""
     h, w = kernel.shape[-2:]
     if h > height or w > width:
-        raise ValueError(f"a kernel of {h} x {w} does not fit a picture of {height} x {width}")
+        raise ValueError(f"a kernel of {w}x{h} does not fit a picture of {width}x{height}")
     k = F.pad(kernel.detach().cpu().double(), (0, width - w, 0, height - h))
     k_hat = torch.fft.fft2(k.roll((-(h // 2), -(w // 2)), (-2, -1)))
     k_hat = k_hat[:, None] if kernel.ndim == 3 else k_hat

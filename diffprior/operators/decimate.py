@@ -38,7 +38,7 @@ class Decimate(SVDOperator):
         if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
             raise ValueError(
                 f"a decimation by {self.factor} needs sides that are multiples of it, "
-                f"got {x.shape[-2]} x {x.shape[-1]}"
+                f"got {x.shape[-1]}x{x.shape[-2]}"
             )
         (H, W), N = x.shape[-2:], self.factor
         return x.reshape(*x.shape[:-2], H // N, N, W // N, N)

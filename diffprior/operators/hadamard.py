@@ -44,7 +44,7 @@ class Hadamard(SVDOperator):
             if n & (n - 1):
                 raise ValueError(
                     "a Walsh-Hadamard transform needs sides that are powers of two, "
-                    f"got {self.shape[-2]} x {self.shape[-1]}"
+                    f"got {self.shape[-1]}x{self.shape[-2]}"
                 )
             order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
             self.register_buffer("order", order)

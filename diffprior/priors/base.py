@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusions import Diffusion
+from ..errors import ImageError
 from ..kernels import Kernel
 
 __all__ = ["Prior", "Wrapper", "apart", "denoise_vjp"]
@@ -49,7 +50,7 @@ class Prior(nn.Module, ABC):
     def on(self, shape: Sequence[int]) -> "Prior":
         """Return this prior for states of another shape, or refuse in one sentence."""
         if tuple(shape) != self.shape:
-            raise ValueError(
+            raise ImageError(
                 f"{type(self).__name__} is a prior of states of shape {self.shape}, "
                 f"not {tuple(shape)}; tiled priors take any size"
             )

@@ -86,7 +86,11 @@ class NetworkPrior(LabelledPrior):
 
 def reflect(x: Tensor, stride: int) -> Tensor:
     """Pad right and bottom to multiples of ``stride``, by reflection where there is enough."""
-    down, right = (-x.shape[-2] % stride), (-x.shape[-1] % stride)
+    return widened(x, -x.shape[-2] % stride, -x.shape[-1] % stride)
+
+
+def widened(x: Tensor, down: int, right: int) -> Tensor:
+    """Pad so many pixels at the bottom and at the right, by reflection where there is enough."""
     if not (down or right):
         return x
     mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"

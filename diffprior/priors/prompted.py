@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
+from ..errors import ImageError
 from ..families import Family, Told
 from ..heads import Head
 from .base import Prior, apart
@@ -199,7 +200,7 @@ def controlled(prior: Prior, picture: Tensor) -> Prior:
         raise ValueError("a control picture needs a prior with a ControlNet (controlnet=...)")
     if tuple(picture.shape[-2:]) != prior.size:
         (height, width), (h, w) = prior.size, picture.shape[-2:]
-        raise ValueError(f"a control picture has the picture's size, {width}x{height}, not {w}x{h}")
+        raise ImageError(f"a control picture has the picture's size, {width}x{height}, not {w}x{h}")
     seen = reflect((picture.to(prior.like) + 1) / 2, prior.stride)
     return inside(prior, lambda p: _seeing(p, control=seen))
 

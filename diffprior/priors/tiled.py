@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .base import Prior, Wrapper
-from .network import reflect
+from .network import widened
 
 __all__ = ["TiledPrior"]
 
@@ -24,12 +24,12 @@ class TiledPrior(Wrapper):
 
     All windows meet the same noisy state, and blend before the next step of the chain: no seam can
     grow. When the device runs out of memory, rows are denoised in halves, then windows halve, with
-    one warning. A prior of one fixed size has windows of that size. Where gradients are asked for,
+    one warning. A prior of one fixed shape has windows of it. Where gradients are asked for,
     windows are smaller, and each is run again on the way back, so that memory is that of one.
 
     Arguments:
         inner: A prior of pictures ``(C, H, W)``; its ``on`` is asked for windows.
-        tile: Side of a window, in pixels; the inner prior's own shape where it has but one.
+        tile: Side of a window, in pixels, where the inner prior has not one shape of its own.
         overlap: Pixels that neighbours share, at least.
         shape: Shape of a picture.
     """
@@ -42,7 +42,7 @@ class TiledPrior(Wrapper):
             raise ValueError(f"an overlap lies in [0, tile), got {overlap} of {tile}")
         self.shape = tuple(shape or inner.shape)
         self.fixed = not _takes(inner, (inner.shape[0], tile + GRAIN, tile))
-        self.tile = inner.shape[-1] if self.fixed else tile
+        self.tile = min(inner.shape[-2:]) if self.fixed else tile
         self.overlap, self.rows = min(overlap, self.tile // 2), 0
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -54,7 +54,10 @@ class TiledPrior(Wrapper):
 
     def _blend(self, x_t: Tensor, t: Tensor) -> Tensor:
         h, w = x_t.shape[-2:]
-        x = reflect(x_t, self.tile) if self.fixed and min(h, w) < self.tile else x_t
+        x = x_t
+        if self.fixed:
+            height, width = self.inner.shape[-2:]
+            x = widened(x_t, max(0, height - h), max(0, width - w))
         total, weight = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
         tile = min(self.tile, GRADED) if x.requires_grad and not self.fixed else self.tile
         windows = list(self.windows(x.shape[-2], x.shape[-1], tile))
@@ -76,8 +79,10 @@ class TiledPrior(Wrapper):
         self, height: int, width: int, tile: int | None = None
     ) -> Iterator[tuple[slice, slice]]:
         """Yield the rows and columns of each window, row by row."""
-        for rows in self._spans(height, tile or self.tile):
-            for columns in self._spans(width, tile or self.tile):
+        tile = tile or self.tile
+        high, wide = self.inner.shape[-2:] if self.fixed else (tile, tile)
+        for rows in self._spans(height, high):
+            for columns in self._spans(width, wide):
                 yield rows, columns
 
     def _spans(self, length: int, tile: int) -> list[slice]:
