@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["cg", "dot", "gmres"]
+__all__ = ["cg", "dot", "galerkin"]
 
 NEAR = 256  # roundings; a residual below so many of its right-hand side is near the floor
 RISE = 16  # of a squared residual, which CG does not lower at every step
@@ -60,30 +60,47 @@ def cg(
     return torch.where(lost, best, x)
 
 
-def gmres(
-    A: Callable[[Tensor], Tensor], b: Tensor, iterations: int = 5, tolerance: float = 1e-6
+def galerkin(
+    A: Callable[[Tensor], Tensor],
+    b: Tensor,
+    iterations: int = 5,
+    least: float = 0.0,
+    tolerance: float = 1e-6,
 ) -> Tensor:
-    """Solve A x = b for any square A, from x = 0: the x of the Krylov space of least residual.
+    """Solve A x = b for an A that ought to be symmetric, and is nearly; return weights of x.
 
-    "GMRES" (Saad and Schultz, 1986), https://doi.org/10.1137/0907058. Arguments as for ``cg``.
+    Of the orthonormal v_1 to v_k that A is asked for, x = sum_j w_j v_j, so that what a linear map
+    made of them on the way gives its image of x, too. The Galerkin condition is that of CG, on the
+    symmetric part of H = V^T A V; its eigenvalues l are inverted as l / (l^2 + e^2), e the spectral
+    norm of the rest of H, which is how far off they may be, and as zero where they are not above
+    ``least``. For a symmetric A it is CG's x; where A is not, CG and GMRES have no such brake.
+
+    Arguments:
+        A, b: As for ``cg``.
+        iterations: k, the products with A.
+        least: What no eigenvalue of A lies below.
+        tolerance: A row's space ends where a product adds so little to it.
+
+    Returns:
+        w, of shape ``(k, B)``.
     """
     size = dot(b, b).sqrt()
     basis = [b / size.clamp_min(torch.finfo(b.dtype).tiny)]
-    columns = []
+    H = b.new_zeros(len(b), iterations + 1, iterations)
     for j in range(iterations):
         w = A(basis[j])
         scale = dot(w, w).sqrt()
-        h = []
-        for q in basis:
-            h.append(dot(q, w))
-            w = w - h[-1] * q
+        for i, v in 2 * list(enumerate(basis)):  # twice is enough, once is not in float32
+            H[:, i, j] += (h := dot(v, w)).flatten()
+            w = w - h * v
         rest = dot(w, w).sqrt()
         going = rest > tolerance * scale  # else the space is exhausted, and the answer exact
+        H[:, j + 1, j] = torch.where(going, rest, 0).flatten()
         basis.append(torch.where(going, w / torch.where(going, rest, 1), 0))
-        h += [torch.where(going, rest, 0), *[torch.zeros_like(rest)] * (iterations - j - 1)]
-        columns.append(torch.cat([v.reshape(-1, 1) for v in h], 1))
-    H = torch.stack(columns, 2)  # (B, iterations + 1, iterations)
-    weights = torch.linalg.pinv(H, rtol=tolerance)[:, :, :1] * size.reshape(-1, 1, 1)
-    krylov = torch.stack([q.flatten(1) for q in basis[:-1]], 2)
-    x: Tensor = (krylov @ weights).reshape(b.shape)
-    return x
+    H = H[:, :-1]
+    values, Q = torch.linalg.eigh((H + H.mT) / 2)
+    error = torch.linalg.matrix_norm((H - H.mT) / 2, 2)[:, None]
+    low = (tolerance * values[:, -1:]).clamp_min(least)
+    inverse = torch.where(values > low, values / (values**2 + error**2), 0)
+    weights = (Q @ (inverse * Q[:, 0])[..., None])[..., 0]
+    return (size.reshape(-1, 1) * weights).T

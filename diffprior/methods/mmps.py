@@ -10,7 +10,7 @@ from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
-from ..solvers import gmres
+from ..solvers import galerkin
 from .base import Guidance
 
 __all__ = ["MMPS"]
@@ -23,12 +23,14 @@ class MMPS(Guidance[LinearGaussian]):
     """E[x_0 | x_t, y] = x_0 + V A^T (sigma^2 + A V A^T)^-1 (y - A x_0).
 
     V v = (sigma_t^2 / alpha_t) J^T v is Tweedie's covariance of x_0 given x_t, met only through
-    vector-Jacobian products; GMRES does not need the network's Jacobian to be symmetric. Exact for
-    a Gaussian prior once ``iterations`` reaches the rank of A. "Learning Diffusion Priors from
-    Observations by Expectation Maximization", https://arxiv.org/abs/2405.13712.
+    vector-Jacobian products, and those that solve for (...)^-1 are all that is needed: V A^T of
+    the solution is a sum of them. A network's Jacobian is not quite symmetric; how the solver
+    bears it is said at ``diffprior.solvers.galerkin``. Exact for a Gaussian prior once
+    ``iterations`` reaches the rank of A. "Learning Diffusion Priors from Observations by
+    Expectation Maximization", https://arxiv.org/abs/2405.13712.
 
     Arguments:
-        iterations: GMRES iterations, one vector-Jacobian product each.
+        iterations: Of the solver, one vector-Jacobian product each.
     """
 
     sampler: Sampler = field(default_factory=lambda: DPM(steps=50))
@@ -43,8 +45,12 @@ class MMPS(Guidance[LinearGaussian]):
         x_0, vjp = denoise_vjp(prior, x_t, t)
         A, gain = likelihood.operator, sigma_t**2 / alpha_t
 
-        def cov_y(v: Tensor) -> Tensor:
-            return likelihood.sigma**2 * v + A(gain * vjp(A.adjoint(v)))
+        var, seen = likelihood.sigma**2, list[Tensor]()
 
-        v = gmres(cov_y, likelihood.residual(x_0), self.iterations)
-        return x_0 + gain * vjp(A.adjoint(v))
+        def cov_y(v: Tensor) -> Tensor:
+            seen.append(gain * vjp(A.adjoint(v)))
+            return var * v + A(seen[-1])
+
+        weights = galerkin(cov_y, likelihood.residual(x_0), self.iterations, least=var)
+        ones = [1] * (x_0.ndim - 1)
+        return x_0 + sum(w.reshape(-1, *ones) * s for w, s in zip(weights, seen, strict=True))
