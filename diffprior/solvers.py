@@ -102,5 +102,5 @@ def galerkin(
     error = torch.linalg.matrix_norm((H - H.mT) / 2, 2)[:, None]
     low = (tolerance * values[:, -1:]).clamp_min(least)
     inverse = torch.where(values > low, values / (values**2 + error**2), 0)
-    weights = (Q @ (inverse * Q[:, 0])[..., None])[..., 0]
-    return (size.reshape(-1, 1) * weights).T
+    weights: Tensor = size.reshape(-1, 1) * (Q @ (inverse * Q[:, 0])[..., None])[..., 0]
+    return weights.T

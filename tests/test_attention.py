@@ -211,7 +211,7 @@ def test_an_edit_under_attention(sd: Prior) -> None:
 
 @pytest.mark.parametrize("name", names("attentions"))
 def test_shares_are_shares(name: str) -> None:
-    with pytest.raises(ValueError, match=r"shares in \[0, 1\], got 2 and 0.4"):
+    with pytest.raises(ValueError, match=r"cross of \w+ is a number in \[0, 1\], got 2"):
         edit(f"{name}(cross=2)")
 
 
@@ -343,7 +343,7 @@ def test_states_outside_a_local_edit_are_the_sources_after_every_step(sd, monkey
     ("text", "settings", "told"),
     [
         ("replace(local='rat')", {}, "no word 'rat' to look for in 'a cat' or 'a dog'"),
-        ("replace(threshold=1.0)", {}, r"a threshold is a share in \[0, 1\), got 1.0"),
+        ("replace(threshold=1.5)", {}, r"threshold of Replace is a number in \[0, 1\], got 1.5"),
         ("replace(local='cat')", {"image": None}, "there is no picture"),
         (
             "replace(local='cat', side=1)",

@@ -8,6 +8,8 @@ from string import punctuation
 import torch
 from torch import Tensor
 
+from ..settings import Checked, Share
+
 __all__ = ["AttentionEdit", "Words", "take"]
 
 
@@ -47,7 +49,7 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionEdit(ABC):
+class AttentionEdit(Checked, ABC):
     """A_target = (A_source M + A_target diag(k)) diag(c), A being what each pixel looks at.
 
     M takes columns of words over, k keeps columns, and c makes more or less of them.
@@ -65,20 +67,12 @@ class AttentionEdit(ABC):
         threshold: Share of the most that they are looked for, above which the edit shows.
     """
 
-    cross: float = 0.8
-    layout: float = 0.4
+    cross: Share = 0.8
+    layout: Share = 0.4
     side: int = 32
     weights: Mapping[str, float] = field(default_factory=dict)
     local: str = ""
-    threshold: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.cross <= 1 and 0 <= self.layout <= 1):
-            raise ValueError(
-                f"cross and layout are shares in [0, 1], got {self.cross} and {self.layout}"
-            )
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"a threshold is a share in [0, 1), got {self.threshold}")
+    threshold: Share = 0.3
 
     @abstractmethod
     def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:

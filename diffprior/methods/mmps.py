@@ -52,5 +52,6 @@ class MMPS(Guidance[LinearGaussian]):
             return var * v + A(seen[-1])
 
         weights = galerkin(cov_y, likelihood.residual(x_0), self.iterations, least=var)
-        ones = [1] * (x_0.ndim - 1)
-        return x_0 + sum(w.reshape(-1, *ones) * s for w, s in zip(weights, seen, strict=True))
+        for w, s in zip(weights, seen, strict=True):
+            x_0 = x_0 + w.reshape(-1, *(1,) * (s.ndim - 1)) * s
+        return x_0

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .base import Prior, Wrapper, apart
+from .base import Prior, Wrapper
 
 __all__ = ["HalfPrior"]
 
@@ -24,7 +24,7 @@ class HalfPrior(Wrapper):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x_t.device.type, self.precision):
-            return apart(lambda x: self.inner(x, t), x_t).to(x_t.dtype)
+            return self.inner(x_t, t).to(x_t.dtype)
 
     def rewrap(self, inner: Prior) -> Self:
         return type(self)(inner, self.precision)
