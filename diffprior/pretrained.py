@@ -66,7 +66,8 @@ def load_prior(
     except PriorError:
         raise
     except FAULTS as error:
-        reason = " ".join(str(error).split())[:600]
+        said = " ".join(str(error).split()).partition(" If you want to instead")[0]
+        reason = said[:600]  # what diffusers advises next would draw the weights anew
         name = source or DEFAULT
         raise PriorError(f"{name} does not hold a prior that can be opened: {reason}") from error
     known = source is None or not Path(source).exists()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components import variant
+from ..components import quiet, variant
 from ..diffusions import GaussianDiffusion
 from ..heads import Consistency, Discrete, Flow, Head, Karras, Score
 from .labelled import LabelledPrior, checked
@@ -66,12 +66,13 @@ def _network(folder: Path) -> nn.Module:
     """Open a network, or raise a sentence of what its weights lack; diffusers would draw them."""
     from diffusers import UNet2DModel
 
-    unet, found = UNet2DModel.from_pretrained(
-        folder,
-        variant=variant(folder),
-        torch_dtype=torch.float32,
-        output_loading_info=True,
-    )
+    with quiet():
+        unet, found = UNet2DModel.from_pretrained(
+            folder,
+            variant=variant(folder),
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
     unknown = set(found["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
     for what, keys in (("lacks", found["missing_keys"]), ("adds", unknown)):
         if keys:
