@@ -71,9 +71,9 @@ def galerkin(
 
     Of the orthonormal v_1 to v_k that A is asked for, x = sum_j w_j v_j, so that what a linear map
     made of them on the way gives its image of x, too. The Galerkin condition is that of CG, on the
-    symmetric part of H = V^T A V; its eigenvalues l are inverted as l / (l^2 + e^2), e the spectral
-    norm of the rest of H, which is how far off they may be, and as zero where they are not above
-    ``least``. For a symmetric A it is CG's x; where A is not, CG and GMRES have no such brake.
+    symmetric part of H = V^T A V; its eigenvalues l are inverted as l / (l^2 + e^2), e the norm of
+    what the rest of H makes of their eigenvector, which is how far off they may be, and as zero
+    where they are not above ``least``. For a symmetric A it is CG's x; else CG has no such brake.
 
     Arguments:
         A, b: As for ``cg``.
@@ -99,7 +99,7 @@ def galerkin(
         basis.append(torch.where(going, w / torch.where(going, rest, 1), 0))
     H = H[:, :-1]
     values, Q = torch.linalg.eigh((H + H.mT) / 2)
-    error = torch.linalg.matrix_norm((H - H.mT) / 2, 2)[:, None]
+    error = torch.linalg.vector_norm((H - H.mT) / 2 @ Q, dim=1)
     low = (tolerance * values[:, -1:]).clamp_min(least)
     inverse = torch.where(values > low, values / (values**2 + error**2), 0)
     weights: Tensor = size.reshape(-1, 1) * (Q @ (inverse * Q[:, 0])[..., None])[..., 0]

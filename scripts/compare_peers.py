@@ -48,10 +48,11 @@ OURS = {  # the network calls a step, and the settings
             "": "diffpir()",
             "start 2": "diffpir(start=2.0)",
             "start 2, weight 0.1": "diffpir(start=2.0, weight=0.1)",
+            "vp, eta 0": "diffpir(sampler=ddim(grid='vp', eta=0.0))",
         },
     ),
     "PiGDM": (1, {"": "pigdm()"}),
-    "TMPD": (1, {"": "tmpd()"}),
+    "TMPD": (1, {"": "tmpd()", "vp": "tmpd(sampler=ancestral(grid='vp'))"}),
     **{
         f"MMPS, {k}": (
             1,
@@ -142,6 +143,8 @@ def measure(run: Run, scene: Scene, calls: int, truth: Tensor) -> Row:
     except Exception as error:  # the row of a peer that fails
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     seconds, count = time.process_time() - start, scene.prior.count
+    if not x.isfinite().all():
+        return {"error": "NaN in its answer"}
     numbers = {
         "psnr": metrics.psnr(x, truth).mean(),
         "chi2": scene.likelihood.chi2(x).mean(),
@@ -153,15 +156,15 @@ def measure(run: Run, scene: Scene, calls: int, truth: Tensor) -> Row:
 
 
 def mean(rows: list[Row], key: str) -> float:
-    """Return the mean of a column, the median of seconds; nan of rows that failed."""
-    values = [float(r[key] or "nan") for r in rows]
+    """Return the mean of a column, the median of seconds, over the rows that did not fail."""
+    values = [float(r[key]) for r in rows if r["psnr"]]
     return float((np.median if key == "seconds" else np.mean)(values)) if values else np.nan
 
 
 def error(rows: list[Row]) -> float:
     """Return the standard error of the mean PSNR of some seeds; nan of one."""
-    values = [float(r["psnr"] or "nan") for r in rows]
-    return float(np.std(values, ddof=1) / len(rows) ** 0.5) if len(rows) > 1 else math.nan
+    values = [float(r["psnr"]) for r in rows if r["psnr"]]
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else math.nan
 
 
 def best(rows: list[Row], package: str) -> str:
@@ -179,9 +182,10 @@ def table(rows: list[Row]) -> str:
     """Return a line for each problem, method and package, at its best setting, beside ours.
 
     Gained is our PSNR less theirs, with its standard error over the seeds; the pace is our seconds
-    over theirs.
+    over theirs; runs are those that ended in an answer, which the means are of.
     """
-    head = ["problem", "method", "who", "PSNR", "chi2", "s", "calls", "vjps", "dB gained", "pace"]
+    head = ["problem", "method", "who", "runs", "PSNR", "chi2", "s", "calls", "vjps"]
+    head += ["dB gained", "pace"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for problem, method in dict.fromkeys((r["problem"], r["method"]) for r in rows):
         group = [r for r in rows if (r["problem"], r["method"]) == (problem, method)]
@@ -195,6 +199,7 @@ def table(rows: list[Row]) -> str:
             cells = [f"{v:.{d}f}" for v, d in zip(numbers, (2, 2, 2, 0, 0), strict=True)]
             gain, pace = mean(mine, "psnr") - numbers[0], mean(mine, "seconds") / numbers[2]
             spread = math.hypot(error(mine), error(theirs))
+            cells.insert(0, f"{sum(bool(r['psnr']) for r in theirs)} of {len(theirs)}")
             cells += ["", ""] if who == own else [f"{gain:+.2f} ± {spread:.2f}", f"{pace:.2f}"]
             lines.append(f"| {' | '.join([problem, method, who, *cells])} |")
     return "\n".join(lines + failures(rows))
@@ -207,17 +212,15 @@ def failures(rows: list[Row]) -> list[str]:
 
 
 def margins(rows: list[Row]) -> str:
-    """Return our default beside the best of all peers, for each problem."""
+    """Return our default beside the best of all peers, each at its best setting, by problem."""
     lines, gains = ["| problem | default | best peer | margin |", "|---|---|---|---|"], []
     for problem in dict.fromkeys(r["problem"] for r in rows if r["method"] == "default"):
         group = [r for r in rows if r["problem"] == problem and r["psnr"]]
-        runners = dict.fromkeys(
-            (r["method"], r["who"]) for r in group if not r["who"].startswith("ours")
-        )
-        scores = {
-            pair: mean([r for r in group if (r["method"], r["who"]) == pair], "psnr")
-            for pair in runners
-        }
+        scores = {}
+        for method in dict.fromkeys(r["method"] for r in group):
+            runs = [r for r in group if r["method"] == method]
+            for who in filter(None, (best(runs, package) for package in ("azula", "deepinv"))):
+                scores[method, who] = mean([r for r in runs if r["who"] == who], "psnr")
         if not scores:
             continue
         first = max(scores, key=lambda pair: scores[pair])

@@ -43,7 +43,7 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=0.4, steps=30)"  # for one fill
+THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=1.0, steps=30)"  # for one fill
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick

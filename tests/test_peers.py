@@ -82,6 +82,6 @@ def test_the_script_runs_again_where_it_stopped(peers, tmp_path: Path, capsys) -
     table = capsys.readouterr().out
     for package in ("azula", "deepinv"):
         assert f"| box | DiffPIR | {package}" in table
-    assert "| box | DDRM | ours" in table and "| mean |" in table
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 1 + 8 + 5
+    assert "| box | DDRM | ours" in table and "| 1 of 1 |" in table and "| mean |" in table
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 1 + 9 + 5
     assert all(line.endswith(",") for line in (tmp_path / "rows.csv").read_text().splitlines()[1:])
