@@ -106,7 +106,7 @@ def problems(shape: tuple[int, ...]) -> dict[str, Problem]:
 
     return {
         "half the pixels": hole(pixels, inpainting.THIN),
-        "box": hole(box, inpainting.THICK),
+        "box": hole(box, inpainting.DEEP),
         "upscale 4": Problem(Bicubic(4, shape), upscaling.ONE, larger),
         "Gaussian 1.5": Problem(CircularBlur("gaussian:1.5", shape), deblurring.ONE),
         "motion 15": Problem(CircularBlur("shake:15,0.5,0", shape), deblurring.ONE),

@@ -1,5 +1,6 @@
 """Fill what a mask hides."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
@@ -43,10 +44,10 @@ from .base import (
 __all__ = ["inpaint"]
 
 WORD = "inpainted"
-THIN, THICK = "dpir(start=0.15, steps=30)", "dpir(start=1.0, steps=30)"  # for one fill
+THIN, THICK, DEEP = (f"dpir(start={s}, steps=30)" for s in (0.15, 0.4, 0.7))  # for one fill
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
-DEPTH = 1.6  # px; mean distance of lost pixels to known ones above which a hole is thick
+DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 
 
@@ -184,8 +185,8 @@ def _default(
     if model.latent or samples > 1 and not texture:
         return usual(model, samples, "", SEVERAL)
     depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    lost = depth[depth > 0]
-    one = THIN if len(lost) == 0 or lost.mean() < DEPTH else THICK
+    lost = depth[depth > 0].mean() if depth.any() else 0.0
+    one = next(text for most, text in DEPTHS.items() if lost < most)
     return f"textured(mean={one}, sample={SEVERAL})" if texture else one
 
 
