@@ -53,16 +53,9 @@ OURS = {  # the network calls a step, and the settings
     ),
     "PiGDM": (1, {"": "pigdm()"}),
     "TMPD": (1, {"": "tmpd()", "vp": "tmpd(sampler=ancestral(grid='vp'))"}),
-    **{
-        f"MMPS, {k}": (
-            1,
-            {
-                "": f"mmps(iterations={k}, sampler=ancestral())",  # azula's sampler
-                "vp": f"mmps(iterations={k}, sampler=ancestral(grid='vp'))",  # deepinv's times
-            },
-        )
-        for k in (1, 3, 5)
-    },
+    "MMPS, 1": (1, {"": "mmps(iterations=1, sampler=ancestral())"}),  # azula's times
+    "MMPS, 3": (1, {"": "mmps(iterations=3, sampler=ancestral(grid='vp'))"}),  # deepinv's times
+    "MMPS, 5": (1, {"": "mmps(iterations=5, sampler=ancestral(grid='vp'))"}),
     "RePaint": (  # as often as azula: at 3 calls but for the ends
         2.8,
         {"": "repaint(jump=1, repeats=3)", "logsnr": "repaint(jump=1, repeats=3, grid='logsnr')"},

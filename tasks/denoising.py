@@ -19,7 +19,7 @@ __all__ = ["denoise"]
 
 WORD = "denoised"
 ONE = "dpir(start={}, steps=1)"  # one call of the prior: the posterior mean
-SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=12, grid='logsnr'))"
+SEVERAL = "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))"
 
 
 def denoise(
