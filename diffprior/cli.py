@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from . import __version__, catalog
+from .asking import Asked, parameters
 from .outputs import Options
 from .runs import run
 
@@ -31,6 +32,7 @@ NUMBERS = Annotated[
     list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
 ]
 LISTS = "Catalog and checks"
+STEERED = "Priors of texts and classes"
 UNCERTAIN = 8  # samples that --uncertainty draws where --samples does not say
 FILE = "A file, FILE-1, FILE-2 and so on of several samples; a folder/; or - for standard output."
 DEVIATION = f"Also write the deviation of the samples, {UNCERTAIN} where --samples does not say."
@@ -81,15 +83,15 @@ def _warn(message: Warning | str, *_: Any) -> None:
 
 def _command(function: Callable[..., Any]) -> Callable[..., None]:
     """Return a command of the task's own parameters and the shared ones."""
-    hints, own = get_type_hints(function, include_extras=True), inspect.signature(function)
+    own = parameters(function)
     options = {
-        name: (_option(hints[name]), parameter.default)
-        for name, parameter in own.parameters.items()
-        if get_origin(hints[name]) is Annotated
+        name: (_option(name, parameter.annotation), parameter.default)
+        for name, parameter in own.items()
+        if get_origin(parameter.annotation) is Annotated
     }
     inputs = {"image": IMAGES, "y": NUMBERS}
-    given = next((inputs[name] for name in own.parameters if name in inputs), None)
-    has = {"compare": given is IMAGES, "uncertainty": "samples" in own.parameters}
+    given = next((inputs[name] for name in own if name in inputs), None)
+    has = {"compare": given is IMAGES, "uncertainty": "samples" in own}
     shared = {k: v for k, v in SHARED.items() if has.get(k, True)}
 
     def command(context: typer.Context, **given: Any) -> None:
@@ -101,11 +103,11 @@ def _command(function: Callable[..., Any]) -> Callable[..., None]:
         raise typer.Exit(run(function, images, given, common))
 
     empty = inspect.Parameter.empty
-    parameters = [_parameter("context", typer.Context, empty)]
-    parameters += [_parameter("images", given, empty)] if given is not None else []
-    parameters += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    made = [_parameter("context", typer.Context, empty)]
+    made += [_parameter("images", given, empty)] if given is not None else []
+    made += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
+    command.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in made}
     return command
 
 
@@ -114,13 +116,15 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _option(hint: Any) -> Any:
+def _option(name: str, hint: Any) -> Any:
     """Return a typer annotation for a task's: paths for pictures, text for what text can build."""
     base, note = get_args(hint)
+    panel = STEERED if name in Asked.__annotations__ else None
     if not isinstance(note, str):
-        return Annotated[Path | None, typer.Option(help=note.help)]
+        return Annotated[Path | None, typer.Option(help=note.help, rich_help_panel=panel)]
     plain = (bool, int, float, int | None, float | None)
-    return Annotated[base if base in plain else str | None, typer.Option(help=note)]
+    kind = base if base in plain else str | None
+    return Annotated[kind, typer.Option(help=note, rich_help_panel=panel)]
 
 
 @app.callback(invoke_without_command=True)

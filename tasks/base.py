@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffprior import estimation
-from diffprior.asking import opened, said, weighed
+from diffprior.asking import Added, Asked, FromFile, opened, parted, said, told, weighed
 from diffprior.catalog import SettingError
 from diffprior.choices import BEHIND, DECODED, choose, usual
 from diffprior.deploy import picture, rows
@@ -27,6 +27,8 @@ from diffprior.results import Meter, Result, provenance, results
 from diffprior.samplers.base import Watch
 
 __all__ = [
+    "Added",
+    "Asked",
     "BEHIND",
     "FromFile",
     "Meter",
@@ -42,12 +44,14 @@ __all__ = [
     "named",
     "noise",
     "opened",
+    "parted",
     "pixels",
     "provenance",
     "recover",
     "results",
     "said",
     "solve",
+    "told",
     "usual",
     "weighed",
 ]
@@ -62,13 +66,6 @@ class TaskError(ValueError):
 
 class ResidualWarning(UserWarning):
     """An answer that explains its measurement much less, or much better, than the noise allows."""
-
-
-@dataclass(frozen=True)
-class FromFile:
-    """Marks a parameter that is a picture, and a path at the command line."""
-
-    help: str
 
 
 def demand(*, samples: int, steps: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, named, opened, results, said
+from .base import Asked, FromFile, Result, demand, named, opened, results
 
 __all__ = ["blend"]
 
@@ -34,16 +34,7 @@ def blend(
     strength: Annotated[float, "How far to go, in (0, 1]: 1 forgets what was there."] = 1.0,
     repeats: Annotated[int, "Walks down each stretch: more, and the parts agree better."] = 4,
     feather: Annotated[int, "Blend over so many pixels round the region."] = 0,
-    prompt: Annotated[str | None, "What it is to show, for a text-to-image prior."] = None,
-    negative: Annotated[str | None, "What to move away from."] = None,
-    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of the chain."] = 30,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -52,6 +43,7 @@ def blend(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Redraw a region of a picture, or of each picture of a batch, from noise.
 
@@ -66,9 +58,9 @@ def blend(
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         mask: White, True or 1 where to redraw; grey blends; one for all or one for each.
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``; 1 is pure noise.
-        guidance: By default 7.5 of a prompt, 3 of a label.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -76,10 +68,7 @@ def blend(
     demand(samples=samples, steps=steps)
     given, method = pictures(image), _method(strength, steps, repeats)
     soft = _soft(mask, given, feather)
-    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("blend", prior, (3, *given.size), **asked, **added, **where)
+    model, report = opened("blend", prior, (3, *given.size), tile, device, precision, **asked)
     report |= {"strength": strength, "seed": seed}
 
     def chain(index: Tensor, x: Tensor, noise: Noise, watch: Watch | None) -> Tensor:

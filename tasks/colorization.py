@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.hints import fitted, spread
 from diffprior.images import ImageError, Pictures, mask_tensor, pictures
 from diffprior.methods.base import Method
@@ -21,6 +20,7 @@ from diffprior.walks import second
 
 from .base import (
     ROUNDING,
+    Asked,
     FromFile,
     Result,
     choose,
@@ -29,8 +29,8 @@ from .base import (
     demand_colours,
     draw,
     noise,
+    opened,
     pixels,
-    provenance,
     results,
     usual,
 )
@@ -80,6 +80,7 @@ def colorize(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Colour a grey picture, or each picture of a batch; what has colours loses them first.
 
@@ -98,6 +99,7 @@ def colorize(
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]).
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -107,11 +109,11 @@ def colorize(
     soft = None if mask is None else mask_tensor(mask, given)
     levels, known = noise(sigma, given), _known(given, soft, scribble, hint)
     shape = (3, *given.size)
-    model = ready(prior, shape, device=device, precision=precision, tile=tile)
+    model, report = opened("colorize", prior, shape, tile, device, precision, **asked)
     demand_colours(model)
     x = pixels(given, model)
     luma, hinted = GREY(x), scribble is not None or soft is not None
-    report = provenance(model, task="colorize", seed=seed, sigma=levels, hint=hint)
+    report |= {"seed": seed, "sigma": levels, "hint": hint}
     floor = [max(level, ROUNDING) for level in levels] if hinted else levels
     A, y, guess = known.seen(luma, floor) if hinted else (GREY, luma, luma.expand_as(x))
     x, made = draw(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from diffprior.blind import estimate
 from diffprior.blurs import kernel as read
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import Pictures, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator
@@ -19,7 +18,18 @@ from diffprior.operators.circular_blur import CircularBlur
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import ROUNDING, Result, TaskError, choose, demand, noise, provenance, recover, usual
+from .base import (
+    ROUNDING,
+    Asked,
+    Result,
+    TaskError,
+    choose,
+    demand,
+    noise,
+    opened,
+    recover,
+    usual,
+)
 
 __all__ = ["deblur"]
 
@@ -50,6 +60,7 @@ def deblur(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Undo a blur of a picture, or of each picture of a batch.
 
@@ -66,6 +77,7 @@ def deblur(
             "auto" estimates it in each picture, 1/255 at the least; 0.02 for an estimated kernel.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, kernel or a setting is not usable; one sentence says why.
@@ -74,9 +86,9 @@ def deblur(
     given = pictures(image)
     A = _blur(_kernel(given, kernel, blind, size), boundary, len(given))
     levels = noise(sigma, given, least=LEAST if blind else ROUNDING)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    model, report = opened("deblur", prior, (3, *given.size), tile, device, precision, **asked)
     default = usual(model, samples, BLIND if blind else ONE, SEVERAL)
-    report = provenance(model, task="deblur", blind=blind, seed=seed, sigma=levels)
+    report |= {"blind": blind, "seed": seed, "sigma": levels}
     report |= {"kernel": f"{tuple(kernel.shape)}" if isinstance(kernel, Tensor) else kernel}
     report |= {"boundary": boundary}
     return recover(

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Unpack, cast
 
 import torch
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import picture, ready
+from diffprior.deploy import picture
 from diffprior.images import Pictures, pictures
 from diffprior.jpegs import CellLikelihood, Coding, Coefficients, agrees, detect, read, standard
 from diffprior.methods.base import Method
@@ -16,12 +16,13 @@ from diffprior.samplers.base import Watch
 
 from .base import (
     BEHIND,
+    Asked,
     Result,
     TaskError,
     choose,
     demand,
+    opened,
     pixels,
-    provenance,
     results,
     solve,
 )
@@ -49,6 +50,7 @@ def dejpeg(
     coding: Coding | None = None,
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Remove the artefacts of JPEG from a picture, or from each picture of a batch.
 
@@ -67,6 +69,7 @@ def dejpeg(
         coding: The file's own, where ``image`` is no longer the PIL image that was opened.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
@@ -74,7 +77,7 @@ def dejpeg(
     demand(samples=samples, steps=steps)
     given = pictures(image)
     found = _coding(image, given, quality, subsampling, coding)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    model, report = opened("dejpeg", prior, (3, *given.size), tile, device, precision, **asked)
     default = BEHIND[0] if model.latent else ONE if samples == 1 else SEVERAL
     chosen = choose(method, default, steps)
     A = Coefficients(picture(model), found).to(model.like)
@@ -90,7 +93,7 @@ def dejpeg(
         watch=watch,
     )
     told = {"luma_step": found.luma[0], "subsampling": found.subsampling}
-    report = provenance(model, task="dejpeg", quality=quality, **told, seed=seed)
+    report |= {"quality": quality, **told, "seed": seed}
     return results(given, x, None, samples, report | made)
 
 

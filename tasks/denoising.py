@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 
-from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.methods.base import Method
 from diffprior.operators.identity import Identity
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, noise, provenance, recover, usual
+from .base import Asked, Result, choose, demand, noise, opened, recover, usual
 
 __all__ = ["denoise"]
 
@@ -36,6 +35,7 @@ def denoise(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Clean a picture, or each picture of a batch, of white noise.
 
@@ -48,15 +48,16 @@ def denoise(
             "auto" is the most likely one under the prior, ``diffprior.estimation.noise_level``.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    model, report = opened("denoise", prior, (3, *given.size), tile, device, precision, **asked)
     levels = noise(sigma, given, model=model)
-    report = provenance(model, task="denoise", seed=seed, sigma=levels)
+    report |= {"seed": seed, "sigma": levels}
     default = usual(model, samples, ONE, SEVERAL)
     pace = None if default == ONE and method is None else steps  # one call has no chain
     return recover(

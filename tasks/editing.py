@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from PIL import Image
@@ -30,7 +30,7 @@ from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory
 from diffprior.walks import cells
 
-from .base import FromFile, Result, named, opened, said, weighed
+from .base import Added, FromFile, Result, named, opened, said, weighed
 from .inversion import METHOD, Chain, Condition, asked, descended, inverted, settled, under, way
 from .inversion import WORD as INVERTED
 
@@ -61,12 +61,7 @@ def edit(
         AttentionEdit | str | None, 'Of prompt to prompt, as in "replace(cross=0.8)".'
     ] = None,
     feather: Annotated[int, "Blend over so many pixels inside the mask."] = 2,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int | None, "Steps of the chain, where inverted here."] = None,
     seed: Annotated[int, "Another seed, another answer, where a code is drawn."] = 0,
     tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
@@ -74,6 +69,7 @@ def edit(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **added: Unpack[Added],
 ) -> Result:
     """Show a picture, or each picture of a batch, under another prompt or class.
 
@@ -97,6 +93,7 @@ def edit(
             ``diffprior.attentions``: replace, refine or reweight.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with states and the share of the work that is done.
+        added: LoRA, ControlNet and where they run, as of ``diffprior.asking.Added``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -107,9 +104,9 @@ def edit(
     up = {"prompt": source_prompt, "label": source_label, "guidance": source_guidance}
     file = _opened(inversion, names, steps=steps, strength=strength, **up)
     given = _given(image, mask is not None or bool(look and look.local), file)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = _model(prior, image, given, file, **added, **where)
+    model, report = _model(
+        prior, image, given, file, tile=tile, device=device, precision=precision, **added
+    )
     method, before = _way(file, inversion or METHOD, model, steps, strength, up)
     after = {"prompt": prompt, "negative": negative, "label": label, "guidance": guidance}
     source = under(model, before)

@@ -1,7 +1,7 @@
 """Draw pictures from nothing but the prior."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ from diffprior.samplers.base import Sampler, Watch
 from diffprior.schedules import Rectified
 from diffprior.walks import walk
 
-from .base import FromFile, Result, demand, opened, results, said
+from .base import Asked, Result, demand, opened, results
 
 __all__ = ["generate"]
 
@@ -27,18 +27,9 @@ STRAIGHT = "dpm(steps=30, grid='time')"  # flows are trained evenly in time, shi
 
 def generate(
     *,
-    prompt: Annotated[str | None, "What it shows, for a text-to-image prior."] = None,
-    negative: Annotated[str | None, "What to move away from."] = None,
-    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
     width: Annotated[int | None, "Pixels across; by default the prior's own."] = None,
     height: Annotated[int | None, "Pixels down; by default the prior's own."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     sampler: Annotated[Sampler | str | None, 'As in "heun(steps=50)".'] = None,
     steps: Annotated[int | None, "Steps of the sampler's chain."] = None,
     samples: Annotated[int, "How many pictures."] = 1,
@@ -47,15 +38,15 @@ def generate(
     device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Draw pictures from the prior alone, or of what a text or a class asks of it, as PIL images.
 
     Arguments:
-        guidance: w of ``diffprior.priors.guided``; by default 7.5 of a prompt (or the model's own)
-            and 3 of a label.
         sampler: The way down from pure noise; DPM-Solver++ with 30 steps where not given,
             on the grid that suits the schedule.
         watch: Called after each step with the states and the share of the chain that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If a setting is not usable; one sentence says why.
@@ -63,10 +54,7 @@ def generate(
     demand(samples=samples, steps=steps)
     if any(n is not None and n < 16 for n in (width, height)):
         raise SettingError(f"a picture is at least 16 pixels a side, got {width}x{height}")
-    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("generate", prior, (3, height, width), **asked, **added, **where)
+    model, report = opened("generate", prior, (3, height, width), tile, device, precision, **asked)
     model = beside(model)
     usual = STRAIGHT if isinstance(model.diffusion.schedule, Rectified) else SAMPLER
     chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))

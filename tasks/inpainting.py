@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import cv2
 import torch
@@ -24,6 +24,7 @@ from diffprior.samplers.ddim import DDIM
 
 from .base import (
     ROUNDING,
+    Asked,
     FromFile,
     Result,
     Solved,
@@ -34,10 +35,10 @@ from .base import (
     joined,
     named,
     noise,
+    parted,
     pixels,
-    provenance,
     results,
-    said,
+    told,
     usual,
 )
 
@@ -76,10 +77,6 @@ def inpaint(
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different fills."] = 1,
     seed: Annotated[int, "Another seed, other fills."] = 0,
-    prompt: Annotated[str | None, "What it shows, for a text-to-image prior."] = None,
-    negative: Annotated[str | None, "What to move away from."] = None,
-    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
     texture: Annotated[bool, "Fills with the texture of what is round them."] = False,
     sigma: Annotated[float | str, "Noise of the known pixels, in [0, 1]; 0 keeps them."] = 0.0,
     dilate: Annotated[int, "Grow the hole by so many pixels."] = 0,
@@ -90,6 +87,7 @@ def inpaint(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Fill the hole of a picture, or of each picture of a batch; all else stays bit for bit.
 
@@ -110,6 +108,7 @@ def inpaint(
             is in [-1, 1]); above 0 they are cleaned too.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -119,15 +118,15 @@ def inpaint(
     soft, levels = _mask(given, mask, dilate, feather, fit_mask), noise(sigma, given, ROUNDING)
     clean = levels[0] == 0  # a noise that is estimated is never 0
     hole = soft > 0
-    found = loaded(prior, device, precision)
+    opening, rest = parted("inpaint", asked)
+    found = loaded(prior, device, precision, opening)
     near = clean and not found.latent  # what latents say depends on all of the picture
     window = _around(hole) if near else Window(slice(0, None), slice(0, None))
     keep = window.cut(~hole)
-    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    model = ready(found, (3, *keep.shape[2:]), precision=precision, tile=tile, **asked)
+    model = ready(found, (3, *keep.shape[2:]), precision=precision, tile=tile, **rest)
     defaults = [_default(model, h, samples, texture, clean) for h in hole]
     methods = [choose(method, default, steps) for default in defaults]
-    report = provenance(model, task="inpaint", **asked, seed=seed, sigma=levels)
+    report = told("inpaint", model, asked) | {"seed": seed, "sigma": levels}
     if clean and not hole.any():
         report["note"] = "the mask is empty: there was nothing to do"
         return results(given, given.tensor(), soft, samples, report | {"method": None})

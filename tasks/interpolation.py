@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from diffprior.samplers.base import Watch
 from diffprior.turns import turned
 from diffprior.walks import second, slerp
 
-from .base import FromFile, Result, demand, opened, results, said, weighed
+from .base import Added, FromFile, Result, demand, opened, results, weighed
 
 __all__ = ["interpolate"]
 
@@ -29,12 +29,7 @@ def interpolate(
     *,
     prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps up, and as many down."] = 30,
     samples: Annotated[int, "Frames, the two ends included."] = 8,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -43,6 +38,7 @@ def interpolate(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **added: Unpack[Added],
 ) -> Result:
     """Walk from a picture to another one, or from each picture of a batch.
 
@@ -57,6 +53,7 @@ def interpolate(
         prompt, label: What both ways go under, unguided, so that they meet.
         seed, names: Nothing is drawn; they are here for the report.
         watch: Called with the states and the share of the work that is done.
+        added: LoRA, ControlNet and where they run, as of ``diffprior.asking.Added``.
 
     Raises:
         ValueError: If a picture or a setting is not usable; one sentence says why.
@@ -64,10 +61,8 @@ def interpolate(
     demand(samples=samples, steps=steps)
     given = pictures(image)
     ends = torch.cat([given.tensor(), second(given, to, "the other picture")])
-    asked = said(prompt=prompt, label=label)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("interpolate", prior, (3, *given.size), **asked, **added, **where)
+    asked = {"prompt": prompt, "label": label, **added}
+    model, report = opened("interpolate", prior, (3, *given.size), tile, device, precision, **asked)
     model = beside(unguided(model))
     report |= {"seed": seed} | weighed(model, asked)
 

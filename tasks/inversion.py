@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count as counting
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from diffprior.samplers.base import Watch
 from diffprior.trajectories import Trajectory, digest, spelled
 from diffprior.walks import begin, told
 
-from .base import FromFile, demand, named, opened, said, weighed
+from .base import Added, demand, named, opened, said, weighed
 
 __all__ = [
     "invert",
@@ -67,12 +67,7 @@ def invert(
     negative: Annotated[str | None, "What it does not show."] = None,
     label: Annotated[int | None, "The class of the picture, for a prior with classes."] = None,
     guidance: Annotated[float | None, "Of the way up; 1 is none."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int | None, "Steps of the chain."] = None,
     seed: Annotated[int, "Another seed, another code, where one is drawn."] = 0,
     tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
@@ -80,6 +75,7 @@ def invert(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **added: Unpack[Added],
 ) -> Inverted:
     """Invert a picture, or each picture of a batch; ``edit`` reads the file that this writes.
 
@@ -93,18 +89,16 @@ def invert(
             1 edits keep more of the picture, as in "An Edit Friendly DDPM Noise Space"
             (Huberman-Spiegelglas et al., 2024), https://arxiv.org/abs/2304.06140, T_skip.
         guidance: By default 1, whatever the edit's is to be; 7.5 for ``null_text``, which fits it.
-        control, lora, lora_scale, controlnet: They change the prior, and the file remembers them:
-            an edit is to name the same.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with states and the share of the work that is done.
+        added: As of ``diffprior.asking.Added``. They change the prior, and the file remembers them:
+            an edit is to name the same.
 
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
     """
     given = pictures(image)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("invert", prior, (3, *given.size), **added, **where)
+    model, report = opened("invert", prior, (3, *given.size), tile, device, precision, **added)
     method = settled(inversion, model, steps, strength)
     condition = asked(method, prompt=prompt, negative=negative, label=label, guidance=guidance)
     source, start, meter = under(model, condition), time.perf_counter(), Meter()

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import matmul
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffprior.catalog import SettingError, build
-from diffprior.deploy import picture, ready
+from diffprior.deploy import picture
 from diffprior.images import ImageError, Pictures, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator, Operator, measured
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, draw, provenance, results, usual
+from .base import Asked, Result, choose, demand, draw, opened, results, usual
 
 __all__ = ["reconstruct"]
 
@@ -47,6 +47,7 @@ def reconstruct(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Reconstruct a colour picture, or a batch of them, from y = A x + noise, for any operator A.
 
@@ -61,6 +62,7 @@ def reconstruct(
             linear, daps; with a latent prior resample, and daps for several.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If y or a setting is not usable; one sentence says why.
@@ -68,7 +70,8 @@ def reconstruct(
     demand(samples=samples, steps=steps)
     if not 0 <= sigma < float("inf"):
         raise SettingError(f"sigma is a standard deviation from 0 on, got {sigma}")
-    model = ready(prior, (3, height, width), device=device, precision=precision, tile=tile)
+    shape = (3, height, width)
+    model, report = opened("reconstruct", prior, shape, tile, device, precision, **asked)
     A = _operator(operator, picture(model))
     known, given = _measurement(y, A, picture(model))
     linear = isinstance(A, LinearOperator)
@@ -87,7 +90,7 @@ def reconstruct(
         names=names,
         watch=watch,
     )
-    report = provenance(model, task="reconstruct", operator=str(operator), seed=seed, sigma=level)
+    report |= {"operator": str(operator), "seed": seed, "sigma": level}
     return results(given, x, None, samples, report | {"sigma_unit": UNIT} | made)
 
 

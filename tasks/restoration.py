@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
 
 from diffprior.blurs import kernel
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.fills import biharmonic
 from diffprior.images import mask_tensor, pictures
 from diffprior.methods.base import Method
@@ -22,6 +21,7 @@ from diffprior.samplers.base import Watch
 
 from .base import (
     ROUNDING,
+    Asked,
     FromFile,
     Result,
     TaskError,
@@ -30,7 +30,7 @@ from .base import (
     demand,
     demand_colours,
     noise,
-    provenance,
+    opened,
     recover,
     usual,
 )
@@ -59,6 +59,7 @@ def restore(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Mend a picture, or each picture of a batch, of several faults in one solve.
 
@@ -73,6 +74,7 @@ def restore(
             "auto" estimates it in each picture, 1/255 at the least.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -84,9 +86,9 @@ def restore(
     if not keep.flatten(1).any(1).all():
         raise TaskError("the scratches hide the whole picture; to draw one from nothing: generate")
     levels = noise(sigma, given, least=ROUNDING)
-    model = ready(prior, (3, *given.size), device=device, precision=precision, tile=tile)
+    model, report = opened("restore", prior, (3, *given.size), tile, device, precision, **asked)
     demand_colours(model, grey)
-    report = provenance(model, task="restore", blur=blur, grey=grey, seed=seed, sigma=levels)
+    report |= {"blur": blur, "grey": grey, "seed": seed, "sigma": levels}
     seen = Grey("luminance") if grey else None
     return recover(
         given,

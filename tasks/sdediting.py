@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from diffprior.samplers.base import Watch
 from diffprior.schedules import Grid
 from diffprior.walks import begin, cells, walk
 
-from .base import FromFile, Result, demand, named, opened, results, said
+from .base import Asked, FromFile, Result, demand, named, opened, results
 
 __all__ = ["sdedit"]
 
@@ -34,16 +34,7 @@ def sdedit(
     strength: Annotated[float, "How far to go, in (0, 1]: 1 forgets the picture."] = 0.3,
     strokes: Annotated[Any, FromFile("Paint: a layer with alpha, laid over the picture.")] = None,
     repeats: Annotated[int, "How many times, each from the last."] = 1,
-    prompt: Annotated[str | None, "What it is to show, for a text-to-image prior."] = None,
-    negative: Annotated[str | None, "What to move away from."] = None,
-    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of each chain."] = 50,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -52,6 +43,7 @@ def sdedit(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Noise a picture, or each picture of a batch, and draw it clean again: strokes become things.
 
@@ -63,15 +55,15 @@ def sdedit(
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         mask: White, True or 1 where to edit; one for all or one for each.
-        control: A picture of the same size, edges or depths or what else the ControlNet was
-            trained on. (A network that edits pictures, or fills holes in them, is shown this
-            picture and the mask without being asked, and is best walked from a strength of 1.)
         strength: t0 on the linear-beta schedule of DDPM, whatever the schedule of the prior: the
-            noise begins at its sigma / alpha, 0.36 at 0.1, 1.2 at 0.3, 3.4 at 0.5.
+            noise begins at its sigma / alpha, 0.36 at 0.1, 1.2 at 0.3, 3.4 at 0.5. A network that
+            edits pictures, or fills holes in them, is shown picture and mask, and is best walked
+            from a strength of 1.
         strokes: A picture of the same size with transparency, as ``image``.
         repeats: K in the paper: more are nearer to the prior and further from the picture.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture, mask or a setting is not usable; one sentence says why.
@@ -83,10 +75,7 @@ def sdedit(
         )
     start, given = begin(strength), pictures(image)
     soft = torch.ones(len(given), 1, *given.size) if mask is None else mask_tensor(mask, given)
-    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("sdedit", prior, (3, *given.size), **asked, **added, **where)
+    model, report = opened("sdedit", prior, (3, *given.size), tile, device, precision, **asked)
     report |= {"strength": strength, "repeats": repeats, "seed": seed}
     grid: Grid = "karras" if model.latent else "logsnr"  # little noise is none that latents show
     method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Watch
 from diffprior.walks import begin, second, walk
 
-from .base import FromFile, Result, demand, named, opened, results, said
+from .base import Asked, FromFile, Result, demand, named, opened, results
 
 __all__ = ["style"]
 
@@ -34,16 +34,7 @@ def style(
     *,
     factor: Annotated[int, "Details finer than so many pixels are free."] = 32,
     strength: Annotated[float, "How far to go, in (0, 1]: 1 forgets the details."] = 0.2,
-    prompt: Annotated[str | None, "What it is to show, for a text-to-image prior."] = None,
-    negative: Annotated[str | None, "What to move away from."] = None,
-    label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    guidance: Annotated[float | None, "How much of prompt or label; 1 is plainly that."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps of the chain."] = 50,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -52,6 +43,7 @@ def style(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Draw a picture, or each picture of a batch, anew under the low frequencies of a reference.
 
@@ -65,19 +57,16 @@ def style(
         reference: One for all or one for each; one of another size is brought to the picture's.
         factor: N of the low-pass filter; the paper has 8 to 64.
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``; the paper has 1.
-        guidance: By default 7.5 of a prompt, 3 of a label.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If a picture or a setting is not usable; one sentence says why.
     """
     demand(samples=samples, steps=steps)
     given = pictures(image)
-    asked = said(prompt=prompt, negative=negative, label=label, guidance=guidance)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("style", prior, (3, *given.size), **asked, **added, **where)
+    model, report = opened("style", prior, (3, *given.size), tile, device, precision, **asked)
     report |= {"factor": factor, "strength": strength, "seed": seed}
     method = ILVR(start=begin(strength), sampler=Ancestral(steps=steps, grid="logsnr"))
     low = second(given, given if reference is None else reference, "a reference", fit=True)

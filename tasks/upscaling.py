@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 import torch.nn.functional as F
 
 from diffprior.catalog import SettingError
-from diffprior.deploy import ready
 from diffprior.images import pictures
 from diffprior.methods.base import Method
 from diffprior.operators.average import Average
@@ -17,7 +16,7 @@ from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Watch
 
-from .base import Result, choose, demand, noise, provenance, recover, usual
+from .base import Asked, Result, choose, demand, noise, opened, recover, usual
 
 __all__ = ["super_resolve"]
 
@@ -45,6 +44,7 @@ def super_resolve(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **asked: Unpack[Asked],
 ) -> Result:
     """Enlarge a picture, or each picture of a batch.
 
@@ -60,6 +60,7 @@ def super_resolve(
             "auto" is the most likely one under the prior, ``diffprior.estimation.noise_level``.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance and added weights, as of ``diffprior.asking.Asked``.
 
     Raises:
         ValueError: If picture or a setting is not usable; one sentence says why.
@@ -71,9 +72,9 @@ def super_resolve(
         raise SettingError(f"no kernel {kernel!r}; there are {', '.join(KERNELS)}")
     given = pictures(image)
     shape = (3, *(scale * n for n in given.size))
-    model = ready(prior, shape, device=device, precision=precision, tile=tile)
+    model, report = opened("super_resolve", prior, shape, tile, device, precision, **asked)
     levels = noise(sigma, given, model=model)
-    report = provenance(model, task="super_resolve", scale=scale, kernel=kernel)
+    report |= {"scale": scale, "kernel": kernel}
     report |= {"seed": seed, "sigma": levels}
     return recover(
         given,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from diffprior.random import Noise
 from diffprior.samplers.base import Watch
 from diffprior.turns import turned
 
-from .base import FromFile, Result, demand, named, opened, results, said, weighed
+from .base import Added, Result, demand, named, opened, results, weighed
 
 __all__ = ["variations"]
 
@@ -30,12 +30,7 @@ def variations(
     strength: Annotated[float, "How far to turn, in (0, 1]: 1 forgets the picture."] = 0.15,
     prompt: Annotated[str | None, "What is shown, for a text-to-image prior."] = None,
     label: Annotated[int | None, "Its class, for a prior of classes."] = None,
-    control: Annotated[Any, FromFile("What a ControlNet follows.")] = None,
     prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    lora: Annotated[str | Path | None, "Low-rank changes to a text-to-image prior."] = None,
-    lora_scale: Annotated[float | None, "How much of them; 1 where not given."] = None,
-    controlnet: Annotated[str | Path | None, "A ControlNet of a text-to-image prior."] = None,
-    offload: Annotated[bool, "Keep but the network at work on the GPU."] = False,
     steps: Annotated[int, "Steps up, and as many down."] = 30,
     samples: Annotated[int, "How many variations."] = 4,
     seed: Annotated[int, "Another seed, other answers."] = 0,
@@ -44,6 +39,7 @@ def variations(
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
     names: Sequence[int | str] | None = None,
     watch: Watch | None = None,
+    **added: Unpack[Added],
 ) -> Result:
     """Draw variations of a picture, or of each picture of a batch.
 
@@ -58,6 +54,7 @@ def variations(
         prompt, label: What both ways go under, unguided, so that they meet.
         names: What the pictures' noise streams depend on beside ``seed``; by default they share.
         watch: Called with the states and the share of the work that is done.
+        added: LoRA, ControlNet and where they run, as of ``diffprior.asking.Added``.
 
     Raises:
         ValueError: If a picture or a setting is not usable; one sentence says why.
@@ -66,10 +63,8 @@ def variations(
     if not 0 < strength <= 1:
         raise SettingError(f"strength lies in (0, 1], got {strength}")
     given, angle = pictures(image), strength * math.pi / 2
-    asked = said(prompt=prompt, label=label)
-    added = said(lora=lora, lora_scale=lora_scale, controlnet=controlnet, control=control)
-    where = said(device=device, precision=precision, tile=tile, offload=offload)
-    model, report = opened("variations", prior, (3, *given.size), **asked, **added, **where)
+    asked = {"prompt": prompt, "label": label, **added}
+    model, report = opened("variations", prior, (3, *given.size), tile, device, precision, **asked)
     model = beside(unguided(model))
     report |= {"strength": strength, "seed": seed} | weighed(model, asked)
     noise = Noise(seed, named(names, len(given)), samples)

@@ -1,6 +1,7 @@
-"""Edits under LoRA and ControlNet, and with networks that see the picture: nothing is lost."""
+"""Tasks under prompts, LoRA and ControlNet, and with networks that see the picture."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,30 @@ def photo(*shape: int, seed: int = 0) -> Tensor:
 
 IMAGE, CONTROL, MASK = photo(3, 16, 16), photo(3, 16, 16, seed=1), torch.zeros(16, 16)
 MASK[4:10, 6:12] = 1
+
+
+def restoring(task: str, *given: Any, **own: Any) -> Callable[..., Tensor]:
+    def run(**settings: Any) -> Tensor:
+        with warnings.catch_warnings(action="ignore"):  # two steps explain no measurement
+            return getattr(diffprior, task)(
+                *given, **{"method": FIT, **own, **TEXT, **settings}
+            ).image
+
+    return run
+
+
+FIT = "resample(sampler=ancestral(steps=2), iterations=2)"
+NOISY = {"sigma": 0.05}
+RESTORING = {
+    "inpaint": restoring("inpaint", IMAGE, MASK),
+    "denoise": restoring("denoise", IMAGE, **NOISY),
+    "super_resolve": restoring("super_resolve", IMAGE[:, :8, :8], 2, **NOISY),
+    "deblur": restoring("deblur", IMAGE, "gaussian:1", **NOISY),
+    "colorize": restoring("colorize", IMAGE, **NOISY),
+    "dejpeg": restoring("dejpeg", IMAGE, 50),
+    "restore": restoring("restore", IMAGE, MASK, **NOISY),
+    "reconstruct": restoring("reconstruct", IMAGE[:1], "grey", width=16, height=16, **NOISY),
+}
 TASKS: dict[str, Callable[..., Any]] = {
     "invert": lambda **s: diffprior.invert(IMAGE, steps=2, **TEXT, **s).trajectory.code["z"],
     "edit": lambda **s: diffprior.edit(IMAGE, steps=2, **TEXT, **s).image,
@@ -54,6 +79,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         IMAGE, CONTROL, samples=3, steps=2, **TEXT, **s
     ).samples[1],
     "style": lambda **s: diffprior.style(IMAGE, factor=8, strength=0.6, steps=2, **TEXT, **s).image,
+    **RESTORING,
 }
 
 
@@ -104,6 +130,33 @@ def test_a_controlnet_of_zeros_is_none_and_another_follows_its_picture(place, ta
     )
     assert torch.equal(none, plain)
     assert not torch.equal(one, plain) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("task", RESTORING)
+def test_what_is_asked_of_a_restoration_is_what_its_prior_is(place: Path, task: str) -> None:
+    """The settings make the prior that can be made by hand."""
+    more = {"guidance": 4.0, "negative": "a dog"}
+    asked = TASKS[task](prior=str(place / "sd"), lora=place / "lora", **FULL, **more)
+    by_hand = conditioned(load_prior(place / "sd", lora=place / "lora"), **TEXT, **more)
+    assert torch.equal(asked, TASKS[task](prior=by_hand, prompt=None, **FULL))
+
+
+def test_a_class_is_asked_of_a_restoration() -> None:
+    """A posterior mean under a class, in one call; the report says which, and how much of it."""
+    x = load_prior("fashion")  # of 28 x 28 pixels
+    picture = photo(1, 28, 28)
+    out = diffprior.denoise(picture, sigma=0.3, prior=x, label=5, **FULL)
+    by_hand = diffprior.denoise(picture, sigma=0.3, prior=conditioned(x, label=5), **FULL)
+    assert torch.equal(out.image, by_hand.image)
+    assert {"label": 5, "guidance": 3.0}.items() <= out.report.items()
+    plain = diffprior.denoise(picture, sigma=0.3, prior=x, **FULL)
+    assert (out.image - plain.image).abs().max() > 0.05 and "label" not in plain.report
+
+
+@pytest.mark.parametrize("task", [*RESTORING, "sdedit", "invert"])
+def test_a_setting_that_is_none_is_a_type_error(task: str) -> None:
+    with pytest.raises(TypeError, match=f"{task}.*unexpected keyword argument 'promt'"):
+        TASKS[task](promt="a cat", **FULL)
 
 
 @pytest.mark.parametrize("name", ["edit_friendly", "direct"])
