@@ -40,6 +40,7 @@ from diffprior.tasks import deblurring, inpainting, upscaling
 
 SIGMA = 0.05  # of y, in [-1, 1]
 FIELDS = ("problem", "method", "who", "seed", "psnr", "chi2", "seconds", "calls", "vjps", "error")
+COOL = "ancestral(temperature=0.7)"
 OURS = {  # the network calls a step, and the settings
     "DPS": (1, {"": "dps()", "zeta 8": "dps(zeta=8.0)"}),
     "DiffPIR": (
@@ -53,9 +54,24 @@ OURS = {  # the network calls a step, and the settings
     ),
     "PiGDM": (1, {"": "pigdm()"}),
     "TMPD": (1, {"": "tmpd()", "vp": "tmpd(sampler=ancestral(grid='vp'))"}),
-    "MMPS, 1": (1, {"": "mmps(iterations=1, sampler=ancestral())"}),  # azula's times
-    "MMPS, 3": (1, {"": "mmps(iterations=3, sampler=ancestral(grid='vp'))"}),  # deepinv's times
-    "MMPS, 5": (1, {"": "mmps(iterations=5, sampler=ancestral(grid='vp'))"}),
+    "MMPS, 1": (1, {"": "mmps(iterations=1, sampler=ancestral())"}),
+    "MMPS, 3": (  # vp: the times of azula and deepinv
+        1,
+        {
+            "": "mmps(iterations=3, sampler=ancestral())",
+            "vp": "mmps(iterations=3, sampler=ancestral(grid='vp'))",
+            "start 2, temperature 0.7": f"mmps(iterations=3, start=2.0, sampler={COOL})",
+        },
+    ),
+    "MMPS, 5": (  # 6 make as many products as azula's 5
+        1,
+        {
+            "": "mmps(iterations=5, sampler=ancestral())",
+            "vp": "mmps(iterations=5, sampler=ancestral(grid='vp'))",
+            "6, vp": "mmps(iterations=6, sampler=ancestral(grid='vp'))",
+            "start 2, temperature 0.7": f"mmps(iterations=5, start=2.0, sampler={COOL})",
+        },
+    ),
     "RePaint": (  # as often as azula: at 3 calls but for the ends
         2.8,
         {"": "repaint(jump=1, repeats=3)", "logsnr": "repaint(jump=1, repeats=3, grid='logsnr')"},
@@ -66,7 +82,7 @@ OURS = {  # the network calls a step, and the settings
             "": "ddrm()",
             "start 2": "ddrm(start=2.0)",
             "start 2, eta 1": "ddrm(start=2.0, eta=1.0)",
-            "start 2, temperature 0.7": "ddrm(start=2.0, temperature=0.7)",
+            "start 2, temperature 0.7": f"ddrm(start=2.0, sampler={COOL})",
         },
     ),
     "ALD": (20 / 19, {"": "ald()", "gamma 0.25": "ald(gamma=0.25)"}),

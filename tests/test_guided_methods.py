@@ -190,12 +190,10 @@ def test_ddrm_is_equation_8(gaussian: MixturePrior) -> None:
     loc[2] += (1 - eta**2) ** 0.5 * r_s * (ybar[2] - x_0[2]) / (SIGMA / 0.1)
     loc[:2] = (1 - eta_b) * x_0[:2] + eta_b * ybar[:2]
     var[:2] = r_s**2 - SIGMA**2 / A.s[:2] ** 2 * eta_b**2
-    for k in (1.0, 0.7):  # the noise is scaled, and nothing else
-        method = DDRM(eta=eta, eta_b=eta_b, temperature=k)
-        kernel = method.kernel(gaussian, likelihood, x_t, T, S, 1.0)
-        assert isinstance(kernel, RotatedKernel)
-        torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
-        torch.testing.assert_close(kernel.inner.var, k**2 * alpha_s**2 * var)
+    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(gaussian, likelihood, x_t, T, S, 1.0)
+    assert isinstance(kernel, RotatedKernel)
+    torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
+    torch.testing.assert_close(kernel.inner.var, alpha_s**2 * var)
 
 
 def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> None:
@@ -210,8 +208,8 @@ def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> Non
 
 
 def test_ddrm_has_the_papers_settings() -> None:
-    assert DDRM() == DDRM(eta=0.85, eta_b=1.0, temperature=1.0, sampler=Ancestral(steps=20))
-    for name, share in (("eta", 1.2), ("eta_b", -0.1), ("temperature", 2.0)):
+    assert DDRM() == DDRM(eta=0.85, eta_b=1.0, sampler=Ancestral(steps=20))
+    for name, share in (("eta", 1.2), ("eta_b", -0.1)):
         with pytest.raises(ValueError, match=rf"^{name} of DDRM is a number in \[0, 1\], got "):
             DDRM(**{name: share})
 

@@ -1,6 +1,7 @@
 """Every sampler of the folder meets exact mixtures, and each solver shows its order."""
 
 import inspect
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from diffprior.catalog import build, names
 from diffprior.diffusions import GaussianDiffusion
+from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 from diffprior.samplers.ancestral import Ancestral
@@ -182,6 +184,26 @@ def test_parts_of_a_chain_make_the_whole(bimodal: MixturePrior, name: str) -> No
     x = random(8, 2)
     parts = half(bimodal, half(bimodal, x, stop=0.5), start=0.5)
     assert (parts - s(bimodal, x)).abs().max() < 0.01
+
+
+def test_the_temperature_is_the_deviation_of_what_is_drawn() -> None:
+    """Of a Gaussian, whose chain is linear, step by step: var_s = gain^2 var_t + k^2 var."""
+    one = torch.ones(1, 2, dtype=torch.float64)
+    prior = MixturePrior(one[0, :1], 3 * one, 0.5 * one[:, 0])
+    times = torch.linspace(1, 0, 7, dtype=torch.float64)
+    for k in (0.0, 0.6, 1.0):
+        var = prior.diffusion.schedule(times[0])[1] ** 2
+        for t, s in pairwise(times):
+            at_0, at_1 = prior.kernel(0 * one, t, s), prior.kernel(one, t, s)
+            var = (at_1.mean - at_0.mean)[0, 0] ** 2 * var + k**2 * at_0.var
+        x = draw(Ancestral(steps=6, temperature=k), prior, 4000)
+        assert abs(x.var() / var - 1) < 4 * (2 / x.numel()) ** 0.5
+
+
+def test_bits_have_no_temperature() -> None:
+    prior = BitsPrior(torch.ones(1), torch.full((1, 4), 0.3))
+    with pytest.raises(ValueError, match="bits have no temperature but 1, got 0.5"):
+        Ancestral(steps=2, temperature=0.5)(prior, torch.zeros(1, 4), Noise(0))
 
 
 def test_samplers_that_draw_ask_for_a_stream(bimodal: MixturePrior) -> None:

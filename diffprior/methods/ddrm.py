@@ -33,14 +33,11 @@ class DDRM(KernelGuidance[GaussianLikelihood[SVDOperator]]):
     Arguments:
         eta: Share of fresh noise where the data say nothing new, from 0 to 1.
         eta_b: Share of the data in directions that are noisier than they, from 0 to 1.
-        temperature: Deviation of the noise that is drawn over that of the kernels: 1 is the paper,
-            less of it is nearer to a mean than to a sample.
     """
 
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=20))
     eta: Share = 0.85
     eta_b: Share = 1.0
-    temperature: Share = 1.0
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -64,8 +61,7 @@ class DDRM(KernelGuidance[GaussianLikelihood[SVDOperator]]):
         below = r_s < r_y
         gain = torch.where(below, kept * r_s / r_y, self.eta_b)
         var = torch.where(below, self.eta**2 * r_s**2, r_s**2 - (self.eta_b * r_y) ** 2)
-        scale = (self.temperature * alpha_s) ** 2
-        inner = GaussianKernel(alpha_s * (x_0 + gain * (y - x_0)), scale * var)
+        inner = GaussianKernel(alpha_s * (x_0 + gain * (y - x_0)), alpha_s**2 * var)
         return RotatedKernel(inner, A.to_spectrum, A.from_spectrum)
 
 
