@@ -3,8 +3,6 @@
 __all__ = [
     "ImageError",
     "Pictures",
-    "dilate",
-    "feather",
     "fit_mask",
     "mask_tensor",
     "pictures",
@@ -147,27 +145,6 @@ def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
     return functional.adaptive_max_pool2d(_mask(mask), size)
 
 
-def dilate(mask: Tensor, pixels: int) -> Tensor:
-    """Return a mask ``(B, 1, H, W)`` grown by an ellipse of radius `pixels`; 0 changes nothing."""
-    if pixels >= sum(mask.shape[2:]):
-        return mask.amax((2, 3), keepdim=True).expand_as(mask).contiguous()
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return _each(lambda m: cv2.dilate(m, disc), mask)
-
-
-def feather(mask: Tensor, pixels: int) -> Tensor:
-    """Return a mask ``(B, 1, H, W)`` with a ramp of `pixels` around its hole, the part that is 1.
-
-    At the distance d from the hole, the mask becomes at least 1 - d / (pixels + 1).
-    """
-
-    def ramp(m: np.ndarray) -> np.ndarray:
-        d = cv2.distanceTransform((m < 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return np.asarray(np.maximum(m, 1 - d / (pixels + 1)))
-
-    return _each(ramp, mask)
-
-
 def to_pil(x: Tensor) -> Image.Image:
     """Return x ``(3, H, W)``, clipped to [-1, 1], as an 8-bit RGB image."""
     return Image.fromarray(_scaled((_channels_last(x[None], np.float32)[0] + 1) / 2))
@@ -293,8 +270,3 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
 def _channels_last(x: Tensor, dtype: DTypeLike) -> np.ndarray:
     plain = x.detach().cpu() if x.dtype == torch.float64 else x.detach().cpu().float()
     return np.moveaxis(plain.numpy(), 1, -1).astype(dtype, copy=False)
-
-
-def _each(change: Callable[[np.ndarray], np.ndarray], mask: Tensor) -> Tensor:
-    changed = [change(m) for m in mask[:, 0].cpu().numpy()]
-    return torch.from_numpy(np.stack(changed)[:, None]).to(mask)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
-from diffprior import images
+from diffprior import holes
 from diffprior.catalog import SettingError
 from diffprior.images import Pictures, mask_tensor, pictures
 from diffprior.likelihoods import GaussianLikelihood
@@ -96,4 +96,4 @@ def _soft(mask: Any, given: Pictures, feather: int) -> Tensor:
     if feather < 0:
         raise SettingError(f"a feather is pixels from 0 on, got {feather}")
     soft = mask_tensor(mask, given)
-    return images.feather(soft, feather) if feather else soft
+    return holes.feather(soft, feather) if feather else soft

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from diffprior import images, trajectories
+from diffprior import holes, trajectories
 from diffprior.attention import attended
 from diffprior.attentions.base import AttentionEdit
 from diffprior.automasks import disagreement
@@ -274,7 +274,7 @@ def _read(
 
 def _cover(soft: Tensor | None, pixels: int) -> Tensor | None:
     """Return how much of the edit shows: a ramp of so many pixels inside the mask."""
-    return None if soft is None else 1 - images.feather(1 - soft, pixels)
+    return None if soft is None else 1 - holes.feather(1 - soft, pixels)
 
 
 def _auto(names: Sequence[int | str] | None, given: Pictures) -> list[str]:

@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch import Tensor
 
-from diffprior import images
+from diffprior import holes, images
 from diffprior.deploy import loaded, ready
 from diffprior.errors import SettingError
 from diffprior.fills import biharmonic
@@ -202,10 +202,10 @@ def _mask(given: Pictures, mask: Any, dilate: int, feather: int, fit: bool) -> T
     else:
         mask = images.fit_mask(mask, given.size) if fit else mask
         soft = mask_tensor(mask, given, "give one of the same size, or use --fit-mask")
-    soft = images.dilate(soft, dilate) if dilate else soft
+    soft = holes.dilate(soft, dilate) if dilate else soft
     if (soft > 0).flatten(1).all(1).any():
         raise TaskError("the mask hides the whole picture; to draw one from nothing: generate")
-    return images.feather(soft, feather) if feather else soft
+    return holes.feather(soft, feather) if feather else soft
 
 
 def _around(hole: Tensor) -> Window:

@@ -1,7 +1,6 @@
 """Every kind of picture comes back in the numbers and the kind that it came in."""
 
 import dataclasses
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -13,8 +12,6 @@ from PIL import Image
 from diffprior.figures import heat
 from diffprior.images import (
     ImageError,
-    dilate,
-    feather,
     fit_mask,
     mask_tensor,
     pictures,
@@ -338,32 +335,6 @@ def test_fit_mask_keeps_masks_hard_and_scratches_in() -> None:
     assert mask_tensor(grown, pictures(np.zeros((16, 16)))).equal(grown)
 
 
-def test_dilate_grows_by_an_ellipse() -> None:
-    mask = torch.zeros(2, 1, 11, 11)
-    mask[1, 0, 5, 5] = 1
-    assert torch.equal(dilate(mask, 0), mask)
-    grown = dilate(mask, 3)
-    assert grown[0].sum() == 0 and grown[1, 0, 5].tolist() == [0] * 2 + [1] * 7 + [0] * 2
-    assert grown[1, 0, 2, 5] == grown[1, 0, 8, 5] == 1 and grown[1, 0, 2, 2] == 0
-    assert mask.sum() == 1
-
-
-@pytest.mark.parametrize("soft", [dilate, feather])
-def test_an_empty_mask_stays_empty(soft: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
-    assert soft(torch.zeros(1, 1, 7, 7), 3).sum() == 0
-
-
-def test_feather_falls_linearly_outside_the_hole() -> None:
-    mask = torch.zeros(1, 1, 9, 9)
-    mask[..., 4:6] = 1
-    assert torch.equal(feather(mask, 0), mask)
-    ramp = feather(mask, 3)[0, 0, 4]
-    torch.testing.assert_close(ramp, torch.tensor([0, 0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]))
-    corner = torch.zeros(1, 1, 9, 9)
-    corner[..., 4, 4] = 1
-    assert feather(corner, 9)[0, 0, 7, 8].item() == pytest.approx(0.5)
-
-
 def test_to_pil_clips_and_rounds() -> None:
     x = torch.tensor([-2.0, -0.6, 1.5]).view(3, 1, 1)
     assert to_pil(x).getpixel((0, 0)) == (0, 51, 255)
@@ -374,13 +345,6 @@ def test_heat_is_viridis_from_zero_to_the_largest() -> None:
     low, high = np.asarray(image)[0].astype(int)
     assert np.abs(low - [68, 1, 84]).max() <= 2 and np.abs(high - [253, 231, 37]).max() <= 2
     assert heat(torch.zeros(2, 3)).size == (3, 2)
-
-
-def test_a_radius_beyond_the_picture_covers_what_has_a_hole() -> None:
-    mask = torch.zeros(2, 1, 8, 9)
-    mask[1, 0, 0, 0] = 0.5
-    grown = dilate(mask, 100_000)
-    assert (grown[0] == 0).all() and (grown[1] == 0.5).all() and grown.shape == mask.shape
 
 
 def test_a_pil_image_of_half_a_file_is_refused() -> None:
