@@ -137,6 +137,5 @@ def told(task: str, model: Prior, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def weighed(model: Prior, asked: Mapping[str, Any]) -> dict[str, float]:
     """Return what a report says of how much is made of what was asked, if it was a condition."""
-    return (
-        {"guidance": guidance_of(model)} if Condition.__annotations__.keys() & asked.keys() else {}
-    )
+    steered = any(asked.get(k) is not None for k in Condition.__annotations__)
+    return {"guidance": guidance_of(model)} if steered else {}

@@ -75,12 +75,11 @@ OURS = {  # the network calls a step, and the settings
             "5, start 2, temperature 0.7": f"mmps(iterations=5, start=2.0, sampler={COOL})",
         },
     ),
-    "MMPS, 5": (  # 6 make as many products as azula's 5
+    "MMPS, 5": (
         1,
         {
             "": "mmps(iterations=5, sampler=ancestral())",
             "vp": "mmps(iterations=5, sampler=ancestral(grid='vp'))",
-            "6, vp": "mmps(iterations=6, sampler=ancestral(grid='vp'))",
             "start 2, temperature 0.7": f"mmps(iterations=5, start=2.0, sampler={COOL})",
         },
     ),
