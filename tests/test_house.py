@@ -15,7 +15,7 @@ FLOORS = (
     "errors",
     "schedules random solvers deep blind networks masks muon photographs blurs frequencies "
     "adm checkpoints edm families autoencoders components ledger gradients settings",
-    "kernels operators attentions fills heads classes",
+    "kernels operators attentions fills holes heads classes",
     "diffusions likelihoods hints",
     "priors chains noises jpegs",
     "samplers interop estimation automasks attention pipelines",
