@@ -121,8 +121,7 @@ def opened(
         asked: As of ``Asked``.
     """
     opening, rest = parted(task, asked)
-    where: dict[str, Any] = {"tile": tile, "device": device, "precision": precision}
-    model = ready(prior, shape, **where, **opening, **rest)
+    model = ready(prior, shape, device=device, precision=precision, tile=tile, **opening, **rest)
     return model, told(task, model, asked)
 
 

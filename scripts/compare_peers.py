@@ -190,7 +190,8 @@ def error(rows: list[Row]) -> float:
 def best(rows: list[Row], package: str) -> str:
     """Return the setting of a package with the most PSNR over the seeds that choose it."""
     first = [r for r in rows if int(r["seed"]) < CHOOSING and r["who"].startswith(package)]
-    scores = {r["who"]: mean([x for x in first if x["who"] == r["who"]], "psnr") for r in first}
+    settings = dict.fromkeys(r["who"] for r in first)
+    scores = {who: mean([r for r in first if r["who"] == who], "psnr") for who in settings}
     return max(scores, key=lambda who: np.nan_to_num(scores[who], nan=-np.inf)) if scores else ""
 
 

@@ -74,8 +74,7 @@ def super_resolve(
     shape = (3, *(scale * n for n in given.size))
     model, report = opened("super_resolve", prior, shape, tile, device, precision, **asked)
     levels = noise(sigma, given, model=model)
-    report |= {"scale": scale, "kernel": kernel}
-    report |= {"seed": seed, "sigma": levels}
+    report |= {"scale": scale, "kernel": kernel, "seed": seed, "sigma": levels}
     return recover(
         given,
         KERNELS[kernel](scale),

@@ -1,6 +1,7 @@
 """Methods that change the denoiser or the kernel: their formulas, laws, limits and old faults."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,6 +195,10 @@ def test_ddrm_is_equation_8(gaussian: MixturePrior) -> None:
     assert isinstance(kernel, RotatedKernel)
     torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
     torch.testing.assert_close(kernel.inner.var, alpha_s**2 * var)
+    conditioned, eps = SimpleNamespace(kernel=lambda *_: kernel), Noise(0).normal(loc[None])[0]
+    for k in (1.0, 0.7):  # the temperature scales the noise, and nothing else
+        x_s, _ = Ancestral(temperature=k).step(conditioned, x_t, T, S, None, Noise(0))
+        torch.testing.assert_close(A.to_spectrum(x_s)[0], alpha_s * (loc + k * var.sqrt() * eps))
 
 
 def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> None:

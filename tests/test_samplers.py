@@ -200,6 +200,13 @@ def test_the_temperature_is_the_deviation_of_what_is_drawn() -> None:
         assert abs(x.var() / var - 1) < 4 * (2 / x.numel()) ** 0.5
 
 
+@pytest.mark.parametrize("temperature", [2.0, -0.1])
+def test_a_temperature_is_a_share(temperature: float) -> None:
+    words = r"^temperature of Ancestral is a number in \[0, 1\], got "
+    with pytest.raises(ValueError, match=words):
+        Ancestral(temperature=temperature)
+
+
 def test_bits_have_no_temperature() -> None:
     prior = BitsPrior(torch.ones(1), torch.full((1, 4), 0.3))
     with pytest.raises(ValueError, match="bits have no temperature but 1, got 0.5"):

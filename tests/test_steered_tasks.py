@@ -45,9 +45,8 @@ MASK[4:10, 6:12] = 1
 def restoring(task: str, *given: Any, **own: Any) -> Callable[..., Tensor]:
     def run(**settings: Any) -> Tensor:
         with warnings.catch_warnings(action="ignore"):  # two steps explain no measurement
-            return getattr(diffprior, task)(
-                *given, **{"method": FIT, **own, **TEXT, **settings}
-            ).image
+            settings = {"method": FIT, **own, **TEXT, **settings}
+            return getattr(diffprior, task)(*given, **settings).image
 
     return run
 
