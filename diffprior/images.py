@@ -26,6 +26,9 @@ from torch.nn import functional
 from .errors import ImageError
 
 
+SLACK = 1e-6  # what rounding may leave of a float beyond [0, 1], as an FFT or a resize does
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
     """A batch of pictures of one size, kept in the numbers that they came in.
@@ -223,9 +226,11 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ImageError(f"the {what} holds NaN or infinity; give numbers in [0, 1]")
     low, high = array.min(), array.max()
-    if native.kind == "f" and not 0 <= low <= high <= 1:
+    if native.kind != "f" or 0 <= low <= high <= 1:
+        return array.astype(native, copy=False)
+    if low < -SLACK or high > 1 + SLACK:
         raise ImageError(f"the {what} holds floats from {low:g} to {high:g}; give them in [0, 1]")
-    return array.astype(native, copy=False)
+    return array.astype(native).clip(0, 1)
 
 
 def _mask(mask: Any) -> Tensor:

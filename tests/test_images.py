@@ -352,3 +352,19 @@ def test_a_pil_image_of_half_a_file_is_refused() -> None:
     Image.fromarray(noise((64, 64, 3), np.uint8)).save(file, "PNG")
     with pytest.raises(ImageError, match="the picture cannot be read"):
         pictures(Image.open(BytesIO(file.getvalue()[:4000])))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.float32])
+def test_floats_that_rounding_took_past_the_ends_are_clipped(kind: Any) -> None:
+    """An FFT leaves -1.2e-7 where 0 was; a value further out is still refused."""
+    if kind is torch.float32:
+        image = torch.full((3, 2, 2), 0.5)
+        image[0, 0, 0], image[0, 1, 1] = -1.2e-7, 1 + 9e-7
+    else:
+        image = np.full((2, 2, 3), 0.5, kind)
+        image[0, 0, 0], image[1, 1, 0] = -1.2e-7, 1 + 9e-7
+    p = pictures(image)
+    assert p.values.min() == 0 and p.values.max() == 1
+    image[1, 1] = 1 + 2e-6
+    with pytest.raises(ImageError, match=r"give them in \[0, 1\]"):
+        pictures(image)
