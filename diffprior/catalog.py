@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from .errors import SettingError
-from .settings import ANYWHERE, Checked, check
+from .validation import ANYWHERE, Checked, check
 
 __all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
 
 SHARED = ("base", "conditions")  # modules of a folder that its things share
-KINDS = ("tasks", "methods", "samplers", "inversions", "attentions", "operators", "priors")
+KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
 
 
 class CatalogError(LookupError, SettingError):

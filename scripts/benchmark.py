@@ -15,7 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
-from diffprior.benchmark import benchmark
+from diffprior.evaluation.benchmark import benchmark
 
 
 def main(

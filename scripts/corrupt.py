@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from diffprior import files
-from diffprior.datasets import corrupt
+from diffprior.evaluation.datasets import corrupt
+from diffprior.io import files
 
 
 def main(

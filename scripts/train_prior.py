@@ -13,13 +13,14 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import diffprior
-from diffprior import figures, metrics
-from diffprior.classes import ClassedPictures
-from diffprior.masks import draw
-from diffprior.networks import NAFUNet, load_network
-from diffprior.photographs import Photographs, Picture
+from diffprior import metrics
+from diffprior.evaluation import figures
+from diffprior.networks.nafunet import NAFUNet, load_network
+from diffprior.operators.generators.masks import draw
 from diffprior.priors.network import NetworkPrior
-from diffprior.training import SIGMAS, Recipe, Trainer
+from diffprior.training.labelled import ClassedPictures
+from diffprior.training.photographs import Photographs, Picture
+from diffprior.training.trainer import SIGMAS, Recipe, Trainer
 
 
 def begin(

@@ -12,7 +12,7 @@ from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
-from ..settings import Checked, Within
+from ..validation import Checked, Within
 
 __all__ = ["Change", "Code", "Inversion", "Keep", "above", "level", "noise_of"]
 

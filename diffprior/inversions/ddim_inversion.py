@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from ..settings import Whole
+from ..validation import Whole
 from .base import Change, Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DDIMInversion"]

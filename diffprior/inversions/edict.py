@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from ..settings import Within
+from ..validation import Within
 from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["EDICT"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
-from ..settings import Within
+from ..validation import Within
 from .base import Change, Code, Inversion, Keep
 
 __all__ = ["EditFriendly"]

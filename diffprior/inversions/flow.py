@@ -8,7 +8,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
-from ..settings import Whole
+from ..validation import Whole
 from .base import Change, Code, Inversion, Keep
 
 __all__ = ["FlowInversion"]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..priors._conditions import against
 from ..priors.base import Prior
-from ..priors.conditions import against
 from ..random import Noise
-from ..settings import Whole
+from ..validation import Whole
 from .base import Change, Code, Inversion, Keep
 from .ddim_inversion import DDIMInversion
 

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..priors._conditions import guided, innermost, inside, unguided
 from ..priors.base import Prior, denoise_vjp
-from ..priors.conditions import guided, innermost, inside, unguided
 from ..priors.guided import GuidedPrior
 from ..priors.paired import PairedPrior
 from ..random import Noise
-from ..settings import Whole
 from ..solvers import dot
+from ..validation import Whole
 from .base import Change, Code, Inversion, Keep, level, noise_of
 
 __all__ = ["NullText"]

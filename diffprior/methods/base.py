@@ -13,13 +13,13 @@ from torch import Tensor
 from ..diffusions import Diffusion
 from ..errors import UnsuitedError
 from ..kernels import Kernel
-from ..likelihoods import Likelihood
+from ..likelihoods.gaussian import Likelihood
 from ..operators.base import LinearOperator, Operator
 from ..priors.base import Prior
 from ..random import Noise, named
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
-from ..settings import Checked
+from ..validation import Checked
 
 __all__ = ["Guidance", "KernelGuidance", "Method", "batched", "share"]
 

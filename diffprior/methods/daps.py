@@ -5,16 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..chains import Inner, draw
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import Likelihood
+from ..likelihoods.data_step import Inner, draw
+from ..likelihoods.gaussian import Likelihood
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler, Watch
 from ..samplers.ddim import DDIM
 from ..schedules import grid
-from ..settings import Positive
+from ..validation import Positive
 from .base import Method
 
 __all__ = ["DAPS"]

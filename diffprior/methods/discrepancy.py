@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..likelihoods import GaussianLikelihood, Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, cast
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood, Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch
 from ..schedules import grid
-from ..settings import Positive
+from ..validation import Positive
 from .base import Method
 
 __all__ = ["DPIR"]

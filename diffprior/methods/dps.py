@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Operator
 from ..priors.base import Prior, denoise_vjp
 from ..schedules import Schedule

@@ -6,10 +6,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..chains import exact
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.data_step import exact
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import SVDOperator
 from ..priors.base import Prior
 from ..random import Noise

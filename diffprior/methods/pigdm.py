@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
 from ..samplers.ancestral import Ancestral

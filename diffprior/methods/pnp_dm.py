@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..chains import Inner, draw
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import Likelihood
+from ..likelihoods.data_step import Inner, draw
+from ..likelihoods.gaussian import Likelihood
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler, Watch
-from ..settings import Positive
+from ..validation import Positive
 from .base import Method
 
 __all__ = ["PnPDM"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel
-from ..likelihoods import GaussianLikelihood, Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
 from ..operators.base import Composed, Operator, SVDOperator
 from ..priors.base import Prior, denoise_vjp
 from ..samplers.base import Sampler

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise

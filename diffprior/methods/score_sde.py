@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel, RotatedKernel, SplicedKernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Watch
 from ..schedules import Grid, grid
-from ..settings import Whole
+from ..validation import Whole
 from .base import Method
 from .ddrm import spectral
 

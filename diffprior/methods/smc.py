@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..likelihoods import GaussianLikelihood, Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
 from ..operators.base import SVDOperator
 from ..priors.base import Prior
 from ..random import Noise

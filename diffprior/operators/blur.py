@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..blurs import kernel as read
 from .base import LinearOperator
+from .generators.kernels import kernel as read
 
 __all__ = ["Blur"]
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..blurs import kernel as read
 from .base import SVDOperator
+from .generators.kernels import kernel as read
 
 __all__ = ["CircularBlur"]
 

@@ -6,8 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..frequencies import draw
 from .base import SVDOperator
+from .generators.frequencies import draw
 
 __all__ = ["Fourier"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adm import ADM, Layout
-from ..checkpoints import fit, read
 from ..diffusions import GaussianDiffusion
-from ..heads import Discrete, cosine_table, linear_table
+from ..networks.adm import ADM, Layout
+from ..networks.parameterizations import Discrete, cosine_table, linear_table
+from ..pretrained.checkpoints import fit, read
 from .labelled import LabelledPrior, checked
 
 __all__ = ["ADMPrior"]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components import quiet, variant
 from ..diffusions import GaussianDiffusion
-from ..heads import Consistency, Discrete, Flow, Head, Karras, Score
+from ..networks.parameterizations import Consistency, Discrete, Flow, Head, Karras, Score
+from ..pretrained.components import quiet, variant
 from .labelled import LabelledPrior, checked
 
 __all__ = ["DiffusersPrior"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
-from ..networks import NAFUNet, karras
+from ..networks.nafunet import NAFUNet, karras
 from ..schedules import EDM
 from .labelled import LabelledPrior, checked
 
@@ -22,7 +22,7 @@ class NetworkPrior(LabelledPrior):
     Sides that are no multiple of the network's stride are padded by reflection and cropped again.
 
     Arguments:
-        network: F(x, c_noise), fully convolutional (see ``diffprior.networks.karras``).
+        network: F(x, c_noise), fully convolutional (see ``diffprior.networks.nafunet.karras``).
         shape: Shape of one picture, ``(C, H, W)``; ``on`` gives the prior of any other size.
         stride: What the sides that the network takes are multiples of.
         sigma_data: Standard deviation of the data.

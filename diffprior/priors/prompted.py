@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
 from ..errors import ImageError
-from ..families import Family, Told
-from ..heads import Head
+from ..networks.parameterizations import Head
+from ..networks.text_to_image import Family, Told
+from ._conditions import guided, innermost, inside
 from .base import Prior, apart
-from .conditions import guided, innermost, inside
 from .guided import GuidedPrior
 from .latent import LatentPrior
 from .network import reflect

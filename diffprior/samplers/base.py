@@ -11,7 +11,7 @@ from torch import Tensor
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
-from ..settings import Checked
+from ..validation import Checked
 
 __all__ = ["Sampler", "Watch"]
 
