@@ -13,6 +13,7 @@ from diffprior.classical import mask_edges
 from diffprior.editing.chains import latent_mask, noise_level_of, run_chain
 from diffprior.io.arrays import Images, as_images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
@@ -72,12 +73,12 @@ def blend(
     model, report = open_prior("blend", prior, (3, *given.size), tile, device, precision, **asked)
     report |= {"strength": strength, "seed": seed}
 
-    def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+    def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
         cover, z = soft[index // samples], model.encode(x)
         seen, aware = Mask(1 - latent_mask(cover, model), batched=True), beside(model, x, cover)
         known = GaussianLikelihood(operator=seen, y=seen(z))
         x_T = method.noised(model, z * (strength < 1), noise)
-        return model.decode(method.run(aware, known, x_T, noise, callback))
+        return model.decode(method.run(Posterior(aware, known), x_T, noise, callback))
 
     x = given.tensor().to(model.like).repeat_interleave(samples, 0)
     x, made = run_chain(

@@ -12,6 +12,7 @@ from diffprior.catalog import SettingError
 from diffprior.editing.chains import latent_mask, noise_level_of, run_chain
 from diffprior.io.arrays import ImageError, Images, as_images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
@@ -98,14 +99,14 @@ def _redraw(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return images whose states were noised and drawn clean, each round with its own noise."""
 
-    def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback | None) -> Tensor:
+    def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback) -> Tensor:
         soft, z = cover[index].to(x), model.encode(x)
         keep, prior = Mask(1 - latent_mask(soft, model), batched=True), beside(model, x, soft)
         known = GaussianLikelihood(operator=keep, y=keep(z))
         for k in range(repeats):
             noise = Noise(seed, [f"{ids[i]} {k}" for i in index.tolist()])
             x_T = method.noised(prior, z, noise)
-            z = method.run(prior, known, x_T, noise, part_callback(callback, k, repeats))
+            z = method.run(Posterior(prior, known), x_T, noise, part_callback(callback, k, repeats))
         return model.decode(z)
 
     x, made = run_chain(model, x, chain, Noise(seed, ids), callback)

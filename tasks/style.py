@@ -12,6 +12,7 @@ from diffprior.catalog import SettingError
 from diffprior.editing.chains import match_image, noise_level_of, run_chain
 from diffprior.io.arrays import ImageError, as_images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.ilvr import ILVR
 from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
@@ -73,10 +74,12 @@ def style(
     low = match_image(given, given if reference is None else reference, "a reference", fit=True)
     known = _known(model, low.to(model.like), factor)
 
-    def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+    def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
         seen, aware = known.select(index // samples), beside(model, x)
         x_T = method.noised(model, model.encode(x) * (strength < 1), noise)
-        return model.decode(seen.condition(method.run(aware, seen, x_T, noise, callback), 1.0))
+        return model.decode(
+            seen.condition(method.run(Posterior(aware, seen), x_T, noise, callback), 1.0)
+        )
 
     x = given.tensor().to(model.like).repeat_interleave(samples, 0)
     x, made = run_chain(

@@ -27,7 +27,7 @@ FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 def run_chain(
     model: Prior,
     z: Tensor,
-    chain: Callable[[Tensor, Tensor, Noise, Callback | None], Tensor],
+    chain: Callable[[Tensor, Tensor, Noise, Callback], Tensor],
     noise: Noise,
     callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:
@@ -38,7 +38,7 @@ def run_chain(
     """
     start, meter = time.perf_counter(), Meter()
 
-    def work(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+    def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
         return chain(part, z[part], streams, callback)
 
     with meter.on(model):

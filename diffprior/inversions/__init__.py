@@ -1,1 +1,1 @@
-"""Inversions: ways from an image to a code that the prior turns back into it."""
+"""Inversions: from an image to a code from which the prior makes it again."""

@@ -93,7 +93,7 @@ def solve(
     """
     start, meter, count = time.perf_counter(), Meter(), len(methods)
     n = samples if methods[0].stochastic else 1
-    first = guess() if guess and any(m.start is not None for m in methods) else None
+    first = guess() if guess and any(m.takes_guess for m in methods) else None
     ids = stream_ids(ids, count)
     found = [torch.empty(0)] * count
     with meter.on(prior):
@@ -223,7 +223,7 @@ def draw(
 def _check_decodable(model: Prior, methods: Sequence[Method[Any]]) -> None:
     """Refuse methods that need more of an operator than a decoder leaves of it."""
     for method in methods if model.latent else ():
-        if (needed := method.needs[2]) is not Operator:
+        if (needed := method.needs.operator) is not Operator:
             raise SettingError(
                 f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
                 "methods for latent priors are psld, resample, daps and dps"
