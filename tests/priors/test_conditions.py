@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from diffprior.priors._conditions import against, conditioned, innermost, unguided
-from diffprior.priors.base import Prior
+from diffprior.priors.base import Prior, Source
 from diffprior.priors.guided import GuidedPrior
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.latent import LatentPrior
@@ -55,7 +55,7 @@ def test_wrappers_stay_where_they_are(x_t: Tensor) -> None:
     inner = classes(dtype=torch.float32)
     tiled = HalfPrior(TiledPrior(inner, 65, 32, SHAPE))
     latent = LatentPrior(inner, lambda x: x / 2, lambda z: 2 * z)
-    latent.name, latent.sha256 = "tiny", "abc"
+    latent.source = Source("tiny", "abc")
     found = conditioned(tiled, label=0), conditioned(latent, label=0)
     assert isinstance(found[0], HalfPrior) and isinstance(found[0].inner, TiledPrior)
     assert isinstance(found[1], LatentPrior)
@@ -98,7 +98,7 @@ def test_a_prior_that_has_a_condition_keeps_it(x_t: Tensor, prior: Prior, condit
 def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
     prior = classes(free=False)
     assert torch.equal(conditioned(prior, label=1)(x_t, T), prior.parts[1](x_t, T))
-    with pytest.raises(ValueError, match="guidance=2.0 needs a network that was trained without"):
+    with pytest.raises(ValueError, match="guidance_scale=2.0 needs a network that was trained"):
         conditioned(prior, label=1, guidance=2.0)
 
 
@@ -106,9 +106,13 @@ def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
     ("prior", "settings", "words"),
     [
         (classes(), {"prompt": "a cat"}, "'a cat' needs a prior of a text-to-image.*ClassPrior"),
-        (classes(), {"negative": "a cat"}, "negative='a cat' needs a prior of a text-to-image"),
+        (
+            classes(),
+            {"negative": "a cat"},
+            "negative_prompt='a cat' needs a prior of a text",
+        ),
         (classes(), {"label": 2}, "label is one of 0 ... 1, got 2"),
-        (classes(), {"guidance": 3.0}, "guidance=3.0 strengthens a label, and none was given"),
+        (classes(), {"guidance": 3.0}, "guidance_scale=3.0 strengthens a label, and none was set"),
         (
             TextPrior(),
             {"label": 1},

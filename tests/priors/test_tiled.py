@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprior.diffusions import GaussianDiffusion
+from diffprior.networks.parameterizations import Karras
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.network import NetworkPrior
 from diffprior.priors.tiled import SMALLEST, TiledPrior
@@ -116,7 +117,7 @@ def test_windows_cover_every_pixel_and_share_the_overlap(size: tuple[int, int]) 
 
 def test_a_network_that_looks_around_is_met_inside() -> None:
     """Windows of 32 with 16 shared: only ramp-weighted borders see the padding of a window."""
-    inner = NetworkPrior(Convolutions().double(), (1, 96, 96))
+    inner = NetworkPrior(Convolutions().double(), Karras(), (1, 96, 96))
     x = random(1, 1, 96, 96)
     error = (TiledPrior(inner, 32, 16)(x, T) - inner(x, T)).abs()[0, 0]
     scale = inner(x, T).abs().max()
@@ -141,7 +142,7 @@ def test_no_seam_between_windows_that_disagree() -> None:
 
 def test_rows_of_a_batch_do_not_meet() -> None:
     x = random(3, 1, 40, 50)
-    tiled = TiledPrior(NetworkPrior(Convolutions().double(), (1, 40, 50)), 24, 8)
+    tiled = TiledPrior(NetworkPrior(Convolutions().double(), Karras(), (1, 40, 50)), 24, 8)
     torch.testing.assert_close(tiled(x, T)[:1], tiled(x[:1], T), rtol=1e-10, atol=1e-10)
 
 
