@@ -343,7 +343,7 @@ def test_a_shaking_camera(intensity: float) -> None:
     assert (shaken >= 0).all()
     assert len({k.numpy().tobytes() for k in shaken}) == 20
     assert torch.equal(shaken[3], kernels.motion(31, intensity, 3))
-    for k in kernels:
+    for k in shaken:
         mean, cov = moments(k)
         s = torch.linalg.eigvalsh(cov)
         assert mean.abs().max() < 0.5  # an image stays where it is
