@@ -5,13 +5,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..diffusions import Diffusion
-from ..errors import ImageError
+from ..errors import ImageError, PriorError
 from ..kernels import Kernel
 
 __all__ = [
@@ -147,6 +150,57 @@ class Prior(nn.Module, ABC):
     sees_image: bool = False
     edits_image: bool = False
     takes_control: bool = False
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
+        """Open a pretrained prior of this class; on ``Prior``, the same as ``load_prior``.
+
+        Arguments:
+            source: A name, folder, weights file or hub id, as in ``diffprior.load_prior``.
+            settings: The other arguments of ``diffprior.load_prior``.
+
+        Raises:
+            PriorError: If it cannot be opened, or is of another class.
+        """
+        # by name: loading stands above priors, and imports all their classes
+        prior = import_module("diffprior.pretrained.load").load_prior(source, **settings)
+        if not isinstance(prior, cls):
+            raise PriorError(
+                f"{prior.name} holds a {type(prior).__name__}, not a {cls.__name__}: "
+                "use Prior.from_pretrained"
+            )
+        return prior
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write this prior to a folder that ``from_pretrained`` and diffusers read.
+
+        Raises:
+            PriorError: If this kind of prior has no file format of ours.
+        """
+        raise PriorError(f"save_pretrained writes network priors, not a {type(self).__name__}")
+
+    def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
+        """Upload this prior to the Hugging Face hub, and return the address of the upload.
+
+        Arguments:
+            repo_id: Hub id ``owner/name``; the repository is created if it does not exist.
+            token: Access token; by default that of ``hf auth login``.
+            private: Whether a new repository is private.
+
+        Raises:
+            PriorError: If this kind of prior has no file format of ours.
+        """
+        from huggingface_hub import HfApi
+
+        hub = HfApi(token=token)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            hub.create_repo(repo_id, private=private, exist_ok=True)
+            return str(
+                hub.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message="Upload a prior"
+                )
+            )
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ class NetworkPrior(ConditionalPrior):
         """
         if not isinstance(self.network, NAFUNet):
             raise PriorError(
-                f"save_pretrained writes a NAFUNet, and this network is a "
+                "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
         save_network(self.network, Path(folder), dtype=None)
