@@ -11,7 +11,8 @@ import yaml
 import diffprior
 
 ROOT = Path(__file__).parent.parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 EXTRAS = PROJECT["optional-dependencies"]
 PYTHONS = re.findall(r":: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -26,9 +27,8 @@ def parsed(file: Path) -> Any:
 
 def floor(name: str) -> str:
     """Return the lowest version that the project allows."""
-    (bound,) = {
-        re.match(rf"{name}>=([\d.]+)", r)[1] for r in REQUIREMENTS if re.match(rf"{name}>", r)
-    }
+    matches = [re.match(rf"{name}>=([\d.]+)", requirement) for requirement in REQUIREMENTS]
+    (bound,) = {match[1] for match in matches if match}
     return bound
 
 
@@ -70,6 +70,23 @@ def test_pythons_are_those_that_the_package_accepts():
 @pytest.mark.parametrize("requirement", REQUIREMENTS)
 def test_every_dependency_has_a_floor(requirement):
     assert re.fullmatch(r"diffprior\[[\w,]+\]|[\w-]+(\[\w+\])?>=[\d.]+\d(,<[\d.]+\d)?", requirement)
+
+
+def test_every_package_is_in_the_wheel():
+    folders = {file.parent.relative_to(ROOT) for file in ROOT.glob("diffprior/**/__init__.py")}
+    assert set(SETUPTOOLS["packages"]) == {".".join(f.parts) for f in folders} | {"diffprior.tasks"}
+
+
+def test_every_file_of_the_package_is_in_the_wheel():
+    """What is no module, as weights, stubs, recipes and templates, is named by package-data."""
+    patterns = [
+        ROOT / "/".join(package.split(".")) / pattern
+        for package, patterns in SETUPTOOLS["package-data"].items()
+        for pattern in patterns
+    ]
+    packed = {file for pattern in patterns for file in ROOT.glob(str(pattern.relative_to(ROOT)))}
+    files = {file for file in ROOT.glob("diffprior/**/*") if file.is_file()}
+    assert not {f for f in files - packed if f.suffix not in (".py", ".pyc")}
 
 
 @pytest.mark.parametrize("file", [*WORKFLOWS, *TEMPLATES], ids=lambda file: file.name)
