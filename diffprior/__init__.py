@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
     if find_spec(f"diffprior.{name}"):  # asked for before it was imported, as by a task in turn
         return import_module(f"diffprior.{name}")
     if name == "load_prior":
-        return import_module("diffprior.pretrained").load_prior
+        return import_module("diffprior.pretrained.load").load_prior
     functions = import_module("diffprior.catalog").functions()
     if name in functions:
         return functions[name]

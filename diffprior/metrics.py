@@ -1,6 +1,7 @@
-"""How close pictures are to the truth: one number a picture, from pictures in [-1, 1]."""
+"""How close images are to the truth: one number an image, from images in [-1, 1]."""
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gradients import inner
+from .errors import MetricError
 
 __all__ = [
-    "MetricError",
     "coverage",
     "gradient_energy",
+    "gradient_inner_product",
     "lpips",
     "noise_level",
     "psnr",
@@ -24,15 +25,11 @@ __all__ = [
 NORMAL_MEDIAN = 0.6744897501960817  # of |z|, z ~ N(0, 1)
 
 
-class MetricError(RuntimeError):
-    """A metric that cannot be had here, in one sentence."""
-
-
 def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the PSNR in dB of each picture, clipped to its range, of shape ``(B,)``.
+    """Return the PSNR in dB of each image, clipped to its range, of shape ``(B,)``.
 
     Arguments:
-        x, truth: Pictures, of shape ``(B, C, H, W)``.
+        x, truth: Images, of shape ``(B, C, H, W)``.
         mask: Where to look, ``(B or 1, 1, H, W)``, True or 1; everywhere where not given.
     """
     error = (x.clamp(-1, 1) - truth).square()
@@ -42,7 +39,7 @@ def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the structural similarity of each picture, or its mean over a mask, of shape ``(B,)``.
+    """Return the structural similarity of each image, or its mean over a mask, of shape ``(B,)``.
 
     Wang et al. (2004): Gaussian window of deviation 1.5, population covariances, channels averaged.
     """
@@ -66,7 +63,7 @@ def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def lpips(x: Tensor, truth: Tensor) -> Tensor:
-    """Return LPIPS (version 0.1, VGG) of each picture, of shape ``(B,)``; lower is closer.
+    """Return LPIPS (version 0.1, VGG) of each image, of shape ``(B,)``; lower is closer.
 
     "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (Zhang et al., 2018),
     https://arxiv.org/abs/1801.03924.
@@ -113,17 +110,17 @@ def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
 
 
 def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean squared difference of neighbours inside a mask, of shape ``(B,)``.
+    """Return the mean squared difference of neighbors inside a mask, of shape ``(B,)``.
 
     Arguments:
-        x: Pictures, of shape ``(B, C, H, W)``.
-        mask: Where to look, ``(B or 1, 1, H, W)``; both neighbours are to lie in it.
+        x: Images, of shape ``(B, C, H, W)``.
+        mask: Where to look, ``(B or 1, 1, H, W)``; both neighbors are to lie in it.
     """
-    return inner(x, x, mask)
+    return gradient_inner_product(x, x, mask)
 
 
 def noise_level(x: Tensor) -> Tensor:
-    """Return an estimate of the white noise in each picture, in [0, 1] units, of shape ``(B,)``.
+    """Return an estimate of the white noise in each image, in [0, 1] units, of shape ``(B,)``.
 
     The median of the finest diagonal wavelet details over 0.6745, mean over the channels; details
     of exactly 0 are left out, and a channel without any other has no noise. "Ideal spatial
@@ -131,7 +128,7 @@ def noise_level(x: Tensor) -> Tensor:
     and noise that was smoothed (by a camera, by JPEG) hardly shows.
 
     Arguments:
-        x: Pictures in [-1, 1], of shape ``(B, C, H, W)``.
+        x: Images in [-1, 1], of shape ``(B, C, H, W)``.
     """
     import pywt
 
@@ -143,3 +140,27 @@ def _median(details: Any) -> float:
     """Return the deviation of white noise of these wavelet details; flat parts say nothing."""
     size = abs(details[details != 0])
     return float(np.median(size)) / NORMAL_MEDIAN if len(size) else 0.0
+
+
+def gradient_inner_product(
+    u: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
+) -> Tensor:
+    """Return the mean of <grad u, grad v> over pairs of neighbors, ``(B,)``; nan of no pair.
+
+    Arguments:
+        u, v: Images, of shape ``(B, C, H, W)``.
+        mask: 1 where to look, else 0, of shape ``(B or 1, 1, H, W)``.
+        join: Makes of the masks of two neighbors that of the pair: by default both lie in it,
+            with ``torch.maximum`` one does.
+    """
+    m = mask.to(u).expand(len(u), 1, *u.shape[-2:])
+    total, count = u.new_zeros(len(u)), u.new_zeros(len(u))
+    for axis in (2, 3):
+        n = u.shape[axis] - 1
+        pairs = join(m.narrow(axis, 0, n), m.narrow(axis, 1, n))
+        total += (pairs * u.diff(dim=axis) * v.diff(dim=axis)).flatten(1).sum(1)
+        count += pairs.flatten(1).sum(1) * u.shape[1]
+    return total / count

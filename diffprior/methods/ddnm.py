@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel, RotatedKernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..samplers.base import Sampler

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel, RotatedKernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import SVDOperator
 from ..priors.base import Prior
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from ..settings import Share
+from ..validation import Share
 from .base import KernelGuidance
 
 __all__ = ["DDRM", "spectral"]

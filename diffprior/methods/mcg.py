@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import Kernel
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior
 from .base import KernelGuidance

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
 from ..samplers.base import Sampler

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints import fit, read, settings_beside
 from ..diffusions import GaussianDiffusion
-from ..edm import EDMLayout, EDMUNet
-from ..heads import VE, VP, Head, Karras
+from ..networks.edm import EDMLayout, EDMUNet
+from ..networks.parameterizations import VE, VP, Head, Karras
+from ..pretrained.checkpoints import fit, read, settings_beside
 from .labelled import LabelledPrior, checked
 
 __all__ = ["EDMPrior", "is_edm"]

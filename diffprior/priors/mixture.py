@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
-from ..likelihoods import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..random import Noise
 from .base import Prior

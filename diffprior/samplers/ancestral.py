@@ -7,7 +7,7 @@ from torch import Tensor
 from ..kernels import BernoulliKernel
 from ..priors.base import Prior
 from ..random import Noise
-from ..settings import Share
+from ..validation import Share
 from .base import Sampler
 
 __all__ = ["Ancestral"]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
-from ..settings import Share
+from ..validation import Share
 from .base import Sampler
 
 __all__ = ["DDIM"]

@@ -1,0 +1,21 @@
+"""Swap words one for one: what looked at the old one looks at the new."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import AttentionEdit, Words, take_words
+
+__all__ = ["Replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replace(AttentionEdit):
+    """k = 0, and M takes every word over, by its place. Heuristic; sec. 3.2, "word swap"."""
+
+    def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:
+        n, m = len(source.words), len(target.words)
+        if n != m:
+            raise ValueError(f"replace swaps words one for one, and the prompts have {n} and {m}")
+        return take_words(source, target, [(i, i) for i in range(n)]), torch.zeros(target.length)

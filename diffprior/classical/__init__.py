@@ -1,0 +1,1 @@
+"""What needs no prior: fills, masks, baselines."""

@@ -1,0 +1,137 @@
+"""Where the files of a run go: told, or refused, before any work is done."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..errors import SettingError
+from ..io import animations
+from ..io.arrays import ImageError
+
+__all__ = ["Input", "Options", "Targets", "plan_outputs", "heat_map"]
+
+Input = Path | Literal["-"] | None  # a file, standard input, or nothing to read
+Targets = Mapping[str | int, Path | None]  # samples by number, and extra images; None: stdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes beside its task's own settings."""
+
+    output: str | None = None
+    force: bool = False
+    compare: bool = False
+    uncertainty: bool = False
+    json: bool = False
+    quiet: bool = False
+
+
+def plan_outputs(
+    sources: Sequence[Input], word: str, known: Sequence[str], samples: int, o: Options
+) -> dict[Input, Targets]:
+    """Return what is written where, for each input; folders that are asked for are made.
+
+    Arguments:
+        word: What a result is called, with the suffix of one that is not named.
+        known: How results may end.
+
+    Raises:
+        SettingError: If what is asked makes no sense, or two results would be one file.
+        ImageError: If nothing can be written there.
+    """
+    _check_outputs(sources, known, samples, o)
+    plan = {source: _targets(_target(source, word, o), samples, o) for source in sources}
+    owners: dict[Path, Input] = {}
+    for source, targets in plan.items():
+        for path in filter(None, targets.values()):
+            if (first := owners.setdefault(path, source)) != source:
+                raise SettingError(
+                    f"{first} and {source} would both be written to {path}; run them apart"
+                )
+    if o.output:
+        for folder in {path.parent for path in owners}:
+            _check_folder(folder, make=_is_folder(o.output))
+    return plan
+
+
+def _check_outputs(
+    sources: Sequence[Input], known: Sequence[str], samples: int, o: Options
+) -> None:
+    """Refuse what makes no sense."""
+    if o.output == "":
+        raise SettingError("the output has an empty name; give a file, a folder or -")
+    if len(sources) > 1 and o.output and not _is_folder(o.output):
+        raise SettingError(f"several images need a folder for output, got {o.output}")
+    if o.output and o.output != "-" and not _is_folder(o.output):
+        if Path(o.output).suffix.lower() not in known:
+            raise SettingError(
+                f"{o.output} is no file of this kind ({', '.join(known)}) and no folder; "
+                "a new folder is written with / at its end"
+            )
+    if any(_streams(source, o) for source in sources):
+        if samples > 1 or o.json or o.compare or o.uncertainty:
+            raise SettingError("standard output takes one image and nothing else; give -o FILE")
+        if sys.stdout is None:
+            raise SettingError("standard output is closed; give -o FILE")
+    if o.uncertainty and samples == 1:
+        raise SettingError("one sample has no deviation; --uncertainty needs --samples 2 or more")
+
+
+def _check_folder(folder: Path, make: bool) -> None:
+    """Refuse a folder that nothing can be written to."""
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ImageError(f"{folder} is no folder that can be written to")
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith("/") or Path(output).is_dir()
+
+
+def _streams(source: Input, o: Options) -> bool:
+    return o.output == "-" or (o.output is None and source == "-")
+
+
+def _target(source: Input, word: str, o: Options) -> Path | None:
+    """Return where the image goes; None is standard output."""
+    if _streams(source, o):
+        return None
+    if o.output and not _is_folder(o.output):
+        return Path(o.output)
+    name = f"{source.stem}.{word}" if isinstance(source, Path) else word
+    folder = source.parent if isinstance(source, Path) else Path()
+    return (Path(o.output) if o.output else folder) / name
+
+
+def _targets(target: Path | None, samples: int, o: Options) -> Targets:
+    """Return what is written where: samples by number, and the extra images."""
+    if target is None:
+        return {0: None}
+    stem, suffix = target.with_suffix(""), target.suffix
+    one = samples == 1 or suffix.lower() in animations.SUFFIXES
+    drawn = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
+    found: dict[str | int, Path | None] = dict(enumerate(drawn))
+    for extra in ("uncertainty", "compare"):
+        if getattr(o, extra):
+            found[extra] = Path(f"{stem}.{extra}.png")
+    return found
+
+
+def heat_map(std: Tensor) -> Image.Image:
+    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
+    s = std.detach().cpu().double().numpy()
+    gray = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
+    colors = cv2.applyColorMap(gray, cv2.COLORMAP_VIRIDIS)
+    return Image.fromarray(np.ascontiguousarray(colors[..., ::-1]))

@@ -1,0 +1,1 @@
+"""What the editing tasks share."""

@@ -1,0 +1,104 @@
+"""What edits share: chains on the states of images, and the second image that they look at."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..batching import Callback, batched
+from ..catalog import SettingError
+from ..io.arrays import ImageError, Images, as_images
+from ..priors.base import Prior
+from ..random import Noise
+from ..runtime.memory import batch_size
+from ..runtime.report import Meter
+from ..schedules import LinearBeta
+from ..solvers import dot
+
+__all__ = ["noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
+
+FAINTEST = 1e-4  # a strength; half of a step of 8 bits
+
+
+@torch.no_grad()
+def run_chain(
+    model: Prior,
+    z: Tensor,
+    chain: Callable[[Tensor, Tensor, Noise, Callback | None], Tensor],
+    noise: Noise,
+    callback: Callback | None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return what a chain makes of states, as many at a time as memory holds, and its report.
+
+    Arguments:
+        chain: Is given the numbers of some rows, these rows, their noise, and their callback.
+    """
+    start, meter = time.perf_counter(), Meter()
+
+    def work(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+        return chain(part, z[part], streams, callback)
+
+    with meter.on(model):
+        x = batched(work, noise, callback, batch_size(model))
+    return x, {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
+
+
+def noise_level_of(strength: float) -> float | None:
+    """Return sigma / alpha at the time ``strength`` of DDPM's linear betas; None, all noise, at 1.
+
+    Raises:
+        SettingError: If the strength is not in (0, 1], or its noise is less than 8 bits show.
+    """
+    if not 0 < strength <= 1:
+        raise SettingError(f"strength lies in (0, 1], got {strength}")
+    if strength < FAINTEST:
+        raise SettingError(f"a strength below {FAINTEST} is of no noise that shows, got {strength}")
+    ratio = LinearBeta().ratio(torch.tensor(strength, dtype=torch.float64))
+    return None if strength == 1 else float(ratio)
+
+
+def match_image(given: Images, image: Any, what: str, fit: bool = False) -> Tensor:
+    """Return ``(B, 3, H, W)`` of a second image for each of those given, or of one for all.
+
+    Arguments:
+        fit: Whether one of another size is brought to the size of those given.
+
+    Raises:
+        ImageError: If it is of another size, or there is another number of them.
+    """
+    p = as_images(image)
+    if not (fit or p.size == given.size) or len(p) not in (1, len(given)):
+        (h, w), (height, width) = p.size, given.size
+        raise ImageError(
+            f"{what} is of the image's own size, {width}x{height}, one for all or one for each; "
+            f"got {len(p)} of {w}x{h}"
+        )
+    x = p.tensor()
+    if p.size != given.size:
+        x = F.interpolate(x, given.size, mode="bicubic", antialias=True).clamp(-1, 1)
+    return x.expand(len(given), -1, -1, -1)
+
+
+def latent_mask(mask: Tensor, model: Prior) -> Tensor:
+    """Return 1 for the entries of a state of which any pixel is covered, ``(B, 1, h, w)``.
+
+    Arguments:
+        mask: How much of each pixel is covered, ``(B, 1, H, W)``.
+    """
+    factor, (h, w) = getattr(model, "factor", 1), model.shape[-2:]
+    beyond = (0, factor * w - mask.shape[-1], 0, factor * h - mask.shape[-2])
+    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), factor)
+
+
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """Return (sin((1 - k) w) a + sin(k w) b) / sin(w), w being the angle between each two rows.
+
+    Shares k are of shape ``(B, 1, ..., 1)``. Where a and b point the same way it is the straight
+    line. "Animating rotation with quaternion curves" (Shoemake, 1985).
+    """
+    cos = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1, 1)
+    w = cos.acos().clamp_min(1e-3)  # the sines of smaller angles are the angles, in float32
+    return (((1 - share) * w).sin() * a + (share * w).sin() * b) / w.sin()

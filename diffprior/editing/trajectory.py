@@ -1,0 +1,111 @@
+"""Files of inversions: an image's code, with what it takes to read it back."""
+
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .. import __version__
+from ..catalog import SettingError, build
+from ..inversions.base import Code, Inversion
+from ..io.arrays import ImageError, Images, digest
+
+__all__ = ["ADDED", "SUFFIX", "Trajectory", "spell"]
+
+SUFFIX = ".safetensors"
+FORMAT = "diffprior inversion 1"
+ADDED = ("lora", "lora_scale", "controlnet", "control")  # in the report of its prior
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectory:
+    """An inversion that was made.
+
+    Attributes:
+        inversion: How.
+        code: What it left. What is noted at every step (noises, corrections, words) is in half
+            precision; states at the end of the way, of names in _T, are in full.
+        prior, sha256: Name and weights of the prior.
+        condition: What it was under, as keywords of ``priors.conditions.conditioned``.
+        size: The size ``(H, W)`` of the image in pixels.
+        image: The hash of the image (see ``digest``).
+        added: What changes the prior, of ``ADDED``: names of weights, the scale of those of low
+            rank, and the hash of the control image.
+    """
+
+    inversion: Inversion
+    code: Code
+    prior: str
+    sha256: str | None
+    condition: dict[str, Any]
+    size: tuple[int, int]
+    picture: str
+    added: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        short = {k: v if k.endswith("_T") else v.half() for k, v in self.code.items()}
+        object.__setattr__(self, "code", short)
+
+    def data(self) -> bytes:
+        """Return the bytes of its file."""
+        notes = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "code"}
+        notes |= {"inversion": spell(self.inversion), "diffprior": __version__}
+        tensors = {k: v.cpu().contiguous() for k, v in self.code.items()}
+        return save(tensors, {"format": FORMAT, "notes": json.dumps(notes)})
+
+    @classmethod
+    def read(cls, file: str | Path) -> Self:
+        """Open a file, or refuse it in one sentence."""
+        try:
+            with safe_open(file, "pt") as data:
+                found, names = data.metadata() or {}, data.keys()
+                code = {k: data.get_tensor(k) for k in names}
+        except OSError as error:
+            raise SettingError(f"{file} cannot be read: {error.strerror or error}") from error
+        except SafetensorError as error:
+            raise SettingError(f"{file} is damaged, or no safetensors file ({error})") from error
+        if found.get("format") != FORMAT:
+            raise SettingError(
+                f"{file} is no inversion that this version reads ({FORMAT!r}); of itself it says "
+                f"{found.get('format', 'nothing')!r}"
+            )
+        notes = json.loads(found["notes"])
+        del notes["diffprior"]
+        inversion = build(notes.pop("inversion"), ("inversions",))
+        return cls(inversion=inversion, code=code, **notes | {"size": tuple(notes["size"])})
+
+    def check(self, report: dict[str, Any], given: Images | None) -> None:
+        """Refuse a prior, of this provenance, or an image that is not its own, in one sentence."""
+        own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
+        if self.sha256 != other[1] or (self.sha256 is None and own != other):
+            raise SettingError(
+                f"this inversion was made with the prior {_called(*own, self.added)}, "
+                f"and no other can read it; got {_called(*other, report)}"
+            )
+        scale, got = (added.get("lora_scale", 1.0) for added in (self.added, report))
+        if scale != got:
+            raise SettingError(f"this inversion was made with lora_scale={scale}, and got {got}")
+        if (control := self.added.get("control")) != report.get("control"):
+            made = "with a control image: give the same" if control else "without a control image"
+            raise ImageError(f"this inversion was made {made}")
+        if given is not None and given.size != self.size:
+            (h, w), (height, width) = self.size, given.size
+            raise ImageError(f"this inversion is of an image of {w}x{h}; got {width}x{height}")
+        if given is not None and digest(given) != self.picture:
+            raise ImageError("this inversion is of another image of the same size")
+
+
+def spell(thing: Any) -> str:
+    """Return the text that ``catalog.build`` makes this thing of."""
+    if not is_dataclass(thing):
+        return repr(thing)
+    settings = ", ".join(f"{f.name}={spell(getattr(thing, f.name))}" for f in fields(thing))
+    return f"{type(thing).__module__.rpartition('.')[2]}({settings})"
+
+
+def _called(name: str, sha256: str | None, added: dict[str, Any]) -> str:
+    more = "".join(f" with {k} {added[k]}" for k in ("lora", "controlnet") if k in added)
+    return f"{name}{more} (sha256 {sha256[:12]})" if sha256 else f"{name}{more}"

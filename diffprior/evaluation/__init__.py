@@ -1,0 +1,1 @@
+"""Corrupted datasets, benchmarks, certification, and their reports."""

@@ -1,0 +1,293 @@
+"""Arrays in and out of tensors in [-1, 1]: the only range code."""
+
+__all__ = [
+    "ImageError",
+    "Images",
+    "fit_mask",
+    "mask_tensor",
+    "as_images",
+    "to_pil",
+    "digest",
+    "as_rgb",
+]
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import EllipsisType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import DTypeLike
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import ImageError
+
+SLACK = 1e-6  # what rounding may leave of a float beyond [0, 1], as an FFT or a resize does
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """A batch of images of one size, kept in the numbers that they came in.
+
+    Arguments:
+        values: Gray or RGB of shape ``(B, H, W, C)`` with C = 1 or 3: uint8, uint16 (full range),
+            or float32 or float64 in [0, 1].
+        alpha: The opacity of shape ``(B, H, W)`` in the same dtype, or None.
+        rebuild: Makes of values (of any size and C) and alpha what came in. If it came in with
+            alpha, an alpha of None is opaque; if not, alpha is left out.
+    """
+
+    values: np.ndarray
+    alpha: np.ndarray | None
+    rebuild: Callable[[np.ndarray, np.ndarray | None], Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The size ``(H, W)`` in pixels."""
+        return self.values.shape[1], self.values.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def tensor(self) -> Tensor:
+        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated."""
+        x = 2 * _unit(self.values).astype(np.float32) - 1
+        return torch.from_numpy(_channels_first(np.repeat(x, 3 // x.shape[-1], axis=-1)))
+
+    def holes(self) -> Tensor | None:
+        """Return 1 - alpha as float32 ``(B, 1, H, W)`` in [0, 1], or None if all is opaque."""
+        if self.alpha is None or (self.alpha == _top(self.alpha.dtype)).all():
+            return None
+        return torch.from_numpy(1 - _unit(self.alpha[:, None]).astype(np.float32))
+
+    def opacity(self, size: Sequence[int]) -> np.ndarray | None:
+        """Return alpha at a size ``(H, W)``, or None if there is none."""
+        if self.alpha is None or tuple(size) == self.size:
+            return self.alpha
+        return np.stack([cv2.resize(a, (size[1], size[0])) for a in self.alpha])
+
+    def blend(self, x: Tensor, mask: Tensor | None = None) -> np.ndarray:
+        """Return the values with x laid over them, in their own dtype, ``(B', H, W, C)``.
+
+        Arguments:
+            x: ``(B', 3, H, W)`` in [-1, 1], clipped, where B' = B * n counts the n fillings of the
+                first image, then those of the second. Gray takes its Rec. 601 luma.
+            mask: The weight of x, ``(1 or B or B', 1, H, W)`` in [0, 1]. At 0 the values stay bit
+                for bit, at 1 x stands alone. None is 1 everywhere; then x may have any size.
+
+        Raises:
+            ImageError: If x holds NaN or infinity where it counts.
+            ValueError: If B' is no multiple of B.
+        """
+        if len(x) % len(self) or not len(x):
+            raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} images")
+        work, dtype = np.result_type(self.values, np.float32), self.values.dtype
+        m = _channels_last(torch.ones_like(x[:, :1]) if mask is None else mask, work)
+        m = np.repeat(m, len(x) // len(m), axis=0)
+        fill = np.where(m > 0, _channels_last(x, work), 0)
+        if not np.isfinite(fill).all():
+            raise ImageError("the filling holds NaN or infinity")
+        unit = np.clip(((_luma(fill) if self.values.shape[-1] == 1 else fill) + 1) / 2, 0, 1)
+        if mask is None:
+            return _scaled(unit, dtype)
+        kept = np.repeat(self.values, len(x) // len(self), axis=0)
+        return np.where(m > 0, _scaled((1 - m) * _unit(kept) + m * unit, dtype), kept)
+
+    def restore_kind(
+        self, values: np.ndarray, alpha: np.ndarray | EllipsisType | None = ...
+    ) -> Any:
+        """Return what came in, with values and alpha (None is opaque) in place of its own."""
+        return self.rebuild(values, self.alpha if isinstance(alpha, EllipsisType) else alpha)
+
+
+def as_images(image: Any) -> Images:
+    """Return an image or a batch of them, whatever holds it, as `Images`.
+
+    Arguments:
+        image: `Images`, as they are; a PIL image of any mode, turned upright by its EXIF
+            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (gray), 2 (gray,
+            alpha), 3 (RGB) or 4 (RGB, alpha), of bool, uint8, uint16, float32 or float64 in
+            [0, 1]; or a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the
+            same or half precision.
+
+    It comes back as the same kind, dtype, number of axes and device, but bool becomes uint8, and a
+    PIL image becomes L, LA, RGB, RGBA, I;16 or F, of 8 bits where PIL has no deeper mode.
+
+    Raises:
+        ImageError: If it is none of these, is empty, holds NaN or leaves its range.
+    """
+    return image if isinstance(image, Images) else _as_images(image, "picture")
+
+
+def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same size") -> Tensor:
+    """Return a mask of images as float32 ``(B, 1, H, W)`` in [0, 1], where 1 is to be filled.
+
+    Arguments:
+        mask: White, True or 1 where to fill: a PIL image or numpy array as in `images`, of which
+            the luma counts, on black where it is transparent; or a tensor ``(H, W)``, ``(1, H, W)``
+            or ``(B, 1, H, W)``. Arrays of integers 0 and 1 alone are taken as bool.
+        like: The images that it belongs to. One mask serves them all.
+        advice: What to do about one of another size.
+
+    Raises:
+        ImageError: If the size or the number of masks differs, or as in `images`.
+    """
+    m = _mask(mask)
+    if m.shape[2:] != like.size:
+        both = "the mask is {1}x{0} but the image is {3}x{2}".format(*m.shape[2:], *like.size)
+        raise ImageError(f"{both}; {advice}")
+    if len(m) not in (1, len(like)):
+        raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
+    return m.expand(len(like), -1, -1, -1).contiguous()
+
+
+def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
+    """Return a mask as in `mask_tensor` at size ``(H, W)``: the largest value under each pixel."""
+    return functional.adaptive_max_pool2d(_mask(mask), size)
+
+
+def to_pil(x: Tensor) -> Image.Image:
+    """Return x ``(3, H, W)``, clipped to [-1, 1], as an 8-bit RGB image."""
+    return Image.fromarray(_scaled((_channels_last(x[None], np.float32)[0] + 1) / 2))
+
+
+def _as_images(image: Any, what: str) -> Images:
+    if isinstance(image, Image.Image):
+        icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
+        try:
+            array = _pil_array(ImageOps.exif_transpose(image))
+        except OSError as error:
+            raise ImageError(f"the {what} cannot be read: {error}") from error
+        return _split(array, what, partial(_pil_image, icc))
+    if isinstance(image, np.ndarray):
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
+            raise _shape_error(image.shape, what, "(H, W) or (H, W, C) with C = 1 to 4")
+        flat = image.ndim == 2
+        return _split(image, what, lambda a: a[0, ..., 0] if flat and a.shape[-1] == 1 else a[0])
+    if isinstance(image, Tensor):
+        return _from_torch(image, what)
+    kind = type(image).__name__
+    raise ImageError(f"a {kind} is no {what}; give a PIL image, a numpy array or a torch tensor")
+
+
+def _pil_array(image: Image.Image) -> np.ndarray:
+    if image.mode[0] not in "IF":
+        plain = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        return np.asarray(image.convert(plain + "A" * image.has_transparency_data))
+    array, clear = np.asarray(image), image.info.get("transparency")
+    if array.dtype.kind == "i" and array.min(initial=0) >= 0 and array.max(initial=0) <= 65535:
+        array = array.astype(np.uint16)
+    if array.dtype.kind != "u" or clear is None:
+        return array
+    return np.stack([array, np.where(array == clear, 0, 65535).astype(np.uint16)], axis=-1)
+
+
+def _pil_image(icc: bytes | None, batch: np.ndarray) -> Image.Image:
+    image = Image.fromarray(batch[0, ..., 0] if batch.shape[-1] == 1 else _scaled(_unit(batch[0])))
+    image.info.update({} if icc is None else {"icc_profile": icc})
+    return image
+
+
+def _from_torch(x: Tensor, what: str) -> Images:
+    if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3, 4):
+        raise _shape_error(x.shape, what, "(C, H, W) or (B, C, H, W) with C = 1, 3 or 4")
+    ndim, device, dtype = x.ndim, x.device, torch.uint8 if x.dtype == torch.bool else x.dtype
+    x = (x.float() if dtype in (torch.float16, torch.bfloat16) else x).detach().cpu()
+
+    def restore(batch: np.ndarray) -> Tensor:
+        y = torch.from_numpy(_channels_first(batch)).to(device, dtype)
+        return y if ndim == 4 else y[0]
+
+    return _split((x if ndim == 4 else x[None]).movedim(1, -1).numpy(), what, restore)
+
+
+def _split(array: np.ndarray, what: str, restore: Callable[[np.ndarray], Any]) -> Images:
+    full = _checked(array if array.ndim == 4 else np.atleast_3d(array)[None], what)
+    if full.shape[-1] % 2:
+        return Images(values=full, alpha=None, rebuild=lambda values, alpha: restore(values))
+
+    def rebuild(values: np.ndarray, alpha: np.ndarray | None) -> Any:
+        a = np.full(values.shape[:3], _top(values.dtype), values.dtype) if alpha is None else alpha
+        return restore(np.concatenate([values, a[..., None]], axis=-1))
+
+    return Images(values=full[..., :-1], alpha=full[..., -1], rebuild=rebuild)
+
+
+def _checked(array: np.ndarray, what: str) -> np.ndarray:
+    native = array.dtype.newbyteorder("=")
+    if array.size == 0:
+        raise ImageError(f"the {what} holds no pixels; give at least one")
+    if native == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if native not in (np.uint8, np.uint16, np.float32, np.float64):
+        raise ImageError(f"the {what} holds {native}; give uint8, uint16, float32 or float64")
+    if not np.isfinite(array).all():
+        raise ImageError(f"the {what} holds NaN or infinity; give numbers in [0, 1]")
+    low, high = array.min(), array.max()
+    if native.kind != "f" or 0 <= low <= high <= 1:
+        return array.astype(native, copy=False)
+    if low < -SLACK or high > 1 + SLACK:
+        raise ImageError(f"the {what} holds floats from {low:g} to {high:g}; give them in [0, 1]")
+    return array.astype(native).clip(0, 1)
+
+
+def _mask(mask: Any) -> Tensor:
+    if isinstance(mask, Tensor):
+        if mask.ndim not in (2, 3, 4) or (mask.ndim > 2 and mask.shape[-3] != 1):
+            raise _shape_error(mask.shape, "mask", "(H, W), (1, H, W) or (B, 1, H, W)")
+        mask = mask[None] if mask.ndim == 2 else mask
+    if isinstance(mask, np.ndarray | Tensor) and "int" in str(mask.dtype):
+        mask = mask > 0 if ((mask == 0) | (mask == 1)).all() else mask
+    p = _as_images(mask, "mask")
+    unit = _luma(_unit(p.values)) * (1 if p.alpha is None else _unit(p.alpha)[..., None])
+    return torch.from_numpy(_channels_first(unit.astype(np.float32)))
+
+
+def _shape_error(shape: Sequence[int], what: str, accepted: str) -> ImageError:
+    return ImageError(f"the {what} has the shape {tuple(shape)}; give {accepted}")
+
+
+def _top(dtype: np.dtype) -> int:
+    return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
+
+
+def _unit(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.result_type(array, np.float32)) / _top(array.dtype)
+
+
+def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
+    top, unit = _top(np.dtype(dtype)), np.clip(unit, 0, 1)
+    return (unit if top == 1 else np.rint(top * unit)).astype(dtype)
+
+
+def _luma(x: np.ndarray) -> np.ndarray:
+    """Return 0.299 R + 0.587 G + 0.114 B, ordered so that grays come back bit for bit."""
+    r, g, b = x[..., :1], x[..., x.shape[-1] // 2, None], x[..., -1:]
+    return np.asarray(g + 0.299 * (r - g) + 0.114 * (b - g))
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1))
+
+
+def _channels_last(x: Tensor, dtype: DTypeLike) -> np.ndarray:
+    plain = x.detach().cpu() if x.dtype == torch.float64 else x.detach().cpu().float()
+    return np.moveaxis(plain.numpy(), 1, -1).astype(dtype, copy=False)
+
+
+def digest(given: Images) -> str:
+    """Return the SHA-256 of the values of images, with their dtype and shape."""
+    head = f"{given.values.dtype.str} {given.values.shape} ".encode()
+    return hashlib.sha256(head + given.values.tobytes()).hexdigest()
+
+
+def as_rgb(given: Images) -> Images:
+    """Return the images with three channels each, to come back as colors."""
+    repeats = 3 // given.values.shape[-1]
+    return replace(given, values=np.repeat(given.values, repeats, axis=-1))

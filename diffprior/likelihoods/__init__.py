@@ -1,0 +1,1 @@
+"""What a measurement says about the clean image."""

@@ -1,0 +1,75 @@
+"""Likelihoods: an operator, its noise and one measurement, bound together as r(x) = p(y | x)."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..operators.base import LinearOperator, SVDOperator
+from ..random import Noise
+from ..solvers import cg
+from .base import Likelihood, O
+
+__all__ = ["GaussianLikelihood"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianLikelihood(Likelihood[O]):
+    """y = A x + sigma eps.
+
+    Arguments:
+        sigma: Standard deviation of the noise, in the units of y (images: of [-1, 1], twice
+            those of [0, 1]); 0 for exact data, which has no density but can be conditioned on.
+    """
+
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.sigma >= 0:
+            raise ValueError(f"sigma is a standard deviation from 0 on, got {self.sigma}")
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Return y - A x, with zeros where nothing was measured."""
+        return self.operator.mask_unmeasured(self.y - self.operator(x))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        if self.sigma == 0:
+            raise ValueError("exact data (sigma = 0) has no density: give sigma > 0")
+        return -self.residual(x).flatten(1).square().sum(1) / (2 * self.sigma**2)
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        clean = self.operator(x)
+        return self.operator.mask_unmeasured(clean + self.sigma * noise.normal(clean))
+
+    def evidence(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return log p(y) under x ~ N(x_0, var I), up to a constant, for an A with an SVD."""
+        A = cast(SVDOperator, self.operator)
+        z = A.to_left(self.residual(x_0))
+        total = var * A.s**2 + self.sigma**2
+        return -torch.where(A.s > 0, z**2 / total, 0).flatten(1).sum(1) / 2
+
+    def chi2(self, x: Tensor) -> Tensor:
+        """Return ||y - A x||^2 / (m sigma^2) of each state, about 1 for one that explains y.
+
+        A sigma below the rounding of numbers about 1 counts as that; 0 where nothing was measured.
+        """
+        m = self.operator.mask_unmeasured(torch.ones_like(self.y)).flatten(1).sum(1).clamp_min(1)
+        sigma = max(self.sigma, torch.finfo(x.dtype).eps)
+        return self.residual(x).flatten(1).square().sum(1) / (m * sigma**2)
+
+    def apply_gain(self, r: Tensor, var: Tensor | float) -> Tensor:
+        """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""
+        A = cast(LinearOperator, self.operator)
+        if isinstance(A, SVDOperator):
+            total = var * A.s**2 + self.sigma**2
+            gain = torch.where(A.s > 1e-6 * A.s.max(), A.s / total, 0)
+            return A.from_spectrum(gain * A.to_left(r))
+        return cg(lambda v: var * A.adjoint(A(v)) + self.sigma**2 * v, A.adjoint(r))
+
+    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return E[x | y] under x ~ N(x_0, var I), for a linear A.
+
+        x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
+        """
+        return x_0 + var * self.apply_gain(self.residual(x_0), var)

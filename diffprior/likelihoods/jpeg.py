@@ -1,0 +1,237 @@
+"""What a JPEG file tells of its image: the interval that each DCT coefficient lies in."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..io.jpeg import RATIOS, Coding, Subsampling, standard
+from ..operators.base import Composed, LinearOperator
+from ..solvers import cg
+from .gaussian import GaussianLikelihood
+
+__all__ = ["CellLikelihood", "Coefficients", "agrees", "detect"]
+
+YCC = (  # ITU-R BT.601, as in JFIF
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+LEVELS = 127.5  # 8-bit levels in a unit of [-1, 1]
+ROUNDING = 0.3  # levels; deviation of a coefficient of rounded pixels
+SURE = 0.3  # nats a coefficient, from which on an image shows its steps
+NARROW = 0.03  # deviations; in a narrower interval the mean is in the middle
+
+
+def detect(x: Tensor) -> Coding | None:
+    """Return the coding that the pixels of a decoded image show, None where they show none.
+
+    Coefficients of an image that was not touched since lie on multiples of their steps, up to the
+    rounding of its pixels. What is found is the most likely quality of libjpeg.
+
+    Arguments:
+        x: One image ``(3, H, W)`` in [-1, 1], with its blocks where they were.
+    """
+    seen = {s: _planes(x, s) for s in RATIOS}
+    codings = [standard(q) for q in range(1, 101)]
+    found = max(codings, key=lambda c: _evidence(seen["4:4:4"][:1], c.luma))
+    if _evidence(seen["4:4:4"][:1], found.luma) < SURE:
+        return None
+    best = max(seen, key=lambda s: (_evidence(seen[s][1:], found.chroma), s == "4:2:0"))
+    return replace(found, subsampling=best)
+
+
+def agrees(x: Tensor, coding: Coding) -> bool:
+    """Return whether pixels can be those that a file of this coding holds.
+
+    They are if each block of luma, up to a level a pixel, lies on the multiples of its steps.
+
+    Arguments:
+        x: One upright image ``(3, H, W)`` in [-1, 1].
+    """
+    lying = _laid(x[None], coding.orientation)[0]
+    h, w = (n - n % 8 for n in lying.shape[-2:])  # whole blocks
+    if h * w == 0:
+        return True
+    z = _planes(lying[:, :h, :w], "4:4:4")[0]
+    step = torch.tensor(coding.luma[1:]).to(z)
+    return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
+
+
+def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:
+    """Return the coefficients ``(n, 63)`` of luma and chroma that no mean or clipping moved."""
+    A = Coefficients(x.shape, standard(50, subsampling)).to(x)
+    clipped = [p.flatten(3).amax(3) > 0 for p in A.split(A((x.abs() == 1)[None].to(x)).abs())]
+    return [
+        z.flatten(3)[~c][:, 1:] for z, c in zip(A.split(A.coded(x[None])), clipped, strict=True)
+    ]
+
+
+def _evidence(planes: Sequence[Tensor], table: Sequence[int]) -> float:
+    """Return the mean log-odds of these steps, a multiple of each as likely, and of no steps."""
+    z, step = torch.cat(list(planes)), torch.tensor(table[1:]).to(planes[0])
+    d = z - step * (z / step).round()
+    density = step * (-(d**2) / (2 * ROUNDING**2)).exp() / (ROUNDING * (2 * math.pi) ** 0.5)
+    odds = (0.97 * density + 0.03).log()[z.abs() > 2]  # zeros are on every grid
+    return float(odds.mean()) if len(odds) else 0.0
+
+
+class Coefficients(LinearOperator):
+    """z = the orthonormal DCT of blocks of 8 x 8 of luma, then of chroma, in 8-bit levels.
+
+    Chroma is the mean over the pixels that share it, as libjpeg codes it; a last block that the
+    border cuts is filled with the border's pixels.
+
+    Arguments:
+        shape: That of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.
+        coding: What gives every coefficient its ``step``, of shape ``(1, M)``.
+    """
+
+    basis: Tensor
+    colors: Tensor
+    step: Tensor
+
+    def __init__(self, shape: Sequence[int], coding: Coding) -> None:
+        super().__init__()
+        self.ratio, self.orientation = RATIOS[coding.subsampling], coding.orientation
+        c, h, w = shape
+        self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as it lies in the file
+        (h, w), (a, b) = self.shape[-2:], self.ratio
+        self.below, self.beside = -h % (8 * a), -w % (8 * b)
+        h, w = h + self.below, w + self.beside
+        self.sizes = ((h, w), (h // a, w // b), (h // a, w // b))[:c]
+        k, i = torch.arange(8.0)[:, None], torch.arange(8.0)
+        basis = (math.pi * k * (2 * i + 1) / 16).cos() / 2
+        basis[0] /= 2**0.5
+        tables = (coding.luma, coding.chroma, coding.chroma)[:c]
+        pairs = zip(tables, self.sizes, strict=True)
+        steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
+        self.register_buffer("basis", basis)
+        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # what is gray is luma alone
+        self.register_buffer("colours", LEVELS * colors)
+        self.register_buffer("step", torch.cat(steps)[None].to(basis))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._code(self._planes(x))
+
+    def coded(self, x: Tensor) -> Tensor:
+        """Return the coefficients that the file of a decoded image held, up to rounding.
+
+        A decoder draws chroma out with weights 3/4 and 1/4, which the mean over pixels smoothes;
+        that is undone.
+        """
+        luma, *chroma = self._planes(x)
+        return self._code([luma, *(cg(self._smooth, p, 30) for p in chroma)])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the image of these coefficients, each chroma value repeated: A decode(z) = z."""
+        luma, *chroma = map(self._pixels, self.split(z))
+        a, b = self.ratio
+        wide = [p.repeat_interleave(a, 1).repeat_interleave(b, 2) for p in chroma]
+        x = torch.einsum("cd,bdhw->bchw", self.colors.inverse(), torch.stack([luma, *wide], 1))
+        return _turned(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
+
+    def split(self, z: Tensor) -> list[Tensor]:
+        """Return the blocks ``(B, h, w, 8, 8)`` of luma and of the two kinds of chroma."""
+        parts = torch.split(z, [h * w for h, w in self.sizes], 1)
+        shapes = [(-1, h // 8, w // 8, 8, 8) for h, w in self.sizes]
+        return [p.reshape(s) for p, s in zip(parts, shapes, strict=True)]
+
+    def gain(self) -> Tensor:
+        """Return the variance of each coefficient of white noise of variance 1, ``(1, M)``."""
+        rows = self.colors.square().sum(1) / self.colors.new_tensor(
+            [1, *[math.prod(self.ratio)] * 2][: len(self.sizes)]
+        )
+        return torch.cat([r.expand(h * w) for r, (h, w) in zip(rows, self.sizes, strict=True)])[
+            None
+        ]
+
+    def _planes(self, x: Tensor) -> list[Tensor]:
+        x = _laid(x, self.orientation)
+        x = F.pad(x, (0, self.beside, 0, self.below), mode="replicate")
+        luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colors, x)
+        return [luma, *(F.avg_pool2d(p[:, None], self.ratio)[:, 0] for p in chroma)]
+
+    def _code(self, planes: Sequence[Tensor]) -> Tensor:
+        blocks = [p.reshape(len(p), p.shape[1] // 8, 8, -1, 8) for p in planes]
+        C = self.basis
+        return torch.cat(
+            [torch.einsum("ki,bhiwj,lj->bhwkl", C, p, C).flatten(1) for p in blocks], 1
+        )
+
+    def _pixels(self, z: Tensor) -> Tensor:
+        p = torch.einsum("ki,bhwkl,lj->bhiwj", self.basis, z, self.basis)
+        return p.flatten(3, 4).flatten(1, 2)
+
+    def _smooth(self, p: Tensor) -> Tensor:
+        """Return chroma after a decoder's interpolation and the mean over pixels."""
+        for axis, ratio in zip((1, 2), self.ratio, strict=True):
+            if ratio == 2:
+                n = p.shape[axis]
+                wide = torch.cat([p.narrow(axis, 0, 1), p, p.narrow(axis, n - 1, 1)], axis)
+                p = 0.75 * p + (wide.narrow(axis, 0, n) + wide.narrow(axis, 2, n)) / 8
+        return p
+
+
+def _turned(x: Tensor, orientation: int) -> Tensor:
+    """Return images that lie by an EXIF orientation, 1 to 8, turned upright."""
+    x = x.mT if orientation in (5, 6, 7, 8) else x
+    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
+    return x.flip(-1) if orientation in (2, 3, 6, 7) else x
+
+
+def _laid(x: Tensor, orientation: int) -> Tensor:
+    """Return upright images as they lie: the inverse of the above."""
+    x = x.flip(-1) if orientation in (2, 3, 6, 7) else x
+    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
+    return x.mT if orientation in (5, 6, 7, 8) else x
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellLikelihood(GaussianLikelihood[Coefficients]):
+    """y = A x + u, with |u| <= step / 2 for each coefficient, and any u in there as likely.
+
+    To the methods it is exact data, but data that an image agrees with once it is in the cell.
+    """
+
+    @property
+    def step(self) -> Tensor:
+        """Return the widths of the cells, also behind a decoder."""
+        A: Any = self.operator
+        step: Tensor = (A.outer if isinstance(A, Composed) else A).step
+        return step
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Return the way from A x to the cell; zero inside."""
+        d, half = self.y - self.operator(x), self.step / 2
+        return d - d.clamp(-half, half)
+
+    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return E[x | y] under x ~ N(x_0, var I), the coefficients taken as independent.
+
+        Those of luma alone are; chroma is correlated with it, and finer than its coefficients.
+        """
+        A = self.operator
+        z, half = A(x_0), A.step / 2
+        inside = truncated(z, (var * A.gain()).sqrt(), self.y - half, self.y + half)
+        return x_0 + A.decode(inside - z)
+
+
+def truncated(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return E[z | low <= z <= high] under z ~ N(m, s^2).
+
+    (phi(a) - phi(b)) / (Phi(b) - Phi(a)), the interval [a, b] being mirrored to where a + b >= 0
+    and both divided by phi(a), so that none of it underflows.
+    """
+    a, b = (low - m) / s, (high - m) / s
+    mirrored = a + b < 0
+    a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
+    fall, root = ((a - b) * (a + b) / 2).exp(), 2**0.5
+    tails = torch.special.erfcx(a / root) - fall * torch.special.erfcx(b / root)
+    mean = (2 / math.pi) ** 0.5 * (1 - fall) / tails
+    mean = torch.where(b - a < NARROW, (a + b) / 2, mean).clamp(a, b)
+    return m + s * torch.where(mirrored, -mean, mean)

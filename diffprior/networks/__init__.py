@@ -1,0 +1,1 @@
+"""Torch modules, and how each is called."""

@@ -1,0 +1,203 @@
+"""The noise-conditioned network of the default prior: small, fully convolutional, plain torch."""
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+__all__ = ["NAFUNet", "karras", "load_network", "save_network"]
+
+FREQUENCIES = 16
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # the names that diffusers gives to its files
+CONFIG = "config.json"
+
+
+class ChannelNorm(nn.Module):
+    """Root-mean-square norm over the channels of each pixel, blind to its neighbors."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        power = x.float().square().mean(1, keepdim=True)
+        unit = x * torch.rsqrt(power + 1e-6).to(x.dtype)
+        return unit * self.weight.to(x.dtype) + self.bias.to(x.dtype)
+
+
+class Block(nn.Module):
+    """Norm, depthwise 3x3, a gated pair of 1x1 convolutions modulated by the noise level, residual.
+
+    After "Simple Baselines for Image Restoration" (Chen et al., 2022), https://arxiv.org/abs/2204.04676.
+    """
+
+    def __init__(self, channels: int, expansion: int, embedding: int) -> None:
+        super().__init__()
+        inner = expansion * channels
+        self.norm = ChannelNorm(channels)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.expand = nn.Conv2d(channels, 2 * inner, 1)
+        self.film = nn.Linear(embedding, inner)
+        self.reduce = nn.Conv2d(inner, channels, 1)
+        for zero in self.film.parameters():
+            nn.init.zeros_(zero)
+        with torch.no_grad():
+            self.reduce.weight.mul_(0.2)  # residual branches start small: deep stacks stay tame
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        p, q = self.expand(self.depthwise(self.norm(x))).chunk(2, 1)
+        h = p * F.silu(q)
+        h = h * (1 + self.film(embedding)[:, :, None, None]).to(h.dtype)
+        out: Tensor = x + self.reduce(h)
+        return out
+
+
+class NAFUNet(nn.Module):
+    """Raw network F(x, c_noise) of Karras et al. (2022), for images of any size.
+
+    The image is unshuffled by ``patch``, passes an encoder and a decoder of gated blocks joined
+    by added skips, and is shuffled back. Height and width must be multiples of ``stride``.
+
+    Arguments:
+        channels: Width of each level, finest first.
+        blocks: Blocks of each level, on the way down; the way up has as many.
+        image_channels: Channels of the image.
+        patch: Side of the pixel blocks that become channels.
+        expansion: Width of a block's gate over its channels.
+        embedding: Width of the noise embedding.
+        sigma_data: Standard deviation of the data, for the preconditioning around the network.
+        sigma_min, sigma_max: Noise levels that the network is for, in [-1, 1] units.
+        classes: How many classes it can be told of; 0 for none.
+        size: Side of the images that it draws when nothing says another, in pixels.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (64, 128, 256, 256),
+        blocks: Sequence[int] = (2, 3, 3, 2),
+        image_channels: int = 3,
+        patch: int = 2,
+        expansion: int = 2,
+        embedding: int = 128,
+        sigma_data: float = 0.5,
+        sigma_min: float = 0.005,
+        sigma_max: float = 20.0,
+        classes: int = 0,
+        size: int = 256,
+    ) -> None:
+        given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        super().__init__()
+        self.settings: dict[str, Any] = given | {"channels": [*channels], "blocks": [*blocks]}
+        self.patch, self.stride = patch, patch * 2 ** (len(channels) - 1)
+        self.image_channels, self.classes, self.size = image_channels, classes, size
+        self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
+
+        def level(width: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(width, expansion, embedding) for _ in range(count))
+
+        pixels = image_channels * patch**2
+        pairs = list(pairwise(channels))
+        widths = [2 * FREQUENCIES, embedding, embedding]
+        dense = ([nn.Linear(a, b), nn.SiLU()] for a, b in pairwise(widths))
+        self.embed = nn.Sequential(*chain(*dense))
+        if classes:  # the last row is that of no class
+            self.label = nn.Embedding(classes + 1, embedding)
+        self.first = nn.Conv2d(pixels + 1, channels[0], 3, padding=1)  # + ones: it shows the border
+        self.encoder = nn.ModuleList(level(c, n) for c, n in zip(channels, blocks, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
+        self.decoder = nn.ModuleList(
+            level(c, n) for c, n in zip(channels[:-1], blocks, strict=False)
+        )
+        self.last = nn.Conv2d(channels[0], pixels, 3, padding=1)
+        for zero in self.last.parameters():
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return F(x, c_noise), of the shape of ``x``.
+
+        Arguments:
+            x: Scaled noisy images, of shape ``(B, C, H, W)``.
+            c_noise: log(sigma) / 4 of each, of shape ``(B,)``.
+            labels: The class of each, of shape ``(B,)``; ``classes``, or None for all, is no class.
+        """
+        embedding = self._condition(c_noise, labels)
+        h = F.pixel_unshuffle(x, self.patch)
+        h = torch.cat([h, torch.ones_like(h[:, :1])], 1)
+        h = self.first(h.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for i, level in enumerate(self.encoder):
+            for block in cast(nn.ModuleList, level):
+                h = block(h, embedding)
+            if i < len(self.down):
+                skips.append(h)
+                h = self.down[i](h)
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](h) + skips.pop()
+            for block in cast(nn.ModuleList, self.decoder[i]):
+                h = block(h, embedding)
+        return F.pixel_shuffle(self.last(h), self.patch)
+
+    def _condition(self, c_noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the embedding of noise levels and classes, ``(B, embedding)``."""
+        k = torch.arange(1, FREQUENCIES + 1, device=c_noise.device) * (math.pi / 8)
+        angles = c_noise.float()[:, None] * k
+        embedding: Tensor = self.embed(torch.cat([angles.cos(), angles.sin()], 1))
+        if not self.classes:
+            return embedding
+        none = torch.full_like(c_noise, self.classes, dtype=torch.long)
+        told: Tensor = self.label(none if labels is None else labels)
+        return embedding + told
+
+
+def karras(
+    network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float, labels: Tensor | None = None
+) -> Tensor:
+    """Return D(x; sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4), the estimate of x_0.
+
+    "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022),
+    table 1, https://arxiv.org/abs/2206.00364.
+
+    Arguments:
+        network: F, any map of images ``(B, C, H, W)`` and levels ``(B,)`` to images.
+        x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
+        sigma: Noise levels, of shape ``(B,)``.
+        sigma_data: Standard deviation of x_0.
+        labels: The class of each, of shape ``(B,)``, for a network that is told.
+    """
+    s = sigma[:, None, None, None]
+    total = s**2 + sigma_data**2
+    c_skip, c_out, c_in = sigma_data**2 / total, s * sigma_data / total.sqrt(), total.rsqrt()
+    told = () if labels is None else (labels,)
+    out: Tensor = c_skip * x + c_out * network(c_in * x, sigma.log() / 4, *told).to(x.dtype)
+    return out
+
+
+def save_network(
+    network: NAFUNet,
+    folder: Path,
+    weights: dict[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a diffusers model folder; other ``weights`` may stand in for the network's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"_class_name": "NAFUNet", **network.settings}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    tensors = {k: v.to(dtype).contiguous() for k, v in (weights or network.state_dict()).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def load_network(folder: Path) -> NAFUNet:
+    """Read what ``save_network``, or diffusers' ``save_pretrained``, wrote; in float32."""
+    config = json.loads((folder / CONFIG).read_text())
+    network = NAFUNet(**{k: v for k, v in config.items() if not k.startswith("_")})
+    network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
+    return network

@@ -1,0 +1,1 @@
+"""What operators are drawn from: blur kernels, pixel masks, frequency masks."""

@@ -1,0 +1,155 @@
+"""Kernels of blurs: a lens out of focus, a hand that shakes, or what an image of one shows."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+__all__ = ["anisotropic", "gaussian", "kernel", "linear_motion", "motion", "uniform"]
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def gaussian(sigma: float, size: int | None = None) -> Tensor:
+    """Return exp(-(i^2 + j^2) / (2 sigma^2)), normalized, of ``size`` taps a side.
+
+    Every kernel here is not negative, of sum 1, with its middle at ``size // 2``. Without a size
+    it ends after 4 sigma, as scipy's: ``gaussian(3)`` is the "61 x 61" kernel of "Diffusion
+    Posterior Sampling for General Noisy Inverse Problems" (Chung et al., 2023) less its zeros.
+    """
+    return anisotropic(sigma, sigma, 0, size)
+
+
+def uniform(size: int) -> Tensor:
+    """Return 1 / size^2."""
+    return _normalised(np.ones((_whole(size), size)))
+
+
+def anisotropic(
+    sigma_1: float, sigma_2: float, angle: float = 0, size: int | None = None
+) -> Tensor:
+    """Return a normalized Gaussian, wide by ``sigma_1`` along ``angle`` and ``sigma_2`` across.
+
+    Arguments:
+        angle: In degrees, from the rows of the image on, counter-clockwise.
+    """
+    if not min(sigma_1, sigma_2) > 0:
+        raise ValueError(f"a Gaussian is wider than 0 pixels, got {min(sigma_1, sigma_2)}")
+    size = 2 * int(4 * max(sigma_1, sigma_2) + 0.5) + 1 if size is None else size
+    i, j = np.mgrid[: _whole(size), :size] - size // 2
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    u, v = c * j - s * i, s * j + c * i  # along and across; rows count downwards
+    return _normalised(np.exp(-((u / sigma_1) ** 2 + (v / sigma_2) ** 2) / 2))
+
+
+def linear_motion(length: float, angle: float = 0) -> Tensor:
+    """Return the share of a straight line of ``length`` pixels that lies in each pixel.
+
+    Arguments:
+        angle: In degrees, from the rows of the image on, counter-clockwise.
+    """
+    if not length >= 1:
+        raise ValueError(f"a motion is of 1 pixel or more, got {length}")
+    size = 2 * int(np.ceil((length - 1) / 2)) + 1
+    along = length * ((np.arange(20_000) + 0.5) / 20_000 - 0.5)
+    return _traced(along * np.exp(1j * np.radians(angle)), size)
+
+
+def motion(size: int = 61, intensity: float = 0.5, seed: int = 0) -> Tensor:
+    """Return the share of time that a shaking camera spends in each pixel.
+
+    A point runs a path as long as the kernel is wide; its velocity v takes Gaussian kicks, is
+    drawn back to the start and is now and then thrown back, all of it ``intensity`` times. In the
+    manner of "Modeling the Performance of Image Restoration From Motion Blur" (Boracchi and Foi,
+    2012), https://doi.org/10.1109/TIP.2012.2192126.
+
+    Arguments:
+        size: Taps a side.
+        intensity: From 0, a straight line, to 1, a knot.
+        seed: Any integer that is not negative.
+    """
+    if not 0 <= intensity <= 1:
+        raise ValueError(f"the intensity of a motion is from 0 to 1, got {intensity}")
+    rng, steps = np.random.default_rng(seed), 2000
+    kicks = rng.standard_normal((steps, 2)) @ (1, 1j) * 4 * intensity / steps**0.5
+    thrown = rng.random(steps) < 4 * intensity / steps
+    x, v, path = 0j, np.exp(2j * np.pi * rng.random()), []
+    for kick, throw in zip(kicks, thrown, strict=True):
+        v = v + kick - 8 * intensity * x / steps
+        v = -v + kick if throw else v
+        v = v / abs(v)
+        x = x + v / steps
+        path.append(x)
+    half = (_whole(size) - 1) // 2
+    points = 2 * half * (np.array(path) - np.mean(path))
+    reach = max(abs(points.real).max(), abs(points.imag).max())
+    return _traced(points * min(1, half / reach) if half else points, size)
+
+
+MAKERS: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "gaussian": (gaussian, "SIGMA,SIZE"),
+    "anisotropic": (anisotropic, "SIGMA_1,SIGMA_2,ANGLE,SIZE"),
+    "uniform": (uniform, "SIZE"),
+    "motion": (linear_motion, "LENGTH,ANGLE"),
+    "shake": (motion, "SIZE,INTENSITY,SEED"),
+}
+
+
+def kernel(given: Tensor | str) -> Tensor:
+    """Return the kernel that is meant by "gaussian:3", "motion:15,45", "k.png" or by itself.
+
+    Arguments:
+        given: A tensor of shape ``(h, w)`` or ``(B, h, w)``, taken as it is; one of ``MAKERS`` and
+            its numbers; or an image file, its values made to sum to 1.
+    """
+    if isinstance(given, Tensor):
+        if given.ndim not in (2, 3):
+            shape = tuple(given.shape)
+            raise ValueError(f"a kernel has the shape (h, w) or (B, h, w), got {shape}")
+        return given if given.is_floating_point() else given.to(torch.get_default_dtype())
+    if not isinstance(given, str):
+        raise ValueError(f"a kernel is a tensor or text, got a {type(given).__name__}")
+    name, colon, numbers = given.partition(":")
+    if name not in MAKERS:
+        return _image(given)
+    make, settings = MAKERS[name]
+    try:
+        values = [float(n) if "." in n else int(n) for n in numbers.split(",") if colon]
+        inspect.signature(make).bind(*values)
+    except (ValueError, TypeError):
+        raise ValueError(f"cannot read the kernel {given!r}; write {name}:{settings}") from None
+    return make(*values)
+
+
+def _image(name: str) -> Tensor:
+    try:
+        with Image.open(Path(name)) as image:
+            k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
+    except (OSError, UnidentifiedImageError):
+        if Path(name).is_file():
+            raise ValueError(f"{name} is damaged, or no image of a kernel") from None
+        words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
+        raise ValueError(f"no kernel {name!r}; give an image file, or {words}") from None
+    if not k.sum() > 0 or k.min() < 0:
+        raise ValueError(f"the image of a kernel has to show something, {name} is black")
+    return _normalised(k)
+
+
+def _whole(size: int) -> int:
+    if not (isinstance(size, int) and size >= 1):
+        raise ValueError(f"the size of a kernel is an integer from 1 on, got {size}")
+    return size
+
+
+def _traced(points: np.ndarray[tuple[int, ...], np.dtype[np.complex128]], size: int) -> Tensor:
+    """Return the share of the points x + i y, y upwards, in each pixel."""
+    edges = np.arange(size + 1) - size // 2 - 0.5
+    return _normalised(np.histogram2d(-points.imag, points.real, (edges, edges))[0])
+
+
+def _normalised(k: Array) -> Tensor:
+    return torch.from_numpy(k / k.sum()).to(torch.get_default_dtype())

@@ -1,0 +1,1 @@
+"""Names, folders, files and hub ids to priors."""

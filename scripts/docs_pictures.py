@@ -1,0 +1,138 @@
+"""Make the images of the docs: run a page's commands, and set what they made in a row.
+
+    python scripts/docs_pictures.py docs/tasks/inpaint.md
+
+A page says in a comment which files its image shows: ``<!-- fill.jpg: before.png after.png -->``.
+The commands run in a folder of small images, made of those in data/samples from fixed seeds.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import torch
+import typer
+from benchmark_inpainting import load
+from PIL import Image, ImageDraw
+
+from diffprior.catalog import build
+from diffprior.io.arrays import to_pil
+from diffprior.operators.blur import Blur
+from diffprior.operators.generators import masks
+from diffprior.operators.gray import Gray
+from diffprior.random import Noise
+
+ROOT = Path(__file__).parent.parent
+SIDE, QUALITY, GAP = 192, 88, 4
+NAMES = ("city", "dog", "flowers", "girl", "grass", "haze", "house", "mc1", "mc2")
+STROKES = {  # color, width, points, by file
+    "paint.png": [
+        ((70, 40, 20, 255), 7, [(60, 150), (60, 95)]),
+        ((40, 90, 30, 255), 34, [(44, 84), (60, 66), (76, 84)]),
+        ((235, 200, 90, 255), 16, [(150, 34), (151, 34)]),
+    ],
+    "scribble.png": [
+        ((220, 180, 120, 255), 4, [(90, 60), (120, 150)]),
+        ((220, 180, 120, 255), 4, [(165, 115), (180, 170)]),
+        ((40, 80, 30, 255), 4, [(8, 45), (45, 15)]),
+        ((60, 90, 40, 255), 4, [(8, 135), (30, 180)]),
+        ((40, 80, 30, 255), 4, [(165, 15), (180, 45)]),
+        ((230, 110, 130, 255), 3, [(66, 134), (74, 138)]),
+    ],
+}
+
+
+def inputs(folder: Path) -> None:
+    """Write what the commands of the docs work on."""
+    x = {name: 2 * load(ROOT / "data" / "samples" / f"{name}.png", SIDE) - 1 for name in NAMES}
+    for name, image in x.items():
+        to_pil(image[0]).save(folder / f"{name}.png")
+    eps = Noise(0).normal(x["dog"])
+    lost = masks.scratches(SIDE, SIDE, 0)
+    old = Gray("luminance")(Blur("gaussian:1")(x["girl"])).expand(-1, 3, -1, -1) + 0.04 * eps
+    made = {
+        "scratched": torch.where(lost, 1.0, x["girl"]),
+        "noisy": x["dog"] + 50 / 255 * eps,
+        "blurred": Blur("motion:9,30")(x["city"]),
+        "old": torch.where(lost, 1.0, old),
+        "scratches": 2 * lost[None].float().expand(-1, 3, -1, -1) - 1,
+        "region": region(),
+    }
+    for name, image in made.items():
+        to_pil(image[0]).save(folder / f"{name}.png")
+    small = cv2.resize(np.asarray(to_pil(x["mc1"][0])), (48, 48), interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(folder / "small.png")
+    to_pil(x["flowers"][0]).save(folder / "poor.jpg", quality=12)
+    A = build("fourier(keep='radial:20')", ("operators",)).for_shape((3, SIDE, SIDE))
+    np.save(folder / "y.npy", A(x["house"])[0].numpy())
+    for name, strokes in STROKES.items():
+        paint(strokes).save(folder / name)
+
+
+def region() -> torch.Tensor:
+    """Return a mask of an ellipse, in [-1, 1]."""
+    image = Image.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(image).ellipse((80, 64, 116, 116), fill=255)
+    return torch.from_numpy(np.asarray(image) / 127.5 - 1).expand(1, 3, -1, -1).float()
+
+
+def paint(strokes: list[tuple[tuple[int, ...], int, list[tuple[int, int]]]]) -> Image.Image:
+    """Return a clear layer with strokes."""
+    layer = Image.new("RGBA", (SIDE, SIDE))
+    for color, width, points in strokes:
+        ImageDraw.Draw(layer).line(points, fill=color, width=width, joint="curve")
+        for x, y in (points[0], points[-1]):
+            r = width // 2
+            ImageDraw.Draw(layer).ellipse((x - r, y - r, x + r, y + r), fill=color)
+    return layer
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a page, but those that want files that are not here."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
+    return [x for x in lines if x.startswith("diffprior ") and "path/to" not in x]
+
+
+def row(files: list[Path]) -> Image.Image:
+    """Return images side by side; clear parts are shown on gray, small ones in large pixels."""
+    panels = []
+    for file in files:
+        with Image.open(file) as image:
+            ground = Image.new("RGBA", image.size, (200, 200, 200, 255))
+            ground.alpha_composite(image.convert("RGBA"))
+        size = round(ground.width * SIDE / ground.height), SIDE
+        panels.append(ground.convert("RGB").resize(size, Image.Resampling.NEAREST))
+    whole = Image.new("RGB", (sum(p.width + GAP for p in panels) - GAP, SIDE), "white")
+    left = 0
+    for panel in panels:
+        whole.paste(panel, (left, 0))
+        left += panel.width + GAP
+    return whole
+
+
+def main(pages: Annotated[list[Path], typer.Argument(help="Pages of the docs.")]) -> None:
+    """Make the images of some pages."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs(folder)
+        for page in pages:
+            text = page.read_text()
+            shown = re.findall(r"<!-- (\S+\.jpg): (.+?) -->", text)
+            for command in commands(text) if shown else []:
+                call = [sys.executable, "-m", *shlex.split(command), "--force"]
+                subprocess.run(call, cwd=folder, check=True)
+            for target, files in shown:
+                image = row([folder / file for file in files.split()])
+                image.save(ROOT / "docs" / "pictures" / target, quality=QUALITY)
+                print(target)
+
+
+if __name__ == "__main__":
+    typer.run(main)

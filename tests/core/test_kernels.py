@@ -1,0 +1,63 @@
+"""A kernel's density, draws and tilt against closed forms."""
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal
+
+from diffprior.kernels import BernoulliKernel, GaussianKernel
+from diffprior.random import Noise
+
+from support.exact import deviations, random
+
+N = 20_000
+
+
+def test_gaussian_log_prob_is_torchs() -> None:
+    loc, x = random(5, 2, 3), random(5, 2, 3, seed=1)
+    for var in (torch.tensor(0.3, dtype=torch.float64), random(5, 2, 3, seed=2).exp()):
+        expected = Normal(loc, var.sqrt()).log_prob(x).sum((1, 2))
+        torch.testing.assert_close(GaussianKernel(loc, var).log_prob(x), expected)
+
+
+def test_bernoulli_log_prob_is_torchs() -> None:
+    logits, bits = 3 * random(5, 2, 3), (random(5, 2, 3, seed=1) > 0).double()
+    expected = Bernoulli(logits=logits).log_prob(bits).sum((1, 2))
+    torch.testing.assert_close(BernoulliKernel(logits).log_prob(bits), expected)
+
+
+def test_gaussian_tilt_is_the_product_with_an_exponential() -> None:
+    """N(x; loc, var) exp(g x) is N(x; loc + var g, var) times a constant."""
+    loc, g, x = random(1, 4), random(1, 4, seed=1), random(9, 4, seed=2)
+    kernel = GaussianKernel(loc, torch.tensor(0.3, dtype=torch.float64))
+    ratio = kernel.tilt(g).log_prob(x) - kernel.log_prob(x) - (g * x).sum(1)
+    torch.testing.assert_close(ratio, ratio[:1].expand(9))
+    torch.testing.assert_close(kernel.tilt(g).mean, loc + 0.3 * g)
+
+
+def test_bernoulli_tilt_is_the_product_of_two_bernoullis() -> None:
+    c, d = random(1, 5).sigmoid(), random(1, 5, seed=1).sigmoid()
+    tilted = BernoulliKernel(c.logit()).tilt(d.logit()).mean
+    torch.testing.assert_close(tilted, c * d / (c * d + (1 - c) * (1 - d)))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (N, 3)], ids=str)
+def test_gaussian_draws(shape: tuple[int, ...]) -> None:
+    loc = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    var = torch.full(shape, 0.49, dtype=torch.float64)
+    kernel = GaussianKernel(loc.expand(N, 3), var)
+    x = kernel.sample(Noise(0, range(N)))
+    assert deviations(x, loc, 0.49 * torch.eye(3, dtype=torch.float64)) < 4
+    assert torch.equal(kernel.mean, kernel.loc)
+
+
+def test_bernoulli_draws() -> None:
+    p = torch.tensor([0.02, 0.5, 0.9], dtype=torch.float64)
+    x = BernoulliKernel(p.logit().expand(N, 3)).sample(Noise(0, range(N)))
+    assert set(x.unique().tolist()) == {0.0, 1.0} and x.dtype == torch.float64
+    assert ((x.mean(0) - p).abs() < 4 * (p * (1 - p) / N).sqrt()).all()
+
+
+def test_no_variance_draws_the_mean() -> None:
+    loc = random(3, 2)
+    kernel = GaussianKernel(loc, torch.zeros((), dtype=torch.float64))
+    assert torch.equal(kernel.sample(Noise(0, range(3))), loc)

@@ -1,0 +1,131 @@
+"""Conditions reach the innermost prior, and no further than it can follow."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffprior.priors._conditions import against, conditioned, innermost, unguided
+from diffprior.priors.base import Prior
+from diffprior.priors.guided import GuidedPrior
+from diffprior.priors.half import HalfPrior
+from diffprior.priors.latent import LatentPrior
+from diffprior.priors.mixture import MixturePrior
+from diffprior.priors.tiled import TiledPrior
+from diffprior.random import Noise
+
+from support.conditions import SHAPE, TextPrior, classes
+from support.exact import random
+
+T = torch.tensor(0.4, dtype=torch.float64)
+
+
+@pytest.fixture
+def x_t() -> Tensor:
+    return random(2, *SHAPE, seed=9)
+
+
+def test_nothing_asked_is_the_prior_itself() -> None:
+    for prior in (classes(), TextPrior(), classes().whole):
+        assert conditioned(prior) is prior
+        assert conditioned(prior, guidance=1) is prior
+
+
+@pytest.mark.parametrize(("guidance", "scale"), [(None, 3.0), (1.0, 1.0), (0.0, 0.0), (5.0, 5.0)])
+def test_a_label_is_guided(x_t: Tensor, guidance: float | None, scale: float) -> None:
+    prior = classes()
+    found = conditioned(prior, label=1, guidance=guidance)
+    free = prior(x_t, T)
+    expected = free + scale * (prior.parts[1](x_t, T) - free)
+    torch.testing.assert_close(found(x_t, T), expected, rtol=0, atol=1e-12)
+    assert prior.label is None
+
+
+@pytest.mark.parametrize(("negative", "away"), [(None, 0.0), ("cats", 0.4)])
+def test_a_prompt_is_guided_away_from_the_negative(
+    x_t: Tensor, negative: str | None, away: float
+) -> None:
+    """Of Gaussians of one variance, the guided one has the mean away + 7.5 (mean - away)."""
+    one = torch.ones(1, dtype=torch.float64)
+    mean = torch.full((1, *SHAPE), away + 7.5 * (0.6 - away), dtype=torch.float64)
+    found = conditioned(TextPrior(), prompt="a lion", negative=negative)
+    torch.testing.assert_close(found(x_t, T), MixturePrior(one, mean, one)(x_t, T))
+
+
+def test_wrappers_stay_where_they_are(x_t: Tensor) -> None:
+    inner = classes(dtype=torch.float32)
+    tiled = HalfPrior(TiledPrior(inner, 65, 32, SHAPE))
+    latent = LatentPrior(inner, lambda x: x / 2, lambda z: 2 * z)
+    latent.name, latent.sha256 = "tiny", "abc"
+    found = conditioned(tiled, label=0), conditioned(latent, label=0)
+    assert isinstance(found[0], HalfPrior) and isinstance(found[0].inner, TiledPrior)
+    assert isinstance(found[1], LatentPrior)
+    assert (found[1].name, found[1].sha256) == ("tiny", "abc")
+    assert torch.equal(found[1].encode(x_t), x_t / 2)
+    expected = conditioned(inner, label=0)(x_t.float(), T)
+    torch.testing.assert_close(found[0](x_t.float(), T), expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(found[1](x_t.float(), T), expected)
+
+
+def test_guidance_is_taken_off_and_turned_against_another_condition(x_t: Tensor) -> None:
+    prior = classes()
+    a, b = (conditioned(prior, label=k, guidance=4.0) for k in (0, 1))
+    alone = [p(x_t, T) for p in prior.parts]
+    assert torch.equal(unguided(b)(x_t, T), alone[1])
+    turned = against(TiledPrior(b, 65, 32, SHAPE), a)
+    expected = alone[0] + 4 * (alone[1] - alone[0])
+    torch.testing.assert_close(turned(x_t, T), expected, rtol=0, atol=1e-12)
+    assert isinstance(innermost(turned), GuidedPrior)
+    assert against(unguided(b), a)(x_t, T).equal(alone[1])
+
+
+def test_a_condition_replaces_another(x_t: Tensor) -> None:
+    prior = classes()
+    twice = conditioned(conditioned(prior, label=0), label=1, guidance=2.0)
+    once = conditioned(prior, label=1, guidance=2.0)
+    assert torch.equal(twice(x_t, T), once(x_t, T))
+
+
+@pytest.mark.parametrize(
+    ("prior", "condition"), [(classes(), {"label": 1}), (TextPrior(), {"prompt": "a lion"})]
+)
+def test_a_prior_that_has_a_condition_keeps_it(x_t: Tensor, prior: Prior, condition: dict) -> None:
+    own = conditioned(prior, **condition)
+    for guidance in (1.0, 2.0):
+        expected = conditioned(prior, guidance=guidance, **condition)
+        assert torch.equal(conditioned(own, guidance=guidance)(x_t, T), expected(x_t, T))
+
+
+def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
+    prior = classes(free=False)
+    assert torch.equal(conditioned(prior, label=1)(x_t, T), prior.parts[1](x_t, T))
+    with pytest.raises(ValueError, match="guidance=2.0 needs a network that was trained without"):
+        conditioned(prior, label=1, guidance=2.0)
+
+
+@pytest.mark.parametrize(
+    ("prior", "settings", "words"),
+    [
+        (classes(), {"prompt": "a cat"}, "'a cat' needs a prior of a text-to-image.*ClassPrior"),
+        (classes(), {"negative": "a cat"}, "negative='a cat' needs a prior of a text-to-image"),
+        (classes(), {"label": 2}, "label is one of 0 ... 1, got 2"),
+        (classes(), {"guidance": 3.0}, "guidance=3.0 strengthens a label, and none was given"),
+        (
+            TextPrior(),
+            {"label": 1},
+            "label=1 needs a class-conditional prior, and TextPrior has no",
+        ),
+        (TextPrior(), {"guidance": 3.0}, "strengthens a prompt, and none"),
+        (TextPrior(), {"prompt": "a", "label": 1}, "texts or classes, not both"),
+        (classes().whole, {"guidance": 3.0}, "needs a prior with a prompt or a label"),
+    ],
+)
+def test_what_a_prior_has_not_is_one_sentence(prior: Prior, settings: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        conditioned(TiledPrior(prior, 65, 32, SHAPE), **settings)
+
+
+def test_samples_have_their_class() -> None:
+    """Guards the stand-in itself."""
+    prior = classes()
+    x = prior.parts[1].sample(Noise(0, samples=4))
+    assert (prior.parts[1].log_prob(x) > prior.parts[0].log_prob(x) + 100).all()

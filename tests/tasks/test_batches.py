@@ -1,0 +1,56 @@
+"""run(batch)[i] == run([i]), to the bit: no image's answer hangs on its neighbors."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import diffprior
+from diffprior.pretrained.load import load_prior
+from diffprior.priors.base import denoise_vjp
+
+X = torch.rand(3, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+MASK = torch.zeros(1, 24, 40)
+MASK[:, 8:16, 10:20] = 1
+TASKS: dict[str, Callable[..., Any]] = {
+    "colorize": diffprior.colorize,
+    "deblur": partial(diffprior.deblur, kernel="gaussian:1", sigma=0.0),
+    "denoise": partial(diffprior.denoise, sigma=0.1),
+    "edit": partial(diffprior.edit, mask=MASK),
+    "inpaint": partial(diffprior.inpaint, mask=MASK),
+    "inpaint, sampled": partial(diffprior.inpaint, mask=MASK, samples=2),
+    "interpolate": partial(diffprior.interpolate, to=X[0], samples=3),
+    "restore": partial(diffprior.restore, scratches=MASK, blur="gaussian:1"),
+    "sdedit": partial(diffprior.sdedit, strength=0.2),
+    "style": partial(diffprior.style, reference=X[0], factor=8),
+    "upscale": partial(diffprior.super_resolve, scale=2),
+    "variations": partial(diffprior.variations, samples=2),
+}
+
+
+CASES = [(task, "full") for task in TASKS] + [(task, "bf16") for task in ("inpaint", "style")]
+
+
+@pytest.mark.parametrize("task, precision", CASES)
+def test_a_batch_is_its_images_alone(task: str, precision: str) -> None:
+    run = partial(TASKS[task], steps=2, precision=precision)
+    alone = torch.cat([run(X[i : i + 1]).image for i in range(3)])
+    assert torch.equal(run(X).image, alone)
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 16), (3, 64, 64)], ids=str)
+def test_a_network_is_the_same_in_any_company(shape: tuple[int, ...]) -> None:
+    """There and back, in full precision; products with few positions round by the batch."""
+    prior, t = load_prior().for_shape(shape), torch.tensor(0.5)
+    x, v = torch.randn(2, 5, *shape, generator=torch.Generator().manual_seed(0))
+
+    def both(x: Tensor, v: Tensor) -> Tensor:
+        x_0, vjp = denoise_vjp(prior, x, t)
+        return torch.stack([x_0, vjp(v)])
+
+    assert torch.equal(
+        both(x, v), torch.cat([both(x[i : i + 1], v[i : i + 1]) for i in range(5)], 1)
+    )
