@@ -1,4 +1,4 @@
-"""The kernel of an unknown blur, from the edges of the picture that it blurred."""
+"""The kernel of an unknown blur, from the edges of the image that it blurred."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ __all__ = ["estimate"]
 
 EDGES = 4e-3  # lambda: price of an edge pixel, in squared units of [0, 1]
 RIDGE = 60.0  # gamma: price of a kernel's energy
-ROUNDS = 3  # of picture and kernel, a scale
+ROUNDS = 3  # of image and kernel, a scale
 RATIO = 2**0.5  # from one scale to the next
 FAINT = 0.1  # of a kernel's largest value; what is below it is noise
 LUMA = (0.299, 0.587, 0.114)
@@ -20,9 +20,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 @torch.no_grad()
 def estimate(x: Tensor, size: int = 31) -> Tensor:
-    """Return the kernel k, ``(size, size)``, not negative and of sum 1, that blurred a picture.
+    """Return the kernel k, ``(size, size)``, not negative and of sum 1, that blurred an image.
 
-    From coarse to fine, in turn: the picture u of few edges that k blurs into the luma y, and the
+    From coarse to fine, in turn: the image u of few edges that k blurs into the luma y, and the
     k that blurs the gradients of u into those of y,
 
         u = argmin ||k * u - y||^2 + lambda #{grad u != 0},
@@ -33,7 +33,7 @@ def estimate(x: Tensor, size: int = 31) -> Tensor:
     intensities, https://doi.org/10.1109/CVPR.2014.371.
 
     Arguments:
-        x: One picture ``(3, H, W)`` in [-1, 1].
+        x: One image ``(3, H, W)`` in [-1, 1].
         size: Taps a side; odd, and wider than the blur.
     """
     luma = (x.double() * x.new_tensor(LUMA, dtype=torch.float64)[:, None, None]).sum(0) / 2 + 0.5
@@ -48,7 +48,7 @@ def estimate(x: Tensor, size: int = 31) -> Tensor:
 
 
 def _scales(y: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the taps a side of the kernel and the picture, the smallest first."""
+    """Yield the taps a side of the kernel and the image, the smallest first."""
     count = int(np.floor(np.log(size / 3) / np.log(RATIO))) + 1
     for i in reversed(range(count)):
         n = max(3, round(size / RATIO**i) // 2 * 2 + 1)
@@ -114,13 +114,13 @@ def _kernel(u: Tensor, y: Tensor, n: int) -> Tensor:
     top, energy = (gu.conj() * gy).sum(0), (gu.abs() ** 2).sum(0)
     full = irfft2(top / (energy + RIDGE), y.shape)
     k = full.roll((n // 2, n // 2), (0, 1))[:n, :n]
-    return _centred(_connected(_plain(k)))
+    return _centerd(_connected(_plain(k)))
 
 
 def _plain(k: Tensor) -> Tensor:
     """Return k without what is negative or faint, of sum 1; no blur at all where nothing is left.
 
-    A picture without an edge says nothing of its blur.
+    An image without an edge says nothing of its blur.
     """
     k = torch.where(k < FAINT * k.max(), 0, k.clamp_min(0))
     if not k.sum() > 0:
@@ -138,8 +138,8 @@ def _connected(k: Tensor) -> Tensor:
     return k / k.sum()
 
 
-def _centred(k: Tensor) -> Tensor:
-    """Return k moved by whole pixels, its centre of mass in the middle."""
+def _centerd(k: Tensor) -> Tensor:
+    """Return k moved by whole pixels, its center of mass in the middle."""
     i = torch.arange(len(k), dtype=k.dtype, device=k.device) - len(k) // 2
     shift = [-round(float((i * k.sum(1 - axis)).sum())) for axis in (0, 1)]
     return k.roll(shift, (0, 1))

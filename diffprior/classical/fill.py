@@ -10,13 +10,13 @@ __all__ = ["biharmonic", "laplacian", "pyramid"]
 
 
 def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
-    """Return pictures whose hole minimises ||Laplacian x||^2, all else as it was.
+    """Return images whose hole minimizes ||Laplacian x||^2, all else as it was.
 
     Conjugate gradients from a pull-push fill: in 60 rounds scattered holes converge to what
     scikit-image solves exactly, in a small part of the time; wide ones stay closer to the start.
 
     Arguments:
-        x: Pictures, of shape ``(B, C, H, W)``; what lies in the hole does not matter.
+        x: Images, of shape ``(B, C, H, W)``; what lies in the hole does not matter.
         hole: True where they are to be filled, ``(B, 1, H, W)``; not everywhere.
         iterations: Rounds of conjugate gradients.
     """
@@ -26,7 +26,7 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:
-    """Return pictures filled by pull-push: means of what is known, from coarser and coarser levels.
+    """Return images filled by pull-push: means of what is known, from coarser and coarser levels.
 
     "The Lumigraph" (Gortler et al., 1996), sec. 3.4. Arguments as for ``biharmonic``.
     """

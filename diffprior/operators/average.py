@@ -1,4 +1,4 @@
-"""Super-resolution from means: every pixel of y is the mean of a block of the picture."""
+"""Super-resolution from means: every pixel of y is the mean of a block of the image."""
 
 import torch
 from torch import Tensor

@@ -21,7 +21,7 @@ __all__ = [
     "Operator",
     "SVDOperator",
     "Stacked",
-    "measured",
+    "output_shape",
     "stack",
 ]
 
@@ -40,7 +40,7 @@ class Operator(nn.Module, ABC):
                 raise
             raise UnboundError(
                 f"{type(self).__name__} does not know the shape of a state: bind it, as in "
-                "operator.on((3, 64, 64))"
+                "operator.for_shape((3, 64, 64))"
             ) from None
 
     @abstractmethod
@@ -51,15 +51,15 @@ class Operator(nn.Module, ABC):
         y: Tensor = super().__call__(x)
         return y
 
-    def seen(self, y: Tensor) -> Tensor:
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
         """Return y with zeros for the entries that never hold a measurement."""
         return y
 
-    def take(self, index: Tensor) -> Self:
-        """Return the operator of some pictures of its batch; itself where one serves them all."""
+    def select(self, index: Tensor) -> Self:
+        """Return the operator of some images of its batch; itself where one serves them all."""
         return self
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         """Return the same map for states of this shape; itself where any shape will do."""
         return self
 
@@ -170,20 +170,20 @@ class Composed(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
 
-    def seen(self, y: Tensor) -> Tensor:
-        return self.outer.seen(y)
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
+        return self.outer.mask_unmeasured(y)
 
-    def take(self, index: Tensor) -> Self:
-        inner = self.inner.take(index) if isinstance(self.inner, Operator) else self.inner
-        return type(self)(self.outer.take(index), inner)
+    def select(self, index: Tensor) -> Self:
+        inner = self.inner.select(index) if isinstance(self.inner, Operator) else self.inner
+        return type(self)(self.outer.select(index), inner)
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         if not isinstance(self.inner, Operator):
             return self
-        inner = self.inner.on(shape)
-        middle = measured(inner, shape)
-        outer = self.outer.on(middle)
-        measured(outer, middle)
+        inner = self.inner.for_shape(shape)
+        middle = output_shape(inner, shape)
+        outer = self.outer.for_shape(middle)
+        output_shape(outer, middle)
         return type(self)(outer, inner)
 
 
@@ -202,14 +202,14 @@ class Stacked(Operator):
 
     Arguments:
         operators: A, B, ...
-        shape: The shape of one state, without which a y cannot be taken apart; ``on`` gives it.
+        shape: The shape of one state, needed to split a y; ``for_shape`` sets it.
     """
 
     def __init__(self, operators: Sequence[Operator], shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.operators = nn.ModuleList(operators)
         self.shape = tuple(shape or ())
-        self.shapes = [measured(A, shape) for A in operators] if shape else []
+        self.shapes = [output_shape(A, shape) for A in operators] if shape else []
 
     @property
     def parts(self) -> list[Operator]:
@@ -231,14 +231,16 @@ class Stacked(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.join([A(x) for A in self.parts])
 
-    def seen(self, y: Tensor) -> Tensor:
-        return self.join([A.seen(z) for A, z in zip(self.parts, self.split(y), strict=True)])
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
+        return self.join(
+            [A.mask_unmeasured(z) for A, z in zip(self.parts, self.split(y), strict=True)]
+        )
 
-    def take(self, index: Tensor) -> Self:
-        return type(self)([A.take(index) for A in self.parts], self.shape)
+    def select(self, index: Tensor) -> Self:
+        return type(self)([A.select(index) for A in self.parts], self.shape)
 
-    def on(self, shape: Sequence[int]) -> Self:
-        return type(self)([A.on(shape) for A in self.parts], shape)
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        return type(self)([A.for_shape(shape) for A in self.parts], shape)
 
 
 class LinearStacked(Stacked, LinearOperator):
@@ -265,12 +267,12 @@ def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked:
 
 
 @torch.no_grad()
-def measured(A: Operator, shape: Sequence[int]) -> tuple[int, ...]:
+def output_shape(A: Operator, shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of what A measures of a state of this shape, or refuse in one sentence."""
     tensors = itertools.chain(A.parameters(), A.buffers())
     like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     try:
-        return tuple(A.take(torch.tensor([0]))(like.new_zeros(1, *shape)).shape[1:])
+        return tuple(A.select(torch.tensor([0]))(like.new_zeros(1, *shape)).shape[1:])
     except RuntimeError as error:
         what = f"{type(A).__name__} cannot measure states of shape {tuple(shape)}"
         raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error

@@ -1,4 +1,4 @@
-"""Super-resolution as the benchmarks pose it: y is the picture, reduced by bicubic weights."""
+"""Super-resolution as the benchmarks pose it: y is the image, reduced by bicubic weights."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ class Bicubic(SVDOperator):
 
     Arguments:
         factor: N, at least 2.
-        shape: The shape of one state; ``on`` gives it later where it is not known yet.
+        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
     """
 
     s: Tensor
@@ -43,7 +43,7 @@ class Bicubic(SVDOperator):
             for name, part in {"U_h": U_h, "V_h": V_h, "U_w": U_w, "V_w": V_w}.items():
                 self.register_buffer(name, part)  # of float64, to be orthonormal there too
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.factor, shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,8 +74,8 @@ class Bicubic(SVDOperator):
 def weights(n: int, factor: int) -> Tensor:
     """Return A of one axis, of shape ``(ceil(n / N), n)``, in float64.
 
-    A_ij = k((j - c_i) / N) / sum_j k((j - c_i) / N), with the centre c_i = N (i + 1/2) - 1/2 of
-    output i and a picture that goes on mirrored, its border pixels twice.
+    A_ij = k((j - c_i) / N) / sum_j k((j - c_i) / N), with the center c_i = N (i + 1/2) - 1/2 of
+    output i and an image that goes on mirrored, its border pixels twice.
     """
     c = factor * (torch.arange(-(-n // factor), dtype=torch.float64)[:, None] + 0.5) - 0.5
     j = (c - 2 * factor).floor() + torch.arange(4 * factor + 2)
@@ -86,7 +86,7 @@ def weights(n: int, factor: int) -> Tensor:
 
 
 def _between(P: Tensor, x: Tensor, Q: Tensor) -> Tensor:
-    """Return P x Q of each picture, alone and in a place of its own.
+    """Return P x Q of each image, alone and in a place of its own.
 
     Its bits are not to hang on the batch, nor on where in memory a row of it begins.
     """

@@ -1,4 +1,4 @@
-"""Blur by any kernel, with what is beyond the border of the picture said by name."""
+"""Blur by any kernel, with what is beyond the border of the image said by name."""
 
 from typing import Self
 
@@ -23,7 +23,7 @@ class Blur(LinearOperator):
     turn a kernel that is not its own mirror image. ``CircularBlur`` is the one with an SVD.
 
     Arguments:
-        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each picture of a batch; or
+        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
             what ``blurs.kernel`` reads, as "gaussian:3".
         boundary: "reflect", mirrored about the middle of the border pixels, as
             ``torch.nn.ReflectionPad2d`` and scipy's "mirror"; "circular"; "zero".
@@ -38,7 +38,7 @@ class Blur(LinearOperator):
         self.boundary = boundary
         self.register_buffer("kernel", read(kernel))
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         batched = self.kernel.ndim == 3
         return type(self)(self.kernel[index], self.boundary) if batched else self
 
@@ -47,7 +47,7 @@ class Blur(LinearOperator):
         a, b, c, d = h - 1 - h // 2, h // 2, w - 1 - w // 2, w // 2
         if self.boundary != "zero" and (max(a, b) >= x.shape[-2] or max(c, d) >= x.shape[-1]):
             raise ValueError(
-                f"a kernel of {w}x{h} reaches beyond the mirror image of a picture of "
+                f"a kernel of {w}x{h} reaches beyond the mirror image of an image of "
                 f"{x.shape[-1]}x{x.shape[-2]}"
             )
         x = F.pad(x, (c, d, a, b), mode=MODES[self.boundary])

@@ -22,9 +22,9 @@ class CircularBlur(SVDOperator):
     U z = V (cos(phi) z - sin(phi) z(-f)) and U^T y = cos(phi) V y + sin(phi) (V y)(-f).
 
     Arguments:
-        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each picture of a batch; or
+        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
             what ``blurs.kernel`` reads, as "gaussian:3".
-        shape: The shape of one state; ``on`` gives it later where it is not known yet.
+        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
     """
 
     kernel: Tensor
@@ -41,10 +41,10 @@ class CircularBlur(SVDOperator):
             for name, part in {"s": s, "cos": phase.real, "sin": phase.imag}.items():
                 self.register_buffer(name, part.to(self.kernel))
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.kernel, shape)
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         return type(self)(self.kernel[index], self.shape) if self.kernel.ndim == 3 else self
 
     def to_spectrum(self, x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _polar(kernel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return |k_hat| and e^(i phi), of shape ``(H, W)`` or ``(B, 1, H, W)``, in float64."""
     h, w = kernel.shape[-2:]
     if h > height or w > width:
-        raise ValueError(f"a kernel of {w}x{h} does not fit a picture of {width}x{height}")
+        raise ValueError(f"a kernel of {w}x{h} does not fit an image of {width}x{height}")
     k = F.pad(kernel.detach().cpu().double(), (0, width - w, 0, height - h))
     k_hat = torch.fft.fft2(k.roll((-(h // 2), -(w // 2)), (-2, -1)))
     k_hat = k_hat[:, None] if kernel.ndim == 3 else k_hat

@@ -27,7 +27,7 @@ class Compressed(LinearOperator):
     Arguments:
         ratio: m over the numbers of a state, above 0.
         seed: Any integer that is not negative.
-        shape: The shape of one state; ``on`` gives it later where it is not known yet.
+        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Compressed(LinearOperator):
         if self.shape:
             self.m = max(1, round(ratio * math.prod(self.shape)))
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.ratio, self.seed, shape)
 
     def forward(self, x: Tensor) -> Tensor:

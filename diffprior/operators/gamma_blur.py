@@ -6,11 +6,11 @@ from .base import Operator
 
 __all__ = ["GammaBlur"]
 
-BLACK = 1e-3  # the least light that is told from none, a quarter of a grey level
+BLACK = 1e-3  # the least light that is told from none, a quarter of a gray level
 
 
 class GammaBlur(Operator):
-    """y = 2 (G * z^gamma)^(1 / gamma) - 1, with z = max((x + 1) / 2, 0.001) the picture in [0, 1].
+    """y = 2 (G * z^gamma)^(1 / gamma) - 1, with z = max((x + 1) / 2, 0.001) the image in [0, 1].
 
     G is a Gaussian of 2 int(4 sigma + 0.5) + 1 taps, and edges are reflected. Bright spots spread
     further than a linear blur lets them, as in real photographs. A stand-in, in closed form, for

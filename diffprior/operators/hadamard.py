@@ -25,7 +25,7 @@ class Hadamard(SVDOperator):
     Arguments:
         ratio: m / n, in (0, 1].
         seed: Any integer that is not negative.
-        shape: The shape of one state; ``on`` gives it later where it is not known yet.
+        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
     """
 
     s: Tensor
@@ -53,7 +53,7 @@ class Hadamard(SVDOperator):
             s = torch.arange(n) < self.m
             self.register_buffer("s", s.to(torch.get_default_dtype()))
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.ratio, self.seed, shape)
 
     def to_spectrum(self, x: Tensor) -> Tensor:

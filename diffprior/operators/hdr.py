@@ -14,7 +14,7 @@ class HDR(Operator):
     Noise Annealing" (Zhang et al., 2024), https://arxiv.org/abs/2407.01521.
 
     Arguments:
-        gain: How far contrast is stretched about mid-grey; half of the range is left at 2.
+        gain: How far contrast is stretched about mid-gray; half of the range is left at 2.
     """
 
     def __init__(self, gain: float = 2.0) -> None:

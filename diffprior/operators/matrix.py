@@ -57,5 +57,5 @@ class Matrix(SVDOperator):
     def from_left(self, z: Tensor) -> Tensor:
         return z[:, : self.U.shape[1]] @ self.U.mT
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.A, shape)

@@ -10,7 +10,7 @@ __all__ = ["PhaseRetrieval"]
 
 
 class PhaseRetrieval(Operator):
-    """y = |F P x|: zeros round the picture, a centred orthonormal Fourier transform, its size.
+    """y = |F P x|: zeros round the image, a centerd orthonormal Fourier transform, its size.
 
     P pads each edge with int(oversample / 8 side) zeros, 64 for a side of 256, and ||y|| = ||x||.
     The negative of x, and x turned by 180 degrees, have the y of x.
@@ -18,7 +18,7 @@ class PhaseRetrieval(Operator):
     https://arxiv.org/abs/2209.14687.
 
     Arguments:
-        oversample: How far the picture is padded: by a factor of 1 + oversample / 4 a side.
+        oversample: How far the image is padded: by a factor of 1 + oversample / 4 a side.
         light: Whether x stands for the light (x + 1) / 2, in [0, 1], as in DAPS, which tells it
             from -x; else it is x itself, in [-1, 1], as in DPS and InverseBench.
     """

@@ -14,10 +14,10 @@ __all__ = ["Physics", "LinearPhysics"]
 class Physics(Operator):
     """y = A(x) of a ``deepinv.physics`` object, without its noise, which a likelihood has.
 
-    Nothing is converted: the physics is given states as they are, pictures in [-1, 1], and y is in
+    Nothing is converted: the physics is given states as they are, images in [-1, 1], and y is in
     its own units. A linear A is the same map in [0, 1]; a non-linear one, made for light, may not
     be. One of deepinv's ``LinearPhysics`` becomes a ``LinearOperator``, with its ``A_adjoint``. All
-    pictures of a batch meet the same physics. Needs ``pip install diffprior[deepinv]``.
+    images of a batch meet the same physics. Needs ``pip install diffprior[deepinv]``.
 
     Arguments:
         physics: The object, whose measurements are tensors ``(B, *)``.

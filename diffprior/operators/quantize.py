@@ -1,4 +1,4 @@
-"""Few grey levels: a picture stored with less than 8 bits."""
+"""Few gray levels: an image stored with less than 8 bits."""
 
 from torch import Tensor
 

@@ -57,7 +57,7 @@ def test_a_command_that_is_wrong_does_not_parse(parser: Any) -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_task_has_a_page(word: str) -> None:
-    """With the command, a picture, the mathematics and the source, and a place in the contents."""
+    """With the command, an image, the mathematics and the source, and a place in the contents."""
     text = (ROOT / "docs" / "tasks" / f"{word}.md").read_text()
     assert (word, True) in {(line.split()[1], page == word) for page, line in commands()}
     assert re.search(r"!\[.+\]\(\.\./pictures/", text)
@@ -74,10 +74,8 @@ def test_everything_of_a_kind_is_named(kind: str, page: str) -> None:
     assert not [name for name in catalog.names(kind) if not re.search(rf"`{name}[`(]", text)]
 
 
-def test_pictures_are_small_and_used() -> None:
-    shown = {
-        name for page in PAGES for name in re.findall(r"pictures/(\S+\.jpg)", page.read_text())
-    }
+def test_images_are_small_and_used() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"images/(\S+\.jpg)", page.read_text())}
     there = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
     assert set(there) == shown
     assert max(there.values()) < 60_000
@@ -100,7 +98,7 @@ def test_the_docs_build_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "tasks" / "inpaint" / "index.html").exists()
 
 
-def test_the_pictures_can_be_made_again(monkeypatch, tmp_path: Path) -> None:
+def test_the_images_can_be_made_again(monkeypatch, tmp_path: Path) -> None:
     """The files that the pages name are those that the script makes, or that a command makes."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     script = importlib.import_module("picture_docs")

@@ -25,26 +25,26 @@ def radial(height: int, width: int, lines: int) -> Tensor:
     return torch.from_numpy(keep)
 
 
-def equispaced(height: int, width: int, acceleration: int, centre: float = 0.08) -> Tensor:
+def equispaced(height: int, width: int, acceleration: int, center: float = 0.08) -> Tensor:
     """Return a mask of every ``acceleration``-th column, zero's among them, and of the middle ones.
 
     Arguments:
-        centre: The share of all columns that is measured round zero.
+        center: The share of all columns that is measured round zero.
     """
     j = torch.arange(width)
     keep = (j - width // 2) % acceleration == 0
-    return (keep | _middle(width, centre)).expand(height, width).clone()
+    return (keep | _middle(width, center)).expand(height, width).clone()
 
 
 def random(
-    height: int, width: int, acceleration: float, centre: float = 0.08, seed: int = 0
+    height: int, width: int, acceleration: float, center: float = 0.08, seed: int = 0
 ) -> Tensor:
     """Return a mask of the middle columns, and of others at random: W / ``acceleration`` expected.
 
     As in "fastMRI: An Open Dataset and Benchmarks for Accelerated MRI" (Zbontar et al., 2018),
     https://arxiv.org/abs/1811.08839.
     """
-    middle = _middle(width, centre)
+    middle = _middle(width, center)
     rest = width - int(middle.sum())
     chance = max(0.0, (width / acceleration - (width - rest)) / max(1, rest))
     drawn = torch.from_numpy(np.random.default_rng(seed).random(width) < chance)
@@ -74,8 +74,8 @@ def draw(words: str, height: int, width: int) -> Tensor:
     return MAKERS[name](height, width, *settings)
 
 
-def _middle(width: int, centre: float) -> Tensor:
-    count = round(centre * width)
+def _middle(width: int, center: float) -> Tensor:
+    count = round(center * width)
     first = width // 2 - count // 2
     j = torch.arange(width)
     return (first <= j) & (j < first + count)

@@ -1,4 +1,4 @@
-"""Kernels of blurs: a lens out of focus, a hand that shakes, or what a picture of one shows."""
+"""Kernels of blurs: a lens out of focus, a hand that shakes, or what an image of one shows."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def gaussian(sigma: float, size: int | None = None) -> Tensor:
-    """Return exp(-(i^2 + j^2) / (2 sigma^2)), normalised, of ``size`` taps a side.
+    """Return exp(-(i^2 + j^2) / (2 sigma^2)), normalized, of ``size`` taps a side.
 
     Every kernel here is not negative, of sum 1, with its middle at ``size // 2``. Without a size
     it ends after 4 sigma, as scipy's: ``gaussian(3)`` is the "61 x 61" kernel of "Diffusion
@@ -32,10 +32,10 @@ def uniform(size: int) -> Tensor:
 def anisotropic(
     sigma_1: float, sigma_2: float, angle: float = 0, size: int | None = None
 ) -> Tensor:
-    """Return a normalised Gaussian, wide by ``sigma_1`` along ``angle`` and ``sigma_2`` across.
+    """Return a normalized Gaussian, wide by ``sigma_1`` along ``angle`` and ``sigma_2`` across.
 
     Arguments:
-        angle: In degrees, from the rows of the picture on, counter-clockwise.
+        angle: In degrees, from the rows of the image on, counter-clockwise.
     """
     if not min(sigma_1, sigma_2) > 0:
         raise ValueError(f"a Gaussian is wider than 0 pixels, got {min(sigma_1, sigma_2)}")
@@ -50,7 +50,7 @@ def linear_motion(length: float, angle: float = 0) -> Tensor:
     """Return the share of a straight line of ``length`` pixels that lies in each pixel.
 
     Arguments:
-        angle: In degrees, from the rows of the picture on, counter-clockwise.
+        angle: In degrees, from the rows of the image on, counter-clockwise.
     """
     if not length >= 1:
         raise ValueError(f"a motion is of 1 pixel or more, got {length}")
@@ -104,7 +104,7 @@ def kernel(given: Tensor | str) -> Tensor:
 
     Arguments:
         given: A tensor of shape ``(h, w)`` or ``(B, h, w)``, taken as it is; one of ``MAKERS`` and
-            its numbers; or a picture file, its values made to sum to 1.
+            its numbers; or an image file, its values made to sum to 1.
     """
     if isinstance(given, Tensor):
         if given.ndim not in (2, 3):
@@ -115,7 +115,7 @@ def kernel(given: Tensor | str) -> Tensor:
         raise ValueError(f"a kernel is a tensor or text, got a {type(given).__name__}")
     name, colon, numbers = given.partition(":")
     if name not in MAKERS:
-        return _picture(given)
+        return _image(given)
     make, settings = MAKERS[name]
     try:
         values = [float(n) if "." in n else int(n) for n in numbers.split(",") if colon]
@@ -125,17 +125,17 @@ def kernel(given: Tensor | str) -> Tensor:
     return make(*values)
 
 
-def _picture(name: str) -> Tensor:
+def _image(name: str) -> Tensor:
     try:
         with Image.open(Path(name)) as image:
             k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
     except (OSError, UnidentifiedImageError):
         if Path(name).is_file():
-            raise ValueError(f"{name} is damaged, or no picture of a kernel") from None
+            raise ValueError(f"{name} is damaged, or no image of a kernel") from None
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
-        raise ValueError(f"no kernel {name!r}; give a picture file, or {words}") from None
+        raise ValueError(f"no kernel {name!r}; give an image file, or {words}") from None
     if not k.sum() > 0 or k.min() < 0:
-        raise ValueError(f"the picture of a kernel has to show something, {name} is black")
+        raise ValueError(f"the image of a kernel has to show something, {name} is black")
     return _normalised(k)
 
 

@@ -1,11 +1,11 @@
-"""Colourisation: of three channels one weighted sum is left."""
+"""Colorisation: of three channels one weighted sum is left."""
 
 import torch
 from torch import Tensor
 
 from .base import SVDOperator
 
-__all__ = ["Grey"]
+__all__ = ["Gray"]
 
 WEIGHTS = {
     "mean": (1 / 3, 1 / 3, 1 / 3),
@@ -14,7 +14,7 @@ WEIGHTS = {
 }
 
 
-class Grey(SVDOperator):
+class Gray(SVDOperator):
     """y = w^T (R, G, B), in closed form.
 
     A = s u^T with s = |w| and u = w / |w|; the reflection that swaps u and the first channel e is
@@ -35,7 +35,7 @@ class Grey(SVDOperator):
     def __init__(self, weights: str = "mean") -> None:
         super().__init__()
         if weights not in WEIGHTS:
-            raise ValueError(f"the weights of grey are {', '.join(WEIGHTS)}, got {weights!r}")
+            raise ValueError(f"the weights of gray are {', '.join(WEIGHTS)}, got {weights!r}")
         w = torch.tensor(WEIGHTS[weights], dtype=torch.float64).reshape(3, 1, 1)
         s = torch.zeros(3, 1, 1)
         s[0] = w.norm()
@@ -49,7 +49,7 @@ class Grey(SVDOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != 3:
-            raise ValueError(f"grey is made of pictures of 3 channels, got {x.shape[1]}")
+            raise ValueError(f"gray is made of images of 3 channels, got {x.shape[1]}")
         return (self.w.to(x) * x).sum(1, keepdim=True)
 
     def adjoint(self, y: Tensor) -> Tensor:
