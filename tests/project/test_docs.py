@@ -90,11 +90,6 @@ def test_the_snippets_of_python_run() -> None:
                 exec(code, {})
 
 
-def test_the_method_of_the_docs_is_the_readmes() -> None:
-    (source,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert source in (ROOT / "docs" / "extending.md").read_text()
-
-
 def test_the_docs_build_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="the extra `docs` is not installed")
     call = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
