@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..metrics import psnr
-from ..networks.nafunet import NAFUNet, karras, save_network
+from ..networks.nafunet import NAFUNet, save_network
+from ..networks.parameterizations import karras
 from .labelled import ClassedImages
 from .muon import Muon
 from .photographs import Crops, Image, Photographs

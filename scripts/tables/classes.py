@@ -27,7 +27,7 @@ from diffprior.evaluation.ledger import Ledger, Row
 from diffprior.io import arrays
 from diffprior.pretrained.load import load_prior
 from diffprior.priors._conditions import conditioned
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors.base import Prior
 from diffprior.random import Noise
 from diffprior.samplers.dpm import DPM
 
@@ -68,7 +68,7 @@ def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) 
     }
 
 
-def drawn(model: LabelledPrior, label: int, scale: float, n: int) -> Tensor:
+def drawn(model: Prior, label: int, scale: float, n: int) -> Tensor:
     """Return samples ``(n, 1, 28, 28)`` of a class at a guidance."""
     prior = conditioned(model, label=label, guidance=scale)
     noise = Noise(0, [f"class {label}"], n)
@@ -76,7 +76,7 @@ def drawn(model: LabelledPrior, label: int, scale: float, n: int) -> Tensor:
     return DPM(steps=25, grid="karras")(prior, x_T, noise)
 
 
-def right(out: Path, model: LabelledPrior, classifier: torch.nn.Module, n: int) -> str:
+def right(out: Path, model: Prior, classifier: torch.nn.Module, n: int) -> str:
     """Return, as markdown, the share of the samples of each class that is told as that class."""
     lines, sheet = ["| class | told right at guidance 3 |", "|---|---|"], []
     shares = []
@@ -144,7 +144,7 @@ def strip(parts: Sequence[Tensor]) -> Image.Image:
 
 def edit(
     ledger: Ledger,
-    model: LabelledPrior,
+    model: Prior,
     classifier: torch.nn.Module,
     images: dict[int, Tensor],
     name: str,

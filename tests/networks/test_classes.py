@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from diffprior.errors import PriorError
-from diffprior.networks.nafunet import NAFUNet, karras, save_network
+from diffprior.networks.nafunet import NAFUNet, save_network
+from diffprior.networks.parameterizations import karras
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import trainer as module
@@ -95,7 +96,7 @@ def test_a_network_learns_its_classes(images: ClassedImages, tmp_path: Path) -> 
     prior = NetworkPrior.of(trainer.averaged())
     x_T = prior.diffusion.schedule(t)[1].float() * x
     for label, gray in ((0, 40), (1, 120), (2, 200), (None, 120)):
-        found = prior.labelled(label)(x_T, t).mean()
+        found = prior.for_label(label)(x_T, t).mean()
         assert abs(found - (gray / 127.5 - 1)) < 0.15, label
 
 
@@ -104,10 +105,10 @@ def test_a_folder_says_classes_and_size(tmp_path: Path) -> None:
     prior = load_prior(tmp_path / "classed", label=2)
     assert prior.shape == (1, 8, 8) and prior.classes == 3 and prior.label == 2
     x, t = random(2, 1, 8, 8).float(), torch.tensor(0.5, dtype=torch.float64)
-    assert not torch.equal(prior(x, t), prior.labelled(1)(x, t))
+    assert not torch.equal(prior(x, t), prior.for_label(1)(x, t))
     with pytest.raises(PriorError, match="3 classes: label is one of 0 ... 2, got 3$"):
         load_prior(tmp_path / "classed", label=3)
-    with pytest.raises(PriorError, match="no classes, so none is to be chosen by label=3$"):
+    with pytest.raises(PriorError, match="no classes, so label=3 is not one of them$"):
         load_prior(label=3)
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffprior.networks.nafunet import NAFUNet, karras, load_network
+from diffprior.networks.nafunet import NAFUNet, load_network
+from diffprior.networks.parameterizations import karras
 from diffprior.training import trainer as module
 from diffprior.training.muon import Muon, orthogonalize
 from diffprior.training.photographs import Crops, Photographs, View
