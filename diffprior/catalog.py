@@ -10,20 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import SettingError
+from .errors import CatalogError, SettingError
 from .validation import ANYWHERE, Checked, check
 
-__all__ = ["CatalogError", "SettingError", "build", "find", "functions", "names", "summary"]
+__all__ = ["SettingError", "build", "find", "functions", "names", "summary"]
 
-SHARED = ("base", "conditions")  # modules of a folder that its things share
 KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
-
-
-class CatalogError(LookupError, SettingError):
-    """A name or a setting that is not there, in one sentence."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def names(kind: str) -> list[str]:
@@ -31,8 +23,8 @@ def names(kind: str) -> list[str]:
     if kind not in KINDS:
         raise CatalogError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
     package = import_module(f"diffprior.{kind}")
-    modules = pkgutil.iter_modules(package.__path__)
-    return sorted(m.name for m in modules if m.name not in SHARED and not m.ispkg)
+    modules = (m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    return sorted(name for name in modules if name != "base" and not name.startswith("_"))
 
 
 def find(name: str, kinds: Sequence[str] = KINDS) -> Any:

@@ -1,6 +1,7 @@
 """How close pictures are to the truth: one number a picture, from pictures in [-1, 1]."""
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gradients import inner
+from .errors import MetricError
 
 __all__ = [
-    "MetricError",
     "coverage",
     "gradient_energy",
+    "gradient_inner_product",
     "lpips",
     "noise_level",
     "psnr",
@@ -22,10 +23,6 @@ __all__ = [
 
 
 NORMAL_MEDIAN = 0.6744897501960817  # of |z|, z ~ N(0, 1)
-
-
-class MetricError(RuntimeError):
-    """A metric that cannot be had here, in one sentence."""
 
 
 def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -119,7 +116,7 @@ def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
         x: Pictures, of shape ``(B, C, H, W)``.
         mask: Where to look, ``(B or 1, 1, H, W)``; both neighbours are to lie in it.
     """
-    return inner(x, x, mask)
+    return gradient_inner_product(x, x, mask)
 
 
 def noise_level(x: Tensor) -> Tensor:
@@ -143,3 +140,27 @@ def _median(details: Any) -> float:
     """Return the deviation of white noise of these wavelet details; flat parts say nothing."""
     size = abs(details[details != 0])
     return float(np.median(size)) / NORMAL_MEDIAN if len(size) else 0.0
+
+
+def gradient_inner_product(
+    u: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
+) -> Tensor:
+    """Return the mean of <grad u, grad v> over pairs of neighbours, ``(B,)``; nan of no pair.
+
+    Arguments:
+        u, v: Pictures, of shape ``(B, C, H, W)``.
+        mask: 1 where to look, else 0, of shape ``(B or 1, 1, H, W)``.
+        join: Makes of the masks of two neighbours that of the pair: by default both lie in it,
+            with ``torch.maximum`` one does.
+    """
+    m = mask.to(u).expand(len(u), 1, *u.shape[-2:])
+    total, count = u.new_zeros(len(u)), u.new_zeros(len(u))
+    for axis in (2, 3):
+        n = u.shape[axis] - 1
+        pairs = join(m.narrow(axis, 0, n), m.narrow(axis, 1, n))
+        total += (pairs * u.diff(dim=axis) * v.diff(dim=axis)).flatten(1).sum(1)
+        count += pairs.flatten(1).sum(1) * u.shape[1]
+    return total / count

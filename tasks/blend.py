@@ -7,6 +7,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.classical import mask_edges
 from diffprior.editing.chains import begin, cells, walk
@@ -17,8 +18,8 @@ from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.solve import Asked, FromFile, Result, demand, named, opened, results
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, FromFile, Result, named, opened, results
 
 __all__ = ["blend"]
 

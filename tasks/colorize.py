@@ -7,24 +7,23 @@ from typing import Annotated, Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.classical.colors import fitted, spread
 from diffprior.editing.chains import second
-from diffprior.io.arrays import ImageError, Pictures, mask_tensor, pictures
+from diffprior.io.arrays import ImageError, Pictures, coloured, mask_tensor, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator, stack
 from diffprior.operators.grey import Grey
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.checks import demand, demand_colours
 from diffprior.runtime.solve import (
     ROUNDING,
     Asked,
     FromFile,
     Result,
     choose,
-    coloured,
-    demand,
-    demand_colours,
     draw,
     noise,
     opened,
@@ -32,7 +31,6 @@ from diffprior.runtime.solve import (
     results,
     usual,
 )
-from diffprior.samplers.base import Watch
 
 __all__ = ["colorize"]
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.classical.blind_kernel import estimate
+from diffprior.errors import TaskError
 from diffprior.io.arrays import Pictures, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator
@@ -16,19 +18,8 @@ from diffprior.operators.blur import Blur
 from diffprior.operators.circular_blur import CircularBlur
 from diffprior.operators.generators.kernels import kernel as read
 from diffprior.priors.base import Prior
-from diffprior.runtime.solve import (
-    ROUNDING,
-    Asked,
-    Result,
-    TaskError,
-    choose,
-    demand,
-    noise,
-    opened,
-    recover,
-    usual,
-)
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import ROUNDING, Asked, Result, choose, noise, opened, recover, usual
 
 __all__ = ["deblur"]
 
@@ -63,8 +54,8 @@ def deblur(
 ) -> Result:
     """Undo a blur of a picture, or of each picture of a batch.
 
-    An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. That is
-    experimental: it needs some of them, and a blur that is the same all over the picture.
+    An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. This
+    is experimental: it needs such edges, and a blur that is the same all over the image.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].

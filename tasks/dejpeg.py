@@ -6,33 +6,17 @@ from typing import Annotated, Any, Unpack, cast
 
 import torch
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
+from diffprior.errors import TaskError
 from diffprior.io.arrays import Pictures, pictures
-from diffprior.likelihoods.jpeg import (
-    CellLikelihood,
-    Coding,
-    Coefficients,
-    agrees,
-    detect,
-    read,
-    standard,
-)
+from diffprior.io.jpeg import Coding, read, standard
+from diffprior.likelihoods.jpeg import CellLikelihood, Coefficients, agrees, detect
 from diffprior.methods.base import Method
 from diffprior.priors.base import Prior
-from diffprior.runtime.placement import picture
-from diffprior.runtime.solve import (
-    BEHIND,
-    Asked,
-    Result,
-    TaskError,
-    choose,
-    demand,
-    opened,
-    pixels,
-    results,
-    solve,
-)
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.memory import picture
+from diffprior.runtime.solve import BEHIND, Asked, Result, choose, opened, pixels, results, solve
 
 __all__ = ["dejpeg"]
 

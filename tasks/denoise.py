@@ -6,12 +6,13 @@ from typing import Annotated, Any, Unpack
 
 import torch
 
+from diffprior.batching import Watch
 from diffprior.io.arrays import pictures
 from diffprior.methods.base import Method
 from diffprior.operators.identity import Identity
 from diffprior.priors.base import Prior
-from diffprior.runtime.solve import Asked, Result, choose, demand, noise, opened, recover, usual
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, Result, choose, noise, opened, recover, usual
 
 __all__ = ["denoise"]
 

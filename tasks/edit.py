@@ -12,27 +12,37 @@ from torch.nn import functional
 
 from diffprior.attention._control import attended
 from diffprior.attention.base import AttentionEdit
+from diffprior.batching import Watch, share
 from diffprior.catalog import SettingError, build
 from diffprior.classical import mask_edges
 from diffprior.classical.fill import pyramid
 from diffprior.editing import trajectory
 from diffprior.editing.chains import cells
 from diffprior.editing.difference_mask import disagreement
+from diffprior.editing.invert import (
+    Chain,
+    Condition,
+    asked,
+    descended,
+    inverted,
+    settled,
+    under,
+    way,
+)
 from diffprior.editing.trajectory import Trajectory
 from diffprior.inversions.base import Inversion
 from diffprior.io.arrays import ImageError, Pictures, mask_tensor, pictures
-from diffprior.methods.base import share
 from diffprior.pretrained.load import shipped
 from diffprior.priors._conditions import innermost, unguided
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside, seeing
 from diffprior.random import Noise
-from diffprior.runtime.placement import rows
-from diffprior.runtime.results import Meter, results
+from diffprior.runtime.memory import rows
+from diffprior.runtime.report import Meter
+from diffprior.runtime.results import results
 from diffprior.runtime.solve import Added, FromFile, Result, named, opened, said, weighed
-from diffprior.samplers.base import Watch
 
-from .invert import METHOD, Chain, Condition, asked, descended, inverted, settled, under, way
+from .invert import METHOD
 from .invert import WORD as INVERTED
 
 __all__ = ["edit"]

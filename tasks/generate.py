@@ -7,14 +7,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError, build
 from diffprior.editing.chains import walk
 from diffprior.io.arrays import pictures
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.solve import Asked, Result, demand, opened, results
-from diffprior.samplers.base import Sampler, Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, Result, opened, results
+from diffprior.samplers.base import Sampler
 from diffprior.schedules import Rectified
 
 __all__ = ["generate"]

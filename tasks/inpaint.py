@@ -10,15 +10,17 @@ import cv2
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch, share
 from diffprior.classical import mask_edges
 from diffprior.classical.fill import biharmonic
-from diffprior.errors import SettingError
+from diffprior.errors import SettingError, TaskError
 from diffprior.io import arrays
 from diffprior.io.arrays import ImageError, Pictures, mask_tensor, pictures
-from diffprior.methods.base import Guidance, Method, share
+from diffprior.methods.base import Guidance, Method
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside, seeing
+from diffprior.runtime.checks import demand
 from diffprior.runtime.placement import loaded, ready
 from diffprior.runtime.solve import (
     ROUNDING,
@@ -26,9 +28,7 @@ from diffprior.runtime.solve import (
     FromFile,
     Result,
     Solved,
-    TaskError,
     choose,
-    demand,
     draw,
     joined,
     named,
@@ -39,7 +39,6 @@ from diffprior.runtime.solve import (
     told,
     usual,
 )
-from diffprior.samplers.base import Watch
 from diffprior.samplers.ddim import DDIM
 
 __all__ = ["inpaint"]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.editing.chains import second, slerp
 from diffprior.editing.codes import turned
 from diffprior.io import animations
@@ -14,8 +15,8 @@ from diffprior.io.arrays import pictures
 from diffprior.priors._conditions import unguided
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
-from diffprior.runtime.solve import Added, FromFile, Result, demand, opened, results, weighed
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Added, FromFile, Result, opened, results, weighed
 
 __all__ = ["interpolate"]
 

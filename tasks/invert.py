@@ -1,60 +1,38 @@
 """Turn pictures into codes that the prior turns back into them, for edits to start from."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import count as counting
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 import torch
-from torch import Tensor
 
-from diffprior.catalog import SettingError, build
+from diffprior.batching import Watch, share
 from diffprior.editing import trajectory
-from diffprior.editing.chains import begin, told
-from diffprior.editing.trajectory import Trajectory, digest, spelled
-from diffprior.inversions.base import Change, Inversion
-from diffprior.io.arrays import Pictures, pictures
-from diffprior.methods.base import share
+from diffprior.editing.invert import (
+    Chain,
+    Inverted,
+    asked,
+    descended,
+    inverted,
+    settled,
+    under,
+    way,
+)
+from diffprior.inversions.base import Inversion
+from diffprior.io.arrays import pictures
 from diffprior.metrics import psnr
-from diffprior.priors._conditions import conditioned, innermost, unguided
+from diffprior.priors._conditions import innermost, unguided
 from diffprior.priors.base import Prior
-from diffprior.priors.paired import PairedPrior
-from diffprior.priors.prompted import beside, prompted
-from diffprior.random import Noise
-from diffprior.runtime.placement import rows
-from diffprior.runtime.results import Meter, Result, results
-from diffprior.runtime.solve import Added, demand, named, opened, said, weighed
-from diffprior.samplers.base import Watch
+from diffprior.priors.prompted import beside
+from diffprior.runtime.report import Meter
+from diffprior.runtime.results import results
+from diffprior.runtime.solve import Added, opened, weighed
 
-__all__ = [
-    "invert",
-    "Chain",
-    "Inverted",
-    "asked",
-    "descended",
-    "inverted",
-    "settled",
-    "under",
-    "way",
-]
+__all__ = ["invert"]
 
 WORD, SUFFIX = "inverted", trajectory.SUFFIX
 METHOD = "edit_friendly"
-Condition = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inverted(Result):
-    """What an inversion gives back: ``image`` is the round trip, ``trajectory`` what to keep."""
-
-    trajectory: Trajectory
-
-    def data(self) -> bytes:
-        """Return the bytes of the trajectory's file."""
-        return self.trajectory.data()
 
 
 def invert(
@@ -112,148 +90,3 @@ def invert(
     quality = psnr(x.expand(-1, 3, -1, -1), given.tensor().to(x))
     report["round_trip_psnr"] = [round(value, 2) for value in quality.tolist()]
     return Inverted(**vars(results(given, x, None, 1, report)), trajectory=made)
-
-
-def settled(inversion: Any, model: Prior, steps: int | None, strength: float | None) -> Inversion:
-    """Return an inversion from what was given for it."""
-    demand(samples=1, steps=steps)
-    given = isinstance(inversion, Inversion)
-    method: Inversion = inversion if given else build(str(inversion), ("inversions",))
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
-    if strength is not None:
-        ratio = begin(strength)
-        changes["stop"] = 1.0 if ratio is None else float(model.diffusion.schedule.time(ratio))
-    method, leaf = replace(method, **changes), prompted(model)
-    texts = method.guided or type(method).towards is not Inversion.towards
-    if texts and leaf is not None and leaf.extra == leaf.shape[0]:
-        raise SettingError(
-            f"{type(method).__name__} is of a guidance between texts, and this network is guided "
-            "by the picture that it edits, too; take another inversion"
-        )
-    return method
-
-
-def way(method: Inversion) -> dict[str, Any]:
-    """Return what the reports of inversions, and of edits, say of how they were made."""
-    return {"method": spelled(method), "inversion": spelled(method)}
-
-
-def asked(method: Inversion, **condition: Any) -> Condition:
-    """Return what is not None of the condition of a way up, and its guidance."""
-    given = said(**condition)
-    return given if method.guided else {"guidance": 1.0, **given}
-
-
-def under(model: Prior, condition: Condition) -> Prior:
-    """Return a prior under a condition, or refuse in one sentence."""
-    try:
-        return conditioned(model, **condition)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-
-
-def inverted(
-    method: Inversion,
-    source: Prior,
-    condition: Condition,
-    given: Pictures,
-    report: dict[str, Any],
-    seed: int,
-    names: Sequence[int | str] | None,
-    watch: Watch | None,
-) -> Trajectory:
-    """Return the inversion of pictures, as many at a time as memory holds.
-
-    Arguments:
-        source: The prior under the condition of the pictures.
-        report: Its provenance.
-    """
-    x = given.tensor().to(source.like)
-    z = source.encode(x)
-    noise = Noise(seed, named(names, len(z)))
-    parts = torch.split(torch.arange(len(z)), 1 if method.guided else rows(source))
-    called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
-    with _following(called, method.calls * len(parts), watch):
-        codes = [
-            method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
-            for i in parts
-        ]
-    return Trajectory(
-        inversion=method,
-        code={k: torch.cat([code[k] for code in codes]) for k in codes[0]},
-        prior=report["prior"],
-        sha256=report["prior_sha256"],
-        condition=condition,
-        size=given.size,
-        picture=digest(given),
-        added={k: report[k] for k in trajectory.ADDED if k in report},
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chain:
-    """What goes down from some rows of a code: a prior, or two side by side.
-
-    Arguments:
-        target: The prior whose states are asked for.
-        source: A prior to go down beside.
-        inside: Called after each step; where the target's states are then its own, ``(B, 1, *)`` of
-            bool. Elsewhere they are the source's.
-    """
-
-    target: Prior
-    source: Prior | None = None
-    inside: Callable[[], Tensor] | None = None
-
-
-def descended(
-    made: Trajectory, like: Prior, chain: Callable[[Tensor], Chain], watch: Watch | None
-) -> Tensor:
-    """Return the states that come of a code, as many at a time as memory holds.
-
-    Arguments:
-        like: A prior of these states.
-        chain: Is given the numbers of some rows.
-    """
-    method, done = made.inversion, []
-    count = 1 if method.guided else rows(like)
-    parts = torch.split(torch.arange(len(made.code["x_T"])), count)
-    for k, part in enumerate(parts):
-        code, way = {key: v[part].to(like.like) for key, v in made.code.items()}, chain(part)
-        each = _step(share(watch, k, len(parts)), method.steps, way.inside)
-        if way.source is None:
-            done.append(method.decode(way.target, code, each))
-        else:
-            both = {key: torch.cat([v, v]) for key, v in code.items()}
-            pair = PairedPrior(way.source, way.target)
-            done.append(method.decode(pair, both, each).chunk(2)[1])
-    return torch.cat(done)
-
-
-def _step(watch: Watch | None, steps: int, inside: Callable[[], Tensor] | None) -> Change:
-    """Return what is done after each step."""
-    tell = told(watch, steps)
-    if inside is None:
-        return tell
-
-    def each(x: Tensor, i: int) -> Tensor:
-        kept, new = tell(x, i).chunk(2)
-        return torch.cat([kept, torch.where(inside(), new, kept)])
-
-    return each
-
-
-@contextmanager
-def _following(prior: Prior, calls: int, watch: Watch | None) -> Iterator[None]:
-    """Tell ``watch`` of every call of a prior, of which this many are expected."""
-    if watch is None:
-        yield
-        return
-    number = counting(1)
-    hook = prior.register_forward_hook(
-        lambda _, given, x_0: watch(x_0, min(1.0, next(number) / calls))
-    )
-    try:
-        yield
-    finally:
-        hook.remove()

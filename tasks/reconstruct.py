@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError, build
 from diffprior.io.arrays import ImageError, Pictures, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator, Operator, measured
 from diffprior.priors.base import Prior
-from diffprior.runtime.placement import picture
-from diffprior.runtime.solve import Asked, Result, choose, demand, draw, opened, results, usual
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.memory import picture
+from diffprior.runtime.solve import Asked, Result, choose, draw, opened, results, usual
 
 __all__ = ["reconstruct"]
 

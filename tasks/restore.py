@@ -7,9 +7,11 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.classical.fill import biharmonic
-from diffprior.io.arrays import mask_tensor, pictures
+from diffprior.errors import TaskError
+from diffprior.io.arrays import coloured, mask_tensor, pictures
 from diffprior.methods.base import Method
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
@@ -17,22 +19,18 @@ from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.grey import Grey
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.checks import demand, demand_colours
 from diffprior.runtime.solve import (
     ROUNDING,
     Asked,
     FromFile,
     Result,
-    TaskError,
     choose,
-    coloured,
-    demand,
-    demand_colours,
     noise,
     opened,
     recover,
     usual,
 )
-from diffprior.samplers.base import Watch
 
 __all__ = ["restore"]
 

@@ -7,18 +7,18 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch, share
 from diffprior.catalog import SettingError
 from diffprior.editing.chains import begin, cells, walk
 from diffprior.io.arrays import ImageError, Pictures, mask_tensor, pictures
 from diffprior.likelihoods.gaussian import GaussianLikelihood
-from diffprior.methods.base import share
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.solve import Asked, FromFile, Result, demand, named, opened, results
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, FromFile, Result, named, opened, results
 from diffprior.schedules import Grid
 
 __all__ = ["sdedit"]

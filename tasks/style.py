@@ -7,6 +7,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.editing.chains import begin, second, walk
 from diffprior.io.arrays import ImageError, pictures
@@ -16,9 +17,9 @@ from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.solve import Asked, FromFile, Result, demand, named, opened, results
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, FromFile, Result, named, opened, results
 from diffprior.samplers.ancestral import Ancestral
-from diffprior.samplers.base import Watch
 
 __all__ = ["style"]
 

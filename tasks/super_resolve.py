@@ -8,14 +8,15 @@ from typing import Annotated, Any, Unpack
 import torch
 import torch.nn.functional as F
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.io.arrays import pictures
 from diffprior.methods.base import Method
 from diffprior.operators.average import Average
 from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior
-from diffprior.runtime.solve import Asked, Result, choose, demand, noise, opened, recover, usual
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Asked, Result, choose, noise, opened, recover, usual
 
 __all__ = ["super_resolve"]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from torch import Tensor
 
+from diffprior.batching import Watch
 from diffprior.catalog import SettingError
 from diffprior.editing.codes import turned
 from diffprior.io.arrays import pictures
@@ -15,8 +16,8 @@ from diffprior.priors._conditions import unguided
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.solve import Added, Result, demand, named, opened, results, weighed
-from diffprior.samplers.base import Watch
+from diffprior.runtime.checks import demand
+from diffprior.runtime.solve import Added, Result, named, opened, results, weighed
 
 __all__ = ["variations"]
 

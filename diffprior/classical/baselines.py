@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.average import Average
 from ..operators.base import LinearOperator
 from ..operators.bicubic import Bicubic

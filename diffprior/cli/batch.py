@@ -19,14 +19,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import __version__
-from ..errors import SettingError
-from ..evaluation import figures
+from ..errors import PriorError, SettingError
 from ..io import animations, arrays, files, numbers
 from ..io.arrays import ImageError
-from ..pretrained.load import PriorError
 from ..runtime.placement import kept
-from ..runtime.results import as_json
-from .outputs import Input, Options, Targets, planned
+from ..runtime.report import as_json
+from .outputs import Input, Options, Targets, heat, planned
 
 __all__ = ["Options", "run"]
 
@@ -168,7 +166,7 @@ def _content(
     """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the pictures to write."""
     if key == "uncertainty":
         std = torch.as_tensor(np.asarray(result.std))
-        return np.asarray(figures.heat(std if std.ndim == 2 else std.mean(-1))), None
+        return np.asarray(heat(std if std.ndim == 2 else std.mean(-1))), None
     if key == "compare":
         return _beside(result, file), None
     picture = result.samples[key]

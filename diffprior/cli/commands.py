@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from .. import __version__, catalog
-from ..runtime.conditions import Asked, parameters
+from ..runtime.conditions import Asked
 from .batch import run
 from .outputs import Options
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "parameters"]
 
 app = typer.Typer(
     add_completion=False,
@@ -208,3 +208,17 @@ def _certify(
         certification.certify(out, method or certification.METHODS, cells, seeds, **given)
     except catalog.SettingError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def parameters(task: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a task, with their hints, and each key of ``Asked`` as one."""
+    hints, found = get_type_hints(task, include_extras=True), dict[str, inspect.Parameter]()
+    for name, own in inspect.signature(task).parameters.items():
+        if own.kind is not own.VAR_KEYWORD:
+            found[name] = own.replace(annotation=hints[name])
+            continue
+        (keys,) = get_args(hints[name])
+        for key, hint in get_type_hints(keys, include_extras=True).items():
+            default = False if get_args(hint)[0] is bool else None
+            found[key] = inspect.Parameter(key, own.KEYWORD_ONLY, default=default, annotation=hint)
+    return found

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
 from ..errors import SettingError
 from ..io import animations
 from ..io.arrays import ImageError
 
-__all__ = ["Input", "Options", "Targets", "planned"]
+__all__ = ["Input", "Options", "Targets", "planned", "heat"]
 
 Input = Path | Literal["-"] | None  # a file, standard input, or nothing to read
 Targets = Mapping[str | int, Path | None]  # samples by number, and extra pictures; None: stdout
@@ -120,3 +125,11 @@ def _targets(target: Path | None, samples: int, o: Options) -> Targets:
         if getattr(o, extra):
             found[extra] = Path(f"{stem}.{extra}.png")
     return found
+
+
+def heat(std: Tensor) -> Image.Image:
+    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
+    s = std.detach().cpu().double().numpy()
+    grey = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
+    colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
+    return Image.fromarray(np.ascontiguousarray(colours[..., ::-1]))

@@ -8,19 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..batching import Watch, batched
 from ..catalog import SettingError
-from ..inversions.base import Change
 from ..io.arrays import ImageError, Pictures, pictures
-from ..methods.base import batched
 from ..priors.base import Prior
 from ..random import Noise
-from ..runtime.placement import rows
-from ..runtime.results import Meter
-from ..samplers.base import Watch
+from ..runtime.memory import rows
+from ..runtime.report import Meter
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["begin", "cells", "second", "slerp", "told", "walk"]
+__all__ = ["begin", "cells", "second", "slerp", "walk"]
 
 FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 
@@ -46,17 +44,6 @@ def walk(
     with meter.on(model):
         x = batched(work, noise, watch, rows(model))
     return x, {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
-
-
-def told(watch: Watch | None, steps: int) -> Change:
-    """Return what tells a watch of every step of an inversion's way down."""
-
-    def each(x: Tensor, i: int) -> Tensor:
-        if watch is not None:
-            watch(x, (i + 1) / steps)
-        return x
-
-    return each
 
 
 def begin(strength: float) -> float | None:

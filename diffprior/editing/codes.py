@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from ..batching import Watch, told
 from ..inversions.flow import FlowInversion
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..samplers.dpm import DPM
-from .chains import told, walk
+from .chains import walk
 
 __all__ = ["turned"]
 

@@ -1,6 +1,5 @@
 """Files of inversions: a picture's code, with what it takes to read it back."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from safetensors.torch import save
 from .. import __version__
 from ..catalog import SettingError, build
 from ..inversions.base import Code, Inversion
-from ..io.arrays import ImageError, Pictures
+from ..io.arrays import ImageError, Pictures, digest
 
-__all__ = ["ADDED", "SUFFIX", "Trajectory", "digest", "spelled"]
+__all__ = ["ADDED", "SUFFIX", "Trajectory", "spelled"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
@@ -99,12 +98,6 @@ class Trajectory:
             raise ImageError(f"this inversion is of a picture of {w}x{h}; got {width}x{height}")
         if given is not None and digest(given) != self.picture:
             raise ImageError("this inversion is of another picture of the same size")
-
-
-def digest(given: Pictures) -> str:
-    """Return the SHA-256 of the values of pictures, with their dtype and shape."""
-    head = f"{given.values.dtype.str} {given.values.shape} ".encode()
-    return hashlib.sha256(head + given.values.tobytes()).hexdigest()
 
 
 def spelled(thing: Any) -> str:

@@ -16,16 +16,18 @@ import torch
 from torch import Tensor
 
 from .. import catalog
-from ..catalog import CatalogError, SettingError
+from ..catalog import SettingError
 from ..classical import baselines
+from ..errors import CatalogError
 from ..io import files
 from ..io.arrays import to_pil
-from ..likelihoods.gaussian import Likelihood
+from ..likelihoods.base import Likelihood
 from ..methods.base import Method
 from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.counted import CountedPrior
-from ..runtime.placement import device_of, ready, rows
+from ..runtime.memory import rows
+from ..runtime.placement import device_of, ready
 from . import report, scores
 from .datasets import Item, likelihood, manifest
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import FigureError
 from . import figures
 from .ledger import Row
 
@@ -33,7 +34,7 @@ def report(out: Path, rows: Sequence[Row], say: Callable[[str], None] = print) -
             csv.writer(file).writerows([key, *line] for line in table(rows, key))
     try:
         draw(out / "figure.png", rows)
-    except figures.FigureError as error:
+    except FigureError as error:
         say(str(error))
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from ..catalog import SettingError
 from ..io import files
 from ..io.arrays import ImageError
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Operator
 from ..operators.quantize import Quantize
 from ..random import Noise

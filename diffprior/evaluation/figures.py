@@ -4,24 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from PIL import Image
-from torch import Tensor
+from ..errors import FigureError
 
-__all__ = ["FigureError", "curves", "heat", "lines"]
-
-
-class FigureError(RuntimeError):
-    """A figure that cannot be drawn here, in one sentence."""
-
-
-def heat(std: Tensor) -> Image.Image:
-    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
-    s = std.detach().cpu().double().numpy()
-    grey = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
-    colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
-    return Image.fromarray(np.ascontiguousarray(colours[..., ::-1]))
+__all__ = ["curves", "lines"]
 
 
 def lines(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import metrics
-from ..metrics import MetricError
+from ..errors import MetricError
 
 __all__ = ["COLUMNS", "Edit", "covered", "measure", "prompt_score", "read", "structure_distance"]
 

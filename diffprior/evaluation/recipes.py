@@ -20,8 +20,9 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.noises import PoissonLikelihood, SaltPepperLikelihood, SpeckleLikelihood
 from ..operators.base import Operator
 from ..operators.generators import kernels, masks
+from ..operators.generators.masks import inner_box
 
-__all__ = ["NOISES", "Problem", "Recipe", "box", "build", "drawn", "parts", "read"]
+__all__ = ["NOISES", "Problem", "Recipe", "build", "drawn", "parts", "read"]
 
 UNITS = {"[0, 1]": 2.0, "[-1, 1]": 1.0, "y": 1.0}  # of sigma, and how much of it y holds
 NOISES: dict[str, Any] = {
@@ -214,21 +215,6 @@ def drawn(draw: Mapping[str, Any], size: Sequence[int], seed: int) -> np.ndarray
     return found
 
 
-def box(height: int, width: int, seed: int, side: float = 0.5, margin: float = 0.0) -> Tensor:
-    """Return a mask that loses a box, its corner uniform where it leaves the margin free.
-
-    Arguments:
-        side, margin: Shares of the sides of the picture: 0.5 and 0.0625 are 128 and 16 of 256.
-    """
-    rng, seen = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
-    h, w, a, b = (round(s * n) for s in (side, margin) for n in (height, width))
-    if h + 2 * a > height or w + 2 * b > width:
-        raise SettingError(f"a box of {side} and margins of {margin} do not fit a picture")
-    i, j = a + rng.integers(height - h - 2 * a + 1), b + rng.integers(width - w - 2 * b + 1)
-    seen[i : i + h, j : j + w] = False
-    return torch.from_numpy(seen)[None]
-
-
 def _seen(lose: Callable[..., Tensor], *size: int, **settings: Any) -> Tensor:
     return ~lose(*size, **settings)
 
@@ -243,7 +229,7 @@ def _gaussian(height: int, width: int, seed: int, low: float, high: float, size:
 
 
 DRAWS: dict[str, Callable[..., Tensor]] = {
-    "box": box,
+    "box": inner_box,
     "pixels": partial(_seen, masks.pixels),
     "scratches": partial(_seen, masks.scratches),
     "strokes": partial(_seen, masks.strokes),

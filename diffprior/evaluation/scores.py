@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from .. import metrics
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..errors import MetricError
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from .datasets import Item
 from .recipes import Recipe
 
@@ -50,7 +52,7 @@ def measure(x: Tensor, truth: Tensor, given: Likelihood[Any], lpips: bool = True
     try:
         if lpips:
             found["lpips"] = [metrics.lpips(z, truth) for z in draws]
-    except metrics.MetricError as error:
+    except MetricError as error:
         why = str(error)
     A, y = given.operator, given.y
     m = A.seen(torch.ones_like(y)).flatten(1).sum(1)

@@ -8,17 +8,17 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from ..batching import Change
 from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
 from ..validation import Checked, Within
 
-__all__ = ["Change", "Code", "Inversion", "Keep", "above", "level", "noise_of"]
+__all__ = ["Code", "Inversion", "Keep", "above", "level", "noise_of"]
 
 Code = dict[str, Tensor]  # tensors with the rows of the pictures, by name
 Keep = Callable[[Tensor], Tensor]  # of what is noted at a step: what is left of it in the code
-Change = Callable[[Tensor, int], Tensor]  # of the states after a step, and its number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..batching import Change
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Whole
-from .base import Change, Code, Inversion, Keep, above, level, noise_of
+from .base import Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DDIMInversion"]
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..batching import Change
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Change, Code, Inversion, Keep, above, level, noise_of
+from .base import Code, Inversion, Keep, above, level, noise_of
 
 __all__ = ["DirectInversion"]
 

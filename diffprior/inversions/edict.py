@@ -5,10 +5,11 @@ from typing import Annotated
 
 from torch import Tensor
 
+from ..batching import Change
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Within
-from .base import Change, Code, Inversion, Keep, level, noise_of
+from .base import Code, Inversion, Keep, level, noise_of
 
 __all__ = ["EDICT"]
 

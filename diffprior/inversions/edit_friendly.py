@@ -6,11 +6,12 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor
 
+from ..batching import Change
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Within
-from .base import Change, Code, Inversion, Keep
+from .base import Code, Inversion, Keep
 
 __all__ = ["EditFriendly"]
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..batching import Change
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
 from ..validation import Whole
-from .base import Change, Code, Inversion, Keep
+from .base import Code, Inversion, Keep
 
 __all__ = ["FlowInversion"]
 

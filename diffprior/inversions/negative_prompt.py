@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..batching import Change
 from ..priors._conditions import against
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Whole
-from .base import Change, Code, Inversion, Keep
+from .base import Code, Inversion, Keep
 from .ddim_inversion import DDIMInversion
 
 __all__ = ["NegativePrompt"]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..batching import Change
 from ..priors._conditions import guided, innermost, inside, unguided
 from ..priors.base import Prior, denoise_vjp
 from ..priors.guided import GuidedPrior
@@ -16,7 +17,7 @@ from ..priors.paired import PairedPrior
 from ..random import Noise
 from ..solvers import dot
 from ..validation import Whole
-from .base import Change, Code, Inversion, Keep, level, noise_of
+from .base import Code, Inversion, Keep, level, noise_of
 
 __all__ = ["NullText"]
 

@@ -7,10 +7,13 @@ __all__ = [
     "mask_tensor",
     "pictures",
     "to_pil",
+    "digest",
+    "coloured",
 ]
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import EllipsisType
 from typing import Any
@@ -274,3 +277,15 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
 def _channels_last(x: Tensor, dtype: DTypeLike) -> np.ndarray:
     plain = x.detach().cpu() if x.dtype == torch.float64 else x.detach().cpu().float()
     return np.moveaxis(plain.numpy(), 1, -1).astype(dtype, copy=False)
+
+
+def digest(given: Pictures) -> str:
+    """Return the SHA-256 of the values of pictures, with their dtype and shape."""
+    head = f"{given.values.dtype.str} {given.values.shape} ".encode()
+    return hashlib.sha256(head + given.values.tobytes()).hexdigest()
+
+
+def coloured(given: Pictures) -> Pictures:
+    """Return the pictures with three channels each, to come back as colours."""
+    repeats = 3 // given.values.shape[-1]
+    return replace(given, values=np.repeat(given.values, repeats, axis=-1))

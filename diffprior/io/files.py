@@ -21,8 +21,7 @@ from PIL.ImageOps import exif_transpose
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ..likelihoods import jpeg
-from . import sixteen_bit
+from . import jpeg, sixteen_bit
 from .arrays import ImageError, Pictures, pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")

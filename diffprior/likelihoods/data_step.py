@@ -9,7 +9,8 @@ from torch import Tensor
 from ..operators.base import LinearOperator
 from ..random import Noise
 from ..solvers import dot
-from .gaussian import GaussianLikelihood, Likelihood
+from .base import Likelihood
+from .gaussian import GaussianLikelihood
 
 __all__ = ["Inner", "draw", "exact", "hamiltonian"]
 

@@ -1,61 +1,17 @@
 """Likelihoods: an operator, its noise and one measurement, bound together as r(x) = p(y | x)."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Self, TypeVar, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ..operators.base import Composed, LinearOperator, Operator, SVDOperator
+from ..operators.base import LinearOperator, SVDOperator
 from ..random import Noise
 from ..solvers import cg
+from .base import Likelihood, O
 
-__all__ = ["FlipLikelihood", "GaussianLikelihood", "Likelihood"]
-
-O = TypeVar("O", bound=Operator, covariant=True)  # noqa: E741 (the operator, as in the papers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Likelihood(ABC, Generic[O]):
-    """p(y | x) of one measurement, or of a batch of them.
-
-    Arguments:
-        operator: A.
-        y: Measurements, of shape ``(B, *)``; one of shape ``(*)`` is taken as a batch of one by
-            a method. Not given where they are still to be made: ``measure`` makes them.
-    """
-
-    operator: O
-    y: Tensor = field(default_factory=lambda: torch.empty(0))
-
-    @abstractmethod
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(y | x) of each state, up to a constant, of shape ``(B,)``."""
-
-    @abstractmethod
-    def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        """Draw a y from p(y | x) for each state, with zeros where nothing is measured."""
-
-    def measure(self, x: Tensor, noise: Noise) -> Self:
-        """Return the same likelihood with measurements of these states, drawn by ``sample``."""
-        return replace(self, y=self.sample(x, noise))
-
-    def score(self, x: Tensor) -> Tensor:
-        """Return the gradient of ``log_prob``, of the shape of ``x``."""
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            return torch.autograd.grad(self.log_prob(leaf).sum(), leaf)[0]
-
-    def behind(self, decode: Callable[[Tensor], Tensor]) -> "Likelihood[Composed]":
-        """Return p(y | decode(z)), a likelihood of z."""
-        operator = Composed(self.operator, decode)
-        return cast("Likelihood[Composed]", replace(cast(Any, self), operator=operator))
-
-    def take(self, index: Tensor) -> Self:
-        """Return the likelihood of some pictures of the batch, in this order, repeats allowed."""
-        return replace(self, operator=self.operator.take(index), y=self.y[index])
+__all__ = ["GaussianLikelihood"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,22 +73,3 @@ class GaussianLikelihood(Likelihood[O]):
         x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
         """
         return x_0 + var * self.weigh(self.residual(x_0), var)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlipLikelihood(Likelihood[O]):
-    """Bits seen through a mask, each flipped with probability ``rate``; y is 0, 1, or 0.5 unseen.
-
-    log p is extended from bits to [0, 1] linearly, so that its score is that of the log-odds.
-    """
-
-    rate: float = 0.1
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        gain = torch.tensor((1 - self.rate) / self.rate).log()
-        agree = (2 * self.y - 1) * self.operator(2 * x - 1)
-        return gain / 2 * agree.flatten(1).sum(1)
-
-    def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        sent = self.operator(2 * x - 1)
-        return (1 + torch.where(noise.uniform(sent) < self.rate, -sent, sent)) / 2

@@ -3,23 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 from torch import Tensor
 
+from ..io.jpeg import RATIOS, Coding, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
 from ..solvers import cg
 from .gaussian import GaussianLikelihood
 
-__all__ = ["CellLikelihood", "Coding", "Coefficients", "agrees", "detect", "read", "standard"]
+__all__ = ["CellLikelihood", "Coefficients", "agrees", "detect"]
 
-Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
-RATIOS: dict[Subsampling, tuple[int, int]] = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 YCC = (  # ITU-R BT.601, as in JFIF
     (0.299, 0.587, 0.114),
     (-0.168735892, -0.331264108, 0.5),
@@ -29,51 +25,6 @@ LEVELS = 127.5  # 8-bit levels in a unit of [-1, 1]
 ROUNDING = 0.3  # levels; deviation of a coefficient of rounded pixels
 SURE = 0.3  # nats a coefficient, from which on a picture shows its steps
 NARROW = 0.03  # deviations; in a narrower interval the mean is in the middle
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coding:
-    """How a picture is coded.
-
-    Arguments:
-        luma, chroma: The quantisation tables: 64 steps each, row by row, in 8-bit levels.
-        subsampling: Whether chroma has all columns and rows, half the columns, or half of both.
-        orientation: How what is coded lies, 1 to 8 as EXIF counts; 1 is upright.
-    """
-
-    luma: tuple[int, ...]
-    chroma: tuple[int, ...]
-    subsampling: Subsampling = "4:2:0"
-    orientation: int = 1
-
-
-def standard(quality: int, subsampling: Subsampling = "4:2:0") -> Coding:
-    """Return the coding of libjpeg, and so of most programs, at a quality from 1 to 100."""
-    if not (isinstance(quality, int) and 1 <= quality <= 100):
-        raise ValueError(f"quality is a whole number from 1 to 100, got {quality}")
-    if subsampling not in RATIOS:
-        raise ValueError(f"no subsampling {subsampling!r}; there are {', '.join(RATIOS)}")
-    file = BytesIO()
-    Image.new("RGB", (16, 16)).save(file, "JPEG", quality=quality)
-    tables: dict[int, list[int]] = getattr(Image.open(file), "quantization")  # noqa: B009
-    return Coding(luma=tuple(tables[0]), chroma=tuple(tables[1]), subsampling=subsampling)
-
-
-def read(image: Any) -> Coding | None:
-    """Return the coding of what Pillow opened, None unless it is a JPEG in L or YCbCr."""
-    tables = getattr(image, "quantization", None)
-    if not tables or image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
-        return None
-    sampling = get_sampling(image) if image.mode == "RGB" else 0
-    if sampling < 0:
-        return None
-    orientation = image.getexif().get(0x0112, 1)
-    return Coding(
-        luma=tuple(tables[0]),
-        chroma=tuple(tables[max(tables)]),
-        subsampling=list(RATIOS)[sampling],
-        orientation=orientation if orientation in range(1, 9) else 1,
-    )
 
 
 def detect(x: Tensor) -> Coding | None:

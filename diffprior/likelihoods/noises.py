@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..random import Noise
-from .gaussian import Likelihood, O
+from .base import Likelihood, O
 
 __all__ = [
     "LaplaceLikelihood",

@@ -1,27 +1,27 @@
 """A method turns a prior and a likelihood into pictures; a guidance makes a better prior."""
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from ..batching import Watch, batched
 from ..diffusions import Diffusion
 from ..errors import UnsuitedError
 from ..kernels import Kernel
-from ..likelihoods.gaussian import Likelihood
+from ..likelihoods.base import Likelihood
 from ..operators.base import LinearOperator, Operator
 from ..priors.base import Prior
 from ..random import Noise, named
 from ..samplers.ancestral import Ancestral
-from ..samplers.base import Sampler, Watch
+from ..samplers.base import Sampler
 from ..validation import Checked
 
-__all__ = ["Guidance", "KernelGuidance", "Method", "batched", "share"]
+__all__ = ["Guidance", "KernelGuidance", "Method"]
 
 L = TypeVar("L", bound=Likelihood[Any])
 
@@ -228,53 +228,3 @@ def _fit(operator: Operator, like: Tensor) -> Operator:
     if kinds <= {(like.dtype, like.device)}:
         return operator
     return copy.deepcopy(operator).to(like)
-
-
-def batched(
-    work: Callable[[Tensor, Noise, Watch | None], Tensor],
-    noise: Noise,
-    watch: Watch | None,
-    size: int,
-    *,
-    whole: bool = False,
-) -> Tensor:
-    """Return what some work makes of all rows, so many at a time; where memory runs out, fewer.
-
-    Arguments:
-        work: Is given the numbers of some rows, their noise, and their watch.
-        noise: The streams of all rows.
-        whole: Whether rows that are to run together cannot run apart.
-    """
-    parts = torch.split(torch.arange(len(noise)), size)
-    shares = (share(watch, k, len(parts)) for k in range(len(parts)))
-    done = [
-        _fitted(work, noise, each, part, whole) for part, each in zip(parts, shares, strict=True)
-    ]
-    return torch.cat(done)
-
-
-def _fitted(
-    work: Callable[[Tensor, Noise, Watch | None], Tensor],
-    noise: Noise,
-    watch: Watch | None,
-    part: Tensor,
-    whole: bool,
-) -> Tensor:
-    """Return what the work makes of a part; where memory runs out, of half of it at a time."""
-    try:  # with a copy of the streams: what has failed has drawn from them
-        return work(part, copy.deepcopy(noise.rows(part.tolist())), watch)
-    except torch.OutOfMemoryError:
-        if len(part) == 1 or whole:
-            raise
-    first, second = part.tensor_split(2)
-    text = f"out of memory: going on with {len(second)} samples at a time"
-    warnings.warn(text, RuntimeWarning, stacklevel=5)
-    done = [_fitted(work, noise, None, first, whole), _fitted(work, noise, watch, second, whole)]
-    return torch.cat(done)
-
-
-def share(watch: Watch | None, part: int, parts: int) -> Watch | None:
-    """Return the watch of one part of the work."""
-    if watch is None:
-        return None
-    return lambda x, done: watch(x, (part + done) / parts)

@@ -5,13 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
+from ..likelihoods.base import Likelihood
 from ..likelihoods.data_step import Inner, draw
-from ..likelihoods.gaussian import Likelihood
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Sampler, Watch
+from ..samplers.base import Sampler
 from ..samplers.ddim import DDIM
 from ..schedules import grid
 from ..validation import Positive

@@ -8,11 +8,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..batching import Watch, share
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
-from .base import Method, share
+from .base import Method
 from .dpir import DPIR
 
 __all__ = ["Discrepancy"]

@@ -5,12 +5,13 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import grid
 from ..validation import Positive
 from .base import Method

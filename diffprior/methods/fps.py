@@ -6,6 +6,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel
 from ..likelihoods.data_step import exact
@@ -13,7 +14,6 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from .base import Method
 from .smc import resample

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..priors.base import Prior, denoise_vjp
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from .base import Method
 from .smc import ess, resample

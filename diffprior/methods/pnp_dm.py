@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
+from ..likelihoods.base import Likelihood
 from ..likelihoods.data_step import Inner, draw
-from ..likelihoods.gaussian import Likelihood
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.ancestral import Ancestral
-from ..samplers.base import Sampler, Watch
+from ..samplers.base import Sampler
 from ..validation import Positive
 from .base import Method
 

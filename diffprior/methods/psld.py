@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Composed, Operator, SVDOperator
 from ..priors.base import Prior, denoise_vjp
 from ..samplers.base import Sampler

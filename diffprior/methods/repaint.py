@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from .base import Method
 

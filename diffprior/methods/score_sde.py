@@ -6,13 +6,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..batching import Watch
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel, RotatedKernel, SplicedKernel
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from ..validation import Whole
 from .base import Method

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..batching import Watch
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..schedules import Grid, grid
 from .base import Guidance, Method
 from .mmps import MMPS

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..gradients import inner
+from ..batching import Watch, share
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..metrics import gradient_inner_product
 from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
-from ..samplers.base import Watch
 from ..samplers.dpm import DPM
-from .base import Method, share
+from .base import Method
 from .dpir import DPIR
 from .mmps import MMPS
 
@@ -89,8 +89,10 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     def _gain(self, m: Tensor, h: Tensor, hole: Tensor) -> Tensor:
         """Return the g of each, ``(B,)``, that brings m + g h to the energy that is wanted."""
         edge = _grown(hole, self.reach) - hole
-        target = self.share * inner(m, m, edge).nan_to_num()
-        a, b, c = (inner(*p, hole, torch.maximum) for p in ((h, h), (m, h), (m, m)))
+        target = self.share * gradient_inner_product(m, m, edge).nan_to_num()
+        a, b, c = (
+            gradient_inner_product(*p, hole, torch.maximum) for p in ((h, h), (m, h), (m, m))
+        )
         root = (b**2 - a * (c - target)).clamp_min(0).sqrt()
         g = (root - b) / a.clamp_min(torch.finfo(a.dtype).tiny)
         return torch.where(c < target, g, 0).clamp(0, self.most)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import GaussianKernel, Kernel
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import DiagonalOperator, LinearOperator
 from ..priors.base import Prior
 from .base import KernelGuidance

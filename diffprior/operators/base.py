@@ -4,11 +4,12 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self, cast, overload
+from typing import Any, ClassVar, Self, cast, overload
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import UnboundError
 from ..solvers import cg
 
 __all__ = [
@@ -20,18 +21,15 @@ __all__ = [
     "Operator",
     "SVDOperator",
     "Stacked",
-    "Unbound",
     "measured",
     "stack",
 ]
 
 
-class Unbound(AttributeError, ValueError):
-    """An operator that does not know the shape of a state yet, in one sentence."""
-
-
 class Operator(nn.Module, ABC):
     """A map A from states ``(B, *shape)`` to measurements ``(B, *)``."""
+
+    neutral: ClassVar[bool] = False  # True of the identity, which a composition leaves out
 
     def __getattr__(self, name: str) -> Any:
         """Say of an operator without a shape, whose tensors wait for one, what it lacks."""
@@ -40,7 +38,7 @@ class Operator(nn.Module, ABC):
         except AttributeError:
             if name.startswith("_") or self.__dict__.get("shape") != ():
                 raise
-            raise Unbound(
+            raise UnboundError(
                 f"{type(self).__name__} does not know the shape of a state: bind it, as in "
                 "operator.on((3, 64, 64))"
             ) from None
@@ -70,13 +68,11 @@ class Operator(nn.Module, ABC):
 
         An SVD is kept beside an identity only.
         """
-        from .identity import Identity
-
         if not isinstance(inner, Operator):
             raise TypeError(f"A @ B composes operators, got a B of class {type(inner).__name__}")
-        if isinstance(inner, Identity):
+        if inner.neutral:
             return self
-        if isinstance(self, Identity):
+        if self.neutral:
             return inner
         if isinstance(self, LinearOperator) and isinstance(inner, LinearOperator):
             return LinearComposed(self, inner)

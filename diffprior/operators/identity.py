@@ -1,5 +1,7 @@
 """Denoising: everything is seen, noise aside."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ class Identity(DiagonalOperator):
     """y = x."""
 
     s: Tensor
+    neutral: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

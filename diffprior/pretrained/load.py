@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from ..errors import PriorError
 from ..networks.nafunet import load_network
 from ..priors.adm import ADMPrior
 from ..priors.base import Prior
@@ -22,7 +23,7 @@ from .checkpoints import SUFFIXES, settings_beside
 from .components import INDEX, download, is_latent, parts
 from .pipelines import load_pipeline
 
-__all__ = ["PriorError", "load_prior", "sha256", "shipped"]
+__all__ = ["load_prior", "sha256", "shipped"]
 
 WEIGHTS = Path(__file__).parent.parent / "priors" / "weights"
 DEFAULT = "photo"
@@ -30,10 +31,6 @@ HUB_ID = r"[\w.-]+/[\w.-]+"
 CONFIGS = ("config.json", "unet/config.json", INDEX)
 ADDED = ("lora", "controlnet")  # settings that are weights, too
 FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
-
-
-class PriorError(ValueError):
-    """A prior that cannot be opened, in one sentence."""
 
 
 def load_prior(

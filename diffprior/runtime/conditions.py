@@ -1,32 +1,19 @@
 """What a task asks of its prior: opened and steered as its settings say, and told to the report."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict
 
 import torch
 
-from ..editing.trajectory import digest
-from ..io.arrays import pictures
+from ..io.arrays import digest, pictures
 from ..priors._conditions import guidance_of
 from ..priors.base import Prior
 from .placement import ready
-from .results import provenance
+from .report import provenance
 
-__all__ = [
-    "Added",
-    "Asked",
-    "Condition",
-    "FromFile",
-    "opened",
-    "parameters",
-    "parted",
-    "said",
-    "told",
-    "weighed",
-]
+__all__ = ["Added", "Asked", "Condition", "FromFile", "opened", "parted", "said", "told", "weighed"]
 
 
 @dataclass(frozen=True)
@@ -74,20 +61,6 @@ class Added(TypedDict, total=False):
 
 class Asked(Condition, Added, total=False):
     """All that a task asks of its prior: what it is to show, and what it is opened with."""
-
-
-def parameters(task: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a task, with their hints, and each key of ``Asked`` as one."""
-    hints, found = get_type_hints(task, include_extras=True), dict[str, inspect.Parameter]()
-    for name, own in inspect.signature(task).parameters.items():
-        if own.kind is not own.VAR_KEYWORD:
-            found[name] = own.replace(annotation=hints[name])
-            continue
-        (keys,) = get_args(hints[name])
-        for key, hint in get_type_hints(keys, include_extras=True).items():
-            default = False if get_args(hint)[0] is bool else None
-            found[key] = inspect.Parameter(key, own.KEYWORD_ONLY, default=default, annotation=hint)
-    return found
 
 
 def said(**settings: Any) -> dict[str, Any]:

@@ -17,14 +17,13 @@ from ..priors._conditions import conditioned
 from ..priors.base import Prior
 from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import controlled, prompted, seeing
+from ..priors.prompted import controlled, prompted
 from ..priors.tiled import TiledPrior
+from .memory import WHOLE, picture
 
-__all__ = ["device_of", "kept", "loaded", "picture", "ready", "rows"]
+__all__ = ["device_of", "kept", "loaded", "ready"]
 
-WHOLE = 1536**2  # px; larger pictures are worked through in windows (about 2 GB of memory on a CPU)
 TILE, OVERLAP = 1024, 64
-HEAVY = 16  # how many times the memory a pixel costs behind a decoder
 _kept: ContextVar[dict[str, Prior] | None] = ContextVar("kept", default=None)
 PRECISIONS = {"full": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -151,17 +150,3 @@ def loaded(
 
 def _halved(prior: Prior, half: torch.dtype | None) -> Prior:
     return prior if half is None else HalfPrior(prior, half)
-
-
-def picture(prior: Prior) -> tuple[int, ...]:
-    """Return the shape (C, H, W) of the pictures of a prior, of one channel where they are grey."""
-    return (3, *prior.size) if isinstance(prior, LatentPrior) else prior.shape
-
-
-def rows(prior: Prior) -> int:
-    """Return how many states of a prior go through it at a time, for memory's sake."""
-    if seeing(prior):
-        return 1
-    room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
-    _, height, width = picture(prior)
-    return max(1, room // (height * width * (HEAVY if prior.latent else 1)))

@@ -7,24 +7,26 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..batching import Watch, share
 from ..catalog import SettingError
+from ..errors import ResidualWarning
 from ..io.arrays import Pictures
-from ..likelihoods.gaussian import GaussianLikelihood, Likelihood
-from ..methods.base import Method, share
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
+from ..methods.base import Method
 from ..metrics import noise_level
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..random import named
-from ..samplers.base import Watch
 from . import noise_level as estimation
 from .conditions import Added, Asked, FromFile, opened, parted, said, told, weighed
 from .defaults import BEHIND, DECODED, choose, usual
-from .placement import picture, rows
-from .results import Meter, Result, provenance, results
+from .memory import picture, rows
+from .report import Meter, provenance
+from .results import Result, results
 
 __all__ = [
     "Added",
@@ -32,13 +34,8 @@ __all__ = [
     "BEHIND",
     "FromFile",
     "Meter",
-    "ResidualWarning",
     "Result",
-    "TaskError",
     "choose",
-    "coloured",
-    "demand",
-    "demand_colours",
     "draw",
     "joined",
     "named",
@@ -58,27 +55,6 @@ __all__ = [
 
 Solved = tuple[Tensor, dict[str, Any]]  # samples (B * n, *shape), and how they were made
 ROUNDING = 1 / 255  # [0, 1]; the noise that is reckoned with in an 8-bit picture without any
-
-
-class TaskError(ValueError):
-    """A task that cannot be done as asked, in one sentence."""
-
-
-class ResidualWarning(UserWarning):
-    """An answer that explains its measurement much less, or much better, than the noise allows."""
-
-
-def demand(*, samples: int, steps: int | None) -> None:
-    """Refuse settings that no task can work with."""
-    for name, count in {"samples": samples, "steps": 1 if steps is None else steps}.items():
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise SettingError(f"{name} are a whole number from 1 on, got {count}")
-
-
-def demand_colours(model: Prior, wanted: bool = True) -> None:
-    """Refuse to make up colours with a prior that knows none."""
-    if wanted and picture(model)[0] == 1:
-        raise TaskError("this prior is one of grey pictures, and knows no colours")
 
 
 def noise(
@@ -171,12 +147,6 @@ def _fit(likelihood: GaussianLikelihood[Any], x: Tensor) -> dict[str, list[float
             stacklevel=5,
         )
     return {"chi2": [round(chi2, 3) for chi2 in fit]}
-
-
-def coloured(given: Pictures) -> Pictures:
-    """Return the pictures with three channels each, to come back as colours."""
-    repeats = 3 // given.values.shape[-1]
-    return replace(given, values=np.repeat(given.values, repeats, axis=-1))
 
 
 def recover(

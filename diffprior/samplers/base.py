@@ -1,21 +1,19 @@
 """The loop, once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from ..batching import Watch
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
 from ..validation import Checked
 
-__all__ = ["Sampler", "Watch"]
-
-Watch = Callable[[Tensor, float], None]
+__all__ = ["Sampler"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from diffprior.io.arrays import pictures
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 from diffprior.runtime.placement import ready
-from diffprior.runtime.results import Meter
+from diffprior.runtime.report import Meter
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Out = Annotated[Path, typer.Option(help="Folder of the rows, the tables and the pictures.")]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from diffprior import catalog
-from diffprior.catalog import KINDS, CatalogError, SettingError, build, find, names, summary
+from diffprior.catalog import KINDS, SettingError, build, find, names, summary
+from diffprior.errors import CatalogError
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
@@ -25,7 +26,7 @@ def test_the_folders_are_the_registry() -> None:
     assert {"dps", "mmps", "pigdm", "repaint", "smc", "tilt"} <= set(names("methods"))
     assert {"identity", "mask", "matrix"} <= set(names("operators"))
     assert {"bits", "diffusers", "latent", "mixture", "network", "tiled"} <= set(names("priors"))
-    assert "inpainting" in names("tasks")
+    assert "inpaint" in names("tasks")
     for kind in KINDS:
         assert names(kind) == sorted(names(kind)) and "base" not in names(kind)
     assert all(issubclass(find(name, ("priors",)), Prior) for name in names("priors"))

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 import diffprior
 from diffprior.catalog import SettingError, build, names
-from diffprior.editing.trajectory import Trajectory, digest, spelled
+from diffprior.editing.trajectory import Trajectory, spelled
 from diffprior.inversions.edit_friendly import EditFriendly
 from diffprior.inversions.flow import FlowInversion
-from diffprior.io.arrays import ImageError, pictures
+from diffprior.io.arrays import ImageError, digest, pictures
 from diffprior.priors.mixture import MixturePrior
 from diffprior.samplers.heun import Heun
 

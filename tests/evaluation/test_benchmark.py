@@ -25,11 +25,11 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from diffprior.catalog import SettingError, build
 from diffprior.classical import baselines
+from diffprior.errors import MetricError
 from diffprior.evaluation import benchmark as module
 from diffprior.evaluation import scores
 from diffprior.evaluation.datasets import corrupt, likelihood, manifest
 from diffprior.likelihoods.gaussian import GaussianLikelihood
-from diffprior.metrics import MetricError
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
 from diffprior.operators.circular_blur import CircularBlur

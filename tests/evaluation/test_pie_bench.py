@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from diffprior.errors import MetricError
 from diffprior.evaluation import pie_bench as module
 from diffprior.evaluation.pie_bench import covered, measure, prompt_score, read, structure_distance
-from diffprior.metrics import MetricError
 
 from support.exact import random
 

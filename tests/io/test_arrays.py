@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffprior.evaluation.figures import heat
+from diffprior.cli.outputs import heat
 from diffprior.io.arrays import ImageError, fit_mask, mask_tensor, pictures, to_pil
 
 DTYPES = [np.uint8, np.uint16, np.float32, np.float64]

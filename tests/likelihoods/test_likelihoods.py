@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from diffprior.catalog import build
-from diffprior.likelihoods.gaussian import FlipLikelihood, GaussianLikelihood
+from diffprior.likelihoods.bits import FlipLikelihood
+from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.base import Operator
 from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask

@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from diffprior.likelihoods.gaussian import GaussianLikelihood, Likelihood
+from diffprior.likelihoods.base import Likelihood
+from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.likelihoods.noises import (
     LaplaceLikelihood,
     PoissonGaussianLikelihood,

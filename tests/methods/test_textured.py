@@ -7,9 +7,9 @@ from torch import Tensor
 
 import diffprior
 from diffprior.catalog import build
-from diffprior.gradients import inner
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.textured import Textured
+from diffprior.metrics import gradient_inner_product
 from diffprior.operators.mask import Mask
 from diffprior.priors.mixture import MixturePrior
 
@@ -43,8 +43,8 @@ def test_the_hole_has_the_energy_that_was_asked_for(field: MixturePrior, share: 
     x = Textured(share=share, most=50.0)(field, likelihood)
     mean = Textured(share=0.0)(field, likelihood)
     inside = hole[None].double()
-    round_it = inner(x, x, 1 - inside)  # reach: the whole picture
-    found = [inner(z, z, inside, torch.maximum) / round_it for z in (x, mean)]
+    round_it = gradient_inner_product(x, x, 1 - inside)  # reach: the whole picture
+    found = [gradient_inner_product(z, z, inside, torch.maximum) / round_it for z in (x, mean)]
     assert abs(found[0] - share) < 1e-6 and found[1] < 0.5
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from diffprior.errors import PriorError
 from diffprior.networks.nafunet import NAFUNet, karras, save_network
-from diffprior.pretrained.load import PriorError, load_prior
+from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import trainer as module
 from diffprior.training.labelled import ClassedPictures

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffprior.errors import PriorError
 from diffprior.interop import diffusers
 from diffprior.networks.nafunet import NAFUNet, karras, load_network, save_network
-from diffprior.pretrained.load import PriorError, load_prior, sha256
+from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.network import NetworkPrior
 
 from support.exact import random

@@ -18,8 +18,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
-from diffprior.errors import ImageError
-from diffprior.pretrained.load import PriorError, load_prior
+from diffprior.errors import ImageError, PriorError
+from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.prompted import beside, controlled
 from diffprior.samplers.ddim import DDIM

@@ -14,8 +14,9 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffprior.errors import PriorError
 from diffprior.networks.adm import ADM, Layout
-from diffprior.pretrained.load import PriorError, load_prior, sha256
+from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.adm import PUBLISHED, ADMPrior, _settings
 from diffprior.priors.base import denoise_vjp
 from diffprior.priors.tiled import TiledPrior

@@ -28,8 +28,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from diffprior.errors import PriorError
 from diffprior.networks.parameterizations import KINDS, Discrete, Flow, Score
-from diffprior.pretrained.load import PriorError, load_prior, sha256
+from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.diffusers import DiffusersPrior
 from diffprior.random import Noise

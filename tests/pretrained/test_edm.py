@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffprior.pretrained.load import PriorError, load_prior, sha256
+from diffprior.errors import PriorError
+from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.edm import EDMPrior
 
 from support.exact import random

@@ -14,8 +14,9 @@ from diffusers import (
 from torch import Tensor
 
 import diffprior
+from diffprior.errors import PriorError
 from diffprior.networks import parameterizations
-from diffprior.pretrained.load import PriorError, load_prior
+from diffprior.pretrained.load import load_prior
 from diffprior.priors._conditions import guided, innermost
 from diffprior.priors.base import Prior
 from diffprior.priors.diffusers import head_of

@@ -14,8 +14,9 @@ from diffusers import AutoencoderTiny, DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffprior.errors import PriorError
 from diffprior.networks import autoencoder
-from diffprior.pretrained.load import PriorError, load_prior, sha256
+from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors._conditions import innermost
 from diffprior.priors.base import denoise_vjp
 from diffprior.priors.guided import GuidedPrior

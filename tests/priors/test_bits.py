@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffprior.catalog import build, names
 from diffprior.diffusions import GaussianDiffusion
-from diffprior.likelihoods.gaussian import FlipLikelihood
+from diffprior.likelihoods.bits import FlipLikelihood
 from diffprior.methods.base import Guidance, Method
 from diffprior.methods.smc import TwistedSMC
 from diffprior.methods.tilt import Tilt

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import diffprior
-from diffprior.pretrained.load import PriorError, load_prior, sha256, shipped
+from diffprior.errors import PriorError
+from diffprior.pretrained.load import load_prior, sha256, shipped
 
 ROOT = Path(__file__).parents[2]
 LICENCES = {"photo": "CC BY-SA 4.0", "fashion": "Apache-2.0"}

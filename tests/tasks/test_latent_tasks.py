@@ -19,7 +19,8 @@ from diffprior.priors.base import Prior
 from diffprior.priors.half import HalfPrior
 from diffprior.random import Noise
 from diffprior.runtime import placement
-from diffprior.runtime.placement import ready, rows
+from diffprior.runtime.memory import rows
+from diffprior.runtime.placement import ready
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny

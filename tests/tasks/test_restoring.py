@@ -14,12 +14,12 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.catalog import SettingError
+from diffprior.errors import ResidualWarning
 from diffprior.io import files
 from diffprior.operators.average import Average
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators.masks import draw
-from diffprior.runtime.solve import ResidualWarning
 
 from support.exact import random
 

@@ -2,9 +2,12 @@
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor, from_numpy
 
-__all__ = ["KINDS", "box", "draw", "pixels", "scratches", "strokes", "text"]
+from ...catalog import SettingError
+
+__all__ = ["KINDS", "box", "draw", "pixels", "scratches", "strokes", "text", "box"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 WORDS = "the quick brown fox jumps over the lazy dog 0123456789".split()
@@ -84,3 +87,18 @@ def draw(kind: str, height: int, width: int, seed: int) -> Tensor:
 def _line(mask: Array, points: list[tuple[float, float]], thickness: int) -> None:
     curve = np.round(points).astype(np.int32).reshape(-1, 1, 2)
     cv2.polylines(mask, [curve], False, (1,), max(1, thickness))
+
+
+def inner_box(height: int, width: int, seed: int, side: float = 0.5, margin: float = 0.0) -> Tensor:
+    """Return a mask that loses a box, its corner uniform where it leaves the margin free.
+
+    Arguments:
+        side, margin: Shares of the sides of the picture: 0.5 and 0.0625 are 128 and 16 of 256.
+    """
+    rng, seen = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
+    h, w, a, b = (round(s * n) for s in (side, margin) for n in (height, width))
+    if h + 2 * a > height or w + 2 * b > width:
+        raise SettingError(f"a box of {side} and margins of {margin} do not fit a picture")
+    i, j = a + rng.integers(height - h - 2 * a + 1), b + rng.integers(width - w - 2 * b + 1)
+    seen[i : i + h, j : j + w] = False
+    return torch.from_numpy(seen)[None]

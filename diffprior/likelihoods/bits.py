@@ -1,0 +1,30 @@
+"""Bits through a channel that flips them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..random import Noise
+from .base import Likelihood, O
+
+__all__ = ["FlipLikelihood"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipLikelihood(Likelihood[O]):
+    """Bits seen through a mask, each flipped with probability ``rate``; y is 0, 1, or 0.5 unseen.
+
+    log p is extended from bits to [0, 1] linearly, so that its score is that of the log-odds.
+    """
+
+    rate: float = 0.1
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        gain = torch.tensor((1 - self.rate) / self.rate).log()
+        agree = (2 * self.y - 1) * self.operator(2 * x - 1)
+        return gain / 2 * agree.flatten(1).sum(1)
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        sent = self.operator(2 * x - 1)
+        return (1 + torch.where(noise.uniform(sent) < self.rate, -sent, sent)) / 2
