@@ -16,6 +16,7 @@ from .validation import ANYWHERE, Checked, check
 __all__ = ["SettingError", "build", "find", "functions", "names", "summary"]
 
 KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
+ALIASES = {"grey": "gray"}  # names that recipes and scripts still use
 
 
 def names(kind: str) -> list[str]:
@@ -29,6 +30,7 @@ def names(kind: str) -> list[str]:
 
 def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
     """Return the class, or the task's function, of this name."""
+    name = ALIASES.get(name, name)
     for kind in kinds:
         if name in names(kind):
             module = import_module(f"diffprior.{kind}.{name}")

@@ -1,4 +1,4 @@
-"""Factorised distributions of a state, and how a likelihood tilts them.
+"""Factorized distributions of a state, and how a likelihood tilts them.
 
 Both families are exponential, so to multiply one by r(x), to first order in log r, is to add the
 score of r to the natural parameter. That one sentence is ``tilt``, the perturbed reverse kernel of

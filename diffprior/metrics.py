@@ -1,4 +1,4 @@
-"""How close pictures are to the truth: one number a picture, from pictures in [-1, 1]."""
+"""How close images are to the truth: one number an image, from images in [-1, 1]."""
 
 import warnings
 from collections.abc import Callable
@@ -26,10 +26,10 @@ NORMAL_MEDIAN = 0.6744897501960817  # of |z|, z ~ N(0, 1)
 
 
 def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the PSNR in dB of each picture, clipped to its range, of shape ``(B,)``.
+    """Return the PSNR in dB of each image, clipped to its range, of shape ``(B,)``.
 
     Arguments:
-        x, truth: Pictures, of shape ``(B, C, H, W)``.
+        x, truth: Images, of shape ``(B, C, H, W)``.
         mask: Where to look, ``(B or 1, 1, H, W)``, True or 1; everywhere where not given.
     """
     error = (x.clamp(-1, 1) - truth).square()
@@ -39,7 +39,7 @@ def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the structural similarity of each picture, or its mean over a mask, of shape ``(B,)``.
+    """Return the structural similarity of each image, or its mean over a mask, of shape ``(B,)``.
 
     Wang et al. (2004): Gaussian window of deviation 1.5, population covariances, channels averaged.
     """
@@ -63,7 +63,7 @@ def ssim(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def lpips(x: Tensor, truth: Tensor) -> Tensor:
-    """Return LPIPS (version 0.1, VGG) of each picture, of shape ``(B,)``; lower is closer.
+    """Return LPIPS (version 0.1, VGG) of each image, of shape ``(B,)``; lower is closer.
 
     "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (Zhang et al., 2018),
     https://arxiv.org/abs/1801.03924.
@@ -110,17 +110,17 @@ def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
 
 
 def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean squared difference of neighbours inside a mask, of shape ``(B,)``.
+    """Return the mean squared difference of neighbors inside a mask, of shape ``(B,)``.
 
     Arguments:
-        x: Pictures, of shape ``(B, C, H, W)``.
-        mask: Where to look, ``(B or 1, 1, H, W)``; both neighbours are to lie in it.
+        x: Images, of shape ``(B, C, H, W)``.
+        mask: Where to look, ``(B or 1, 1, H, W)``; both neighbors are to lie in it.
     """
     return gradient_inner_product(x, x, mask)
 
 
 def noise_level(x: Tensor) -> Tensor:
-    """Return an estimate of the white noise in each picture, in [0, 1] units, of shape ``(B,)``.
+    """Return an estimate of the white noise in each image, in [0, 1] units, of shape ``(B,)``.
 
     The median of the finest diagonal wavelet details over 0.6745, mean over the channels; details
     of exactly 0 are left out, and a channel without any other has no noise. "Ideal spatial
@@ -128,7 +128,7 @@ def noise_level(x: Tensor) -> Tensor:
     and noise that was smoothed (by a camera, by JPEG) hardly shows.
 
     Arguments:
-        x: Pictures in [-1, 1], of shape ``(B, C, H, W)``.
+        x: Images in [-1, 1], of shape ``(B, C, H, W)``.
     """
     import pywt
 
@@ -148,12 +148,12 @@ def gradient_inner_product(
     mask: Tensor,
     join: Callable[[Tensor, Tensor], Tensor] = torch.mul,
 ) -> Tensor:
-    """Return the mean of <grad u, grad v> over pairs of neighbours, ``(B,)``; nan of no pair.
+    """Return the mean of <grad u, grad v> over pairs of neighbors, ``(B,)``; nan of no pair.
 
     Arguments:
-        u, v: Pictures, of shape ``(B, C, H, W)``.
+        u, v: Images, of shape ``(B, C, H, W)``.
         mask: 1 where to look, else 0, of shape ``(B or 1, 1, H, W)``.
-        join: Makes of the masks of two neighbours that of the pair: by default both lie in it,
+        join: Makes of the masks of two neighbors that of the pair: by default both lie in it,
             with ``torch.maximum`` one does.
     """
     m = mask.to(u).expand(len(u), 1, *u.shape[-2:])

@@ -1,8 +1,8 @@
 """One stream of noise per sample, whatever else is in the batch.
 
-A stream is a function of (seed, name of the picture, number of the sample). Streams are numpy's
+A stream is a function of (seed, name of the image, number of the sample). Streams are numpy's
 Philox generators, drawn on the CPU and moved, so that a CPU and a GPU see the same numbers; the
-price on a 512 x 512 picture is about 5 ms a draw.
+price on a 512 x 512 image is about 5 ms a draw.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .errors import SettingError
 
-__all__ = ["Noise", "named"]
+__all__ = ["Noise", "stream_ids"]
 
 BLOCK = 1024  # numbers drawn at a time by a stream of small states
 
@@ -41,18 +41,18 @@ class _Stream:
 
 
 class Noise:
-    """The streams of the rows of a batch: ``samples`` rows for each name, pictures first.
+    """The streams of the rows of a batch: ``samples`` rows for each name, images first.
 
     Arguments:
         seed: Any integer that is not negative.
-        names: What tells one picture's streams from another's; pictures of one name share theirs.
-        samples: How many rows belong to each picture.
+        ids: What tells one image's streams from another's; images of one name share theirs.
+        samples: How many rows belong to each image.
     """
 
-    def __init__(self, seed: int, names: Sequence[int | str] = (0,), samples: int = 1) -> None:
+    def __init__(self, seed: int, ids: Sequence[int | str] = (0,), samples: int = 1) -> None:
         if not isinstance(seed, int | np.integer) or seed < 0:
             raise SettingError(f"a seed is an integer from 0 on, got {seed}")
-        rows = [(seed, _number(name), j) for name in names for j in range(samples)]
+        rows = [(seed, _number(name), j) for name in ids for j in range(samples)]
         self._normal = [_Stream((*row, 0), uniform=False) for row in rows]
         self._uniform = [_Stream((*row, 1), uniform=True) for row in rows]
 
@@ -76,13 +76,13 @@ class Noise:
         return _fill(self._uniform, like)
 
 
-def named(names: Sequence[int | str] | None, count: int) -> Sequence[int | str]:
-    """Return the names of the streams of so many pictures; one for all where none are given."""
-    if names is None:
+def stream_ids(ids: Sequence[int | str] | None, count: int) -> Sequence[int | str]:
+    """Return the ids of the streams of so many images; one for all where none are given."""
+    if ids is None:
         return [0] * count
-    if len(names) != count:
-        raise SettingError(f"there are {len(names)} names for {count} pictures")
-    return names
+    if len(ids) != count:
+        raise SettingError(f"there are {len(ids)} ids for {count} images")
+    return ids
 
 
 def _fill(streams: list[_Stream], like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Linear solvers: one system per row of a batch, of any shape, each stopping on its own.
 
 A row that has converged is frozen rather than left out, so that a row's answer does not depend on
-its neighbours; whether all have is read back from the device at every eighth product only.
+its neighbors; whether all have is read back from the device at every eighth product only.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ from diffprior.evaluation.benchmark import benchmark
 
 def main(
     data: Annotated[Path, typer.Argument(help="A folder that scripts/corrupt.py wrote.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the rows, pictures and reports.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the rows, images and reports.")],
     method: Annotated[list[str], typer.Option(help='As in "ddrm(eta=0.85)", classical:tv.')],
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
     samples: Annotated[int, typer.Option(help="Of each posterior; 2 or more for coverage.")] = 1,
@@ -28,7 +28,7 @@ def main(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:n or mps.")] = None,
     precision: Annotated[str, typer.Option(help="auto, full, bf16 or fp16.")] = "auto",
     lpips: Annotated[bool, typer.Option(help="Whether to measure LPIPS.")] = True,
-    batch: Annotated[int | None, typer.Option(help="Pictures at a time.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at a time.")] = None,
 ) -> None:
     """Run the benchmark; exit with 1 if there are errors among the rows."""
     rank, world, local = (

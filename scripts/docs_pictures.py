@@ -1,9 +1,9 @@
-"""Make the pictures of the docs: run a page's commands, and set what they made in a row.
+"""Make the images of the docs: run a page's commands, and set what they made in a row.
 
     python scripts/docs_pictures.py docs/tasks/inpaint.md
 
-A page says in a comment which files its picture shows: ``<!-- fill.jpg: before.png after.png -->``.
-The commands run in a folder of small pictures, made of those in data/samples from fixed seeds.
+A page says in a comment which files its image shows: ``<!-- fill.jpg: before.png after.png -->``.
+The commands run in a folder of small images, made of those in data/samples from fixed seeds.
 """
 
 import re
@@ -18,20 +18,20 @@ import cv2
 import numpy as np
 import torch
 import typer
-from benchmark_inpainting import load
+from tables.inpainting import load
 from PIL import Image, ImageDraw
 
 from diffprior.catalog import build
 from diffprior.io.arrays import to_pil
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators import masks
-from diffprior.operators.grey import Grey
+from diffprior.operators.gray import Gray
 from diffprior.random import Noise
 
 ROOT = Path(__file__).parent.parent
 SIDE, QUALITY, GAP = 192, 88, 4
 NAMES = ("city", "dog", "flowers", "girl", "grass", "haze", "house", "mc1", "mc2")
-STROKES = {  # colour, width, points, by file
+STROKES = {  # color, width, points, by file
     "paint.png": [
         ((70, 40, 20, 255), 7, [(60, 150), (60, 95)]),
         ((40, 90, 30, 255), 34, [(44, 84), (60, 66), (76, 84)]),
@@ -51,11 +51,11 @@ STROKES = {  # colour, width, points, by file
 def inputs(folder: Path) -> None:
     """Write what the commands of the docs work on."""
     x = {name: 2 * load(ROOT / "data" / "samples" / f"{name}.png", SIDE) - 1 for name in NAMES}
-    for name, picture in x.items():
-        to_pil(picture[0]).save(folder / f"{name}.png")
+    for name, image in x.items():
+        to_pil(image[0]).save(folder / f"{name}.png")
     eps = Noise(0).normal(x["dog"])
     lost = masks.scratches(SIDE, SIDE, 0)
-    old = Grey("luminance")(Blur("gaussian:1")(x["girl"])).expand(-1, 3, -1, -1) + 0.04 * eps
+    old = Gray("luminance")(Blur("gaussian:1")(x["girl"])).expand(-1, 3, -1, -1) + 0.04 * eps
     made = {
         "scratched": torch.where(lost, 1.0, x["girl"]),
         "noisy": x["dog"] + 50 / 255 * eps,
@@ -64,12 +64,12 @@ def inputs(folder: Path) -> None:
         "scratches": 2 * lost[None].float().expand(-1, 3, -1, -1) - 1,
         "region": region(),
     }
-    for name, picture in made.items():
-        to_pil(picture[0]).save(folder / f"{name}.png")
+    for name, image in made.items():
+        to_pil(image[0]).save(folder / f"{name}.png")
     small = cv2.resize(np.asarray(to_pil(x["mc1"][0])), (48, 48), interpolation=cv2.INTER_AREA)
     Image.fromarray(small).save(folder / "small.png")
     to_pil(x["flowers"][0]).save(folder / "poor.jpg", quality=12)
-    A = build("fourier(keep='radial:20')", ("operators",)).on((3, SIDE, SIDE))
+    A = build("fourier(keep='radial:20')", ("operators",)).for_shape((3, SIDE, SIDE))
     np.save(folder / "y.npy", A(x["house"])[0].numpy())
     for name, strokes in STROKES.items():
         paint(strokes).save(folder / name)
@@ -85,11 +85,11 @@ def region() -> torch.Tensor:
 def paint(strokes: list[tuple[tuple[int, ...], int, list[tuple[int, int]]]]) -> Image.Image:
     """Return a clear layer with strokes."""
     layer = Image.new("RGBA", (SIDE, SIDE))
-    for colour, width, points in strokes:
-        ImageDraw.Draw(layer).line(points, fill=colour, width=width, joint="curve")
+    for color, width, points in strokes:
+        ImageDraw.Draw(layer).line(points, fill=color, width=width, joint="curve")
         for x, y in (points[0], points[-1]):
             r = width // 2
-            ImageDraw.Draw(layer).ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            ImageDraw.Draw(layer).ellipse((x - r, y - r, x + r, y + r), fill=color)
     return layer
 
 
@@ -101,7 +101,7 @@ def commands(text: str) -> list[str]:
 
 
 def row(files: list[Path]) -> Image.Image:
-    """Return pictures side by side; clear parts are shown on grey, small ones in large pixels."""
+    """Return images side by side; clear parts are shown on gray, small ones in large pixels."""
     panels = []
     for file in files:
         with Image.open(file) as image:
@@ -118,7 +118,7 @@ def row(files: list[Path]) -> Image.Image:
 
 
 def main(pages: Annotated[list[Path], typer.Argument(help="Pages of the docs.")]) -> None:
-    """Make the pictures of some pages."""
+    """Make the images of some pages."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder)
@@ -129,8 +129,8 @@ def main(pages: Annotated[list[Path], typer.Argument(help="Pages of the docs.")]
                 call = [sys.executable, "-m", *shlex.split(command), "--force"]
                 subprocess.run(call, cwd=folder, check=True)
             for target, files in shown:
-                picture = row([folder / file for file in files.split()])
-                picture.save(ROOT / "docs" / "pictures" / target, quality=QUALITY)
+                image = row([folder / file for file in files.split()])
+                image.save(ROOT / "docs" / "pictures" / target, quality=QUALITY)
                 print(target)
 
 

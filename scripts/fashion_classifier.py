@@ -1,4 +1,4 @@
-"""Train the small classifier that judges class edits, and keep some test pictures beside it.
+"""Train the small classifier that judges class edits, and keep some test images beside it.
 
 python scripts/fashion_classifier.py fashion_mnist.npz --out data/fashion
 """
@@ -18,7 +18,7 @@ FILE = "classifier.safetensors"
 
 
 class Classifier(nn.Sequential):
-    """The logits ``(B, 10)`` of grey pictures ``(B, 1, 28, 28)`` in [-1, 1]."""
+    """The logits ``(B, 10)`` of gray images ``(B, 1, 28, 28)`` in [-1, 1]."""
 
     def __init__(self, channels: int = 32, classes: int = 10) -> None:
         wide = 2 * channels
@@ -39,19 +39,19 @@ def load(folder: Path) -> Classifier:
 
 
 def states(x: np.ndarray) -> Tensor:
-    """Return pictures ``(N, 28, 28)`` of uint8 as states."""
+    """Return images ``(N, 28, 28)`` of uint8 as states."""
     return torch.from_numpy(x)[:, None].float() / 127.5 - 1
 
 
 def accuracy(network: Classifier, x: Tensor, y: Tensor) -> float:
-    """Return the share of pictures that are told right."""
+    """Return the share of images that are told right."""
     with torch.no_grad():
         told = torch.cat([network(part).argmax(1) for part in x.split(1000)])
     return float((told == y).double().mean())
 
 
 def train(x: Tensor, y: Tensor, epochs: int, batch: int = 128, seed: int = 0) -> Classifier:
-    """Return a classifier of these pictures."""
+    """Return a classifier of these images."""
     torch.manual_seed(seed)
     network = Classifier()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
@@ -69,11 +69,11 @@ def train(x: Tensor, y: Tensor, epochs: int, batch: int = 128, seed: int = 0) ->
 
 def main(
     data: Annotated[Path, typer.Argument(help="An .npz with x_train, y_train, x_test, y_test.")],
-    out: Annotated[Path, typer.Option(help="Folder of the weights and of some pictures.")],
-    epochs: Annotated[int, typer.Option(help="How often each picture is seen.")] = 5,
-    keep: Annotated[int, typer.Option(help="Test pictures of each class that are kept.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder of the weights and of some images.")],
+    epochs: Annotated[int, typer.Option(help="How often each image is seen.")] = 5,
+    keep: Annotated[int, typer.Option(help="Test images of each class that are kept.")] = 20,
 ) -> None:
-    """Train, print the accuracy on the test pictures, and save."""
+    """Train, print the accuracy on the test images, and save."""
     with np.load(data) as file:
         x, y, test, truth = (file[k] for k in ("x_train", "y_train", "x_test", "y_test"))
     network = train(states(x), torch.from_numpy(y).long(), epochs)

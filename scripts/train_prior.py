@@ -1,4 +1,4 @@
-"""Train a prior on photographs, or on small pictures with classes: resumable, on a CPU or a GPU.
+"""Train a prior on photographs, or on small images with classes: resumable, on a CPU or a GPU.
 
 python scripts/train_prior.py photos-1.zip photos-2.zip --out runs/photo --minutes 360
 python scripts/train_prior.py fashion_mnist.npz --out runs/fashion --batch 128 --minutes 60
@@ -18,36 +18,36 @@ from diffprior.evaluation import figures
 from diffprior.networks.nafunet import NAFUNet, load_network
 from diffprior.operators.generators.masks import draw
 from diffprior.priors.network import NetworkPrior
-from diffprior.training.labelled import ClassedPictures
-from diffprior.training.photographs import Photographs, Picture
+from diffprior.training.labelled import ClassedImages
+from diffprior.training.photographs import Image, Photographs
 from diffprior.training.trainer import SIGMAS, Recipe, Trainer
 
 
 def begin(
     paths: list[Path], weights: dict[str, float], batch: int, seed: int
-) -> tuple[Photographs | ClassedPictures, NAFUNet, Recipe]:
-    """Return the pictures, and a fresh network and a recipe for their kind."""
+) -> tuple[Photographs | ClassedImages, NAFUNet, Recipe]:
+    """Return the images, and a fresh network and a recipe for their kind."""
     if paths[0].suffix != ".npz":
         return Photographs(paths, weights=weights), NAFUNet(), Recipe(batch=batch, seed=seed)
-    pictures = ClassedPictures(paths[0])
-    _, channels, side, _ = pictures.pixels.shape
-    std = float((pictures.pixels[::50].float() / 127.5 - 1).std())
+    images = ClassedImages(paths[0])
+    _, channels, side, _ = images.pixels.shape
+    std = float((images.pixels[::50].float() / 127.5 - 1).std())
     network = NAFUNet(
         (96, 160),
         (3, 4),
         image_channels=channels,
         sigma_data=round(std, 2),
-        classes=pictures.classes,
+        classes=images.classes,
         size=side,
     )
     recipe = Recipe(batch=batch, patch=side, late_patch=side, p_mean=-0.6, p_std=1.4, seed=seed)
-    return pictures, network, recipe
+    return images, network, recipe
 
 
 class Holes:
-    """The hole PSNR of the default inpainting on some held-out pictures, half their pixels lost."""
+    """The hole PSNR of the default inpainting on some held-out images, half their pixels lost."""
 
-    def __init__(self, validation: list[Picture], count: int, device: str, side: int = 256) -> None:
+    def __init__(self, validation: list[Image], count: int, device: str, side: int = 256) -> None:
         self.device = device
         large = [x for x in validation if min(x.shape[:2]) >= side]
         some = [torch.from_numpy(x[:side, :side].copy()) for x in large[:count]]
@@ -56,7 +56,7 @@ class Holes:
         self.hole = self.hole[: len(some)]
 
     def __call__(self, network: NAFUNet) -> dict[str, float]:
-        if self.truth is None:  # no picture was held out, or none is large enough
+        if self.truth is None:  # no image was held out, or none is large enough
             return {}
         prior = NetworkPrior.of(network).to(self.device)
         filled = diffprior.inpaint(self.truth * ~self.hole, self.hole, prior=prior).image
@@ -78,7 +78,7 @@ def curve(out: Path) -> None:
 
 def main(
     photographs: Annotated[
-        list[Path], typer.Argument(help="Zips or folders of pictures, or an .npz.")
+        list[Path], typer.Argument(help="Zips or folders of images, or an .npz.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run found there goes on.")],
     minutes: Annotated[
@@ -91,8 +91,8 @@ def main(
     source: Annotated[
         list[str] | None, typer.Option(help="NAME=WEIGHT: how often a source is drawn.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = Recipe.batch,
-    holes: Annotated[int, typer.Option(help="Held-out pictures that are also inpainted.")] = 4,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = Recipe.batch,
+    holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
     device: Annotated[str, typer.Option()] = "cuda" if torch.cuda.is_available() else "cpu",
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
@@ -100,23 +100,23 @@ def main(
     """Train a prior on PHOTOGRAPHS."""
     torch.manual_seed(seed)
     weights = {k: float(v) for k, v in (s.split("=") for s in source or [])}
-    pictures, network, recipe = begin(photographs, weights, batch, seed)
+    images, network, recipe = begin(photographs, weights, batch, seed)
     network = load_network(init) if init else network
-    trainer = Trainer(network, pictures, recipe, out, device)
+    trainer = Trainer(network, images, recipe, out, device)
     going_on = trainer.resume()
     if compile:
         network.compile()
-    counts = {k: len(v) for k, v in pictures.sources.items()}
-    print(f"{counts}, {len(pictures.validation)} held out; {'resumed' if going_on else 'begun'}")
+    counts = {k: len(v) for k, v in images.sources.items()}
+    print(f"{counts}, {len(images.validation)} held out; {'resumed' if going_on else 'begun'}")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=1.0)
 
-        def watch(trainer: Trainer, share: float) -> None:
+        def callback(trainer: Trainer, share: float) -> None:
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
-        trainer.run(minutes, every, watch, Holes(pictures.validation, holes, device))
+        trainer.run(minutes, every, callback, Holes(images.validation, holes, device))
     curve(out)
     print((out / "curve.csv").read_text())
 

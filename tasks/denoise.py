@@ -6,13 +6,16 @@ from typing import Annotated, Any, Unpack
 
 import torch
 
-from diffprior.batching import Watch
-from diffprior.io.arrays import pictures
+from diffprior.batching import Callback
+from diffprior.io.arrays import as_images
 from diffprior.methods.base import Method
 from diffprior.operators.identity import Identity
 from diffprior.priors.base import Prior
-from diffprior.runtime.checks import demand
-from diffprior.runtime.solve import Asked, Result, choose, noise, opened, recover, usual
+from diffprior.runtime.checks import check_counts
+from diffprior.runtime.conditions import PriorSettings, open_prior
+from diffprior.runtime.defaults import choose_method, default_method
+from diffprior.runtime.results import Result
+from diffprior.runtime.solve import noise_levels, recover
 
 __all__ = ["denoise"]
 
@@ -30,45 +33,45 @@ def denoise(
     steps: Annotated[int | None, "Steps of the method's chain."] = None,
     samples: Annotated[int, "How many different answers."] = 1,
     seed: Annotated[int, "Another seed, other answers."] = 0,
-    tile: Annotated[int | None, "Side of the windows of a large picture, in pixels."] = None,
+    tile: Annotated[int | None, "Side of the windows of a large image, in pixels."] = None,
     device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
     precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "auto",
-    names: Sequence[int | str] | None = None,
-    watch: Watch | None = None,
-    **asked: Unpack[Asked],
+    ids: Sequence[int | str] | None = None,
+    callback: Callback | None = None,
+    **asked: Unpack[PriorSettings],
 ) -> Result:
-    """Clean a picture, or each picture of a batch, of white noise.
+    """Clean an image, or each image of a batch, of white noise.
 
-    One picture is the posterior mean, in one call of the prior: the least mean squared error, and
+    One image is the posterior mean, in one call of the prior: the least mean squared error, and
     smooth. Several are samples of the posterior, each with its own texture.
 
     Arguments:
         image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1].
         sigma: Standard deviation of the noise in [0, 1] units (half of what it is in [-1, 1]);
             "auto" is the most likely one under the prior (``diffprior.runtime.noise_level``).
-        names: What the pictures' noise streams depend on beside ``seed``; by default they share.
-        watch: Called with the states and the share of the work that is done.
-        asked: Prompt, class, guidance, added weights: ``diffprior.runtime.conditions.Asked``.
+        ids: What the images' noise streams depend on beside ``seed``; by default they share.
+        callback: Called with the states and the share of the work that is done.
+        asked: Prompt, class, guidance, added weights (``PriorSettings``).
 
     Raises:
-        ValueError: If picture or a setting is not usable; one sentence says why.
+        ValueError: If image or a setting is not usable; one sentence says why.
     """
-    demand(samples=samples, steps=steps)
-    given = pictures(image)
-    model, report = opened("denoise", prior, (3, *given.size), tile, device, precision, **asked)
-    levels = noise(sigma, given, model=model)
+    check_counts(samples=samples, steps=steps)
+    given = as_images(image)
+    model, report = open_prior("denoise", prior, (3, *given.size), tile, device, precision, **asked)
+    levels = noise_levels(sigma, given, model=model)
     report |= {"seed": seed, "sigma": levels}
-    default = usual(model, samples, ONE, SEVERAL)
+    default = default_method(model, samples, ONE, SEVERAL)
     pace = None if default == ONE and method is None else steps  # one call has no chain
     return recover(
         given,
         Identity(),
         levels,
         model,
-        lambda level: choose(method, default.format(2 * level), pace),
+        lambda level: choose_method(method, default.format(2 * level), pace),
         report,
         samples=samples,
         seed=seed,
-        names=names,
-        watch=watch,
+        ids=ids,
+        callback=callback,
     )

@@ -55,7 +55,7 @@ class Sight:
         """Add up what was noted in a call of states, row by row or of all rows at once."""
         if x_t.shape[-2:] != self.shape or not self.layers:
             raise ValueError(
-                f"words are looked for in a whole picture, in states of at most {self.side} a side "
+                f"words are looked for in a whole image, in states of at most {self.side} a side "
                 "within its network: give a larger tile, or side"
             )
         (B, n), layers = (len(x_t), len(self.layers[0])), torch.stack(self.layers)
@@ -108,7 +108,7 @@ def _words(prior: Prior) -> Words:
 
 def _watched(control: "_Control", which: int, prior: Prior) -> Prior:
     if guided(prior):
-        return prior.rewrap(_watched(control, which, prior.conditional), prior.free)
+        return prior.with_inner(_watched(control, which, prior.conditional), prior.free)
     return _Attending(prior, control, which)
 
 
@@ -127,7 +127,7 @@ class _Attending(Wrapper):
             self.control.sight.close(self.which, x_t)
         return x_0
 
-    def rewrap(self, inner: Prior) -> Self:
+    def with_inner(self, inner: Prior) -> Self:
         return type(self)(inner, self.control, self.which)
 
 

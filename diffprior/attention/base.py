@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..validation import Checked, Share
 
-__all__ = ["AttentionEdit", "Words", "take"]
+__all__ = ["AttentionEdit", "Words", "take_words"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class AttentionEdit(Checked, ABC):
         return source.rows(*named), target.rows(*named)
 
 
-def take(source: Words, target: Words, pairs: Sequence[tuple[int, int]]) -> Tensor:
+def take_words(source: Words, target: Words, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Return the M that takes over the words of these pairs of numbers, and all but words.
 
     Words of as many rows take row for row; of others, each shares in all.

@@ -1,11 +1,11 @@
-"""Add words to a prompt, or take some away: what both have is looked at as before."""
+"""Add words to a prompt, or take_words some away: what both have is looked at as before."""
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from torch import Tensor
 
-from .base import AttentionEdit, Words, take
+from .base import AttentionEdit, Words, take_words
 
 __all__ = ["Refine"]
 
@@ -22,5 +22,5 @@ class Refine(AttentionEdit):
         pairs = [
             (run.a + i, run.b + i) for run in runs.get_matching_blocks() for i in range(run.size)
         ]
-        M = take(source, target, pairs)
+        M = take_words(source, target, pairs)
         return M, (M.sum(0) == 0).to(M)

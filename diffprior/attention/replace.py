@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import AttentionEdit, Words, take
+from .base import AttentionEdit, Words, take_words
 
 __all__ = ["Replace"]
 
@@ -18,4 +18,4 @@ class Replace(AttentionEdit):
         n, m = len(source.words), len(target.words)
         if n != m:
             raise ValueError(f"replace swaps words one for one, and the prompts have {n} and {m}")
-        return take(source, target, [(i, i) for i in range(n)]), torch.zeros(target.length)
+        return take_words(source, target, [(i, i) for i in range(n)]), torch.zeros(target.length)

@@ -1,11 +1,11 @@
-"""Make more, or less, of a word of the prompt that a picture has."""
+"""Make more, or less, of a word of the prompt that an image has."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .base import AttentionEdit, Words, take
+from .base import AttentionEdit, Words, take_words
 
 __all__ = ["Reweight"]
 
@@ -18,7 +18,7 @@ class Reweight(AttentionEdit):
         if list(source.words) != list(target.words):
             raise ValueError(
                 f"reweight is of one prompt, got {' '.join(source.words)!r} and "
-                f"{' '.join(target.words)!r}; replace and refine take weights, too"
+                f"{' '.join(target.words)!r}; replace and refine take_words weights, too"
             )
         pairs = [(i, i) for i in range(len(source.words))]
-        return take(source, target, pairs), torch.zeros(target.length)
+        return take_words(source, target, pairs), torch.zeros(target.length)

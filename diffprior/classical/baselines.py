@@ -1,4 +1,4 @@
-"""Classical restoration as the benchmarks meet it: a picture out of a likelihood, no prior."""
+"""Classical restoration as the benchmarks meet it: an image out of a likelihood, no prior."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -23,7 +23,7 @@ __all__ = ["METHODS", "restore"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Given = Likelihood[Any]
-BORDERS: dict[str, dict[str, Any]] = {  # of pictures in [0, 1], where a state's zero is 0.5
+BORDERS: dict[str, dict[str, Any]] = {  # of images in [0, 1], where a state's zero is 0.5
     "reflect": {"mode": "reflect"},
     "circular": {"mode": "wrap"},
     "zero": {"mode": "constant", "constant_values": 0.5},
@@ -31,17 +31,17 @@ BORDERS: dict[str, dict[str, Any]] = {  # of pictures in [0, 1], where a state's
 
 
 def restore(name: str, likelihood: Given) -> Tensor:
-    """Return pictures in [-1, 1], ``(B, 3, H, W)``, by one of ``METHODS``; each is restored alone.
+    """Return images in [-1, 1], ``(B, 3, H, W)``, by one of ``METHODS``; each is restored alone.
 
     Raises:
         TypeError: If the method is not one for this operator or noise; one sentence says why.
     """
-    picture, kinds = METHODS[name]
+    image, kinds = METHODS[name]
     if not isinstance(likelihood.operator, kinds):
         known = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} works on {known}, got {type(likelihood.operator).__name__}")
-    rows = (likelihood.take(torch.tensor([i])) for i in range(len(likelihood.y)))
-    return torch.cat([picture(row) for row in rows])
+    rows = (likelihood.select(torch.tensor([i])) for i in range(len(likelihood.y)))
+    return torch.cat([image(row) for row in rows])
 
 
 def _pinv(given: Given) -> Tensor:
@@ -114,7 +114,7 @@ def _wiener(given: Given) -> Tensor:
 
 
 def _sharpened(given: Given, undo: Callable[[Array, Array], Array]) -> Tensor:
-    """Return what undoes a blur channel by channel, in a frame that continues the picture."""
+    """Return what undoes a blur channel by channel, in a frame that continues the image."""
     A = given.operator
     kernel = A.kernel.reshape(A.kernel.shape[-2:]).double().numpy()
     frame, border = 2 * max(kernel.shape), BORDERS[getattr(A, "boundary", "circular")]
@@ -139,7 +139,7 @@ def _state(light: Array) -> Tensor:
 
 def _lost(given: Given) -> Array:
     """Return the pixels of which no channel is seen, ``(H, W)``."""
-    seen = given.operator.seen(torch.ones_like(given.y[:1]))
+    seen = given.operator.mask_unmeasured(torch.ones_like(given.y[:1]))
     lost: Array = (seen[0].amax(0) == 0).numpy()
     return lost
 

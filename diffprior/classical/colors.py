@@ -1,45 +1,45 @@
-"""Colours from strokes: what they say of a grey picture, and how far they reach."""
+"""Colors from strokes: propagated over a gray image."""
 
 import torch
 from torch import Tensor
 
-from ..operators.grey import Grey
+from ..operators.gray import Gray
 from ..solvers import cg
 from .fill import pyramid
 
-__all__ = ["fitted", "spread"]
+__all__ = ["fit_to_luma", "propagate_colors"]
 
-EDGE = 0.05  # of luma in [-1, 1]; neighbours that differ by as much hardly share their colour
-LEAK = 1e-3  # what they share across an edge, so that every colour is known
-GREY = Grey("luminance")
+EDGE = 0.05  # of luma in [-1, 1]; neighbors with a larger difference hardly share their color
+LEAK = 1e-3  # weight across an edge, so that every pixel gets a color
+GRAY = Gray("luminance")
 
 
-def fitted(colours: Tensor, luma: Tensor) -> Tensor:
-    """Return colours moved to a luma, their chroma scaled down where [-1, 1] cannot hold it.
+def fit_to_luma(colors: Tensor, luma: Tensor) -> Tensor:
+    """Return the colors with another luma; chroma is reduced where [-1, 1] cannot hold it.
 
     Arguments:
-        colours: Of shape ``(B, 3, H, W)``, in [-1, 1].
+        colors: Of shape ``(B, 3, H, W)``, in [-1, 1].
         luma: Of shape ``(B, 1, H, W)``.
     """
-    chroma = colours - GREY(colours)
+    chroma = colors - GRAY(colors)
     room = torch.where(chroma > 0, 1 - luma, 1 + luma) / chroma.abs().clamp_min(1e-6)
     return luma + chroma * room.amin(1, keepdim=True).clamp(0, 1)
 
 
-def spread(colours: Tensor, known: Tensor, luma: Tensor, iterations: int = 100) -> Tensor:
-    """Return the colours of all pixels: those of the known ones, carried along equal luma.
+def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: int = 100) -> Tensor:
+    """Return colors for all pixels: the known colors, propagated along equal luma.
 
-    The chroma u minimises sum w (u_i - u_j)^2 over neighbours, where w falls with their difference
+    The chroma u minimizes sum w (u_i - u_j)^2 over neighbors, where w falls with their difference
     in luma, by conjugate gradients from a pull-push fill. "Colorization using Optimization" (Levin
     et al., 2004), https://doi.org/10.1145/1015706.1015780, with the weights of a plain Laplacian.
 
     Arguments:
-        colours: Of shape ``(B, 3, H, W)``; what lies at unknown pixels does not matter.
-        known: True where a colour is known, ``(B, 1, H, W)``; not nowhere.
+        colors: Of shape ``(B, 3, H, W)``; values at unknown pixels do not matter.
+        known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
     m, weights = 1 - known.to(luma), [_affinity(luma, axis) for axis in (-1, -2)]
-    start = pyramid((colours - luma) * (1 - m), ~known)
+    start = pyramid((colors - luma) * (1 - m), ~known)
 
     def stiffness(u: Tensor) -> Tensor:
         out = torch.zeros_like(u)
@@ -50,7 +50,7 @@ def spread(colours: Tensor, known: Tensor, luma: Tensor, iterations: int = 100) 
         return out
 
     u = start + cg(lambda v: m * stiffness(v), -m * stiffness(start), iterations, 1e-4)
-    return fitted(luma + u, luma)
+    return fit_to_luma(luma + u, luma)
 
 
 def _affinity(luma: Tensor, axis: int) -> Tensor:

@@ -22,9 +22,9 @@ from .. import __version__
 from ..errors import PriorError, SettingError
 from ..io import animations, arrays, files, numbers
 from ..io.arrays import ImageError
-from ..runtime.placement import kept
+from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
-from .outputs import Input, Options, Targets, heat, planned
+from .outputs import Input, Options, Targets, heat_map, plan_outputs
 
 __all__ = ["Options", "run"]
 
@@ -33,29 +33,29 @@ Watch = Callable[[Tensor, float], None]
 Source = files.File | numbers.Measurement
 
 
-@kept()
+@prior_cache()
 def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Options) -> int:
     """Run a task over files; return the exit code: 0, 1 if a file failed, 2 for wrong usage."""
     known = _suffixes(task)
     word = f"{import_module(task.__module__).WORD}{known[0]}"
     try:
         sources, faults = _expand(names)
-        plan = planned(sources, word, known, settings.get("samples", 1), o)
-        given = _opened(task, settings)
+        plan = plan_outputs(sources, word, known, settings.get("samples", 1), o)
+        given = _read_settings(task, settings)
     except ImageError as error:
-        return _say(error, 1)
+        return _print_error(error, 1)
     except SettingError as error:
-        return _say(error, 2)
-    code = max((_say(fault, 1) for fault in faults), default=0)
+        return _print_error(error, 2)
+    code = max((_print_error(fault, 1) for fault in faults), default=0)
     for source, targets in plan.items():
         try:
-            with _heard(source):
+            with _prefix_warnings(source):
                 _one(task, source, given, o, targets)
         except (SettingError, PriorError) as error:
-            return _say(error, 2)
+            return _print_error(error, 2)
         except (ValueError, TypeError, OSError, RuntimeError) as error:
             name = "" if source is None or str(error).startswith(str(source)) else f"{source}: "
-            code = _say(f"{name}{error}", 1)
+            code = _print_error(f"{name}{error}", 1)
     return code
 
 
@@ -67,7 +67,7 @@ def _suffixes(task: Call) -> Sequence[str]:
 
 
 def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[ImageError]]:
-    """Return the pictures to work on, each once, and what is wrong with the names of others."""
+    """Return the images to work on, each once, and what is wrong with the names of others."""
     if names is None:
         return [None], []
     found, faults = dict[str, Input](), list[ImageError]()
@@ -81,9 +81,9 @@ def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[Imag
     return list(found.values()), faults
 
 
-def _opened(task: Call, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a task, with the pictures among them read."""
-    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of a picture
+def _read_settings(task: Call, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task, with the images among them read."""
+    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of an image
     plain = {k: str(v) if str(v) in words else v for k, v in settings.items()}
     try:
         return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
@@ -96,9 +96,9 @@ def _one(task: Call, source: Input, given: Mapping[str, Any], o: Options, target
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
     file = None if source is None else _read(task, source)
-    _demand_depth(file, targets)
-    with _progress(str(source or task.__name__), o.quiet) as watch:
-        result = _call(task, file, given, watch)
+    _check_depth(file, targets)
+    with _progress(str(source or task.__name__), o.quiet) as callback:
+        result = _call(task, file, given, callback)
     for key, path in targets.items():
         data = _data(key, result, file, path.suffix.lower() if path else ".png")
         if path is None:
@@ -113,7 +113,7 @@ def _one(task: Call, source: Input, given: Mapping[str, Any], o: Options, target
 
 
 def _read(task: Call, source: Path | Literal["-"]) -> Source:
-    """Return what a file holds: numbers for a task that takes a y, else a picture."""
+    """Return what a file holds: numbers for a task that takes a y, else an image."""
     if sys.stdin is None and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
@@ -121,28 +121,28 @@ def _read(task: Call, source: Path | Literal["-"]) -> Source:
     return numbers.read(data) if measured else files.read(data)
 
 
-def _demand_depth(file: Source | None, targets: Targets) -> None:
-    """Refuse files that cannot hold what a picture holds, before any work is done."""
+def _check_depth(file: Source | None, targets: Targets) -> None:
+    """Refuse files that cannot hold what an image holds, before any work is done."""
     for path in filter(None, targets.values() if isinstance(file, files.File) else ()):
         suffix = path.suffix.lower()
         kind = animations if suffix in animations.SUFFIXES else files
         if isinstance(file, files.File) and suffix in kind.SUFFIXES:
-            kind.demand(file.pictures.values.dtype, suffix)
+            kind.check_depth(file.images.values.dtype, suffix)
 
 
-def _call(task: Call, file: Source | None, settings: Mapping[str, Any], watch: Watch) -> Any:
+def _call(task: Call, file: Source | None, settings: Mapping[str, Any], callback: Watch) -> Any:
     """Call the task on one file, its values to come back as they are."""
     if file is None:
-        return task(**settings, watch=watch)
+        return task(**settings, callback=callback)
     known, given = inspect.signature(task).parameters, dict(settings)
-    if "names" in known:
-        given["names"] = [Path(file.name).name]
+    if "ids" in known:
+        given["ids"] = [Path(file.name).name]
     if isinstance(file, numbers.Measurement):
-        return task(file.array, **given, watch=watch)
+        return task(file.array, **given, callback=callback)
     if "coding" in known:
         given["coding"] = file.coding
-    raw = replace(file.pictures, rebuild=lambda values, alpha: (values, alpha))
-    return task(raw, **given, watch=watch)
+    raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
+    return task(raw, **given, callback=callback)
 
 
 def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
@@ -163,25 +163,25 @@ def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> byte
 def _content(
     key: str | int, result: Any, file: Source | None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the pictures to write."""
+    """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the images to write."""
     if key == "uncertainty":
         std = torch.as_tensor(np.asarray(result.std))
-        return np.asarray(heat(std if std.ndim == 2 else std.mean(-1))), None
+        return np.asarray(heat_map(std if std.ndim == 2 else std.mean(-1))), None
     if key == "compare":
-        return _beside(result, file), None
-    picture = result.samples[key]
-    if not isinstance(picture, tuple):
-        return np.asarray(picture), None
-    values, alpha = picture
+        return _side_by_side(result, file), None
+    image = result.samples[key]
+    if not isinstance(image, tuple):
+        return np.asarray(image), None
+    values, alpha = image
     return values[0], None if alpha is None else alpha[0]
 
 
-def _beside(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
+def _side_by_side(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
     """Return what came in, the mask if there was one, and what came out, side by side."""
     assert isinstance(file, files.File)
     values, _ = result.image
-    after = replace(file.pictures, values=values, alpha=None).tensor()
-    before = functional.interpolate(file.pictures.tensor(), after.shape[-2:])
+    after = replace(file.images, values=values, alpha=None).tensor()
+    before = functional.interpolate(file.images.tensor(), after.shape[-2:])
     panels = [before, after]
     if not bool((result.cover == 1).all()):
         panels.insert(1, (2 * result.cover - 1).expand_as(after))
@@ -189,7 +189,7 @@ def _beside(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def _heard(source: Input) -> Iterator[None]:
+def _prefix_warnings(source: Input) -> Iterator[None]:
     """Have what is warned of while a file is worked on begin with its name."""
     name = "" if source is None else f"{source}: "
     with warnings.catch_warnings():
@@ -208,6 +208,6 @@ def _progress(name: str, quiet: bool) -> Iterator[Watch]:
         yield lambda x, done: progress.update(bar, completed=done)
 
 
-def _say(error: object, code: int) -> int:
+def _print_error(error: object, code: int) -> int:
     print(f"diffprior: {' '.join(str(error).split())}", file=sys.stderr)
     return code

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from .. import __version__, catalog
-from ..runtime.conditions import Asked
+from ..runtime.conditions import PriorSettings
 from .batch import run
 from .outputs import Options
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 IMAGES = Annotated[
-    list[str], typer.Argument(help="Pictures, folders or globs; - for standard input.")
+    list[str], typer.Argument(help="Images, folders or globs; - for standard input.")
 ]
 NUMBERS = Annotated[
     list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
@@ -117,9 +117,9 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _option(name: str, hint: Any) -> Any:
-    """Return a typer annotation for a task's: paths for pictures, text for what text can build."""
+    """Return a typer annotation for a task's: paths for images, text for what text can build."""
     base, note = get_args(hint)
-    panel = STEERED if name in Asked.__annotations__ else None
+    panel = STEERED if name in PriorSettings.__annotations__ else None
     if not isinstance(note, str):
         return Annotated[Path | None, typer.Option(help=note.help, rich_help_panel=panel)]
     plain = (bool, int, float, int | None, float | None)

@@ -16,10 +16,10 @@ from ..errors import SettingError
 from ..io import animations
 from ..io.arrays import ImageError
 
-__all__ = ["Input", "Options", "Targets", "planned", "heat"]
+__all__ = ["Input", "Options", "Targets", "plan_outputs", "heat_map"]
 
 Input = Path | Literal["-"] | None  # a file, standard input, or nothing to read
-Targets = Mapping[str | int, Path | None]  # samples by number, and extra pictures; None: stdout
+Targets = Mapping[str | int, Path | None]  # samples by number, and extra images; None: stdout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Options:
     quiet: bool = False
 
 
-def planned(
+def plan_outputs(
     sources: Sequence[Input], word: str, known: Sequence[str], samples: int, o: Options
 ) -> dict[Input, Targets]:
     """Return what is written where, for each input; folders that are asked for are made.
@@ -47,7 +47,7 @@ def planned(
         SettingError: If what is asked makes no sense, or two results would be one file.
         ImageError: If nothing can be written there.
     """
-    _demand(sources, known, samples, o)
+    _check_outputs(sources, known, samples, o)
     plan = {source: _targets(_target(source, word, o), samples, o) for source in sources}
     owners: dict[Path, Input] = {}
     for source, targets in plan.items():
@@ -58,16 +58,18 @@ def planned(
                 )
     if o.output:
         for folder in {path.parent for path in owners}:
-            _demand_folder(folder, make=_is_folder(o.output))
+            _check_folder(folder, make=_is_folder(o.output))
     return plan
 
 
-def _demand(sources: Sequence[Input], known: Sequence[str], samples: int, o: Options) -> None:
+def _check_outputs(
+    sources: Sequence[Input], known: Sequence[str], samples: int, o: Options
+) -> None:
     """Refuse what makes no sense."""
     if o.output == "":
         raise SettingError("the output has an empty name; give a file, a folder or -")
     if len(sources) > 1 and o.output and not _is_folder(o.output):
-        raise SettingError(f"several pictures need a folder for output, got {o.output}")
+        raise SettingError(f"several images need a folder for output, got {o.output}")
     if o.output and o.output != "-" and not _is_folder(o.output):
         if Path(o.output).suffix.lower() not in known:
             raise SettingError(
@@ -76,14 +78,14 @@ def _demand(sources: Sequence[Input], known: Sequence[str], samples: int, o: Opt
             )
     if any(_streams(source, o) for source in sources):
         if samples > 1 or o.json or o.compare or o.uncertainty:
-            raise SettingError("standard output takes one picture and nothing else; give -o FILE")
+            raise SettingError("standard output takes one image and nothing else; give -o FILE")
         if sys.stdout is None:
             raise SettingError("standard output is closed; give -o FILE")
     if o.uncertainty and samples == 1:
         raise SettingError("one sample has no deviation; --uncertainty needs --samples 2 or more")
 
 
-def _demand_folder(folder: Path, make: bool) -> None:
+def _check_folder(folder: Path, make: bool) -> None:
     """Refuse a folder that nothing can be written to."""
     try:
         if make:
@@ -103,7 +105,7 @@ def _streams(source: Input, o: Options) -> bool:
 
 
 def _target(source: Input, word: str, o: Options) -> Path | None:
-    """Return where the picture goes; None is standard output."""
+    """Return where the image goes; None is standard output."""
     if _streams(source, o):
         return None
     if o.output and not _is_folder(o.output):
@@ -114,7 +116,7 @@ def _target(source: Input, word: str, o: Options) -> Path | None:
 
 
 def _targets(target: Path | None, samples: int, o: Options) -> Targets:
-    """Return what is written where: samples by number, and the extra pictures."""
+    """Return what is written where: samples by number, and the extra images."""
     if target is None:
         return {0: None}
     stem, suffix = target.with_suffix(""), target.suffix
@@ -127,9 +129,9 @@ def _targets(target: Path | None, samples: int, o: Options) -> Targets:
     return found
 
 
-def heat(std: Tensor) -> Image.Image:
+def heat_map(std: Tensor) -> Image.Image:
     """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
     s = std.detach().cpu().double().numpy()
-    grey = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
-    colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
-    return Image.fromarray(np.ascontiguousarray(colours[..., ::-1]))
+    gray = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
+    colors = cv2.applyColorMap(gray, cv2.COLORMAP_VIRIDIS)
+    return Image.fromarray(np.ascontiguousarray(colors[..., ::-1]))

@@ -1,4 +1,4 @@
-"""What edits share: chains on the states of pictures, and the second picture that they look at."""
+"""What edits share: chains on the states of images, and the second image that they look at."""
 
 import time
 from collections.abc import Callable
@@ -8,45 +8,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batching import Watch, batched
+from ..batching import Callback, batched
 from ..catalog import SettingError
-from ..io.arrays import ImageError, Pictures, pictures
+from ..io.arrays import ImageError, Images, as_images
 from ..priors.base import Prior
 from ..random import Noise
-from ..runtime.memory import rows
+from ..runtime.memory import batch_size
 from ..runtime.report import Meter
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["begin", "cells", "second", "slerp", "walk"]
+__all__ = ["noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
 FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 
 
 @torch.no_grad()
-def walk(
+def run_chain(
     model: Prior,
     z: Tensor,
-    chain: Callable[[Tensor, Tensor, Noise, Watch | None], Tensor],
+    chain: Callable[[Tensor, Tensor, Noise, Callback | None], Tensor],
     noise: Noise,
-    watch: Watch | None,
+    callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return what a chain makes of states, as many at a time as memory holds, and its report.
 
     Arguments:
-        chain: Is given the numbers of some rows, these rows, their noise, and their watch.
+        chain: Is given the numbers of some rows, these rows, their noise, and their callback.
     """
     start, meter = time.perf_counter(), Meter()
 
-    def work(part: Tensor, streams: Noise, watch: Watch | None) -> Tensor:
-        return chain(part, z[part], streams, watch)
+    def work(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+        return chain(part, z[part], streams, callback)
 
     with meter.on(model):
-        x = batched(work, noise, watch, rows(model))
+        x = batched(work, noise, callback, batch_size(model))
     return x, {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
 
 
-def begin(strength: float) -> float | None:
+def noise_level_of(strength: float) -> float | None:
     """Return sigma / alpha at the time ``strength`` of DDPM's linear betas; None, all noise, at 1.
 
     Raises:
@@ -60,8 +60,8 @@ def begin(strength: float) -> float | None:
     return None if strength == 1 else float(ratio)
 
 
-def second(given: Pictures, picture: Any, what: str, fit: bool = False) -> Tensor:
-    """Return ``(B, 3, H, W)`` of a second picture for each of those given, or of one for all.
+def match_image(given: Images, image: Any, what: str, fit: bool = False) -> Tensor:
+    """Return ``(B, 3, H, W)`` of a second image for each of those given, or of one for all.
 
     Arguments:
         fit: Whether one of another size is brought to the size of those given.
@@ -69,11 +69,11 @@ def second(given: Pictures, picture: Any, what: str, fit: bool = False) -> Tenso
     Raises:
         ImageError: If it is of another size, or there is another number of them.
     """
-    p = pictures(picture)
+    p = as_images(image)
     if not (fit or p.size == given.size) or len(p) not in (1, len(given)):
         (h, w), (height, width) = p.size, given.size
         raise ImageError(
-            f"{what} is of the picture's own size, {width}x{height}, one for all or one for each; "
+            f"{what} is of the image's own size, {width}x{height}, one for all or one for each; "
             f"got {len(p)} of {w}x{h}"
         )
     x = p.tensor()
@@ -82,7 +82,7 @@ def second(given: Pictures, picture: Any, what: str, fit: bool = False) -> Tenso
     return x.expand(len(given), -1, -1, -1)
 
 
-def cells(mask: Tensor, model: Prior) -> Tensor:
+def latent_mask(mask: Tensor, model: Prior) -> Tensor:
     """Return 1 for the entries of a state of which any pixel is covered, ``(B, 1, h, w)``.
 
     Arguments:

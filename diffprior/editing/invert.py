@@ -9,30 +9,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprior.batching import Change, Watch, share, told
+from diffprior.batching import Callback, StepCallback, part_callback, step_callback
 from diffprior.catalog import SettingError, build
 from diffprior.editing import trajectory
-from diffprior.editing.chains import begin
-from diffprior.editing.trajectory import Trajectory, spelled
+from diffprior.editing.chains import noise_level_of
+from diffprior.editing.trajectory import Trajectory, spell
 from diffprior.inversions.base import Inversion
-from diffprior.io.arrays import Pictures, digest
+from diffprior.io.arrays import Images, digest
 from diffprior.priors._conditions import conditioned, innermost, unguided
 from diffprior.priors.base import Prior
 from diffprior.priors.paired import PairedPrior
 from diffprior.priors.prompted import beside, prompted
 from diffprior.random import Noise
-from diffprior.runtime.checks import demand
-from diffprior.runtime.memory import rows
+from diffprior.runtime.checks import check_counts
+from diffprior.runtime.memory import batch_size
 from diffprior.runtime.results import Result
-from diffprior.runtime.solve import named, said
 
-__all__ = ["Inverted", "settled", "under", "way", "asked", "inverted", "Chain", "descended"]
+from ..random import stream_ids
+from ..runtime.conditions import not_none
+
+__all__ = [
+    "InversionResult",
+    "resolve_inversion",
+    "condition_prior",
+    "inversion_report",
+    "source_condition",
+    "invert_images",
+    "Chain",
+    "decode_trajectory",
+]
 
 Condition = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inverted(Result):
+class InversionResult(Result):
     """What an inversion gives back: ``image`` is the round trip, ``trajectory`` what to keep."""
 
     trajectory: Trajectory
@@ -42,37 +53,39 @@ class Inverted(Result):
         return self.trajectory.data()
 
 
-def settled(inversion: Any, model: Prior, steps: int | None, strength: float | None) -> Inversion:
+def resolve_inversion(
+    inversion: Any, model: Prior, steps: int | None, strength: float | None
+) -> Inversion:
     """Return an inversion from what was given for it."""
-    demand(samples=1, steps=steps)
+    check_counts(samples=1, steps=steps)
     given = isinstance(inversion, Inversion)
     method: Inversion = inversion if given else build(str(inversion), ("inversions",))
     changes: dict[str, Any] = {} if steps is None else {"steps": steps}
     if strength is not None:
-        ratio = begin(strength)
+        ratio = noise_level_of(strength)
         changes["stop"] = 1.0 if ratio is None else float(model.diffusion.schedule.time(ratio))
     method, leaf = replace(method, **changes), prompted(model)
-    texts = method.guided or type(method).towards is not Inversion.towards
+    texts = method.guided or type(method).edit_prior is not Inversion.edit_prior
     if texts and leaf is not None and leaf.extra == leaf.shape[0]:
         raise SettingError(
             f"{type(method).__name__} is of a guidance between texts, and this network is guided "
-            "by the picture that it edits, too; take another inversion"
+            "by the image that it edits, too; take another inversion"
         )
     return method
 
 
-def way(method: Inversion) -> dict[str, Any]:
+def inversion_report(method: Inversion) -> dict[str, Any]:
     """Return what the reports of inversions, and of edits, say of how they were made."""
-    return {"method": spelled(method), "inversion": spelled(method)}
+    return {"method": spell(method), "inversion": spell(method)}
 
 
-def asked(method: Inversion, **condition: Any) -> Condition:
+def source_condition(method: Inversion, **condition: Any) -> Condition:
     """Return what is not None of the condition of a way up, and its guidance."""
-    given = said(**condition)
+    given = not_none(**condition)
     return given if method.guided else {"guidance": 1.0, **given}
 
 
-def under(model: Prior, condition: Condition) -> Prior:
+def condition_prior(model: Prior, condition: Condition) -> Prior:
     """Return a prior under a condition, or refuse in one sentence."""
     try:
         return conditioned(model, **condition)
@@ -80,28 +93,28 @@ def under(model: Prior, condition: Condition) -> Prior:
         raise SettingError(str(error)) from error
 
 
-def inverted(
+def invert_images(
     method: Inversion,
     source: Prior,
     condition: Condition,
-    given: Pictures,
+    given: Images,
     report: dict[str, Any],
     seed: int,
-    names: Sequence[int | str] | None,
-    watch: Watch | None,
+    ids: Sequence[int | str] | None,
+    callback: Callback | None,
 ) -> Trajectory:
-    """Return the inversion of pictures, as many at a time as memory holds.
+    """Return the inversion of images, as many at a time as memory holds.
 
     Arguments:
-        source: The prior under the condition of the pictures.
+        source: The prior under the condition of the images.
         report: Its provenance.
     """
     x = given.tensor().to(source.like)
     z = source.encode(x)
-    noise = Noise(seed, named(names, len(z)))
-    parts = torch.split(torch.arange(len(z)), 1 if method.guided else rows(source))
+    noise = Noise(seed, stream_ids(ids, len(z)))
+    parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
     called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
-    with _following(called, method.calls * len(parts), watch):
+    with _report_calls(called, method.calls * len(parts), callback):
         codes = [
             method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
             for i in parts
@@ -134,8 +147,8 @@ class Chain:
     inside: Callable[[], Tensor] | None = None
 
 
-def descended(
-    made: Trajectory, like: Prior, chain: Callable[[Tensor], Chain], watch: Watch | None
+def decode_trajectory(
+    made: Trajectory, like: Prior, chain: Callable[[Tensor], Chain], callback: Callback | None
 ) -> Tensor:
     """Return the states that come of a code, as many at a time as memory holds.
 
@@ -144,11 +157,11 @@ def descended(
         chain: Is given the numbers of some rows.
     """
     method, done = made.inversion, []
-    count = 1 if method.guided else rows(like)
+    count = 1 if method.guided else batch_size(like)
     parts = torch.split(torch.arange(len(made.code["x_T"])), count)
     for k, part in enumerate(parts):
         code, way = {key: v[part].to(like.like) for key, v in made.code.items()}, chain(part)
-        each = _step(share(watch, k, len(parts)), method.steps, way.inside)
+        each = _step(part_callback(callback, k, len(parts)), method.steps, way.inside)
         if way.source is None:
             done.append(method.decode(way.target, code, each))
         else:
@@ -158,9 +171,11 @@ def descended(
     return torch.cat(done)
 
 
-def _step(watch: Watch | None, steps: int, inside: Callable[[], Tensor] | None) -> Change:
+def _step(
+    callback: Callback | None, steps: int, inside: Callable[[], Tensor] | None
+) -> StepCallback:
     """Return what is done after each step."""
-    tell = told(watch, steps)
+    tell = step_callback(callback, steps)
     if inside is None:
         return tell
 
@@ -172,14 +187,14 @@ def _step(watch: Watch | None, steps: int, inside: Callable[[], Tensor] | None) 
 
 
 @contextmanager
-def _following(prior: Prior, calls: int, watch: Watch | None) -> Iterator[None]:
-    """Tell ``watch`` of every call of a prior, of which this many are expected."""
-    if watch is None:
+def _report_calls(prior: Prior, calls: int, callback: Callback | None) -> Iterator[None]:
+    """Tell ``callback`` of every call of a prior, of which this many are expected."""
+    if callback is None:
         yield
         return
     number = counting(1)
     hook = prior.register_forward_hook(
-        lambda _, given, x_0: watch(x_0, min(1.0, next(number) / calls))
+        lambda _, given, x_0: callback(x_0, min(1.0, next(number) / calls))
     )
     try:
         yield

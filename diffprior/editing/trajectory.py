@@ -1,4 +1,4 @@
-"""Files of inversions: a picture's code, with what it takes to read it back."""
+"""Files of inversions: an image's code, with what it takes to read it back."""
 
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -11,9 +11,9 @@ from safetensors.torch import save
 from .. import __version__
 from ..catalog import SettingError, build
 from ..inversions.base import Code, Inversion
-from ..io.arrays import ImageError, Pictures, digest
+from ..io.arrays import ImageError, Images, digest
 
-__all__ = ["ADDED", "SUFFIX", "Trajectory", "spelled"]
+__all__ = ["ADDED", "SUFFIX", "Trajectory", "spell"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
@@ -30,10 +30,10 @@ class Trajectory:
             precision; states at the end of the way, of names in _T, are in full.
         prior, sha256: Name and weights of the prior.
         condition: What it was under, as keywords of ``priors.conditions.conditioned``.
-        size: The size ``(H, W)`` of the picture in pixels.
-        picture: The hash of the picture (see ``digest``).
+        size: The size ``(H, W)`` of the image in pixels.
+        image: The hash of the image (see ``digest``).
         added: What changes the prior, of ``ADDED``: names of weights, the scale of those of low
-            rank, and the hash of the control picture.
+            rank, and the hash of the control image.
     """
 
     inversion: Inversion
@@ -52,7 +52,7 @@ class Trajectory:
     def data(self) -> bytes:
         """Return the bytes of its file."""
         notes = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "code"}
-        notes |= {"inversion": spelled(self.inversion), "diffprior": __version__}
+        notes |= {"inversion": spell(self.inversion), "diffprior": __version__}
         tensors = {k: v.cpu().contiguous() for k, v in self.code.items()}
         return save(tensors, {"format": FORMAT, "notes": json.dumps(notes)})
 
@@ -77,8 +77,8 @@ class Trajectory:
         inversion = build(notes.pop("inversion"), ("inversions",))
         return cls(inversion=inversion, code=code, **notes | {"size": tuple(notes["size"])})
 
-    def check(self, report: dict[str, Any], given: Pictures | None) -> None:
-        """Refuse a prior, of this provenance, or a picture that is not its own, in one sentence."""
+    def check(self, report: dict[str, Any], given: Images | None) -> None:
+        """Refuse a prior, of this provenance, or an image that is not its own, in one sentence."""
         own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
         if self.sha256 != other[1] or (self.sha256 is None and own != other):
             raise SettingError(
@@ -89,22 +89,20 @@ class Trajectory:
         if scale != got:
             raise SettingError(f"this inversion was made with lora_scale={scale}, and got {got}")
         if (control := self.added.get("control")) != report.get("control"):
-            made = (
-                "with a control picture: give the same" if control else "without a control picture"
-            )
+            made = "with a control image: give the same" if control else "without a control image"
             raise ImageError(f"this inversion was made {made}")
         if given is not None and given.size != self.size:
             (h, w), (height, width) = self.size, given.size
-            raise ImageError(f"this inversion is of a picture of {w}x{h}; got {width}x{height}")
+            raise ImageError(f"this inversion is of an image of {w}x{h}; got {width}x{height}")
         if given is not None and digest(given) != self.picture:
-            raise ImageError("this inversion is of another picture of the same size")
+            raise ImageError("this inversion is of another image of the same size")
 
 
-def spelled(thing: Any) -> str:
+def spell(thing: Any) -> str:
     """Return the text that ``catalog.build`` makes this thing of."""
     if not is_dataclass(thing):
         return repr(thing)
-    settings = ", ".join(f"{f.name}={spelled(getattr(thing, f.name))}" for f in fields(thing))
+    settings = ", ".join(f"{f.name}={spell(getattr(thing, f.name))}" for f in fields(thing))
     return f"{type(thing).__module__.rpartition('.')[2]}({settings})"
 
 

@@ -26,15 +26,15 @@ from ..methods.base import Method
 from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.counted import CountedPrior
-from ..runtime.memory import rows
-from ..runtime.placement import device_of, ready
+from ..runtime.memory import batch_size
+from ..runtime.placement import device_of, prepare_prior
 from . import report, scores
 from .datasets import Item, likelihood, manifest
 
 __all__ = ["Settings", "benchmark"]
 
 Row = dict[str, Any]
-Picture = tuple[Row, Tensor | None]
+Image = tuple[Row, Tensor | None]
 ROOM = {"cpu": 512**2}  # px at a time: a CPU gains little by more, and a kill costs more
 
 
@@ -46,7 +46,7 @@ class Settings:
         samples: How many a method draws of each posterior; 2 or more for coverage.
         seed: Of the methods; the measurements have their own.
         precision: Of the network, as for ``deploy.ready``.
-        lpips: Whether LPIPS is measured, which takes longer than all else of a small picture.
+        lpips: Whether LPIPS is measured, which takes longer than all else of a small image.
     """
 
     prior: str
@@ -75,14 +75,14 @@ def benchmark(
 ) -> int:
     """Run methods on a dataset; return how many rows of ``out`` are errors.
 
-    A row is written when its picture lies in ``out/pictures``, whole, and is then never done
+    A row is written when its image lies in ``out/pictures``, whole, and is then never done
     again; errors are. Of ``world`` processes each takes its share and writes a file of its own;
     the one that ends last writes the reports of all.
 
     Arguments:
         data: A folder that ``datasets.corrupt`` wrote.
         methods: Texts for ``catalog.build``, or names of ``classical.METHODS``.
-        batch: Pictures at a time, of the same operator, noise and size; what the device holds
+        batch: Images at a time, of the same operator, noise and size; what the device holds
             where not given.
 
     Raises:
@@ -175,7 +175,7 @@ def _room(model: Prior, shape: Sequence[int], samples: int) -> int:
 
 def _attempt(
     items: list[Item], text: str, method: Method[Any] | None, model: Prior, settings: Settings
-) -> list[Picture]:
+) -> list[Image]:
     """Return the rows of a batch; where it fails, each of its items is tried alone.
 
     What a method refuses, in a sentence, is "n/a": all else that goes wrong is an error.
@@ -206,21 +206,21 @@ def _solve(
     truth: Tensor,
     model: Prior,
     settings: Settings,
-) -> list[Picture]:
-    """Return rows and pictures; streams are not those of the measurements' noise."""
-    prior = CountedPrior(ready(model, truth.shape[1:], precision=settings.precision))
+) -> list[Image]:
+    """Return rows and images; streams are not those of the measurements' noise."""
+    prior = CountedPrior(prepare_prior(model, truth.shape[1:], precision=settings.precision))
     n, start, memory = 1, time.perf_counter(), Memory(prior.like.device)
     if method is None:
         x = baselines.restore(text, given)
     else:
         n, names = (
-            settings.samples if method.draws else 1,
+            settings.samples if method.stochastic else 1,
             [f"{item.id} restored" for item in items],
         )
-        x = method(prior, given, n, settings.seed, names=names, rows=rows(prior))
+        x = method(prior, given, n, settings.seed, ids=names, batch_size=batch_size(prior))
     x = x.cpu().float().reshape(len(items), n, *truth.shape[1:])
     if not x.isfinite().all():
-        raise FloatingPointError("the restored picture holds NaN or infinity")
+        raise FloatingPointError("the restored image holds NaN or infinity")
     spent = {
         "seconds": (time.perf_counter() - start) / len(items),
         "calls": prior.count["calls"] // (len(items) * n),
@@ -237,7 +237,7 @@ def _solve(
 def _head(item: Item, text: str) -> Row:
     slug = re.sub(r"[^\w.-]+", "_", text)[:40] + "-" + sha256(text.encode()).hexdigest()[:8]
     same = {k: item.row[k] for k in ("problem", "picture", "measurement_sha256")}
-    return {"id": item.id, "method": text, **same, "restored": f"pictures/{slug}/{item.id}.png"}
+    return {"id": item.id, "method": text, **same, "restored": f"images/{slug}/{item.id}.png"}
 
 
 def _keep(path: Path, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Corrupted datasets: what a recipe makes of pictures, the same bytes from the same seed."""
+"""Corrupted datasets: what a recipe makes of images, the same bytes from the same seed."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One line of a manifest: a picture, and a measurement of it."""
+    """One line of a manifest: an image, and a measurement of it."""
 
     folder: Path
     row: Row
@@ -48,8 +48,8 @@ class Item:
         return json.dumps([text, *(self.row[k] for k in ("problem", "shape", "sigma", "noise"))])
 
     def truth(self) -> Tensor:
-        """Return the picture, ``(3, H, W)`` in [-1, 1]."""
-        return files.read(self.folder / self.row["truth"]).pictures.tensor()[0]
+        """Return the image, ``(3, H, W)`` in [-1, 1]."""
+        return files.read(self.folder / self.row["truth"]).images.tensor()[0]
 
     def y(self) -> Tensor:
         """Return the measurement, or refuse one that is not that of the manifest."""
@@ -61,7 +61,7 @@ class Item:
 
 
 def corrupt(
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     recipe: Path,
     out: Path,
     *,
@@ -70,22 +70,22 @@ def corrupt(
     problems: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> int:
-    """Measure pictures by a recipe; return how many measurements failed, each told in a line.
+    """Measure images by a recipe; return how many measurements failed, each told in a line.
 
-    What is written of a picture hangs on its name, its bytes, the recipe and the seed alone:
+    What is written of an image hangs on its name, its bytes, the recipe and the seed alone:
     ``manifest.jsonl``, ``recipe.toml``, ``truths``, ``arrays`` (masks, kernels), ``measurements``.
 
     Arguments:
-        pictures: Files, each of another name.
+        images: Files, each of another name.
         side: In place of the recipe's own.
         problems: Names of some of its problems; all where empty.
     """
     plan = recipes.read(recipe)
     chosen = _chosen(plan, problems)
-    if len({p.name for p in pictures}) < len(pictures):
-        raise SettingError("two pictures of one name cannot be told apart; rename one")
+    if len({p.name for p in images}) < len(images):
+        raise SettingError("two images of one name cannot be told apart; rename one")
     rows, failures = list[Row](), 0
-    for path in pictures:
+    for path in images:
         try:
             head, x = _prepare(path, plan, out, plan.side if side is None else side)
         except (ValueError, OSError) as error:
@@ -110,14 +110,14 @@ def manifest(folder: Path) -> list[Item]:
         raise SettingError(f"{folder} holds no manifest.jsonl; scripts/corrupt.py writes one")
     lines = path.read_text().splitlines()
     if not lines:
-        raise SettingError(f"{path} is empty: no picture could be measured")
+        raise SettingError(f"{path} is empty: no image could be measured")
     return [Item(folder=folder, row=json.loads(line)) for line in lines]
 
 
 def likelihood(items: Sequence[Item]) -> Likelihood[Operator]:
     """Return the likelihood of items of one ``form``, as a batch."""
     row, texts = items[0].row, [item.row["operator"] for item in items]
-    operator = recipes.build(texts, items[0].folder).on(row["shape"])
+    operator = recipes.build(texts, items[0].folder).for_shape(row["shape"])
     return _bound(row, operator, torch.stack([item.y() for item in items]))
 
 
@@ -139,11 +139,11 @@ def _chosen(plan: Recipe, names: Sequence[str]) -> list[Problem]:
 
 
 def _prepare(path: Path, plan: Recipe, out: Path, side: int) -> tuple[Row, Tensor]:
-    """Write a picture as it is to be found again; return its part of the rows, and its states."""
-    values = (files.read(path).pictures.tensor()[0].movedim(0, -1).numpy() + 1) * 127.5
+    """Write an image as it is to be found again; return its part of the rows, and its states."""
+    values = (files.read(path).images.tensor()[0].movedim(0, -1).numpy() + 1) * 127.5
     h, w = values.shape[:2]
     if side > min(h, w):
-        raise ImageError(f"a picture of {w}x{h} cannot be reduced to {side} pixels; lower side")
+        raise ImageError(f"an image of {w}x{h} cannot be reduced to {side} pixels; lower side")
     if side:
         size = round(w * side / min(h, w)), round(h * side / min(h, w))
         values = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
@@ -155,7 +155,7 @@ def _prepare(path: Path, plan: Recipe, out: Path, side: int) -> tuple[Row, Tenso
     _write(out / truth, files.encode(middle, None, ".png"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     head = {"recipe": plan.name, "picture": path.name, "picture_sha256": digest, "truth": truth}
-    return head | {"shape": [3, h, w]}, files.read(out / truth).pictures.tensor()[0]
+    return head | {"shape": [3, h, w]}, files.read(out / truth).images.tensor()[0]
 
 
 def _measure(problem: Problem, x: Tensor, out: Path, seed: int, head: Row) -> Row:
@@ -172,7 +172,7 @@ def _measure(problem: Problem, x: Tensor, out: Path, seed: int, head: Row) -> Ro
         row |= {"draw": dict(problem.draw), "array_sha256": _save(out / name, array)}
         words["drawn"] = repr(name)
     row["operator"] = re.sub(r"\{(\w+)\}", lambda m: words[m[1]], problem.operator)
-    A = recipes.build([row["operator"]], out).on(x.shape)
+    A = recipes.build([row["operator"]], out).for_shape(x.shape)
     camera = Quantize(8) @ A if problem.quantized else A
     with torch.no_grad():
         noisy = _bound(row, camera, x).sample(x[None], Noise(seed, [place]))

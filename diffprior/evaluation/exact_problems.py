@@ -62,7 +62,7 @@ class MixtureProblem(Problem):
         k = torch.searchsorted(edges, noise.uniform(edges.new_empty(len(noise), 1)))[:, 0]
         m = self.prior.means[k.clamp_max(len(edges) - 1)]
         known = cast(GaussianLikelihood[LinearOperator], self.likelihood)
-        return exact(known.take(torch.zeros_like(k)), m, torch.ones_like(edges[0]), noise)
+        return exact(known.select(torch.zeros_like(k)), m, torch.ones_like(edges[0]), noise)
 
     def free(self, noise: Noise) -> Tensor:
         return self.prior.sample(noise)

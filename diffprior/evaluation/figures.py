@@ -1,4 +1,4 @@
-"""Figures of what was measured: curves, and maps of a picture."""
+"""Figures of what was measured: curves, and maps of an image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

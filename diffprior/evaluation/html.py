@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing else: text, tables that sort by a click, pictures."""
+"""One page of HTML that needs nothing else: text, tables that sort by a click, images."""
 
 import base64
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading, paragraphs, tables, notes, and strips of pictures: (source, caption) each."""
+    """A heading, paragraphs, tables, notes, and strips of images: (source, caption) each."""
 
     title: str
     text: Sequence[str] = ()
@@ -63,7 +63,7 @@ class Section:
 
 
 def source(x: Tensor) -> str:
-    """Return a picture ``(3, H, W)`` in [-1, 1] as a data URI, a JPEG of quality 92."""
+    """Return an image ``(3, H, W)`` in [-1, 1] as a data URI, a JPEG of quality 92."""
     file = BytesIO()
     to_pil(x).save(file, "JPEG", quality=92, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -32,10 +32,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """What is asked for of one picture; the prompts without the brackets round their difference.
+    """What is asked for of one image; the prompts without the brackets round their difference.
 
     Attributes:
-        image: The path of the picture below ``annotation_images``.
+        image: The path of the image below ``annotation_images``.
         kind: The number of the type of edit, 0 to 9.
         word: The words to blend by, of the source and of the target.
         runs: The part to edit: start and length of each run of pixels, row by row.
@@ -89,12 +89,12 @@ def measure(
 ) -> tuple[dict[str, float], list[str]]:
     """Return the numbers of ``COLUMNS``, NaN where one cannot be had, and why each cannot.
 
-    Background means that what is edited is black in both pictures; the mean goes over all pixels.
+    Background means that what is edited is black in both images; the mean goes over all pixels.
 
     Arguments:
-        x, source: The edited picture and what it was, ``(1, 3, H, W)`` in [-1, 1].
+        x, source: The edited image and what it was, ``(1, 3, H, W)`` in [-1, 1].
         mask: What was to be edited, ``(1, 1, H, W)``.
-        prompt: What the edited picture is to show.
+        prompt: What the edited image is to show.
     """
     hide = torch.where(mask, -1.0, x), torch.where(mask, -1.0, source)
     show = torch.where(mask, x, -1.0)
@@ -122,13 +122,13 @@ def measure(
 def structure_distance(x: Tensor, source: Tensor, model: Any = None) -> Tensor:
     """Return the mean square of S(x) - S(source), of shape ``(B,)``.
 
-    S_ij = cos(k_i, k_j) of the keys of DINO ViT-B/8's last layer, pictures at a short side of 224:
+    S_ij = cos(k_i, k_j) of the keys of DINO ViT-B/8's last layer, images at a short side of 224:
     "Splicing ViT Features for Semantic Appearance Transfer" (Tumanyan et al., 2022),
-    https://arxiv.org/abs/2201.00424. DINO has learned from pictures in [0, 1]; the benchmark's own
+    https://arxiv.org/abs/2201.00424. DINO has learned from images in [0, 1]; the benchmark's own
     script shows it 255 times that, and so is it here, for numbers that are those of its tables.
 
     Arguments:
-        x, source: Pictures, ``(B, 3, H, W)`` in [-1, 1].
+        x, source: Images, ``(B, 3, H, W)`` in [-1, 1].
         model: A ``ViTModel`` of transformers; DINO from the local cache where not given.
 
     Raises:
@@ -145,7 +145,7 @@ def prompt_score(x: Tensor, prompt: str, model: Any = None, processor: Any = Non
     "CLIPScore" (Hessel et al., 2021), https://arxiv.org/abs/2104.08718, with ViT-L/14.
 
     Arguments:
-        x: Pictures, ``(B, 3, H, W)`` in [-1, 1].
+        x: Images, ``(B, 3, H, W)`` in [-1, 1].
         model, processor: A CLIP of transformers; that from the local cache where not given.
 
     Raises:
@@ -153,15 +153,15 @@ def prompt_score(x: Tensor, prompt: str, model: Any = None, processor: Any = Non
     """
     model = model or _at_hand("CLIPModel", CLIP, "prompt score")
     processor = processor or _at_hand("CLIPProcessor", CLIP, "prompt score")
-    pictures = ((x.clamp(-1, 1) + 1) * 127.5).round().byte()
-    given = processor(text=[prompt], images=list(pictures), return_tensors="pt", truncation=True)
+    images = ((x.clamp(-1, 1) + 1) * 127.5).round().byte()
+    given = processor(text=[prompt], images=list(images), return_tensors="pt", truncation=True)
     out = model(**given.to(model.device))
     cos = (F.normalize(out.image_embeds, dim=-1) * F.normalize(out.text_embeds, dim=-1)).sum(-1)
     return 100 * cos.clamp_min(0)
 
 
 def _similarity(x: Tensor, model: Any) -> Tensor:
-    """Return S of each picture, ``(B, N, N)``, N its tokens."""
+    """Return S of each image, ``(B, N, N)``, N its tokens."""
     scale = SIDE / min(x.shape[-2:])
     size = [round(n * scale) for n in x.shape[-2:]]
     x = F.interpolate((x.clamp(-1, 1) + 1) * TOP / 2, size, mode="bilinear", antialias=True)

@@ -48,9 +48,9 @@ class Problem:
         operator: As in "decimate(factor=4) @ blur(kernel={drawn})", with {drawn} for what is drawn
             and {seed} for the number that it is drawn by.
         sigma: Standard deviation of Gaussian noise, in ``unit``.
-        unit: "[0, 1]", "[-1, 1]", or "y" where y is not in the units of a picture.
+        unit: "[0, 1]", "[-1, 1]", or "y" where y is not in the units of an image.
         draw: One of ``DRAWS`` as ``kind``, and its settings.
-        shared: Whether all pictures (of one size) have the same draw; else each has its own.
+        shared: Whether all images (of one size) have the same draw; else each has its own.
         quantized: Whether A x is rounded to 8 bits before the noise.
         added: Whether the noise is added; else sigma is only what the methods are told.
         noise: Another noise than Gaussian: one of ``NOISES`` as ``kind``, and its settings.
@@ -99,20 +99,20 @@ class Problem:
             noise = f"sigma {own:.4g} in the units of y"
         else:
             noise = f"sigma {light:.4g} in [0, 1], {own:.4g} in [-1, 1]"
-        whose = "one for all pictures" if self.shared else "one for each picture"
+        whose = "one for all images" if self.shared else "one for each image"
         drawn = f"; drawn by {dict(self.draw)}, {whose}" if self.draw else ""
         return f"{self.operator}, {noise}{'' if self.added else ', told but not added'}{drawn}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Problems that belong together, and how pictures are made ready for them.
+    """Problems that belong together, and how images are made ready for them.
 
     Arguments:
-        side: Pictures are reduced to this short side, and cropped to the square in their middle;
-            0 for whole pictures.
+        side: Images are reduced to this short side, and cropped to the square in their middle;
+            0 for whole images.
         multiple: The sides are cropped to multiples of it.
-        pictures, prior: What the published figures were reached on, and with.
+        images, prior: What the published figures were reached on, and with.
         source: Where they stand, and whether they were read there.
     """
 

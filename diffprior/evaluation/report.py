@@ -1,4 +1,4 @@
-"""Reports of a benchmark: means with their errors as markdown and csv, pictures in one page."""
+"""Reports of a benchmark: means with their errors as markdown and csv, images in one page."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from .scores import ALWAYS, COLUMNS, COSTS, Line, lines, rows
 __all__ = ["markdown", "table", "web", "write"]
 
 Row = dict[str, Any]
-SHOWN = 6  # pictures a problem on the page
+SHOWN = 6  # images a problem on the page
 GAIN = 4  # of errors, to be seen
 
 
@@ -90,11 +90,11 @@ def preface(
     sizes = dict.fromkeys("x".join(map(str, i.row["shape"][1:])) for i in items)
     settled = {**settings, "prior_sha256": (settings["prior_sha256"] or "none")[:12]}
     told = [
-        f"Recipe {items[0].row['recipe']}, {count} pictures of {', '.join(list(sizes)[:4])}; "
+        f"Recipe {items[0].row['recipe']}, {count} images of {', '.join(list(sizes)[:4])}; "
         + ", ".join(f"{k} {v}" for k, v in settled.items())
-        + ". Means ± standard errors over the pictures.",
+        + ". Means ± standard errors over the images.",
         "chi^2 is ||y - A x||^2 / (m sigma^2), about 1 for what explains y; residuals are root "
-        "mean squares of y - A x, in the units of y; seconds are those of a picture, network calls "
+        "mean squares of y - A x, in the units of y; seconds are those of an image, network calls "
         "and gradients those of a sample.",
     ]
     told += list(dict.fromkeys(f"LPIPS: n/a. {r['no_lpips']}" for r in known if "no_lpips" in r))
@@ -106,7 +106,7 @@ def preface(
     if plan.pictures:
         told.append(
             f"Published figures were reached on {plan.pictures}, with {plan.prior}; ours stand "
-            "beside them, and compare only on those pictures and with that prior."
+            "beside them, and compare only on those images and with that prior."
         )
     return [*told, plan.note] if plan.note else told
 
@@ -156,12 +156,12 @@ def web(
     known: Sequence[Row],
     out: Path,
 ) -> str:
-    """Return the tables, and the first ``SHOWN`` pictures of each problem, as one page."""
+    """Return the tables, and the first ``SHOWN`` images of each problem, as one page."""
     sections = []
     for problem, mine in _grouped(found, plan):
         here = [r for r in known if r["problem"] == problem.name and r["status"] == "ok"]
         shown = [i for i in items if any(r["id"] == i.id for r in here)][:SHOWN]
-        told = f"{len(shown)} pictures: the truth, what was measured, and what each method made of "
+        told = f"{len(shown)} images: the truth, what was measured, and what each method made of "
         told += f"it, beside {GAIN} times its error."
         section = html.Section(
             title=problem.name,
@@ -184,11 +184,11 @@ def _summary(mine: Sequence[Line]) -> html.Table:
 
 
 def _single(here: Sequence[Row]) -> html.Table:
-    """Return the table of single pictures."""
+    """Return the table of single images."""
     columns = [c for c in COLUMNS if any(r.get(c) is not None for r in here)]
     return html.Table(
-        title="Picture by picture",
-        head=["picture and method", *(COLUMNS[c][0] for c in columns)],
+        title="Image by image",
+        head=["image and method", *(COLUMNS[c][0] for c in columns)],
         rows=[
             [f"{r['picture']}, {r['method']}"]
             + ["n/a" if r.get(c) is None else f"{r[c]:{COLUMNS[c][1]}}" for c in columns]
@@ -198,18 +198,18 @@ def _single(here: Sequence[Row]) -> html.Table:
 
 
 def _strip(item: Item, here: Sequence[Row], out: Path) -> list[tuple[str, str]]:
-    """Return the pictures of one item: truth, measurement, then every method with its error."""
+    """Return the images of one item: truth, measurement, then every method with its error."""
     truth = item.truth()
     strip = [(html.source(truth), item.row["picture"]), (html.source(_seen(item)), "measured")]
     for row in here:
-        x = files.read(out / row["restored"]).pictures.tensor()[0]
+        x = files.read(out / row["restored"]).images.tensor()[0]
         told = f"{row['method']}: {row['psnr']:.2f} dB"
         strip += [(html.source(x), told), (html.source(GAIN * (x - truth)), "error")]
     return strip
 
 
 def _seen(item: Item) -> Tensor:
-    """Return y where it is a picture, A^+ y where it is not."""
+    """Return y where it is an image, A^+ y where it is not."""
     given = likelihood([item])
     y = given.y
     if y.ndim != 4 or y.shape[1] not in (1, 3):

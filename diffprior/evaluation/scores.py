@@ -1,4 +1,4 @@
-"""What a benchmark measures of a picture, and the means of it beside what others published."""
+"""What a benchmark measures of an image, and the means of it beside what others published."""
 
 import json
 import math
@@ -55,8 +55,8 @@ def measure(x: Tensor, truth: Tensor, given: Likelihood[Any], lpips: bool = True
     except MetricError as error:
         why = str(error)
     A, y = given.operator, given.y
-    m = A.seen(torch.ones_like(y)).flatten(1).sum(1)
-    squares = [A.seen(y - A(z)).flatten(1).square().sum(1) / m for z in draws]
+    m = A.mask_unmeasured(torch.ones_like(y)).flatten(1).sum(1)
+    squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in draws]
     found["residual"] = [r.sqrt() for r in squares]
     if isinstance(given, GaussianLikelihood) and given.sigma > 0:
         found["chi2"] = [given.chi2(z) for z in draws]
@@ -70,7 +70,7 @@ def measure(x: Tensor, truth: Tensor, given: Likelihood[Any], lpips: bool = True
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What one method reached on one problem: (mean, standard error) by column, over n pictures.
+    """What one method reached on one problem: (mean, standard error) by column, over n images.
 
     ``said`` tells why there is nothing, or where a published figure stands.
     """

@@ -16,24 +16,24 @@ class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
 
     t is where sigma_t = 2 sigma alpha_t; where sigma is beyond the schedule, x_t is scaled down to
     its end.
-    Called as deepinv calls its denoisers, on pictures in [0, 1] with noise of deviation ``sigma``
-    in those units, one number or one for each picture; gradients pass. Needs
+    Called as deepinv calls its denoisers, on images in [0, 1] with noise of deviation ``sigma``
+    in those units, one number or one for each image; gradients pass. Needs
     ``pip install diffprior[deepinv]``.
 
     Arguments:
-        prior: A prior of pictures, not of latents, and of any size that its ``on`` will take.
+        prior: A prior of images, not of latents, of any size that its ``for_shape`` accepts.
     """
 
     def __init__(self, prior: Prior) -> None:
         super().__init__(prior.like.device)
         if prior.latent:
-            raise ValueError("a deepinv denoiser works on pictures, and this is a latent prior")
+            raise ValueError("a deepinv denoiser works on images, and this is a latent prior")
         self.prior = prior
 
     def forward(self, x: Tensor, sigma: Tensor | float, **unused: Any) -> Tensor:
-        prior, levels = self.prior.on(x.shape[1:]), torch.as_tensor(sigma).flatten()
+        prior, levels = self.prior.for_shape(x.shape[1:]), torch.as_tensor(sigma).flatten()
         if len(levels) not in (1, len(x)):
-            raise ValueError(f"there are {len(levels)} noise levels for {len(x)} pictures")
+            raise ValueError(f"there are {len(levels)} noise levels for {len(x)} images")
         out = torch.empty_like(x)
         for level in set(levels.tolist()):
             rows = (levels == level).expand(len(x))

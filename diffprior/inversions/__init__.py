@@ -1,1 +1,1 @@
-"""Inversions: ways from a picture to a code that the prior turns back into it."""
+"""Inversions: ways from an image to a code that the prior turns back into it."""

@@ -1,4 +1,4 @@
-"""An inversion writes a picture as a code, and reads it back, through the same prior or another."""
+"""An inversion writes an image as a code, and reads it back, through the same prior or another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
 from ..validation import Checked, Within
 
-__all__ = ["Code", "Inversion", "Keep", "above", "level", "noise_of"]
+__all__ = ["Code", "Inversion", "Keep", "inverse_step", "flow_coefficients", "predict_eps"]
 
-Code = dict[str, Tensor]  # tensors with the rows of the pictures, by name
+Code = dict[str, Tensor]  # tensors with the rows of the images, by name
 Keep = Callable[[Tensor], Tensor]  # of what is noted at a step: what is left of it in the code
 
 
@@ -28,7 +28,7 @@ class Inversion(Checked, ABC):
     Arguments:
         steps: Steps of the chain.
         grid: How its times are spaced: ``time``, ``logsnr``, ``karras``, ``vp`` or ``quad``.
-        stop: The time up to which the picture is noised; 1 is all the way.
+        stop: The time up to which the image is noised; 1 is all the way.
     """
 
     steps: int = 50
@@ -56,7 +56,7 @@ class Inversion(Checked, ABC):
         return self.up(prior, x_0, self.times(prior).flip(0), noise, _short if half else _whole)
 
     @torch.no_grad()
-    def decode(self, prior: Prior, code: Code, each: Change = lambda x, i: x) -> Tensor:
+    def decode(self, prior: Prior, code: Code, each: StepCallback = lambda x, i: x) -> Tensor:
         """Return the states of a code; what was encoded, if the prior is the same.
 
         Arguments:
@@ -65,7 +65,7 @@ class Inversion(Checked, ABC):
         self._check(prior)
         return self.down(prior, code, self.times(prior), each)
 
-    def towards(self, target: Prior, source: Prior) -> Prior:
+    def edit_prior(self, target: Prior, source: Prior) -> Prior:
         """Return the prior that an edit of a source goes down with: ``target``, or one near it."""
         return target
 
@@ -74,7 +74,7 @@ class Inversion(Checked, ABC):
         """Return the code; ``times`` ascend, and what is noted at a step is brought to ``keep``."""
 
     @abstractmethod
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         """Return the states; ``times`` descend."""
 
     def times(self, prior: Prior) -> Tensor:
@@ -97,21 +97,21 @@ def _short(x: Tensor) -> Tensor:
     return x.half().to(x)
 
 
-def level(prior: Prior, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+def flow_coefficients(prior: Prior, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """Return (a, b) of the flow's first-order step x_s = a x_t + b eps(x_t, t)."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = (prior.diffusion.schedule(u) for u in (t, s))
     a = alpha_s / alpha_t
     return a, sigma_s - a * sigma_t
 
 
-def noise_of(prior: Prior, x_t: Tensor, t: Tensor) -> Tensor:
+def predict_eps(prior: Prior, x_t: Tensor, t: Tensor) -> Tensor:
     """Return eps(x_t, t) = (x_t - alpha_t E[x_0 | x_t]) / sigma_t."""
     alpha_t, sigma_t = prior.diffusion.schedule(t)
     return (x_t - alpha_t * prior(x_t, t)) / sigma_t
 
 
-def above(prior: Prior, x_s: Tensor, s: Tensor, t: Tensor) -> Tensor:
+def inverse_step(prior: Prior, x_s: Tensor, s: Tensor, t: Tensor) -> Tensor:
     """Return x_t = (x_s - b eps) / a, with eps looked up at (x_s, s); at t where s has no noise."""
-    a, b = level(prior, t, s)
+    a, b = flow_coefficients(prior, t, s)
     noisy = float(prior.diffusion.schedule(s)[1]) > 0
-    return (x_s - b * noise_of(prior, x_s, s if noisy else t)) / a
+    return (x_s - b * predict_eps(prior, x_s, s if noisy else t)) / a

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Whole
-from .base import Code, Inversion, Keep, above, level, noise_of
+from .base import Code, Inversion, Keep, flow_coefficients, inverse_step, predict_eps
 
 __all__ = ["DDIMInversion"]
 
@@ -36,16 +36,16 @@ class DDIMInversion(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         x = x_0
         for s, t in times.unfold(0, 2, 1):
-            a, b = level(prior, t, s)
-            x_t = above(prior, x, s, t)
+            a, b = flow_coefficients(prior, t, s)
+            x_t = inverse_step(prior, x, s, t)
             for _ in range(self.rounds):
-                x_t = (x - b * noise_of(prior, x_t, t)) / a
+                x_t = (x - b * predict_eps(prior, x_t, t)) / a
             x = x_t
         return {"x_T": x}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
-            a, b = level(prior, t, s)
-            x = each(a * x + b * noise_of(prior, x, t), i)
+            a, b = flow_coefficients(prior, t, s)
+            x = each(a * x + b * predict_eps(prior, x, t), i)
         return x

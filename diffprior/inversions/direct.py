@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion, Keep, above, level, noise_of
+from .base import Code, Inversion, Keep, flow_coefficients, inverse_step, predict_eps
 
 __all__ = ["DirectInversion"]
 
@@ -29,18 +29,18 @@ class DirectInversion(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         states, d = [x_0], []
         for s, t in times.unfold(0, 2, 1):
-            states.append(above(prior, states[-1], s, t))
+            states.append(inverse_step(prior, states[-1], s, t))
         x = x_T = states.pop()
         for t, s in times.flip(0).unfold(0, 2, 1):
-            a, b = level(prior, t, s)
-            x = a * x + b * noise_of(prior, x, t)
+            a, b = flow_coefficients(prior, t, s)
+            x = a * x + b * predict_eps(prior, x, t)
             d.append(keep(states.pop() - x))
             x = x + d[-1]
         return {"x_T": x_T, "d": torch.stack(d, 1)}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
-            a, b = level(prior, t, s)
-            x = each(a * x + b * noise_of(prior, x, t) + code["d"][:, i], i)
+            a, b = flow_coefficients(prior, t, s)
+            x = each(a * x + b * predict_eps(prior, x, t) + code["d"][:, i], i)
         return x

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Within
-from .base import Code, Inversion, Keep, level, noise_of
+from .base import Code, Inversion, Keep, flow_coefficients, predict_eps
 
 __all__ = ["EDICT"]
 
@@ -36,22 +36,22 @@ class EDICT(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         x = y = x_0
         for i, (s, t) in enumerate(times.unfold(0, 2, 1)):
-            a, b = level(prior, t, s)
+            a, b = flow_coefficients(prior, t, s)
             y = (y - (1 - self.p) * x) / self.p
             x = (x - (1 - self.p) * y) / self.p
             x, y = (x, y) if (self.steps - 1 - i) % 2 == 0 else (y, x)
-            y = (y - b * noise_of(prior, x, t)) / a
-            x = (x - b * noise_of(prior, y, t)) / a
+            y = (y - b * predict_eps(prior, x, t)) / a
+            x = (x - b * predict_eps(prior, y, t)) / a
             x, y = (x, y) if (self.steps - 1 - i) % 2 == 0 else (y, x)
         return {"x_T": x, "y_T": y}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x, y = code["x_T"], code["y_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
-            a, b = level(prior, t, s)
+            a, b = flow_coefficients(prior, t, s)
             x, y = (x, y) if i % 2 == 0 else (y, x)
-            x = a * x + b * noise_of(prior, y, t)
-            y = a * y + b * noise_of(prior, x, t)
+            x = a * x + b * predict_eps(prior, y, t)
+            y = a * y + b * predict_eps(prior, x, t)
             x, y = (x, y) if i % 2 == 0 else (y, x)
             x = each(self.p * x + (1 - self.p) * y, i)
             y = each(self.p * y + (1 - self.p) * x, i)

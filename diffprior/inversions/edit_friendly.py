@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
@@ -21,7 +21,7 @@ class EditFriendly(Inversion):
     """z_s = (x_s - mu(x_t)) / dev, of states x_t ~ q(x_t | x_0) drawn apart from each other.
 
     mu and dev are those of p_eta(x_s | x_t); on the way down x_s = mu(x_t) + dev z_s. The z are
-    found going down, so that each makes up for the rounding of the last. They carry the picture:
+    found going down, so that each makes up for the rounding of the last. They carry the image:
     larger than normal noise, and alike from step to step, so that another condition changes what it
     must and keeps the layout. "An Edit Friendly DDPM Noise Space: Inversion and Manipulations",
     https://arxiv.org/abs/2304.06140.
@@ -44,7 +44,7 @@ class EditFriendly(Inversion):
             x = mu + dev * z[-1]
         return {"x_T": x_T, "z": torch.stack(z, 1)}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             kernel = self._kernel(prior, x, t, s)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
@@ -41,11 +41,11 @@ class FlowInversion(Inversion):
             x_T = x_T + first - self._walk(prior, self._walk(prior, x_T, times.flip(0)), times)
         return {"x_T": x_T}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         return self._walk(prior, code["x_T"], times, each)
 
     def _walk(
-        self, prior: Prior, x: Tensor, times: Tensor, each: Change = lambda x, i: x
+        self, prior: Prior, x: Tensor, times: Tensor, each: StepCallback = lambda x, i: x
     ) -> Tensor:
         carry = None
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors._conditions import against
 from ..priors.base import Prior
 from ..random import Noise
@@ -41,8 +41,8 @@ class NegativePrompt(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         return self._ddim.up(prior, x_0, times, noise, keep)
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         return self._ddim.down(prior, code, times, each)
 
-    def towards(self, target: Prior, source: Prior) -> Prior:
+    def edit_prior(self, target: Prior, source: Prior) -> Prior:
         return against(target, source)

@@ -1,4 +1,4 @@
-"""Null-text inversion (Mokady et al., 2023): the empty prompt, fitted to a picture step by step."""
+"""Null-text inversion (Mokady et al., 2023): the empty prompt, fitted to an image step by step."""
 
 import copy
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..batching import Change
+from ..batching import StepCallback
 from ..priors._conditions import guided, innermost, inside, unguided
 from ..priors.base import Prior, denoise_vjp
 from ..priors.guided import GuidedPrior
@@ -17,7 +17,7 @@ from ..priors.paired import PairedPrior
 from ..random import Noise
 from ..solvers import dot
 from ..validation import Whole
-from .base import Code, Inversion, Keep, level, noise_of
+from .base import Code, Inversion, Keep, flow_coefficients, predict_eps
 
 __all__ = ["NullText"]
 
@@ -37,7 +37,7 @@ class NullText(Inversion):
     Arguments:
         iterations: The most rounds of Adam a step.
         rate: Its rate at first; it falls to the half, as the authors' does.
-        tolerance: The mean squared error at which a picture's words are left as they are.
+        tolerance: The mean squared error at which an image's words are left as they are.
     """
 
     iterations: Whole = 10
@@ -54,8 +54,8 @@ class NullText(Inversion):
         e = _words(prior).to(x_0).repeat(len(x_0), 1, 1)
         alone, states, null = unguided(prior), [x_0], []
         for s, t in times.unfold(0, 2, 1):
-            a, b = level(prior, t, s)
-            states.append((states[-1] - b * noise_of(alone, states[-1], t)) / a)
+            a, b = flow_coefficients(prior, t, s)
+            states.append((states[-1] - b * predict_eps(alone, states[-1], t)) / a)
         x = x_T = states.pop()
         for i, (t, s) in enumerate(times.flip(0).unfold(0, 2, 1)):
             e = keep(
@@ -65,7 +65,7 @@ class NullText(Inversion):
             null.append(e)
         return {"x_T": x_T, "null": torch.stack(null, 1)}
 
-    def down(self, prior: Prior, code: Code, times: Tensor, each: Change) -> Tensor:
+    def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x = code["x_T"]
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             x = each(_step(_fitted(prior, code["null"][:, i]), x, t, s), i)
@@ -75,7 +75,7 @@ class NullText(Inversion):
         self, prior: Prior, e: Tensor, x: Tensor, x_s: Tensor, t: Tensor, s: Tensor, rate: float
     ) -> Tensor:
         """Return the words that bring x, at t, nearest to x_s."""
-        (alpha_t, sigma_t), (a, b) = prior.diffusion.schedule(t), level(prior, t, s)
+        (alpha_t, sigma_t), (a, b) = prior.diffusion.schedule(t), flow_coefficients(prior, t, s)
         w, text, free = _scale(prior), unguided(prior)(x, t), _Listening(prior, x)
         slope, m, v = -b * alpha_t / sigma_t, torch.zeros_like(e), torch.zeros_like(e)
         for k in range(1, self.iterations + 1):
@@ -126,7 +126,7 @@ def _fitted(prior: Prior, e: Tensor) -> Prior:
 
 
 def _told(prior: Prior, e: Tensor) -> Prior:
-    return prior.rewrap(prior.conditional, _free(prior, e)) if guided(prior) else prior
+    return prior.with_inner(prior.conditional, _free(prior, e)) if guided(prior) else prior
 
 
 def _free(prior: Prior, e: Tensor) -> Prior:
@@ -164,5 +164,5 @@ def _guided(prior: Prior) -> GuidedPrior:
 
 
 def _step(prior: Prior, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    a, b = level(prior, t, s)
-    return a * x + b * noise_of(prior, x, t)
+    a, b = flow_coefficients(prior, t, s)
+    return a * x + b * predict_eps(prior, x, t)

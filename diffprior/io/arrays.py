@@ -2,13 +2,13 @@
 
 __all__ = [
     "ImageError",
-    "Pictures",
+    "Images",
     "fit_mask",
     "mask_tensor",
-    "pictures",
+    "as_images",
     "to_pil",
     "digest",
-    "coloured",
+    "as_rgb",
 ]
 
 import hashlib
@@ -32,11 +32,11 @@ SLACK = 1e-6  # what rounding may leave of a float beyond [0, 1], as an FFT or a
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pictures:
-    """A batch of pictures of one size, kept in the numbers that they came in.
+class Images:
+    """A batch of images of one size, kept in the numbers that they came in.
 
     Arguments:
-        values: Grey or RGB of shape ``(B, H, W, C)`` with C = 1 or 3: uint8, uint16 (full range),
+        values: Gray or RGB of shape ``(B, H, W, C)`` with C = 1 or 3: uint8, uint16 (full range),
             or float32 or float64 in [0, 1].
         alpha: The opacity of shape ``(B, H, W)`` in the same dtype, or None.
         rebuild: Makes of values (of any size and C) and alpha what came in. If it came in with
@@ -56,7 +56,7 @@ class Pictures:
         return len(self.values)
 
     def tensor(self) -> Tensor:
-        """Return the pictures as float32 ``(B, 3, H, W)`` in [-1, 1]; grey is repeated."""
+        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated."""
         x = 2 * _unit(self.values).astype(np.float32) - 1
         return torch.from_numpy(_channels_first(np.repeat(x, 3 // x.shape[-1], axis=-1)))
 
@@ -77,7 +77,7 @@ class Pictures:
 
         Arguments:
             x: ``(B', 3, H, W)`` in [-1, 1], clipped, where B' = B * n counts the n fillings of the
-                first picture, then those of the second. Grey takes its Rec. 601 luma.
+                first image, then those of the second. Gray takes its Rec. 601 luma.
             mask: The weight of x, ``(1 or B or B', 1, H, W)`` in [0, 1]. At 0 the values stay bit
                 for bit, at 1 x stands alone. None is 1 everywhere; then x may have any size.
 
@@ -86,7 +86,7 @@ class Pictures:
             ValueError: If B' is no multiple of B.
         """
         if len(x) % len(self) or not len(x):
-            raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} pictures")
+            raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} images")
         work, dtype = np.result_type(self.values, np.float32), self.values.dtype
         m = _channels_last(torch.ones_like(x[:, :1]) if mask is None else mask, work)
         m = np.repeat(m, len(x) // len(m), axis=0)
@@ -99,17 +99,19 @@ class Pictures:
         kept = np.repeat(self.values, len(x) // len(self), axis=0)
         return np.where(m > 0, _scaled((1 - m) * _unit(kept) + m * unit, dtype), kept)
 
-    def give_back(self, values: np.ndarray, alpha: np.ndarray | EllipsisType | None = ...) -> Any:
+    def restore_kind(
+        self, values: np.ndarray, alpha: np.ndarray | EllipsisType | None = ...
+    ) -> Any:
         """Return what came in, with values and alpha (None is opaque) in place of its own."""
         return self.rebuild(values, self.alpha if isinstance(alpha, EllipsisType) else alpha)
 
 
-def pictures(image: Any) -> Pictures:
-    """Return a picture or a batch of them, whatever holds it, as `Pictures`.
+def as_images(image: Any) -> Images:
+    """Return an image or a batch of them, whatever holds it, as `Images`.
 
     Arguments:
-        image: `Pictures`, as they are; a PIL image of any mode, turned upright by its EXIF
-            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (grey), 2 (grey,
+        image: `Images`, as they are; a PIL image of any mode, turned upright by its EXIF
+            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (gray), 2 (gray,
             alpha), 3 (RGB) or 4 (RGB, alpha), of bool, uint8, uint16, float32 or float64 in
             [0, 1]; or a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the
             same or half precision.
@@ -120,28 +122,28 @@ def pictures(image: Any) -> Pictures:
     Raises:
         ImageError: If it is none of these, is empty, holds NaN or leaves its range.
     """
-    return image if isinstance(image, Pictures) else _pictures(image, "picture")
+    return image if isinstance(image, Images) else _as_images(image, "picture")
 
 
-def mask_tensor(mask: Any, like: Pictures, advice: str = "give one of the same size") -> Tensor:
-    """Return a mask of pictures as float32 ``(B, 1, H, W)`` in [0, 1], where 1 is to be filled.
+def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same size") -> Tensor:
+    """Return a mask of images as float32 ``(B, 1, H, W)`` in [0, 1], where 1 is to be filled.
 
     Arguments:
-        mask: White, True or 1 where to fill: a PIL image or numpy array as in `pictures`, of which
+        mask: White, True or 1 where to fill: a PIL image or numpy array as in `images`, of which
             the luma counts, on black where it is transparent; or a tensor ``(H, W)``, ``(1, H, W)``
             or ``(B, 1, H, W)``. Arrays of integers 0 and 1 alone are taken as bool.
-        like: The pictures that it belongs to. One mask serves them all.
+        like: The images that it belongs to. One mask serves them all.
         advice: What to do about one of another size.
 
     Raises:
-        ImageError: If the size or the number of masks differs, or as in `pictures`.
+        ImageError: If the size or the number of masks differs, or as in `images`.
     """
     m = _mask(mask)
     if m.shape[2:] != like.size:
-        both = "the mask is {1}x{0} but the picture is {3}x{2}".format(*m.shape[2:], *like.size)
+        both = "the mask is {1}x{0} but the image is {3}x{2}".format(*m.shape[2:], *like.size)
         raise ImageError(f"{both}; {advice}")
     if len(m) not in (1, len(like)):
-        raise ImageError(f"there are {len(m)} masks for {len(like)} pictures; give one, or as many")
+        raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
     return m.expand(len(like), -1, -1, -1).contiguous()
 
 
@@ -155,7 +157,7 @@ def to_pil(x: Tensor) -> Image.Image:
     return Image.fromarray(_scaled((_channels_last(x[None], np.float32)[0] + 1) / 2))
 
 
-def _pictures(image: Any, what: str) -> Pictures:
+def _as_images(image: Any, what: str) -> Images:
     if isinstance(image, Image.Image):
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
         try:
@@ -192,7 +194,7 @@ def _pil_image(icc: bytes | None, batch: np.ndarray) -> Image.Image:
     return image
 
 
-def _from_torch(x: Tensor, what: str) -> Pictures:
+def _from_torch(x: Tensor, what: str) -> Images:
     if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3, 4):
         raise _shape_error(x.shape, what, "(C, H, W) or (B, C, H, W) with C = 1, 3 or 4")
     ndim, device, dtype = x.ndim, x.device, torch.uint8 if x.dtype == torch.bool else x.dtype
@@ -205,16 +207,16 @@ def _from_torch(x: Tensor, what: str) -> Pictures:
     return _split((x if ndim == 4 else x[None]).movedim(1, -1).numpy(), what, restore)
 
 
-def _split(array: np.ndarray, what: str, restore: Callable[[np.ndarray], Any]) -> Pictures:
+def _split(array: np.ndarray, what: str, restore: Callable[[np.ndarray], Any]) -> Images:
     full = _checked(array if array.ndim == 4 else np.atleast_3d(array)[None], what)
     if full.shape[-1] % 2:
-        return Pictures(values=full, alpha=None, rebuild=lambda values, alpha: restore(values))
+        return Images(values=full, alpha=None, rebuild=lambda values, alpha: restore(values))
 
     def rebuild(values: np.ndarray, alpha: np.ndarray | None) -> Any:
         a = np.full(values.shape[:3], _top(values.dtype), values.dtype) if alpha is None else alpha
         return restore(np.concatenate([values, a[..., None]], axis=-1))
 
-    return Pictures(values=full[..., :-1], alpha=full[..., -1], rebuild=rebuild)
+    return Images(values=full[..., :-1], alpha=full[..., -1], rebuild=rebuild)
 
 
 def _checked(array: np.ndarray, what: str) -> np.ndarray:
@@ -242,7 +244,7 @@ def _mask(mask: Any) -> Tensor:
         mask = mask[None] if mask.ndim == 2 else mask
     if isinstance(mask, np.ndarray | Tensor) and "int" in str(mask.dtype):
         mask = mask > 0 if ((mask == 0) | (mask == 1)).all() else mask
-    p = _pictures(mask, "mask")
+    p = _as_images(mask, "mask")
     unit = _luma(_unit(p.values)) * (1 if p.alpha is None else _unit(p.alpha)[..., None])
     return torch.from_numpy(_channels_first(unit.astype(np.float32)))
 
@@ -265,7 +267,7 @@ def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
 
 
 def _luma(x: np.ndarray) -> np.ndarray:
-    """Return 0.299 R + 0.587 G + 0.114 B, ordered so that greys come back bit for bit."""
+    """Return 0.299 R + 0.587 G + 0.114 B, ordered so that grays come back bit for bit."""
     r, g, b = x[..., :1], x[..., x.shape[-1] // 2, None], x[..., -1:]
     return np.asarray(g + 0.299 * (r - g) + 0.114 * (b - g))
 
@@ -279,13 +281,13 @@ def _channels_last(x: Tensor, dtype: DTypeLike) -> np.ndarray:
     return np.moveaxis(plain.numpy(), 1, -1).astype(dtype, copy=False)
 
 
-def digest(given: Pictures) -> str:
-    """Return the SHA-256 of the values of pictures, with their dtype and shape."""
+def digest(given: Images) -> str:
+    """Return the SHA-256 of the values of images, with their dtype and shape."""
     head = f"{given.values.dtype.str} {given.values.shape} ".encode()
     return hashlib.sha256(head + given.values.tobytes()).hexdigest()
 
 
-def coloured(given: Pictures) -> Pictures:
-    """Return the pictures with three channels each, to come back as colours."""
+def as_rgb(given: Images) -> Images:
+    """Return the images with three channels each, to come back as colors."""
     repeats = 3 // given.values.shape[-1]
     return replace(given, values=np.repeat(given.values, repeats, axis=-1))

@@ -1,6 +1,16 @@
-"""Picture files in and out: nothing lost that the format can hold, nothing overwritten unasked."""
+"""Image files in and out: nothing lost that the format can hold, nothing overwritten unasked."""
 
-__all__ = ["LIMIT", "SUFFIXES", "File", "demand", "encode", "find", "read", "read_mask", "write"]
+__all__ = [
+    "LIMIT",
+    "SUFFIXES",
+    "File",
+    "check_depth",
+    "encode",
+    "find",
+    "read",
+    "read_mask",
+    "write",
+]
 
 import glob
 import os
@@ -22,7 +32,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
 from . import jpeg, sixteen_bit
-from .arrays import ImageError, Pictures, pictures
+from .arrays import ImageError, Images, as_images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 LIMIT = 89_478_485  # pixels, as in Pillow
@@ -35,23 +45,23 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class File:
-    """A picture file.
+    """An image file.
 
     Attributes:
         name: What it is called in messages.
-        pictures: A batch of one.
+        images: A batch of one.
         icc: Its ICC profile.
         coding: How it was compressed, if it is an upright JPEG file.
     """
 
     name: str
-    pictures: Pictures
+    images: Images
     icc: bytes | None
     coding: jpeg.Coding | None = None
 
 
 def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
-    """Return the (first) picture of a PNG, JPEG, WebP, TIFF or BMP file.
+    """Return the (first) image of a PNG, JPEG, WebP, TIFF or BMP file.
 
     Depths of 16 bits are kept. It is turned upright by its EXIF orientation, palettes become RGB or
     RGBA, and CMYK becomes RGB without its profile.
@@ -61,35 +71,35 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
         limit: The largest number of pixels that is decoded.
 
     Raises:
-        ImageError: If the file cannot be read, is no such picture, is damaged or is too large.
+        ImageError: If the file cannot be read, is no such image, is damaged or is too large.
     """
     name = str(source if isinstance(source, Path) else getattr(source, "name", "the stream"))
     try:
         with _at_most(limit):
-            picture, icc, coding = _decoded(_bytes(source), limit)
-            loaded = pictures(picture)
+            image, icc, coding = _decoded(_bytes(source), limit)
+            loaded = as_images(image)
         if loaded.values.dtype.kind == "f":
             raise ImageError("its values are floating point; save them in 16 bits")
-        return File(name=name, pictures=loaded, icc=icc, coding=coding)
+        return File(name=name, images=loaded, icc=icc, coding=coding)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
 def read_mask(source: Path, limit: int = LIMIT) -> Image.Image | np.ndarray:
     """Return a mask file for `diffprior.io.arrays.mask_tensor`; files and errors as `read`."""
-    p = read(source, limit).pictures
-    mask: Image.Image | np.ndarray = p.give_back(p.values)
+    p = read(source, limit).images
+    mask: Image.Image | np.ndarray = p.restore_kind(p.values)
     return mask
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
     """Return the files that the arguments name, each once.
 
-    An argument is a file (`read` tells if there is none), a folder, which stands for the pictures
-    in it by name, or a pattern with ``*``, ``**``, ``?`` or ``[]``, for the pictures that match.
+    An argument is a file (`read` tells if there is none), a folder, which stands for the images
+    in it by name, or a pattern with ``*``, ``**``, ``?`` or ``[]``, for the images that match.
 
     Raises:
-        ImageError: If a folder holds no picture or a pattern matches none.
+        ImageError: If a folder holds no image or a pattern matches none.
     """
     return list(dict.fromkeys(path for argument in arguments for path in _matches(argument)))
 
@@ -101,10 +111,10 @@ def encode(
     icc: bytes | None = None,
     text: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return the bytes of a picture file.
+    """Return the bytes of an image file.
 
-    JPEG (quality 95, 4:4:4) is lossy; WebP makes grey RGB; JPEG and BMP drop the alpha. A deep grey
-    TIFF with alpha becomes RGBA. A grey profile is dropped from a coloured picture.
+    JPEG (quality 95, 4:4:4) is lossy; WebP makes gray RGB; JPEG and BMP drop the alpha. A deep gray
+    TIFF with alpha becomes RGBA. A gray profile is dropped from a colored image.
 
     Arguments:
         values: Of shape ``(H, W, 1)`` or ``(H, W, 3)``, uint8, or uint16 for PNG and TIFF.
@@ -114,9 +124,9 @@ def encode(
         text: What a PNG is to say about itself; the other formats drop it.
 
     Raises:
-        ImageError: If the format is unknown or cannot hold the picture.
+        ImageError: If the format is unknown or cannot hold the image.
     """
-    kind = demand(values.dtype, suffix)
+    kind = check_depth(values.dtype, suffix)
     if icc is not None and icc[16:20] == b"GRAY" and values.shape[-1] == 3:
         icc = None
     array = values
@@ -127,7 +137,7 @@ def encode(
     return _shallow(array, kind, icc, _info(text))
 
 
-def demand(dtype: np.dtype, suffix: str) -> str:
+def check_depth(dtype: np.dtype, suffix: str) -> str:
     """Return the format of files that end so, or refuse values that it cannot hold."""
     kind = _FORMATS.get(suffix.lower())
     if kind is None:
@@ -180,7 +190,7 @@ def _claim(part: Path, path: Path) -> None:
 
 def _matches(argument: str) -> list[Path]:
     if not argument:
-        raise ImageError("an empty name is no picture; give a file, a folder or a pattern")
+        raise ImageError("an empty name is no image; give a file, a folder or a pattern")
     path = Path(argument)
     if path.is_dir():
         found = list(path.iterdir())
@@ -190,7 +200,7 @@ def _matches(argument: str) -> list[Path]:
         found = [Path(match) for match in glob.glob(argument, recursive=True)]
     chosen = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
     if not chosen:
-        raise ImageError(f"{argument}: no picture there ({' '.join(SUFFIXES)})")
+        raise ImageError(f"{argument}: no image there ({' '.join(SUFFIXES)})")
     return chosen
 
 
@@ -238,7 +248,7 @@ def _at_most(limit: int) -> Iterator[None]:
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Return whether Pillow would cut these 16 bits to 8, as it does for all but plain grey."""
+    """Return whether Pillow would cut these 16 bits to 8, as it does for all but plain gray."""
     if image.mode not in ("LA", "RGB", "RGBA"):
         return False
     if isinstance(image, TiffImageFile):
@@ -247,7 +257,7 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 
 def _plain(image: Image.Image) -> Image.Image | np.ndarray:
-    """Return a picture upright, and 16 bits for which white is 0 the right way round."""
+    """Return an image upright, and 16 bits for which white is 0 the right way round."""
     upright = exif_transpose(image)
     reverse = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
     return ~np.asarray(upright) if reverse and image.mode[:4] == "I;16" else upright
@@ -255,8 +265,8 @@ def _plain(image: Image.Image) -> Image.Image | np.ndarray:
 
 def _unknown(data: bytes) -> str:
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return "it is a TIFF picture of a kind that is not read; save it as PNG, or in 8 or 16 bits"
-    return "it is no PNG, JPEG, WebP, TIFF or BMP picture"
+        return "it is a TIFF image of a kind that is not read; save it as PNG, or in 8 or 16 bits"
+    return "it is no PNG, JPEG, WebP, TIFF or BMP image"
 
 
 def _deep(image: Image.Image, data: bytes) -> np.ndarray:
@@ -292,5 +302,5 @@ def _shallow(array: np.ndarray, kind: str, icc: bytes | None, info: PngInfo) -> 
     try:
         image.save(file, kind, icc_profile=icc, pnginfo=info, **_OPTIONS.get(kind, {}))
     except (OSError, ValueError, struct.error) as error:
-        raise ImageError(f"the picture cannot be written as {kind}: {error}") from error
+        raise ImageError(f"the image cannot be written as {kind}: {error}") from error
     return file.getvalue()

@@ -17,10 +17,10 @@ RATIOS: dict[Subsampling, tuple[int, int]] = {"4:4:4": (1, 1), "4:2:2": (1, 2), 
 
 @dataclass(frozen=True, kw_only=True)
 class Coding:
-    """How a picture is coded.
+    """How an image is coded.
 
     Arguments:
-        luma, chroma: The quantisation tables: 64 steps each, row by row, in 8-bit levels.
+        luma, chroma: The quantization tables: 64 steps each, row by row, in 8-bit levels.
         subsampling: Whether chroma has all columns and rows, half the columns, or half of both.
         orientation: How what is coded lies, 1 to 8 as EXIF counts; 1 is upright.
     """

@@ -1,4 +1,4 @@
-"""Files of measurements: arrays of numbers, which are no pictures yet."""
+"""Files of measurements: arrays of numbers, which are no images yet."""
 
 from dataclasses import dataclass
 from io import BytesIO

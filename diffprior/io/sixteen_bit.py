@@ -1,4 +1,4 @@
-"""The 16-bit files that Pillow cannot write: PNG with colours or alpha, and TIFF."""
+"""The 16-bit files that Pillow cannot write: PNG with colors or alpha, and TIFF."""
 
 import struct
 import zlib
@@ -12,15 +12,15 @@ __all__ = ["png", "tiff"]
 
 
 def png(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
-    """Return a 16-bit PNG with alpha or colour, whose rows are stored as differences ("up")."""
+    """Return a 16-bit PNG with alpha or color, whose rows are stored as differences ("up")."""
     h, w, channels = array.shape
     rows = np.ascontiguousarray(array, ">u2").reshape(h, -1).view(np.uint8)
     up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     lines = np.pad(up, ((0, 0), (1, 0)), constant_values=2)
     file = BytesIO()
     file.write(b"\x89PNG\r\n\x1a\n")
-    colour = {2: 4, 3: 2, 4: 6}[channels]
-    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", w, h, 16, colour, 0, 0, 0))
+    color = {2: 4, 3: 2, 4: 6}[channels]
+    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", w, h, 16, color, 0, 0, 0))
     if icc is not None:
         putchunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
     for chunk, data, *_ in info.chunks:

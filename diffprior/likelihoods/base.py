@@ -47,11 +47,11 @@ class Likelihood(ABC, Generic[O]):
             leaf = x.detach().requires_grad_()
             return torch.autograd.grad(self.log_prob(leaf).sum(), leaf)[0]
 
-    def behind(self, decode: Callable[[Tensor], Tensor]) -> "Likelihood[Composed]":
+    def through(self, decode: Callable[[Tensor], Tensor]) -> "Likelihood[Composed]":
         """Return p(y | decode(z)), a likelihood of z."""
         operator = Composed(self.operator, decode)
         return cast("Likelihood[Composed]", replace(cast(Any, self), operator=operator))
 
-    def take(self, index: Tensor) -> Self:
-        """Return the likelihood of some pictures of the batch, in this order, repeats allowed."""
-        return replace(self, operator=self.operator.take(index), y=self.y[index])
+    def select(self, index: Tensor) -> Self:
+        """Return the likelihood of some images of the batch, in this order, repeats allowed."""
+        return replace(self, operator=self.operator.select(index), y=self.y[index])

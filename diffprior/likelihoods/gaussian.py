@@ -19,7 +19,7 @@ class GaussianLikelihood(Likelihood[O]):
     """y = A x + sigma eps.
 
     Arguments:
-        sigma: Standard deviation of the noise, in the units of y (pictures: of [-1, 1], twice
+        sigma: Standard deviation of the noise, in the units of y (images: of [-1, 1], twice
             those of [0, 1]); 0 for exact data, which has no density but can be conditioned on.
     """
 
@@ -31,7 +31,7 @@ class GaussianLikelihood(Likelihood[O]):
 
     def residual(self, x: Tensor) -> Tensor:
         """Return y - A x, with zeros where nothing was measured."""
-        return self.operator.seen(self.y - self.operator(x))
+        return self.operator.mask_unmeasured(self.y - self.operator(x))
 
     def log_prob(self, x: Tensor) -> Tensor:
         if self.sigma == 0:
@@ -40,7 +40,7 @@ class GaussianLikelihood(Likelihood[O]):
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         clean = self.operator(x)
-        return self.operator.seen(clean + self.sigma * noise.normal(clean))
+        return self.operator.mask_unmeasured(clean + self.sigma * noise.normal(clean))
 
     def evidence(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         """Return log p(y) under x ~ N(x_0, var I), up to a constant, for an A with an SVD."""
@@ -54,11 +54,11 @@ class GaussianLikelihood(Likelihood[O]):
 
         A sigma below the rounding of numbers about 1 counts as that; 0 where nothing was measured.
         """
-        m = self.operator.seen(torch.ones_like(self.y)).flatten(1).sum(1).clamp_min(1)
+        m = self.operator.mask_unmeasured(torch.ones_like(self.y)).flatten(1).sum(1).clamp_min(1)
         sigma = max(self.sigma, torch.finfo(x.dtype).eps)
         return self.residual(x).flatten(1).square().sum(1) / (m * sigma**2)
 
-    def weigh(self, r: Tensor, var: Tensor | float) -> Tensor:
+    def apply_gain(self, r: Tensor, var: Tensor | float) -> Tensor:
         """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""
         A = cast(LinearOperator, self.operator)
         if isinstance(A, SVDOperator):
@@ -72,4 +72,4 @@ class GaussianLikelihood(Likelihood[O]):
 
         x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
         """
-        return x_0 + var * self.weigh(self.residual(x_0), var)
+        return x_0 + var * self.apply_gain(self.residual(x_0), var)

@@ -1,4 +1,4 @@
-"""What a JPEG file tells of its picture: the interval that each DCT coefficient lies in."""
+"""What a JPEG file tells of its image: the interval that each DCT coefficient lies in."""
 
 import math
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ YCC = (  # ITU-R BT.601, as in JFIF
 )
 LEVELS = 127.5  # 8-bit levels in a unit of [-1, 1]
 ROUNDING = 0.3  # levels; deviation of a coefficient of rounded pixels
-SURE = 0.3  # nats a coefficient, from which on a picture shows its steps
+SURE = 0.3  # nats a coefficient, from which on an image shows its steps
 NARROW = 0.03  # deviations; in a narrower interval the mean is in the middle
 
 
 def detect(x: Tensor) -> Coding | None:
-    """Return the coding that the pixels of a decoded picture show, None where they show none.
+    """Return the coding that the pixels of a decoded image show, None where they show none.
 
-    Coefficients of a picture that was not touched since lie on multiples of their steps, up to the
+    Coefficients of an image that was not touched since lie on multiples of their steps, up to the
     rounding of its pixels. What is found is the most likely quality of libjpeg.
 
     Arguments:
-        x: One picture ``(3, H, W)`` in [-1, 1], with its blocks where they were.
+        x: One image ``(3, H, W)`` in [-1, 1], with its blocks where they were.
     """
     seen = {s: _planes(x, s) for s in RATIOS}
     codings = [standard(q) for q in range(1, 101)]
@@ -51,7 +51,7 @@ def agrees(x: Tensor, coding: Coding) -> bool:
     They are if each block of luma, up to a level a pixel, lies on the multiples of its steps.
 
     Arguments:
-        x: One upright picture ``(3, H, W)`` in [-1, 1].
+        x: One upright image ``(3, H, W)`` in [-1, 1].
     """
     lying = _laid(x[None], coding.orientation)[0]
     h, w = (n - n % 8 for n in lying.shape[-2:])  # whole blocks
@@ -87,12 +87,12 @@ class Coefficients(LinearOperator):
     border cuts is filled with the border's pixels.
 
     Arguments:
-        shape: That of one upright picture, ``(3, H, W)``, or of a grey one, ``(1, H, W)``.
+        shape: That of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.
         coding: What gives every coefficient its ``step``, of shape ``(1, M)``.
     """
 
     basis: Tensor
-    colours: Tensor
+    colors: Tensor
     step: Tensor
 
     def __init__(self, shape: Sequence[int], coding: Coding) -> None:
@@ -111,15 +111,15 @@ class Coefficients(LinearOperator):
         pairs = zip(tables, self.sizes, strict=True)
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
-        colours = torch.tensor(YCC if c == 3 else [[1.0]])  # what is grey is luma alone
-        self.register_buffer("colours", LEVELS * colours)
+        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # what is gray is luma alone
+        self.register_buffer("colours", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._code(self._planes(x))
 
     def coded(self, x: Tensor) -> Tensor:
-        """Return the coefficients that the file of a decoded picture held, up to rounding.
+        """Return the coefficients that the file of a decoded image held, up to rounding.
 
         A decoder draws chroma out with weights 3/4 and 1/4, which the mean over pixels smoothes;
         that is undone.
@@ -128,11 +128,11 @@ class Coefficients(LinearOperator):
         return self._code([luma, *(cg(self._smooth, p, 30) for p in chroma)])
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the picture of these coefficients, each chroma value repeated: A decode(z) = z."""
+        """Return the image of these coefficients, each chroma value repeated: A decode(z) = z."""
         luma, *chroma = map(self._pixels, self.split(z))
         a, b = self.ratio
         wide = [p.repeat_interleave(a, 1).repeat_interleave(b, 2) for p in chroma]
-        x = torch.einsum("cd,bdhw->bchw", self.colours.inverse(), torch.stack([luma, *wide], 1))
+        x = torch.einsum("cd,bdhw->bchw", self.colors.inverse(), torch.stack([luma, *wide], 1))
         return _turned(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
 
     def split(self, z: Tensor) -> list[Tensor]:
@@ -143,7 +143,7 @@ class Coefficients(LinearOperator):
 
     def gain(self) -> Tensor:
         """Return the variance of each coefficient of white noise of variance 1, ``(1, M)``."""
-        rows = self.colours.square().sum(1) / self.colours.new_tensor(
+        rows = self.colors.square().sum(1) / self.colors.new_tensor(
             [1, *[math.prod(self.ratio)] * 2][: len(self.sizes)]
         )
         return torch.cat([r.expand(h * w) for r, (h, w) in zip(rows, self.sizes, strict=True)])[
@@ -153,7 +153,7 @@ class Coefficients(LinearOperator):
     def _planes(self, x: Tensor) -> list[Tensor]:
         x = _laid(x, self.orientation)
         x = F.pad(x, (0, self.beside, 0, self.below), mode="replicate")
-        luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colours, x)
+        luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colors, x)
         return [luma, *(F.avg_pool2d(p[:, None], self.ratio)[:, 0] for p in chroma)]
 
     def _code(self, planes: Sequence[Tensor]) -> Tensor:
@@ -178,14 +178,14 @@ class Coefficients(LinearOperator):
 
 
 def _turned(x: Tensor, orientation: int) -> Tensor:
-    """Return pictures that lie by an EXIF orientation, 1 to 8, turned upright."""
+    """Return images that lie by an EXIF orientation, 1 to 8, turned upright."""
     x = x.mT if orientation in (5, 6, 7, 8) else x
     x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
     return x.flip(-1) if orientation in (2, 3, 6, 7) else x
 
 
 def _laid(x: Tensor, orientation: int) -> Tensor:
-    """Return upright pictures as they lie: the inverse of the above."""
+    """Return upright images as they lie: the inverse of the above."""
     x = x.flip(-1) if orientation in (2, 3, 6, 7) else x
     x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
     return x.mT if orientation in (5, 6, 7, 8) else x
@@ -195,7 +195,7 @@ def _laid(x: Tensor, orientation: int) -> Tensor:
 class CellLikelihood(GaussianLikelihood[Coefficients]):
     """y = A x + u, with |u| <= step / 2 for each coefficient, and any u in there as likely.
 
-    To the methods it is exact data, but data that a picture agrees with once it is in the cell.
+    To the methods it is exact data, but data that an image agrees with once it is in the cell.
     """
 
     @property

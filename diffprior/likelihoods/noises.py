@@ -1,6 +1,6 @@
-"""Likelihoods of noise that is not Gaussian, for pictures in [-1, 1].
+"""Likelihoods of noise that is not Gaussian, for images in [-1, 1].
 
-Where the noise depends on the light, A maps pictures to pictures (masks, blurs and averages whose
+Where the noise depends on the light, A maps images to images (masks, blurs and averages whose
 weights sum to one do), and A x + 1 is the light: 0 for black, 2 for white. Every ``log_prob`` is
 the whole log-density of y, constants included.
 """
@@ -46,11 +46,11 @@ class PoissonLikelihood(Likelihood[O]):
         return self.peak * (self.operator(x) + 1).clamp_min(0) / 2 + self.dark
 
     def log_prob(self, x: Tensor) -> Tensor:
-        n, rate = self.peak * (self.operator.seen(self.y) + 1) / 2, self.rate(x)
+        n, rate = self.peak * (self.operator.mask_unmeasured(self.y) + 1) / 2, self.rate(x)
         return _total(self, n * rate.log() - rate - torch.lgamma(n + 1))
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        return self.operator.seen(2 * _poisson(self.rate(x), noise) / self.peak - 1)
+        return self.operator.mask_unmeasured(2 * _poisson(self.rate(x), noise) / self.peak - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class PoissonGaussianLikelihood(Likelihood[O]):
     al., 2008), https://doi.org/10.1109/TIP.2008.2001399.
 
     Arguments:
-        a: What one photon adds to y: 2 / peak, twice the paper's, whose pictures are in [0, 1].
+        a: What one photon adds to y: 2 / peak, twice the paper's, whose images are in [0, 1].
         b: Standard deviation of the read noise, in the units of y: twice the paper's square root.
     """
 
@@ -77,18 +77,18 @@ class PoissonGaussianLikelihood(Likelihood[O]):
     def log_prob(self, x: Tensor) -> Tensor:
         mean = self.operator(x)
         var = self.a * (mean + 1).clamp_min(0) + self.b**2
-        return _total(self, _normal(self.operator.seen(self.y) - mean, var))
+        return _total(self, _normal(self.operator.mask_unmeasured(self.y) - mean, var))
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         n = _poisson((self.operator(x) + 1).clamp_min(0) / self.a, noise)
-        return self.operator.seen(self.a * n - 1 + self.b * noise.normal(n))
+        return self.operator.mask_unmeasured(self.a * n - 1 + self.b * noise.normal(n))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeckleLikelihood(Likelihood[O]):
     """y = A x + sigma l eps, with the light l = max(A x + 1, floor): noise that multiplies.
 
-    In [0, 1] it is light (1 + sigma eps), a Gaussian of unit mean times the picture.
+    In [0, 1] it is light (1 + sigma eps), a Gaussian of unit mean times the image.
     log p(y | x) = -sum (y - A x)^2 / (2 sigma^2 l^2) + log(2 pi sigma^2 l^2) / 2.
 
     Arguments:
@@ -105,12 +105,12 @@ class SpeckleLikelihood(Likelihood[O]):
     def log_prob(self, x: Tensor) -> Tensor:
         mean = self.operator(x)
         deviation = self.sigma * (mean + 1).clamp_min(self.floor)
-        return _total(self, _normal(self.operator.seen(self.y) - mean, deviation**2))
+        return _total(self, _normal(self.operator.mask_unmeasured(self.y) - mean, deviation**2))
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         mean = self.operator(x)
         deviation = self.sigma * (mean + 1).clamp_min(self.floor)
-        return self.operator.seen(mean + deviation * noise.normal(mean))
+        return self.operator.mask_unmeasured(mean + deviation * noise.normal(mean))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +129,13 @@ class LaplaceLikelihood(Likelihood[O]):
         _above_zero(b=self.b)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        r = self.operator.seen(self.y) - self.operator(x)
+        r = self.operator.mask_unmeasured(self.y) - self.operator(x)
         return _total(self, -r.abs() / self.b - math.log(2 * self.b))
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         clean = self.operator(x)
         e = (-2 * torch.log1p(-noise.uniform(clean))).sqrt() * noise.normal(clean)
-        return self.operator.seen(clean + self.b * e)
+        return self.operator.mask_unmeasured(clean + self.b * e)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class SaltPepperLikelihood(Likelihood[O]):
             raise ValueError(f"rate is a share of outliers below 1, got {self.rate}")
 
     def log_prob(self, x: Tensor) -> Tensor:
-        y, mean = self.operator.seen(self.y), self.operator(x)
+        y, mean = self.operator.mask_unmeasured(self.y), self.operator(x)
         kept = math.log(1 - self.rate) + _normal(y - mean, self.sigma**2)
         salt, pepper = (math.log(self.rate / 2) + _normal(y - c, self.sigma**2) for c in (1, -1))
         return _total(self, torch.logaddexp(kept, torch.logaddexp(salt, pepper)))
@@ -171,7 +171,7 @@ class SaltPepperLikelihood(Likelihood[O]):
         c = self.operator(x)
         u = noise.uniform(c) / self.rate
         c = torch.where(u < 1 / 2, 1, torch.where(u < 1, -1, c))
-        return self.operator.seen(c + self.sigma * noise.normal(c))
+        return self.operator.mask_unmeasured(c + self.sigma * noise.normal(c))
 
 
 def _above_zero(**settings: float) -> None:
@@ -181,7 +181,7 @@ def _above_zero(**settings: float) -> None:
 
 
 def _total(likelihood: Likelihood[O], terms: Tensor) -> Tensor:
-    return likelihood.operator.seen(terms).flatten(1).sum(1)
+    return likelihood.operator.mask_unmeasured(terms).flatten(1).sum(1)
 
 
 def _normal(r: Tensor, var: Tensor | float) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Operator
@@ -57,10 +57,10 @@ class ALD(Method[GaussianLikelihood[Any]]):
         likelihood: GaussianLikelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         schedule = prior.diffusion.schedule
-        times = grid(schedule, self.grid, max(self.steps - 1, 1), self.begin(prior))
+        times = grid(schedule, self.grid, max(self.steps - 1, 1), self.start_time(prior))
         x = x_T / schedule(times[0])[0]
         for i, t in enumerate(times[: self.steps]):
             alpha_t, sigma_t = schedule(t)
@@ -72,8 +72,8 @@ class ALD(Method[GaussianLikelihood[Any]]):
                 step, var = self.move(r_t, schedule.ratio(times[i + 1]) if last else None)
                 score = (prior(alpha_t * x, t) - x) / r_t**2 + annealed.score(x)
                 x = x + step * r_t**2 * score + var.sqrt() * noise.normal(x)
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return prior(alpha_t * x, t)
 
     def move(self, r_t: Tensor, r_s: Tensor | None) -> tuple[Tensor, Tensor]:

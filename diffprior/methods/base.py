@@ -1,4 +1,4 @@
-"""A method turns a prior and a likelihood into pictures; a guidance makes a better prior."""
+"""A method turns a prior and a likelihood into images; a guidance makes a better prior."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 import torch
 from torch import Tensor
 
-from ..batching import Watch, batched
+from ..batching import Callback, batched
 from ..diffusions import Diffusion
 from ..errors import UnsuitedError
 from ..kernels import Kernel
 from ..likelihoods.base import Likelihood
 from ..operators.base import LinearOperator, Operator
 from ..priors.base import Prior
-from ..random import Noise, named
+from ..random import Noise, stream_ids
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
 from ..validation import Checked
@@ -31,14 +31,14 @@ class Method(Checked, ABC, Generic[L]):
     """A way to p(x | y).
 
     Arguments:
-        start: Noise level sigma_t / alpha_t at which the chain begins, from a guess of the picture;
+        start: Noise level sigma_t / alpha_t at which the chain begins, from a guess of the image;
             None for pure noise at t = 1.
     """
 
     start: float | None = None
 
-    draws: ClassVar[bool] = True  # False for a method that gives one answer, whatever the seed
-    couples: ClassVar[bool] = False  # True where the samples of a measurement are one population
+    stochastic: ClassVar[bool] = True  # False for a method that gives one answer, whatever the seed
+    joint: ClassVar[bool] = False  # True where the samples of a measurement are one population
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -47,15 +47,20 @@ class Method(Checked, ABC, Generic[L]):
 
     @abstractmethod
     def run(
-        self, prior: Prior, likelihood: L, x_T: Tensor, noise: Noise, watch: Watch | None = None
+        self,
+        prior: Prior,
+        likelihood: L,
+        x_T: Tensor,
+        noise: Noise,
+        callback: Callback | None = None,
     ) -> Tensor:
-        """Take states at ``self.begin(prior)`` to clean ones; the likelihood is one of states."""
+        """Return clean states from states at ``self.start_time(prior)``."""
 
-    def begin(self, prior: Prior) -> float:
+    def start_time(self, prior: Prior) -> float:
         """Return the time at which the chain begins."""
         return 1.0 if self.start is None else float(prior.diffusion.schedule.time(self.start))
 
-    def paced(self, steps: int) -> Self:
+    def with_steps(self, steps: int) -> Self:
         """Return the same method with a chain of this many steps."""
         if not hasattr(self, "steps"):
             raise UnsuitedError(f"{type(self).__name__} has no number of steps")
@@ -79,42 +84,42 @@ class Method(Checked, ABC, Generic[L]):
         seed: int = 0,
         *,
         guess: Tensor | None = None,
-        names: Sequence[int | str] | None = None,
-        rows: int | None = None,
-        watch: Watch | None = None,
+        ids: Sequence[int | str] | None = None,
+        batch_size: int | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
-        """Draw ``n`` pictures from p(x | y): ``(n, *shape)``, or ``(B, n, *shape)`` for a batch.
+        """Draw ``n`` images from p(x | y): ``(n, *shape)``, or ``(B, n, *shape)`` for a batch.
 
         Arguments:
-            guess: First guesses of the pictures, of shape ``(B, *shape)``, for a chain that has a
-                ``start``; the least picture that explains y where not given.
-            names: What tells the streams of one picture from another's. Without, all pictures of
-                the batch share theirs, so that a picture's result is the one it has alone.
-            rows: How many states to run at a time; all where not given.
-            watch: Called after each step with the states and the share of all that is done.
+            guess: First guesses of the images, of shape ``(B, *shape)``, for a chain that has a
+                ``start``; the least image that explains y where not given.
+            ids: What tells the streams of one image from another's. Without, all images of
+                the batch share theirs, so that an image's result is the one it has alone.
+            batch_size: How many states to run at a time; all where not given.
+            callback: Called after each step with the states and the share of all that is done.
         """
         if n < 1:
             raise ValueError(f"the number of samples is at least 1, got {n}")
-        likelihood = self._admit(prior, likelihood)
+        likelihood = self.bind(prior, likelihood)
         count = len(likelihood.y)
-        noise = Noise(seed, named(names, count), n)
+        noise = Noise(seed, stream_ids(ids, count), n)
         index = torch.arange(count).repeat_interleave(n)
 
-        def draw(part: Tensor, streams: Noise, watch: Watch | None) -> Tensor:
-            x_T = self._first(prior, likelihood, guess, index[part], streams)
-            given = cast(L, likelihood.take(index[part]))
-            return prior.decode(self.run(prior, given, x_T, streams, watch))
+        def draw(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+            x_T = self.initial(prior, likelihood, guess, index[part], streams)
+            given = cast(L, likelihood.select(index[part]))
+            return prior.decode(self.run(prior, given, x_T, streams, callback))
 
-        size = n if self.couples else rows or count * n
-        x = batched(draw, noise, watch, size, whole=self.couples)
+        size = n if self.joint else batch_size or count * n
+        x = batched(draw, noise, callback, size, whole=self.joint)
         return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 
-    def _admit(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
+    def bind(self, prior: Prior, likelihood: Likelihood[Any]) -> Likelihood[Any]:
         """Return the likelihood as one of a batch of y, of the prior's states, dtype and device."""
-        A = likelihood.operator if prior.latent else likelihood.operator.on(prior.shape)
+        A = likelihood.operator if prior.latent else likelihood.operator.for_shape(prior.shape)
         likelihood = replace(likelihood, operator=_fit(A, prior.like))
         if prior.latent:
-            likelihood = likelihood.behind(prior.decode)
+            likelihood = likelihood.through(prior.decode)
         self.check(prior, likelihood)
         operator, y = likelihood.operator, likelihood.y.to(prior.like)
         one = operator(prior.like.new_zeros(1, *prior.shape))
@@ -125,12 +130,10 @@ class Method(Checked, ABC, Generic[L]):
                 f"got {tuple(y.shape[1:])}"
             )
         if len(one) not in (1, len(y)):
-            raise ValueError(
-                f"an operator of {len(one)} pictures cannot serve {len(y)} measurements"
-            )
+            raise ValueError(f"an operator of {len(one)} images cannot serve {len(y)} measurements")
         return replace(likelihood, operator=operator, y=y)
 
-    def _first(
+    def initial(
         self,
         prior: Prior,
         likelihood: Likelihood[Any],
@@ -151,11 +154,11 @@ class Method(Checked, ABC, Generic[L]):
                 f"{type(self).__name__}(start={self.start}) needs a guess to start from"
             )
         x_0 = x_0.expand(len(likelihood.y), *prior.shape)[images]
-        return self.depart(prior, x_0, noise)
+        return self.noised(prior, x_0, noise)
 
-    def depart(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
-        """Return the states at ``self.begin(prior)`` of these first guesses."""
-        t = torch.tensor(self.begin(prior), dtype=torch.float64)
+    def noised(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
+        """Return the states at ``self.start_time(prior)`` of these first guesses."""
+        t = torch.tensor(self.start_time(prior), dtype=torch.float64)
         return prior.diffusion.noise(x_0, t).sample(noise)
 
 
@@ -169,8 +172,8 @@ class Guidance(Method[L]):
 
     sampler: Sampler = field(default_factory=Ancestral)
 
-    def paced(self, steps: int) -> Self:
-        return replace(self, sampler=self.sampler.paced(steps))
+    def with_steps(self, steps: int) -> Self:
+        return replace(self, sampler=self.sampler.with_steps(steps))
 
     def denoise(self, prior: Prior, likelihood: L, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x_0 | x_t, y]."""
@@ -184,10 +187,15 @@ class Guidance(Method[L]):
         return prior.diffusion.bridge(x_t, x_0, t, s, eta)
 
     def run(
-        self, prior: Prior, likelihood: L, x_T: Tensor, noise: Noise, watch: Watch | None = None
+        self,
+        prior: Prior,
+        likelihood: L,
+        x_T: Tensor,
+        noise: Noise,
+        callback: Callback | None = None,
     ) -> Tensor:
         posterior = _Posterior(self, prior, likelihood)
-        return self.sampler(posterior, x_T, noise, start=self.begin(prior), watch=watch)
+        return self.sampler(posterior, x_T, noise, start=self.start_time(prior), callback=callback)
 
 
 @dataclass(frozen=True, kw_only=True)

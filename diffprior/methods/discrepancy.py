@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..batching import Watch, share
+from ..batching import Callback, part_callback
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.base import Prior
@@ -55,15 +55,15 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
         if self.start is not None:
             object.__setattr__(self, "method", replace(self.method, start=self.start))
         object.__setattr__(self, "start", self.method.start)
-        object.__setattr__(self, "draws", self.method.draws)
+        object.__setattr__(self, "draws", self.method.stochastic)
 
     @property
     def needs(self) -> tuple[type, type, type]:
         diffusion, _, operator = self.method.needs
         return diffusion, GaussianLikelihood, operator
 
-    def paced(self, steps: int) -> Self:
-        return replace(self, method=self.method.paced(steps))
+    def with_steps(self, steps: int) -> Self:
+        return replace(self, method=self.method.with_steps(steps))
 
     def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
         super().check(prior, likelihood)
@@ -71,8 +71,8 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
         if not getattr(likelihood, "sigma", 0) > 0:
             raise ValueError("the discrepancy principle needs noise: give sigma > 0")
 
-    def _first(self, *given: Any) -> Tensor:
-        return self.method._first(*given)
+    def initial(self, *given: Any) -> Tensor:
+        return self.method.initial(*given)
 
     def run(
         self,
@@ -80,19 +80,19 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
         likelihood: GaussianLikelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         c, wide, rows = math.log(getattr(self.method, self.setting)), math.log(self.span), len(x_T)
         found: list[Curve] = [{} for _ in range(rows)]
         for k, at in enumerate((c - wide, c, c + wide)):
-            follow = share(watch, k, self.rounds)
+            follow = part_callback(callback, k, self.rounds)
             x, fit = self._at(at, prior, likelihood, x_T, noise, follow)
             for i in range(rows):
                 found[i][at] = fit[i], x[i]
         for k in range(3, self.rounds):
             for i in range(rows):
-                follow = share(share(watch, k, self.rounds), i, rows)
-                one = likelihood.take(torch.tensor([i])), x_T[i : i + 1], noise.rows([i])
+                follow = part_callback(part_callback(callback, k, self.rounds), i, rows)
+                one = likelihood.select(torch.tensor([i])), x_T[i : i + 1], noise.rows([i])
                 at = _zero({place: value for place, (value, _) in found[i].items()}, wide)
                 x, fit = self._at(at, prior, *one, follow)
                 found[i][at] = fit[0], x[0]
@@ -105,11 +105,11 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
         likelihood: GaussianLikelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None,
+        callback: Callback | None,
     ) -> tuple[Tensor, list[float]]:
         """Return the states at a setting of exp(at), and the logarithm of the chi2 of each."""
         method = replace(self.method, **{self.setting: math.exp(at)})
-        x = method.run(prior, likelihood, x_T, copy.deepcopy(noise), watch)
+        x = method.run(prior, likelihood, x_T, copy.deepcopy(noise), callback)
         return x, likelihood.chi2(x).log().tolist()
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
@@ -25,7 +25,7 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
 
     rho = weight sigma^2 / r^2, and the noise level r falls from one round to the next. Any
     linear A: by its SVD, or by CG. Deterministic and noise-free: close to a posterior mean, it
-    favours PSNR over texture. Heuristic. "Plug-and-Play Image Restoration with Deep Denoiser
+    favors PSNR over texture. Heuristic. "Plug-and-Play Image Restoration with Deep Denoiser
     Prior", https://arxiv.org/abs/2008.13751.
 
     Without a guess it begins with E[x | y] under x ~ N(0, I): A^+ y, but for noise that A^+ would
@@ -33,7 +33,7 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
     super-resolution.
 
     Arguments:
-        start, stop: First and last noise level, in units of the picture ([-1, 1]); neither is
+        start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
             ever below the noise of the data. The levels between fall geometrically.
         steps: How many levels.
         weight: Trust in the prior beside noisy data (lambda in the paper); exact data are kept.
@@ -44,13 +44,13 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
     steps: int = 30
     weight: Positive = 0.23
 
-    draws: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     @property
     def needs(self) -> tuple[type, type, type]:
         return GaussianDiffusion, GaussianLikelihood, LinearOperator
 
-    def _first(
+    def initial(
         self,
         prior: Prior,
         likelihood: Likelihood[Any],
@@ -61,9 +61,9 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
         if guess is None:
             known = cast(GaussianLikelihood[LinearOperator], likelihood)
             guess = known.condition(prior.like.new_zeros(len(known.y), *prior.shape), 1.0)
-        return super()._first(prior, likelihood, guess, images, noise)
+        return super().initial(prior, likelihood, guess, images, noise)
 
-    def depart(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
+    def noised(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
         return x_0
 
     def run(
@@ -72,15 +72,17 @@ class DPIR(Method[GaussianLikelihood[LinearOperator]]):
         likelihood: GaussianLikelihood[LinearOperator],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         x, schedule = x_T, prior.diffusion.schedule
         end = float(schedule.time(max(self.stop, likelihood.sigma)))
-        times = grid(schedule, "logsnr", max(self.steps - 1, 1), max(self.begin(prior), end), end)
+        times = grid(
+            schedule, "logsnr", max(self.steps - 1, 1), max(self.start_time(prior), end), end
+        )
         for i, t in enumerate(times[: self.steps]):
             alpha_t, sigma_t = schedule(t)
             x_0 = prior(alpha_t * x, t)
             x = likelihood.condition(x_0, (sigma_t / alpha_t) ** 2 / self.weight)
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return x if likelihood.sigma == 0 else x_0

@@ -21,7 +21,7 @@ __all__ = ["DPS", "pull"]
 class DPS(KernelGuidance[GaussianLikelihood[Any]]):
     """The mean of p(x_s | x_t) moves by -zeta c_t c_s d/dx_t ||y - A(x_0(x_t))||.
 
-    The norm is that of each picture alone, and not squared; with ``constant`` it is
+    The norm is that of each image alone, and not squared; with ``constant`` it is
     ||y - A(x_0(x_t))||^2 / 2, whose step is not divided by the norm. With c_t^2 =
     alpha_t^2 + sigma_t^2 - sigma_0^2 the step is the paper's in x_t / c_t, whatever the schedule;
     c_t = 1 where it preserves the variance, as the paper's does.
@@ -59,13 +59,13 @@ class DPS(KernelGuidance[GaussianLikelihood[Any]]):
 
 
 def _size(schedule: Schedule, t: Tensor) -> Tensor:
-    """Return c_t, the size of a state of unit pictures."""
+    """Return c_t, the size of a state of unit images."""
     (alpha_t, sigma_t), (_, sigma_0) = schedule(t), schedule(torch.zeros_like(t))
     return (alpha_t**2 + sigma_t**2 - sigma_0**2).sqrt()
 
 
 def pull(likelihood: GaussianLikelihood[Any], x_0: Tensor, squared: bool = False) -> Tensor:
-    """Return -d/dx_0 ||y - A(x_0)||, or that of half its square, for each picture alone."""
+    """Return -d/dx_0 ||y - A(x_0)||, or that of half its square, for each image alone."""
     uphill: Tensor = replace(likelihood, sigma=1.0).score(x_0)
     if squared:
         return uphill

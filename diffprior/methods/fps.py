@@ -6,7 +6,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel
 from ..likelihoods.data_step import exact
@@ -40,7 +40,7 @@ class FPS(Method[GaussianLikelihood[SVDOperator]]):
     steps: int = 200
     grid: Grid = "logsnr"
 
-    couples: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -52,10 +52,10 @@ class FPS(Method[GaussianLikelihood[SVDOperator]]):
         likelihood: GaussianLikelihood[SVDOperator],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         diffusion, x, origin = prior.diffusion, x_T, torch.zeros_like(x_T[:1])
-        times = grid(diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(diffusion.schedule, self.grid, self.steps, self.start_time(prior))
         w = diffusion.noise(origin, times[0]).sample(noise.rows([0]))
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             w = diffusion.bridge(w, origin, t, s).sample(noise.rows([0]))
@@ -65,6 +65,6 @@ class FPS(Method[GaussianLikelihood[SVDOperator]]):
             p = cast(GaussianKernel, prior.kernel(x, t, s))
             k = resample(data.evidence(p.loc, p.var), noise)
             x = exact(cast(GaussianLikelihood[LinearOperator], data), p.loc[k], p.var, noise)
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return x

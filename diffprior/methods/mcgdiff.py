@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import SVDOperator
@@ -40,7 +40,7 @@ class MCGDiff(Method[GaussianLikelihood[SVDOperator]]):
     steps: int = 200
     grid: Grid = "logsnr"
 
-    couples: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -52,12 +52,12 @@ class MCGDiff(Method[GaussianLikelihood[SVDOperator]]):
         likelihood: GaussianLikelihood[SVDOperator],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         A, schedule = likelihood.operator, prior.diffusion.schedule
         seen = A.s > 1e-6 * A.s.max()
         y = torch.where(seen, A.to_left(likelihood.y) / A.s, 0)
-        times = grid(schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(schedule, self.grid, self.steps, self.start_time(prior))
         nu2 = torch.where(seen, (likelihood.sigma / A.s) ** 2, torch.inf)
         nu2 = torch.maximum(nu2, schedule.ratio(times[-1]) ** 2)
         u, before = A.to_spectrum(x_T) / schedule(times[0])[0], torch.zeros_like(x_T)
@@ -72,6 +72,6 @@ class MCGDiff(Method[GaussianLikelihood[SVDOperator]]):
             u = (loc + gain * (y - loc))[k] + ((1 - gain) * var).sqrt() * noise.normal(u)
             u = x_0[k] + q_s / q * (u - x_0[k]) + (q_s * (1 - q_s / q)).sqrt() * noise.normal(u)
             before = torch.where(nu2 < q_s, (y - u) ** 2 / (q_s - nu2), 0)
-            if watch is not None:
-                watch(A.from_spectrum(u), (i + 1) / self.steps)
+            if callback is not None:
+                callback(A.from_spectrum(u), (i + 1) / self.steps)
         return schedule(times[-1])[0] * A.from_spectrum(u)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
@@ -52,7 +52,7 @@ class MomentSMC(Method[LinearGaussian]):
     particles: int = 4
     threshold: float = 0.5
 
-    couples: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -64,13 +64,13 @@ class MomentSMC(Method[LinearGaussian]):
         likelihood: LinearGaussian,
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         copies = torch.arange(len(x_T)).repeat_interleave(self.particles)
-        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.start_time(prior))
         first = self.moments(prior, likelihood, x_T, times[0])
         x, x_0, shift, twist = (v[copies.to(v.device)] for v in (x_T, *first))
-        likelihood, noise, log_w = likelihood.take(copies), noise.rows(copies.tolist()), twist
+        likelihood, noise, log_w = likelihood.select(copies), noise.rows(copies.tolist()), twist
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             if ess(log_w) < self.threshold * len(x):
                 k, log_w = resample(log_w, noise), torch.zeros_like(log_w)
@@ -84,8 +84,8 @@ class MomentSMC(Method[LinearGaussian]):
             else:
                 twist = likelihood.log_prob(x)
             log_w = log_w + p.log_prob(x) - q.log_prob(x) + twist - old
-            if watch is not None:
-                watch(x[:: self.particles], (i + 1) / self.steps)
+            if callback is not None:
+                callback(x[:: self.particles], (i + 1) / self.steps)
         return x[resample(log_w, noise)[:: self.particles]]
 
     def moments(

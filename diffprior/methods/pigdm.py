@@ -25,7 +25,7 @@ class PiGDM(Guidance[LinearGaussian]):
 
     V v = (sigma_t^2 / alpha_t) J^T v is Tweedie's covariance of x_0 given x_t, and r_t^2 =
     var q / (var + q), with q = (sigma_t / alpha_t)^2, its stand-in: the variance of x_0 given x_t
-    if pictures were N(m, var I), for which the method is exact; heuristic otherwise. With a var
+    if images were N(m, var I), for which the method is exact; heuristic otherwise. With a var
     step = 1, as in the paper. Without one var = 1, the paper's, and step = (n + r_t^2 v.v) /
     (n + v.V v), n = ||y - A x_0 - r_t^2 A v||^2 / sigma^2, puts right what it says along v: in
     smooth directions V is many times r_t^2, in rough ones a small part of it.
@@ -49,7 +49,7 @@ class PiGDM(Guidance[LinearGaussian]):
         r2 = var * q / (var + q)
         x_0, vjp = denoise_vjp(prior, x_t, t)
         r = likelihood.residual(x_0)
-        v = likelihood.weigh(r, r2)
+        v = likelihood.apply_gain(r, r2)
         move = sigma_t**2 / alpha_t * vjp(v)
         if self.var is not None:
             return x_0 + move

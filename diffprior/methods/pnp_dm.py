@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.base import Likelihood
 from ..likelihoods.data_step import Inner, draw
@@ -30,7 +30,7 @@ class PnPDM(Method[Likelihood[Any]]):
     "Principled Probabilistic Imaging using Diffusion Models as Plug-and-Play Priors",
     https://arxiv.org/abs/2405.18782.
 
-    Defaults are those of InverseBench for natural pictures; its grid of 100 steps a chain has
+    Defaults are those of InverseBench for natural images; its grid of 100 steps a chain has
     about 20 below rho = 0.1.
 
     Arguments:
@@ -58,7 +58,7 @@ class PnPDM(Method[Likelihood[Any]]):
         """Return rho of each round but the first, float64, never above where the chain begins."""
         first, last = self.rho
         share = torch.arange(self.steps - 1, dtype=torch.float64) / (self.anneal * self.steps)
-        begin = torch.tensor(self.begin(prior), dtype=torch.float64)
+        begin = torch.tensor(self.start_time(prior), dtype=torch.float64)
         rho = first * (last / first) ** share.clamp_max(1)
         return torch.minimum(rho, prior.diffusion.schedule.ratio(begin))
 
@@ -68,15 +68,15 @@ class PnPDM(Method[Likelihood[Any]]):
         likelihood: Likelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         schedule, levels = prior.diffusion.schedule, self.levels(prior)
-        x = self.sampler(prior, x_T, noise, start=self.begin(prior))
+        x = self.sampler(prior, x_T, noise, start=self.start_time(prior))
         for i, (rho, t) in enumerate(zip(levels, schedule.time(levels), strict=True)):
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
             z = draw(likelihood, x, rho**2, noise, self.inner, self.iterations)
             x = self.sampler(prior, schedule(t)[0] * z, noise, start=t)
-        if watch is not None:
-            watch(x, 1.0)
+        if callback is not None:
+            callback(x, 1.0)
         return x

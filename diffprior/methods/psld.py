@@ -25,8 +25,8 @@ __all__ = ["PSLD"]
 class PSLD(KernelGuidance[GaussianLikelihood[Any]]):
     """The mean of p(x_s | x_t) moves by -d/dx_t (omega ||y - A D(x_0)|| + gamma ||x_0 - E(u)||).
 
-    u = A^+ y + (1 - A^+ A) D(x_0) is the decoded picture with the data put in; D is the decoder and
-    E the encoder of the prior. Norms are of each picture alone, and not squared. Heuristic.
+    u = A^+ y + (1 - A^+ A) D(x_0) is the decoded image with the data put in; D is the decoder and
+    E the encoder of the prior. Norms are of each image alone, and not squared. Heuristic.
     "Solving Linear Inverse Problems Provably via Posterior Sampling with Latent Diffusion Models",
     algorithm 2, https://arxiv.org/abs/2307.00619.
 
@@ -47,7 +47,7 @@ class PSLD(KernelGuidance[GaussianLikelihood[Any]]):
         super().check(prior, likelihood)
         A, _ = parts(likelihood.operator)
         if not isinstance(A, SVDOperator):
-            raise TypeError(f"PSLD needs an SVDOperator of pictures, got {type(A).__name__}")
+            raise TypeError(f"PSLD needs an SVDOperator of images, got {type(A).__name__}")
 
     def kernel(
         self,

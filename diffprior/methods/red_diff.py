@@ -1,4 +1,4 @@
-"""RED-diff (Mardani et al., 2023): one picture, pulled by data and denoisers of all levels."""
+"""RED-diff (Mardani et al., 2023): one image, pulled by data and denoisers of all levels."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, Operator
@@ -50,7 +50,7 @@ class REDDiff(Method[GaussianLikelihood[Any]]):
     def needs(self) -> tuple[type, type, type]:
         return GaussianDiffusion, GaussianLikelihood, Operator
 
-    def depart(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
+    def noised(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:
         return x_0
 
     def first(
@@ -69,11 +69,11 @@ class REDDiff(Method[GaussianLikelihood[Any]]):
         likelihood: GaussianLikelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
-        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.start_time(prior))
         data, (b, c) = replace(likelihood, sigma=1.0), self.betas
-        count = likelihood.operator.seen(torch.ones_like(likelihood.y)).flatten(1).sum(1)
+        count = likelihood.operator.mask_unmeasured(torch.ones_like(likelihood.y)).flatten(1).sum(1)
         share = x_T[0].numel() / count.clamp_min(1).reshape(-1, *(1,) * (x_T.ndim - 1))
         mu = self.first(prior, likelihood, x_T, times[0])
         m = v = torch.zeros_like(mu)
@@ -82,6 +82,6 @@ class REDDiff(Method[GaussianLikelihood[Any]]):
             g = self.weight * (mu - x_0) - share * data.score(mu)
             m, v = b * m + (1 - b) * g, c * v + (1 - c) * g**2
             mu = mu - self.rate * m / (1 - b**i) / ((v / (1 - c**i)).sqrt() + 1e-8)
-            if watch is not None:
-                watch(mu, i / self.steps)
+            if callback is not None:
+                callback(mu, i / self.steps)
         return mu

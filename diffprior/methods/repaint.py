@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
@@ -46,10 +46,10 @@ class RePaint(Method[GaussianLikelihood[Mask]]):
         likelihood: GaussianLikelihood[Mask],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         diffusion, keep, x = prior.diffusion, likelihood.operator.s, x_T
-        times = grid(diffusion.schedule, self.grid, self.steps, self.begin(prior)).flip(0)
+        times = grid(diffusion.schedule, self.grid, self.steps, self.start_time(prior)).flip(0)
         levels = list(travel(self.steps, self.jump, self.repeats))
         for i, (a, b) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
             if b > a:
@@ -58,8 +58,8 @@ class RePaint(Method[GaussianLikelihood[Mask]]):
             x = prior.kernel(x, times[a], times[b]).sample(noise)
             known = diffusion.noise(likelihood.y, times[b]).sample(noise)
             x = keep * known + (1 - keep) * x
-            if watch is not None:
-                watch(x, (i + 2) / len(levels))
+            if callback is not None:
+                callback(x, (i + 2) / len(levels))
         return keep * likelihood.y + (1 - keep) * x
 
 

@@ -23,7 +23,7 @@ class ReSample(KernelGuidance[GaussianLikelihood[Any]]):
     """x_s ~ N((v alpha_s z + sigma_s^2 x_s') / (v + sigma_s^2), v sigma_s^2 / (v + sigma_s^2)).
 
     x_s' is the DDIM step (eta = 0), z = argmin ||y - A(z)||^2 by Adam from E[x_0 | x_t], each
-    picture until its chi2 is 1, and v = gamma r_t^2 var the distrust in x_s', with var the variance
+    image until its chi2 is 1, and v = gamma r_t^2 var the distrust in x_s', with var the variance
     of q(x_s | x_t, x_0) and r_t = sigma_t / alpha_t. Any differentiable A, behind a decoder or not.
     Heuristic. "Solving Inverse Problems with Latent Diffusion Models via Hard Data Consistency",
     algorithm 1 and prop. 1, https://arxiv.org/abs/2307.08123; it fits at some steps only.

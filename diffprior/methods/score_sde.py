@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel, Kernel, RotatedKernel, SplicedKernel
 from ..likelihoods.gaussian import GaussianLikelihood
@@ -56,17 +56,17 @@ class ScoreSDE(Method[LinearGaussian]):
         likelihood: LinearGaussian,
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         x = x_T
-        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.start_time(prior))
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             for _ in range(self.corrections):
                 x = weld(prior, likelihood, self.correct(prior, x, t), t).sample(noise)
             kernel = weld(prior, likelihood, prior.kernel(x, t, s), s)
             x = kernel.sample(noise) if i < self.steps - 1 else kernel.mean
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return x
 
     def correct(self, prior: Prior, x: Tensor, t: Tensor) -> GaussianKernel:

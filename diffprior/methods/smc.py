@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import SVDOperator
@@ -44,7 +44,7 @@ class TwistedSMC(Method[Likelihood[Any]]):
     threshold: float = 0.5
     var: float = 1.0
 
-    couples: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[type, type, type]:
@@ -56,9 +56,9 @@ class TwistedSMC(Method[Likelihood[Any]]):
         likelihood: Likelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
-        x, log_w = self.particles(prior, likelihood, x_T, noise, watch)
+        x, log_w = self.particles(prior, likelihood, x_T, noise, callback)
         return x[resample(log_w, noise)]
 
     def particles(
@@ -67,10 +67,10 @@ class TwistedSMC(Method[Likelihood[Any]]):
         likelihood: Likelihood[Any],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the last particles, one population, and their log-weights, of shape ``(N,)``."""
-        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.begin(prior))
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, self.start_time(prior))
         x, x_0 = x_T, prior(x_T, times[0])
         log_w = twist = x_T.new_zeros(len(x_T))
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
@@ -83,8 +83,8 @@ class TwistedSMC(Method[Likelihood[Any]]):
             if ess(log_w) < self.threshold * len(x):
                 k = resample(log_w, noise)
                 x, x_0, twist, log_w = x[k], x_0[k], twist[k], torch.zeros_like(log_w)
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return x, log_w
 
     def twist(self, prior: Prior, likelihood: Likelihood[Any], x_0: Tensor, s: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batching import Watch, share
+from ..batching import Callback, part_callback
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..metrics import gradient_inner_product
 from ..operators.mask import Mask
@@ -29,7 +29,7 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     The low frequencies, which hold the error, are those of a mean; the high ones, which hold the
     texture, those of a sample. g is the gain, up to ``most``, at which the gradient energy of the
     hole is ``share`` of that round it. Nearer to the truth than the sample at an equal texture, as
-    a mean moved onto pictures is (cf. "A Theory of the Distortion-Perception Tradeoff in
+    a mean moved onto images is (cf. "A Theory of the Distortion-Perception Tradeoff in
     Wasserstein Space", Freirich et al., 2021, https://arxiv.org/abs/2107.02555); its spread is not
     the posterior's. Heuristic.
 
@@ -62,11 +62,11 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     def needs(self) -> tuple[type, type, type]:
         return self.sample.needs[0], GaussianLikelihood, Mask
 
-    def paced(self, steps: int) -> Self:
-        return replace(self, mean=self.mean.paced(steps), sample=self.sample.paced(steps))
+    def with_steps(self, steps: int) -> Self:
+        return replace(self, mean=self.mean.with_steps(steps), sample=self.sample.with_steps(steps))
 
-    def _first(self, *given: Any) -> Tensor:
-        return torch.stack([x._first(*given) for x in (self.sample, self.mean)], 1)
+    def initial(self, *given: Any) -> Tensor:
+        return torch.stack([x.initial(*given) for x in (self.sample, self.mean)], 1)
 
     def run(
         self,
@@ -74,10 +74,10 @@ class Textured(Method[GaussianLikelihood[Mask]]):
         likelihood: GaussianLikelihood[Mask],
         x_T: Tensor,
         noise: Noise,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         s, m = (
-            method.run(prior, likelihood, x_T[:, i], noise, share(watch, i, 2))
+            method.run(prior, likelihood, x_T[:, i], noise, part_callback(callback, i, 2))
             for i, method in enumerate((self.sample, self.mean))
         )
         lost = (likelihood.operator.s == 0).to(m).expand_as(m)
@@ -99,7 +99,7 @@ class Textured(Method[GaussianLikelihood[Mask]]):
 
 
 def _plane(x: Tensor) -> Tensor:
-    """Return states as pictures ``(B, C, H, W)``; one axis is a line of pixels."""
+    """Return states as images ``(B, C, H, W)``; one axis is a line of pixels."""
     return x if x.ndim == 4 else x.reshape(len(x), 1, 1, -1)
 
 

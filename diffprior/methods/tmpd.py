@@ -25,7 +25,7 @@ class TMPD(Guidance[LinearGaussian]):
 
     V u = (sigma_t^2 / alpha_t) J^T u is Tweedie's covariance of x_0 given x_t. That of y given x_t
     is taken as diagonal, each entry its row's sum: exact for a Gaussian prior where A V A^T is
-    diagonal, cautious where what is seen together agrees, as in pictures, and heuristic. Where rows
+    diagonal, cautious where what is seen together agrees, as in images, and heuristic. Where rows
     of both signs cancel, the sums say too little, or are no variance at all; so they count by their
     size, and step = min(1, v.r / v.(sigma^2 + A V A^T) v) goes no farther along v than is best.
     "Tweedie Moment Projected Diffusions for Inverse Problems", https://arxiv.org/abs/2310.06721.
@@ -41,7 +41,7 @@ class TMPD(Guidance[LinearGaussian]):
         alpha_t, sigma_t = prior.diffusion.schedule(t)
         x_0, vjp = denoise_vjp(prior, x_t, t)
         A, gain, r = likelihood.operator, sigma_t**2 / alpha_t, likelihood.residual(x_0)
-        rows = A(gain * vjp(A.adjoint(A.seen(torch.ones_like(r)))))
+        rows = A(gain * vjp(A.adjoint(A.mask_unmeasured(torch.ones_like(r)))))
         total = likelihood.sigma**2 + rows.abs()
         v = torch.where(total > 0, r / total, 0)
         move = gain * vjp(A.adjoint(v))

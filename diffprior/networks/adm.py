@@ -23,7 +23,7 @@ UP = re.compile(r"output_blocks\.\d+\.[12]\.(conv|in_layers\.0)\.weight")  # end
 
 
 def double(x: Tensor) -> Tensor:
-    """Return a picture of twice the sides, each pixel four times."""
+    """Return an image of twice the sides, each pixel four times."""
     return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
@@ -134,7 +134,7 @@ class Layout:
         widths: Channels of each level, finest first, multiples of 32.
         blocks: Residual blocks of a level on the way down; the way up has one more.
         attention: The levels with attention, counted from 0; the middle always has it.
-        in_channels, out_channels: Of the picture, and of the answer.
+        in_channels, out_channels: Of the image, and of the answer.
         classes: Rows of the table of classes; 0 for a network without.
         scale_shift: See ``Block``.
         updown: Whether residual blocks halve and double the sides, or convolutions.
@@ -255,7 +255,7 @@ class ADM(nn.Module):
         )
 
     def forward(self, x: Tensor, step: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the answer for pictures ``(B, C, H, W)`` at steps ``(B,)`` of classes ``(B,)``."""
+        """Return the answer for images ``(B, C, H, W)`` at steps ``(B,)`` of classes ``(B,)``."""
         half = self.layout.channels // 2
         k = torch.arange(half, dtype=step.dtype, device=step.device) / half
         angles = step[:, None] * (-math.log(MAX_PERIOD) * k).exp()

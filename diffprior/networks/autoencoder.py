@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 __all__ = ["Decoder", "Encoder", "factor"]
 
-LARGE = 1024**2  # px; larger pictures go through in tiles that overlap, for memory's sake
+LARGE = 1024**2  # px; larger images go through in tiles that overlap, for memory's sake
 
 
 class Encoder(nn.Module):

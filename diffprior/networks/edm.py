@@ -20,14 +20,14 @@ class EDMLayout:
     """A network's own words for what it is; ``song`` ones are DDPM++ and NCSN++, others ADM.
 
     Arguments:
-        img_resolution, img_channels: Of its pictures.
+        img_resolution, img_channels: Of its images.
         label_dim, augment_dim: How many classes it tells apart, and augmentations; 0 for none.
         model_channels, channel_mult: The channels of each level, finest first, as products.
         channel_mult_noise, channel_mult_emb: Those of the sinusoids, and of the embedding.
         num_blocks: Residual blocks of a level on the way down; the way up has one more.
         attn_resolutions: The sides, in pixels, of the levels with attention.
         embedding_type: ``positional`` sinusoids, or random ``fourier`` ones.
-        encoder_type: ``standard``, or ``residual``: the picture comes in again at every level.
+        encoder_type: ``standard``, or ``residual``: the image comes in again at every level.
         resample_filter: Taps of the filter that sides are halved and doubled with.
     """
 

@@ -20,7 +20,7 @@ CONFIG = "config.json"
 
 
 class ChannelNorm(nn.Module):
-    """Root-mean-square norm over the channels of each pixel, blind to its neighbours."""
+    """Root-mean-square norm over the channels of each pixel, blind to its neighbors."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,22 +61,22 @@ class Block(nn.Module):
 
 
 class NAFUNet(nn.Module):
-    """Raw network F(x, c_noise) of Karras et al. (2022), for pictures of any size.
+    """Raw network F(x, c_noise) of Karras et al. (2022), for images of any size.
 
-    The picture is unshuffled by ``patch``, passes an encoder and a decoder of gated blocks joined
+    The image is unshuffled by ``patch``, passes an encoder and a decoder of gated blocks joined
     by added skips, and is shuffled back. Height and width must be multiples of ``stride``.
 
     Arguments:
         channels: Width of each level, finest first.
         blocks: Blocks of each level, on the way down; the way up has as many.
-        image_channels: Channels of the picture.
+        image_channels: Channels of the image.
         patch: Side of the pixel blocks that become channels.
         expansion: Width of a block's gate over its channels.
         embedding: Width of the noise embedding.
         sigma_data: Standard deviation of the data, for the preconditioning around the network.
         sigma_min, sigma_max: Noise levels that the network is for, in [-1, 1] units.
         classes: How many classes it can be told of; 0 for none.
-        size: Side of the pictures that it draws when nothing says another, in pixels.
+        size: Side of the images that it draws when nothing says another, in pixels.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class NAFUNet(nn.Module):
         """Return F(x, c_noise), of the shape of ``x``.
 
         Arguments:
-            x: Scaled noisy pictures, of shape ``(B, C, H, W)``.
+            x: Scaled noisy images, of shape ``(B, C, H, W)``.
             c_noise: log(sigma) / 4 of each, of shape ``(B,)``.
             labels: The class of each, of shape ``(B,)``; ``classes``, or None for all, is no class.
         """
@@ -167,7 +167,7 @@ def karras(
     table 1, https://arxiv.org/abs/2206.00364.
 
     Arguments:
-        network: F, any map of pictures ``(B, C, H, W)`` and levels ``(B,)`` to pictures.
+        network: F, any map of images ``(B, C, H, W)`` and levels ``(B,)`` to images.
         x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
         sigma: Noise levels, of shape ``(B,)``.
         sigma_data: Standard deviation of x_0.

@@ -35,13 +35,13 @@ class Head(ABC):
 
     @abstractmethod
     def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the picture and the time that the network is given."""
+        """Return the image and the time that the network is given."""
 
     @abstractmethod
     def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         """Return E[x_0 | x_t], given what the network answered."""
 
-    def shifted(self, tokens: int) -> "Head":
+    def with_time_shift(self, tokens: int) -> "Head":
         """Return the convention for states of so many tokens, where times hang on that."""
         return self
 
@@ -79,7 +79,7 @@ class Discrete(Head):
 
 
 class Score(Head):
-    """Scores of pictures in [0, 1] under exploding noise: x_0 = x_t + sigma_t^2 out / 2.
+    """Scores of images in [0, 1] under exploding noise: x_0 = x_t + sigma_t^2 out / 2.
 
     "Score-Based Generative Modeling through Stochastic Differential Equations" (Song et al., 2021),
     https://arxiv.org/abs/2011.13456. In [-1, 1] all noise is twice as high as the network is told.
@@ -208,7 +208,7 @@ class Flow(Head):
     ) -> None:
         self.schedule, self.steps, self.growth = Rectified(shift=shift), steps, growth
 
-    def shifted(self, tokens: int) -> "Flow":
+    def with_time_shift(self, tokens: int) -> "Flow":
         return Flow(self.steps, self.growth(tokens), self.growth) if self.growth else self
 
     def _place(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ class Family(ABC):
 
     Arguments:
         pipe: A pipeline of diffusers, for its components and their bookkeeping; never run.
-        controlnet: A network whose answers to a control picture are added to those inside.
+        controlnet: A network whose answers to a control image are added to those inside.
         strength: What they are multiplied by.
 
     Attributes:
@@ -82,7 +82,7 @@ class Family(ABC):
 
         Arguments:
             told: What ``read`` returned; ``beside``, channels that the network is given beside the
-                state; ``control``, the control picture in [0, 1]; ``distilled``, its guidance.
+                state; ``control``, the control image in [0, 1]; ``distilled``, its guidance.
         """
 
 
@@ -140,9 +140,9 @@ class StableDiffusion(Family):
 
 
 class StableDiffusionXL(StableDiffusion):
-    """XL: two readers, and the size of the picture; where no text is, zeros if it learnt so.
+    """XL: two readers, and the size of the image; where no text is, zeros if it learnt so.
 
-    Its refiner has the second reader alone, and is told how pleasing a picture is: 6 of 10, and 2.5
+    Its refiner has the second reader alone, and is told how pleasing an image is: 6 of 10, and 2.5
     for what to move away from.
     """
 
@@ -162,7 +162,7 @@ class StableDiffusionXL(StableDiffusion):
 
     @property
     def scores(self) -> bool:
-        """Return whether the network is told how pleasing a picture is."""
+        """Return whether the network is told how pleasing an image is."""
         numbers = self.network.add_embedding.linear_1.in_features
         rest: int = numbers - self.pipe.text_encoder_2.config.projection_dim
         return rest == 5 * int(self.network.config.addition_time_embed_dim)

@@ -1,4 +1,4 @@
-"""What an operator can do is its class: any map, a linear one, one with an SVD, a diagonal one."""
+"""Base classes of the operators. What an operator can do is its class: linear, SVD, diagonal."""
 
 import itertools
 import math
@@ -21,18 +21,38 @@ __all__ = [
     "Operator",
     "SVDOperator",
     "Stacked",
-    "measured",
+    "output_shape",
     "stack",
 ]
 
 
 class Operator(nn.Module, ABC):
-    """A map A from states ``(B, *shape)`` to measurements ``(B, *)``."""
+    """A measurement operator A: the part of y = A x + noise that is not noise.
+
+    An operator maps states ``(B, *shape)`` to measurements ``(B, *)``. It knows nothing of noise,
+    which belongs to a likelihood, and nothing of priors. What a method may do with an operator is
+    given by its class:
+
+    - ``Operator``: any differentiable map; ``A(x)``.
+    - ``LinearOperator``: also ``A.adjoint(y)`` = A^T y and ``A.pinv(y)`` = A^+ y.
+    - ``SVDOperator``: also A = U diag(s) V^T, with the four products that it takes.
+    - ``DiagonalOperator``: A = diag(s).
+
+    Operators compose with ``@``: ``Decimate(4) @ Blur("gaussian:2")`` blurs, then decimates.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.operators.average import Average
+        >>> A = Average(2)
+        >>> y = A(torch.ones(1, 3, 8, 8))
+        >>> y.shape
+        torch.Size([1, 3, 4, 4])
+    """
 
     neutral: ClassVar[bool] = False  # True of the identity, which a composition leaves out
 
     def __getattr__(self, name: str) -> Any:
-        """Say of an operator without a shape, whose tensors wait for one, what it lacks."""
+        """Explain a missing attribute of an operator whose shape is not set yet."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -40,7 +60,7 @@ class Operator(nn.Module, ABC):
                 raise
             raise UnboundError(
                 f"{type(self).__name__} does not know the shape of a state: bind it, as in "
-                "operator.on((3, 64, 64))"
+                "operator.for_shape((3, 64, 64))"
             ) from None
 
     @abstractmethod
@@ -51,22 +71,22 @@ class Operator(nn.Module, ABC):
         y: Tensor = super().__call__(x)
         return y
 
-    def seen(self, y: Tensor) -> Tensor:
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
         """Return y with zeros for the entries that never hold a measurement."""
         return y
 
-    def take(self, index: Tensor) -> Self:
-        """Return the operator of some pictures of its batch; itself where one serves them all."""
+    def select(self, index: Tensor) -> Self:
+        """Return the operator for these images of the batch; ``self`` if it is the same for all."""
         return self
 
-    def on(self, shape: Sequence[int]) -> Self:
-        """Return the same map for states of this shape; itself where any shape will do."""
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        """Return the same operator for states of this shape; ``self`` if any shape is accepted."""
         return self
 
     def __matmul__(self, inner: "Operator") -> "Operator":
-        """Return A B, which applies B and then A: linear where both are, B where A changes nothing.
+        """Return A B, which applies B first. It is linear if both are.
 
-        An SVD is kept beside an identity only.
+        An SVD is lost, unless one of the two is the identity.
         """
         if not isinstance(inner, Operator):
             raise TypeError(f"A @ B composes operators, got a B of class {type(inner).__name__}")
@@ -80,9 +100,10 @@ class Operator(nn.Module, ABC):
 
 
 class LinearOperator(Operator, ABC):
-    """A linear map; the adjoint, where none is written, is taken from autograd.
+    """A linear operator.
 
-    A class that leaves it to autograd says the ``shape`` of one state.
+    A subclass that does not define ``adjoint`` gets it from autograd, and must then set ``shape``,
+    the shape of one state.
     """
 
     shape: tuple[int, ...]
@@ -94,9 +115,9 @@ class LinearOperator(Operator, ABC):
             return torch.autograd.grad(self(x), x, y)[0]
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Return A^+ y = (A^T A)^+ A^T y, the least of the states that explain y best, by CG.
+        """Return A^+ y = (A^T A)^+ A^T y, the least-squares state of least norm, by CG.
 
-        A^T (A A^T)^+ y is the same, but CG cannot solve for a y that no state explains.
+        A^T (A A^T)^+ y is equal, but CG does not converge to it if y is not in the range of A.
         """
         return cg(lambda x: self.adjoint(self(x)), self.adjoint(y))
 
@@ -109,7 +130,10 @@ class LinearOperator(Operator, ABC):
 
 
 class SVDOperator(LinearOperator, ABC):
-    """A = U diag(s) V^T. A spectrum has a state's size: ``s`` is zero where nothing is seen."""
+    """A linear operator with a known SVD, A = U diag(s) V^T.
+
+    A spectrum z = V^T x has as many entries as a state; ``s`` is zero where nothing is measured.
+    """
 
     s: Tensor
 
@@ -136,13 +160,13 @@ class SVDOperator(LinearOperator, ABC):
         return self.from_spectrum(self.s * self.to_left(y))
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Return A^+ y = V diag(s^+) U^T y, with nothing where s is zero to rounding."""
+        """Return A^+ y = V diag(s^+) U^T y; singular values that are zero to rounding give zero."""
         real = self.s > 1e-6 * self.s.max()
         return self.from_spectrum(torch.where(real, 1 / self.s, 0) * self.to_left(y))
 
 
 class DiagonalOperator(SVDOperator, ABC):
-    """A = diag(s): every entry of a state is seen alone, s times its size."""
+    """A = diag(s): each entry of a state is measured by itself, multiplied by s."""
 
     def to_spectrum(self, x: Tensor) -> Tensor:
         return x
@@ -158,7 +182,7 @@ class DiagonalOperator(SVDOperator, ABC):
 
 
 class Composed(Operator):
-    """x -> outer(inner(x)), for any inner map: a decoder, another operator."""
+    """x -> outer(inner(x)), where inner is any map: a decoder, or another operator."""
 
     outer: Operator
     inner: Callable[[Tensor], Tensor]
@@ -170,20 +194,20 @@ class Composed(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
 
-    def seen(self, y: Tensor) -> Tensor:
-        return self.outer.seen(y)
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
+        return self.outer.mask_unmeasured(y)
 
-    def take(self, index: Tensor) -> Self:
-        inner = self.inner.take(index) if isinstance(self.inner, Operator) else self.inner
-        return type(self)(self.outer.take(index), inner)
+    def select(self, index: Tensor) -> Self:
+        inner = self.inner.select(index) if isinstance(self.inner, Operator) else self.inner
+        return type(self)(self.outer.select(index), inner)
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         if not isinstance(self.inner, Operator):
             return self
-        inner = self.inner.on(shape)
-        middle = measured(inner, shape)
-        outer = self.outer.on(middle)
-        measured(outer, middle)
+        inner = self.inner.for_shape(shape)
+        middle = output_shape(inner, shape)
+        outer = self.outer.for_shape(middle)
+        output_shape(outer, middle)
         return type(self)(outer, inner)
 
 
@@ -198,18 +222,18 @@ class LinearComposed(Composed, LinearOperator):
 
 
 class Stacked(Operator):
-    """x -> (A x, B x, ...), each flattened, laid end to end: ``(B, M)``.
+    """x -> (A x, B x, ...), each flattened, then concatenated: ``(B, M)``.
 
     Arguments:
         operators: A, B, ...
-        shape: The shape of one state, without which a y cannot be taken apart; ``on`` gives it.
+        shape: The shape of one state, needed to split a y; ``for_shape`` sets it.
     """
 
     def __init__(self, operators: Sequence[Operator], shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.operators = nn.ModuleList(operators)
         self.shape = tuple(shape or ())
-        self.shapes = [measured(A, shape) for A in operators] if shape else []
+        self.shapes = [output_shape(A, shape) for A in operators] if shape else []
 
     @property
     def parts(self) -> list[Operator]:
@@ -217,28 +241,30 @@ class Stacked(Operator):
         return [cast(Operator, A) for A in self.operators]
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """Return what A, B, ... each measured, in their own shapes."""
+        """Return the measurements of A, B, ..., each in its own shape."""
         if not self.shapes:
-            raise ValueError("to take y apart, give a state's shape: stack(A, B, shape=(C, H, W))")
+            raise ValueError("to split y, give the shape of a state: stack(A, B, shape=(C, H, W))")
         parts = torch.split(y, [math.prod(s) for s in self.shapes], 1)
         return [part.reshape(-1, *s) for part, s in zip(parts, self.shapes, strict=True)]
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the y of what A, B, ... each measured; one row among many is repeated."""
+        """Return the y of the measurements of A, B, ...; a single row is repeated for the batch."""
         rows = max(map(len, parts))
         return torch.cat([part.flatten(1).expand(rows, -1) for part in parts], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join([A(x) for A in self.parts])
 
-    def seen(self, y: Tensor) -> Tensor:
-        return self.join([A.seen(z) for A, z in zip(self.parts, self.split(y), strict=True)])
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
+        return self.join(
+            [A.mask_unmeasured(z) for A, z in zip(self.parts, self.split(y), strict=True)]
+        )
 
-    def take(self, index: Tensor) -> Self:
-        return type(self)([A.take(index) for A in self.parts], self.shape)
+    def select(self, index: Tensor) -> Self:
+        return type(self)([A.select(index) for A in self.parts], self.shape)
 
-    def on(self, shape: Sequence[int]) -> Self:
-        return type(self)([A.on(shape) for A in self.parts], shape)
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        return type(self)([A.for_shape(shape) for A in self.parts], shape)
 
 
 class LinearStacked(Stacked, LinearOperator):
@@ -254,9 +280,11 @@ def stack(*operators: LinearOperator, shape: Sequence[int] | None = None) -> Lin
 @overload
 def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked: ...
 def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked:
-    """Return the operator that measures all that these do, linear where they all are.
+    """Return the operator that makes all these measurements. It is linear if they all are.
 
-    ``split`` takes its y apart; ``shape`` is that of one state, as for ``Stacked``.
+    Arguments:
+        operators: One or more operators, on states of one shape.
+        shape: The shape of one state, which ``split`` needs; ``for_shape`` sets it later.
     """
     if not operators:
         raise ValueError("stack(A, B, ...) takes one operator or more, got none")
@@ -265,12 +293,16 @@ def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked:
 
 
 @torch.no_grad()
-def measured(A: Operator, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of what A measures of a state of this shape, or refuse in one sentence."""
+def output_shape(A: Operator, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the measurement of a state of this shape.
+
+    Raises:
+        ValueError: If A cannot measure states of this shape.
+    """
     tensors = itertools.chain(A.parameters(), A.buffers())
     like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     try:
-        return tuple(A.take(torch.tensor([0]))(like.new_zeros(1, *shape)).shape[1:])
+        return tuple(A.select(torch.tensor([0]))(like.new_zeros(1, *shape)).shape[1:])
     except RuntimeError as error:
         what = f"{type(A).__name__} cannot measure states of shape {tuple(shape)}"
         raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error

@@ -1,4 +1,4 @@
-"""Blur on a torus, where a kernel has an SVD: that of its Fourier transform."""
+"""Blur with periodic borders, whose SVD is given by the Fourier transform of the kernel."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,7 +14,7 @@ __all__ = ["CircularBlur"]
 
 
 class CircularBlur(SVDOperator):
-    """y = k * x, the ``Blur`` of "circular" boundary: k_hat = s e^(i phi), its transform.
+    """y = k * x, the ``Blur`` with the boundary "circular"; k_hat = s e^(i phi) is its transform.
 
     V is the Hartley transform, V x = Re F x - Im F x: real, orthonormal and its own inverse
     ("Discrete Hartley Transform", Bracewell, 1983, https://doi.org/10.1364/JOSA.73.001832).
@@ -22,9 +22,9 @@ class CircularBlur(SVDOperator):
     U z = V (cos(phi) z - sin(phi) z(-f)) and U^T y = cos(phi) V y + sin(phi) (V y)(-f).
 
     Arguments:
-        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each picture of a batch; or
-            what ``blurs.kernel`` reads, as "gaussian:3".
-        shape: The shape of one state; ``on`` gives it later where it is not known yet.
+        kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
+            a text such as "gaussian:3", see ``generators.kernels.kernel``.
+        shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
     kernel: Tensor
@@ -41,10 +41,10 @@ class CircularBlur(SVDOperator):
             for name, part in {"s": s, "cos": phase.real, "sin": phase.imag}.items():
                 self.register_buffer(name, part.to(self.kernel))
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.kernel, shape)
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         return type(self)(self.kernel[index], self.shape) if self.kernel.ndim == 3 else self
 
     def to_spectrum(self, x: Tensor) -> Tensor:
@@ -71,10 +71,12 @@ def _polar(kernel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return |k_hat| and e^(i phi), of shape ``(H, W)`` or ``(B, 1, H, W)``, in float64."""
     h, w = kernel.shape[-2:]
     if h > height or w > width:
-        raise ValueError(f"a kernel of {w}x{h} does not fit a picture of {width}x{height}")
+        raise ValueError(f"a kernel of {w}x{h} does not fit an image of {width}x{height}")
     k = F.pad(kernel.detach().cpu().double(), (0, width - w, 0, height - h))
     k_hat = torch.fft.fft2(k.roll((-(h // 2), -(w // 2)), (-2, -1)))
     k_hat = k_hat[:, None] if kernel.ndim == 3 else k_hat
     s = k_hat.abs()
-    real = s > 1e-12 * s.amax((-2, -1), keepdim=True)  # else rounding, whose phase means nothing
+    real = s > 1e-12 * s.amax(
+        (-2, -1), keepdim=True
+    )  # the rest is rounding, whose phase has no meaning
     return torch.where(real, s, 0), torch.where(real, k_hat / s, 1)

@@ -1,4 +1,4 @@
-"""Magnetic resonance imaging with one coil: some frequencies of the picture are measured."""
+"""Single-coil magnetic resonance imaging: some frequencies of the image are measured."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -13,18 +13,19 @@ __all__ = ["Fourier"]
 
 
 class Fourier(SVDOperator):
-    """y = keep (Re F x, Im F x), F the orthonormal 2-D Fourier transform, zero in the middle.
+    """y = keep (Re F x, Im F x), F the orthonormal, centered 2-D Fourier transform.
 
-    V is the Hartley transform, V x = Re F x - Im F x, its own inverse. A real picture has
+    V is the Hartley transform, V x = Re F x - Im F x, its own inverse. A real image has
     F x(-f) = conj F x(f), so s^2 = (keep(f) + keep(-f)) / 2, and U = A V diag(s)^+.
     "Sparse MRI: The Application of Compressed Sensing for Rapid MR Imaging" (Lustig et al., 2007),
     https://doi.org/10.1002/mrm.21391. y has the shape ``(B, 2 C, H, W)``, real parts first.
 
     Arguments:
         keep: True or 1 where a frequency is measured, of shape ``(H, W)``, or ``(B, H, W)`` with
-            one for each picture of a batch; or what ``frequencies.draw`` reads, as "radial:30".
-        shape: The shape of one state, which a ``keep`` in words needs; ``on`` gives it later
-            where it is not known yet.
+            one for each image of a batch; or a text such as "radial:30", see
+            ``generators.frequencies.draw``.
+        shape: The shape of one state, needed if ``keep`` is a text; ``for_shape`` sets it later if
+            it is not known yet.
     """
 
     keep: Tensor
@@ -44,7 +45,7 @@ class Fourier(SVDOperator):
         self.register_buffer("keep", keep[:, None] if keep.ndim == 3 else keep)
         self.register_buffer("s", self._share().sqrt())
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         if self.words is not None and tuple(shape) != self.shape:
             return type(self)(self.words, shape)
         if self.keep.shape[-2:] != tuple(shape)[-2:]:
@@ -52,21 +53,21 @@ class Fourier(SVDOperator):
             raise ValueError(f"a mask of {H} x {W} frequencies cannot take states of {shape}")
         return self
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         return type(self)(self.keep[index, 0], self.shape) if self.keep.ndim == 4 else self
 
     def forward(self, x: Tensor) -> Tensor:
         z = _transform(x)
-        return self.seen(torch.cat([z.real, z.imag], 1))
+        return self.mask_unmeasured(torch.cat([z.real, z.imag], 1))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        z = torch.complex(*self.seen(y).chunk(2, 1)).conj()
+        z = torch.complex(*self.mask_unmeasured(y).chunk(2, 1)).conj()
         return _transform(z).real  # F^T = F and F^H = conj F
 
     def pinv(self, y: Tensor) -> Tensor:
         return self.adjoint(y / self._share().clamp_min(0.5))  # share: 0, 1/2 or 1
 
-    def seen(self, y: Tensor) -> Tensor:
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
         return self.keep * y
 
     def to_spectrum(self, x: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class Fourier(SVDOperator):
 
 
 def _transform(x: Tensor) -> Tensor:
-    """Return F x, of frequency zero at ``(H // 2, W // 2)``, as the picture's own middle."""
+    """Return F x, with frequency zero at ``(H // 2, W // 2)``, the center of the image."""
     axes = (-2, -1)
     z: Tensor = torch.fft.fft2(torch.fft.ifftshift(x, axes), norm="ortho")
     return z.roll((x.shape[-2] // 2, x.shape[-1] // 2), axes)

@@ -1,4 +1,4 @@
-"""JPEG: the commonest way to lose detail."""
+"""JPEG compression."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -12,17 +12,17 @@ __all__ = ["JPEG"]
 
 
 class JPEG(Operator):
-    """y = what a JPEG file of quality q holds of x, colours at half the resolution; of any size.
+    """y = x after JPEG compression at quality q, with 4:2:0 chroma subsampling; any size.
 
-    The map is kornia's, with the differentiable rounding round(u) + (u - round(u))^3; photographs
-    come within 4 grey levels (root mean square) of their files at quality 10, 2 at 75. With
-    ``exact`` the values are those of libjpeg's file, and the gradient is straight through to
-    kornia's. Grey pictures have one channel. "Differentiable JPEG: The Devil is in the Details"
-    (Reich et al., 2024), https://arxiv.org/abs/2309.06978.
+    The map is kornia's, with the differentiable rounding round(u) + (u - round(u))^3. For
+    photographs it is within 4 gray levels (root mean square) of a real file at quality 10, and
+    within 2 at 75. With ``exact`` the values are those of libjpeg, and the gradient is kornia's.
+    Gray images have one channel. "Differentiable JPEG: The Devil is in the Details" (Reich et al.,
+    2024), https://arxiv.org/abs/2309.06978.
 
     Arguments:
-        quality: A whole number from 1 to 100; one for all, or one for each picture of a batch.
-        exact: Whether to code the picture, in 8 bits and on the CPU, with libjpeg.
+        quality: An integer from 1 to 100; one for all images, or one for each image of a batch.
+        exact: Whether to compress the image with libjpeg, in 8 bits and on the CPU.
     """
 
     quality: Tensor
@@ -40,7 +40,7 @@ class JPEG(Operator):
         from kornia.enhance import jpeg_codec_differentiable
 
         if x.shape[1] not in (1, 3):
-            raise ValueError(f"JPEG takes pictures of 1 or 3 channels, got {x.shape[1]}")
+            raise ValueError(f"JPEG takes images of 1 or 3 channels, got {x.shape[1]}")
         q = self.quality.expand(max(len(x), len(self.quality)))
         image = ((x + 1) / 2).expand(len(q), -1, -1, -1)
         y: Tensor = jpeg_codec_differentiable(image.expand(-1, 3, -1, -1), q)[:, : x.shape[1]]
@@ -49,12 +49,12 @@ class JPEG(Operator):
             y = torch.stack(files) + (y - y.detach())
         return 2 * y - 1
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         return type(self)(self.quality[index], self.exact) if self.batched else self
 
 
 def _code(image: Tensor, quality: int) -> Tensor:
-    """Return a picture in [0, 1], ``(C, H, W)``, after a round trip through a file."""
+    """Return an image in [0, 1], ``(C, H, W)``, after encoding and decoding."""
     from torchvision.io import decode_jpeg, encode_jpeg
 
     raw = (255 * image).round().clamp(0, 255).to("cpu", torch.uint8)

@@ -1,4 +1,4 @@
-"""Inpainting: keep some entries, lose the rest."""
+"""Inpainting: some entries are measured, the others are lost."""
 
 from typing import Self
 
@@ -14,9 +14,9 @@ class Mask(DiagonalOperator):
     """y = keep x.
 
     Arguments:
-        keep: 1 or True where an entry is seen, 0 or False where it is lost; of any shape that
-            broadcasts to a state, or ``(B, *)`` with one mask for each picture of a batch.
-        batched: Whether the first dimension of ``keep`` counts pictures.
+        keep: 1 or True where an entry is measured, 0 or False where it is lost; any shape that
+            broadcasts to a state, or ``(B, *)`` with one mask for each image of a batch.
+        batched: Whether the first dimension of ``keep`` counts images.
     """
 
     s: Tensor
@@ -26,8 +26,8 @@ class Mask(DiagonalOperator):
         self.batched = batched
         self.register_buffer("s", keep.to(torch.get_default_dtype()))
 
-    def seen(self, y: Tensor) -> Tensor:
+    def mask_unmeasured(self, y: Tensor) -> Tensor:
         return (self.s != 0) * y
 
-    def take(self, index: Tensor) -> Self:
+    def select(self, index: Tensor) -> Self:
         return type(self)(self.s[index], batched=True) if self.batched else self

@@ -54,7 +54,7 @@ def index(folder: Path) -> dict[str, Any]:
 
 
 def parts(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return library and class of each part of a pipeline that makes pictures, by its name."""
+    """Return library and class of each part of a pipeline that makes images, by its name."""
     pairs = {k: v for k, v in index(folder).items() if isinstance(v, list) and k not in UNUSED}
     return {k: (v[0], v[1]) for k, v in pairs.items() if len(v) == 2 and v[1] is not None}
 

@@ -53,7 +53,7 @@ def load_prior(
             JSON file of a weights file's own name beside it says them as well.
 
     Returns:
-        A prior of [-1, 1] pictures, of float32 states, with its ``name`` and its weights'
+        A prior of [-1, 1] images, of float32 states, with its ``name`` and its weights'
         ``sha256``.
     """
     place = _place(DEFAULT if source is None else str(source))

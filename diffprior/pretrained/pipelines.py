@@ -1,4 +1,4 @@
-"""Latent pipelines of diffusers, opened from a folder as priors of pictures."""
+"""Latent pipelines of diffusers, opened from a folder as priors of images."""
 
 import json
 from importlib import import_module
@@ -45,7 +45,7 @@ def load_pipeline(
         lora: A file of low-rank changes to its networks, or a folder with one.
         lora_scale: How much of them.
         controlnet: A folder of a ``ControlNetModel``, the pipeline's own where it has one;
-            ``diffprior.priors.prompted.controlled`` then gives it its picture.
+            ``diffprior.priors.prompted.controlled`` then gives it its image.
         control_scale: How much of it.
         distilled: The guidance that the network is told of, where it was trained to be (Flux dev,
             latent consistency models); by default that of its pipeline.

@@ -1,1 +1,1 @@
-"""Priors: what pictures look like, before any is seen."""
+"""Priors: what images look like, before any is seen."""

@@ -25,7 +25,7 @@ PROMPT_GUIDANCE, LABEL_GUIDANCE = 7.5, 3.0  # w where none is given
 
 @runtime_checkable
 class Prompted(Protocol):
-    """What a prior of pictures that a text describes can do.
+    """What a prior of images that a text describes can do.
 
     Attributes:
         text: The text; None is the empty one.
@@ -86,7 +86,7 @@ def unguided(prior: Prior) -> Prior:
 def against(prior: Prior, other: Prior) -> Prior:
     """Return a guided prior that moves away from the condition of another."""
     away = innermost(unguided(other))
-    return inside(prior, lambda p: p.rewrap(p.conditional, away) if guided(p) else p)
+    return inside(prior, lambda p: p.with_inner(p.conditional, away) if guided(p) else p)
 
 
 def guidance_of(prior: Prior) -> float:
@@ -114,7 +114,7 @@ def innermost(prior: Prior) -> Prior:
 def inside(prior: Prior, change: Callable[[Prior], Prior]) -> Prior:
     """Return a prior with its innermost one changed; names and hashes are carried over."""
     if isinstance(prior, Wrapper | LatentPrior):
-        return _named(prior.rewrap(inside(prior.inner, change)), prior)
+        return _named(prior.with_inner(inside(prior.inner, change)), prior)
     return _named(change(prior), prior)
 
 

@@ -41,7 +41,7 @@ class ADMPrior(LabelledPrior):
     Arguments:
         network: The network.
         head: How it is asked, and read.
-        size: Side of its pictures, in pixels.
+        size: Side of its images, in pixels.
         label: The class, where the network has classes.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1]; theory has no clipping.
     """
@@ -77,7 +77,7 @@ class ADMPrior(LabelledPrior):
         """Open a weights file; what it does not show is known for the published networks.
 
         Arguments:
-            size: Side of the pictures, in pixels; another than in training at one's own risk.
+            size: Side of the images, in pixels; another than in training at one's own risk.
             label: The class, for a network with classes.
             heads, head_channels: Heads of attention, or the channels of each; 64 channels.
             order: ``legacy`` or ``new`` (``use_new_attention_order``); legacy.
@@ -118,7 +118,7 @@ def _settings(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     c, out = layout.in_channels, layout.out_channels
     if c not in (1, 3) or out not in (c, 2 * c):
         raise ValueError(
-            f"its network makes {out} channels of {c}, and a prior of pictures makes 1 or 2 of 1, "
+            f"its network makes {out} channels of {c}, and a prior of images makes 1 or 2 of 1, "
             "3 or 6 of 3: it may be an upsampler, or a network of latents"
         )
     mult = tuple(w / layout.channels for w in layout.widths)

@@ -11,7 +11,7 @@ from ..diffusions import Diffusion
 from ..errors import ImageError
 from ..kernels import Kernel
 
-__all__ = ["Prior", "Wrapper", "apart", "denoise_vjp"]
+__all__ = ["Prior", "Wrapper", "row_by_row", "denoise_vjp"]
 
 
 class Prior(nn.Module, ABC):
@@ -20,7 +20,7 @@ class Prior(nn.Module, ABC):
     Attributes:
         diffusion: How states are noised.
         shape: Shape of one state, without the batch.
-        latent: Whether a picture is to be decoded from a state.
+        latent: Whether an image is to be decoded from a state.
     """
 
     diffusion: Diffusion
@@ -40,14 +40,14 @@ class Prior(nn.Module, ABC):
         return self.diffusion.bridge(x_t, self(x_t, t), t, s, eta)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Return the states of pictures."""
+        """Return the states of images."""
         return image
 
     def decode(self, state: Tensor) -> Tensor:
-        """Return the pictures of states."""
+        """Return the images of states."""
         return state
 
-    def on(self, shape: Sequence[int]) -> "Prior":
+    def for_shape(self, shape: Sequence[int]) -> "Prior":
         """Return this prior for states of another shape, or refuse in one sentence."""
         if tuple(shape) != self.shape:
             raise ImageError(
@@ -56,7 +56,7 @@ class Prior(nn.Module, ABC):
             )
         return self
 
-    def shifted(self, shape: Sequence[int]) -> "Prior":
+    def with_time_shift(self, shape: Sequence[int]) -> "Prior":
         """Return this prior with its times as for networks that see states of this shape whole."""
         return self
 
@@ -81,7 +81,7 @@ class Wrapper(Prior, ABC):
         return self.inner.like
 
     @abstractmethod
-    def rewrap(self, inner: Prior) -> Self:
+    def with_inner(self, inner: Prior) -> Self:
         """Return the same wrapper round another prior."""
 
     def encode(self, image: Tensor) -> Tensor:
@@ -90,19 +90,19 @@ class Wrapper(Prior, ABC):
     def decode(self, state: Tensor) -> Tensor:
         return self.inner.decode(state)
 
-    def on(self, shape: Sequence[int]) -> Prior:
-        return self.rewrap(self.inner.on(shape))
+    def for_shape(self, shape: Sequence[int]) -> Prior:
+        return self.with_inner(self.inner.for_shape(shape))
 
-    def shifted(self, shape: Sequence[int]) -> Prior:
-        inner = self.inner.shifted(shape)
-        return self if inner is self.inner else self.rewrap(inner)
+    def with_time_shift(self, shape: Sequence[int]) -> Prior:
+        inner = self.inner.with_time_shift(shape)
+        return self if inner is self.inner else self.with_inner(inner)
 
 
-def apart(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def row_by_row(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return what a network makes of a batch; on a CPU of one row at a time.
 
-    There its layers share the work out, and round, by the size of the batch, and a picture's
-    result is not to hang on its neighbours.
+    There its layers share the work out, and round, by the size of the batch, and an image's
+    result is not to hang on its neighbors.
     """
     rows = torch.split(x, 1) if x.device.type == "cpu" else (x,)
     return torch.cat([network(row) for row in rows])

@@ -13,15 +13,15 @@ class CountedPrior(Wrapper):
     """The same prior; each state that goes through it, or back, is counted.
 
     Attributes:
-        count: ``calls`` and ``vjps`` (vector-Jacobian products), one a state; what ``on`` makes of
-            this prior counts in the same place.
+        count: ``calls`` and ``vjps`` (vector-Jacobian products), one a state; copies from
+            ``for_shape`` count in the same place.
     """
 
     def __init__(self, inner: Prior, count: Counter[str] | None = None) -> None:
         super().__init__(inner)
         self.count = Counter[str]() if count is None else count
 
-    def rewrap(self, inner: Prior) -> "CountedPrior":
+    def with_inner(self, inner: Prior) -> "CountedPrior":
         return CountedPrior(inner, self.count)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:

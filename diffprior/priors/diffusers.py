@@ -20,7 +20,7 @@ class DiffusersPrior(LabelledPrior):
     """A ``UNet2DModel`` on the noise that it was trained with; learned variances are cut off.
 
     Arguments:
-        unet: The network; called with pictures, times and, where it has classes, labels.
+        unet: The network; called with images, times and, where it has classes, labels.
         head: How it is asked, and read.
         label: The class, where the network has classes.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1]; theory has no clipping.
@@ -115,7 +115,7 @@ def head_of(scheduler: Any) -> Head:
 
 
 def _flow(config: Mapping[str, Any]) -> Flow:
-    """Return a flow; where the shift of its times grows with the picture, that of the largest.
+    """Return a flow; where the shift of its times grows with the image, that of the largest.
 
     mu is linear in the tokens between the two sizes that the config names, and beyond.
     """

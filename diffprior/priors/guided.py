@@ -74,13 +74,13 @@ class GuidedPrior(Prior):
     def decode(self, state: Tensor) -> Tensor:
         return self.conditional.decode(state)
 
-    def rewrap(self, conditional: Prior, free: Prior) -> Self:
+    def with_inner(self, conditional: Prior, free: Prior) -> Self:
         """Return the same guidance between two other priors."""
         return type(self)(conditional, free, self.scale, self.interval, self.rescale)
 
-    def on(self, shape: Sequence[int]) -> Self:
-        return self.rewrap(self.conditional.on(shape), self.free.on(shape))
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        return self.with_inner(self.conditional.for_shape(shape), self.free.for_shape(shape))
 
-    def shifted(self, shape: Sequence[int]) -> Self:
-        pair = self.conditional.shifted(shape), self.free.shifted(shape)
-        return self if pair == (self.conditional, self.free) else self.rewrap(*pair)
+    def with_time_shift(self, shape: Sequence[int]) -> Self:
+        pair = self.conditional.with_time_shift(shape), self.free.with_time_shift(shape)
+        return self if pair == (self.conditional, self.free) else self.with_inner(*pair)

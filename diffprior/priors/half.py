@@ -26,5 +26,5 @@ class HalfPrior(Wrapper):
         with torch.autocast(x_t.device.type, self.precision):
             return self.inner(x_t, t).to(x_t.dtype)
 
-    def rewrap(self, inner: Prior) -> Self:
+    def with_inner(self, inner: Prior) -> Self:
         return type(self)(inner, self.precision)

@@ -1,4 +1,4 @@
-"""Networks with classes, each prior one of pictures of one class."""
+"""Networks with classes, each prior one of images of one class."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -7,13 +7,13 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from .base import Prior, apart
+from .base import Prior, row_by_row
 
 __all__ = ["LabelledPrior"]
 
 
 class LabelledPrior(Prior, ABC):
-    """p(x_0 | c), or p(x_0) where the network has no classes; of one channel, colours are a mean.
+    """p(x_0 | c), or p(x_0) where the network has no classes; of one channel, colors are a mean.
 
     Attributes:
         classes: How many classes the network tells apart; 0 for none.
@@ -36,7 +36,7 @@ class LabelledPrior(Prior, ABC):
         """Return E[x_0 | x_t] by the network, of all rows at once."""
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return apart(lambda x: self.estimate(x, t), x_t)
+        return row_by_row(lambda x: self.estimate(x, t), x_t)
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image

@@ -14,21 +14,21 @@ __all__ = ["LatentPrior"]
 
 
 class LatentPrior(Prior):
-    """A prior of latents; likelihoods of pictures reach it through ``decode``.
+    """A prior of latents; likelihoods of images reach it through ``decode``.
 
-    Pictures whose sides are no multiple of ``stride`` are padded by reflection when they are
+    Images whose sides are no multiple of ``stride`` are padded by reflection when they are
     encoded, and cropped again when they are decoded.
 
     Arguments:
         inner: The prior of latents.
-        encoder: Pictures ``(B, C, H, W)`` to latents ``(B, *inner.shape)``.
+        encoder: Images ``(B, C, H, W)`` to latents ``(B, *inner.shape)``.
         decoder: The way back.
         factor: Pixels a side of a latent.
-        stride: What the sides of encoded pictures are multiples of; ``factor`` where not given.
+        stride: What the sides of encoded images are multiples of; ``factor`` where not given.
         stays: Whether ``to`` leaves it where it is, others moving its networks to and fro.
 
     Attributes:
-        size: (H, W) of its pictures; those of whole latents where ``on`` has said no other.
+        size: (H, W) of its images; those of whole latents where ``for_shape`` has said no other.
     """
 
     latent: ClassVar[bool] = True
@@ -74,17 +74,17 @@ class LatentPrior(Prior):
         x = self.decoder(state)
         return x[..., : self.size[0], : self.size[1]] if len(self.size) == 2 else x
 
-    def rewrap(self, inner: Prior) -> Self:
-        """Return the prior of other latents behind the same decoder, of pictures of this size."""
+    def with_inner(self, inner: Prior) -> Self:
+        """Return the prior of other latents behind the same decoder, of images of this size."""
         prior = copy.copy(self)
         prior._modules = dict(self._modules)
         prior.inner, prior.diffusion, prior.shape = inner, inner.diffusion, inner.shape
         return prior
 
-    def on(self, shape: Sequence[int]) -> Self:
-        """Return this prior for pictures ``(C, H, W)``."""
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        """Return this prior for images ``(C, H, W)``."""
         latents = (self.inner.shape[0], *(self.cells(pixels) for pixels in shape[1:]))
-        prior = self.rewrap(self.inner.on(latents).shifted(latents))
+        prior = self.with_inner(self.inner.for_shape(latents).with_time_shift(latents))
         prior.size = tuple(shape[1:])
         return prior
 

@@ -1,4 +1,4 @@
-"""Karras preconditioning round any noise-conditioned network, for pictures of any size."""
+"""Karras preconditioning round any noise-conditioned network, for images of any size."""
 
 import copy
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class NetworkPrior(LabelledPrior):
 
     Arguments:
         network: F(x, c_noise), fully convolutional (see ``diffprior.networks.nafunet.karras``).
-        shape: Shape of one picture, ``(C, H, W)``; ``on`` gives the prior of any other size.
+        shape: Shape of one image, ``(C, H, W)``; ``for_shape`` gives the prior of any other size.
         stride: What the sides that the network takes are multiples of.
         sigma_data: Standard deviation of the data.
         sigma_min, sigma_max: The noise levels it was trained for.
@@ -76,7 +76,7 @@ class NetworkPrior(LabelledPrior):
         x = reflect(x_t / alpha_t, self.stride)
         return karras(self.network, x, sigma, self.sigma_data, self.labels(x))[..., :h, :w]
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         if shape[0] != self.shape[0]:
             raise ValueError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
         prior = copy.copy(self)

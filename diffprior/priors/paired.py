@@ -1,4 +1,4 @@
-"""Two priors side by side, so that a picture and its edit go down one chain in step."""
+"""Two priors side by side, so that an image and its edit go down one chain in step."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -33,5 +33,5 @@ class PairedPrior(Prior):
     def decode(self, state: Tensor) -> Tensor:
         return self.target.decode(state)
 
-    def on(self, shape: Sequence[int]) -> Self:
-        return type(self)(self.source.on(shape), self.target.on(shape))
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        return type(self)(self.source.for_shape(shape), self.target.for_shape(shape))

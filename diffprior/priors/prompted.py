@@ -13,14 +13,14 @@ from ..errors import ImageError
 from ..networks.parameterizations import Head
 from ..networks.text_to_image import Family, Told
 from ._conditions import guided, innermost, inside
-from .base import Prior, apart
+from .base import Prior, row_by_row
 from .guided import GuidedPrior
 from .latent import LatentPrior
 from .network import reflect
 
 __all__ = ["PromptedPrior", "beside", "controlled", "prompted", "seeing"]
 
-PICTURE = 1.5  # how much is made of a picture that the network is given, as of a text by guidance
+IMAGE = 1.5  # how much is made of an image that the network is given, as of a text by guidance
 
 
 class PromptedPrior(Prior):
@@ -29,8 +29,8 @@ class PromptedPrior(Prior):
     Arguments:
         family: The network, and how it is told of a text.
         head: How it is asked, and read.
-        shape: Shape of one state, ``(C, H, W)``; ``on`` gives the prior of any other size.
-        text: What the picture shows; None is no text.
+        shape: Shape of one state, ``(C, H, W)``; ``for_shape`` gives the prior of any other size.
+        text: What the image shows; None is no text.
         distilled: The guidance that the network is told of, if it is; its usual one if not given.
     """
 
@@ -45,14 +45,14 @@ class PromptedPrior(Prior):
         super().__init__()
         self.family, self.shape = family, tuple(shape)
         self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
-        self.head = head.shifted(self._tokens(shape))
+        self.head = head.with_time_shift(self._tokens(shape))
         self.diffusion = GaussianDiffusion(self.head.schedule)
         self.text, self.told, self.seen = text, family.read(text), Told()
         self.distilled = family.distilled if distilled is None else distilled
         self.extra, latents = family.channels - self.shape[0], self.shape[0]
         if self.extra not in (0, *family.beside(latents)):
             edits = (
-                f", {2 * latents} (a picture to edit beside them) or {2 * latents + 1} (a picture "
+                f", {2 * latents} (an image to edit beside them) or {2 * latents + 1} (an image "
                 "and its hole)"
             )
             raise ValueError(
@@ -111,7 +111,7 @@ class PromptedPrior(Prior):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         self._check(x_t)
         x, time = self.head.ask(x_t, t)
-        out = apart(lambda part: self._answer(part, time), x)
+        out = row_by_row(lambda part: self._answer(part, time), x)
         return self.head.mean(x_t, t, out.to(x_t))
 
     def _answer(self, x: Tensor, time: Tensor) -> Tensor:
@@ -125,25 +125,25 @@ class PromptedPrior(Prior):
         """Refuse to ask a network that does not see what it was made to see."""
         if self.extra and "beside" not in self.seen:
             raise ValueError(
-                f"this network takes {self.family.channels} channels, a picture beside the state, "
+                f"this network takes {self.family.channels} channels, an image beside the state, "
                 "and was given none: sdedit gives it one, and diffprior.priors.prompted.beside"
             )
         if self.family.controlnet is not None and "control" not in self.seen:
-            raise ValueError("this prior has a ControlNet, and was given no control picture")
+            raise ValueError("this prior has a ControlNet, and was given no control image")
         pixels = {"beside": 1, "control": self.family.pipe.vae_scale_factor}
         sizes = {k: tuple(n // pixels[k] for n in v.shape[-2:]) for k, v in self.seen.items()}
         if any(size != x_t.shape[-2:] for size in sizes.values()):
-            raise ValueError("a picture that a network sees is not cut: give a larger tile")
+            raise ValueError("an image that a network sees is not cut: give a larger tile")
 
-    def on(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Self:
         if len(shape) != 3 or shape[0] != self.shape[0]:
             raise ValueError(f"this prior is one of {self.shape[0]} channels, not {tuple(shape)}")
         prior = copy.copy(self)
         prior.shape = tuple(shape)
         return prior
 
-    def shifted(self, shape: Sequence[int]) -> Self:
-        if (head := self.head.shifted(self._tokens(shape))) is self.head:
+    def with_time_shift(self, shape: Sequence[int]) -> Self:
+        if (head := self.head.with_time_shift(self._tokens(shape))) is self.head:
             return self
         prior = copy.copy(self)
         prior.head = head
@@ -155,29 +155,29 @@ class PromptedPrior(Prior):
         return height * width
 
 
-def beside(prior: Prior, picture: Tensor | None = None, hole: Tensor | None = None) -> Prior:
-    """Return a prior whose network sees a picture, or all of it but a hole; others as they are.
+def beside(prior: Prior, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:
+    """Return a prior whose network sees an image, or all of it but a hole; others as they are.
 
-    A network of as many channels again is one that edits the picture, as in "InstructPix2Pix"
-    (Brooks et al., 2023), https://arxiv.org/abs/2211.09800; under guidance w the picture has a
-    guidance of its own, x_0 = x_0() + 1.5 (x_0(picture) - x_0()) + w (x_0(picture, text) -
-    x_0(picture)). One of a channel more fills the hole, as in "High-Resolution Image Synthesis with
+    A network of as many channels again is one that edits the image, as in "InstructPix2Pix"
+    (Brooks et al., 2023), https://arxiv.org/abs/2211.09800; under guidance w the image has a
+    guidance of its own, x_0 = x_0() + 1.5 (x_0(image) - x_0()) + w (x_0(image, text) -
+    x_0(image)). One of a channel more fills the hole, as in "High-Resolution Image Synthesis with
     Latent Diffusion Models" (Rombach et al., 2022), https://arxiv.org/abs/2112.10752.
 
     Arguments:
-        picture: Of shape ``(1, 3, H, W)``; None is a blank one, all of it a hole.
+        image: Of shape ``(1, 3, H, W)``; None is a blank one, all of it a hole.
         hole: 1 for the pixels that it does not see, ``(1, 1, H, W)``; all where not given.
 
     Raises:
-        ValueError: If the network edits a picture, and there is none.
+        ValueError: If the network edits an image, and there is none.
     """
     leaf = prompted(prior)
     if leaf is None or not leaf.extra or not isinstance(prior, LatentPrior):
         return prior
-    given = prior.like.new_zeros(1, 3, *prior.size) if picture is None else picture.to(prior.like)
+    given = prior.like.new_zeros(1, 3, *prior.size) if image is None else image.to(prior.like)
     if leaf.extra == leaf.shape[0]:
-        if picture is None:
-            raise ValueError("this network edits a picture, and there is none: use sdedit")
+        if image is None:
+            raise ValueError("this network edits an image, and there is none: use sdedit")
         z = prior.encode(given) / leaf.family.pipe.vae.config.scaling_factor
         return inside(prior, lambda p: _edited(p, z))
     cover = torch.ones_like(given[:, :1]) if hole is None else (hole > 0).to(given)
@@ -186,27 +186,27 @@ def beside(prior: Prior, picture: Tensor | None = None, hole: Tensor | None = No
     return inside(prior, lambda p: _seeing(p, beside=seen))
 
 
-def controlled(prior: Prior, picture: Tensor) -> Prior:
-    """Return a prior whose ControlNet follows a picture ``(1, 3, H, W)`` in [-1, 1].
+def controlled(prior: Prior, image: Tensor) -> Prior:
+    """Return a prior whose ControlNet follows an image ``(1, 3, H, W)`` in [-1, 1].
 
     "Adding Conditional Control to Text-to-Image Diffusion Models" (Zhang et al., 2023),
     https://arxiv.org/abs/2302.05543.
 
     Raises:
-        ValueError: If it has no ControlNet, or the picture is of another size than its own.
+        ValueError: If it has no ControlNet, or the image is of another size than its own.
     """
     leaf = prompted(prior)
     if leaf is None or leaf.family.controlnet is None or not isinstance(prior, LatentPrior):
-        raise ValueError("a control picture needs a prior with a ControlNet (controlnet=...)")
-    if tuple(picture.shape[-2:]) != prior.size:
-        (height, width), (h, w) = prior.size, picture.shape[-2:]
-        raise ImageError(f"a control picture has the picture's size, {width}x{height}, not {w}x{h}")
-    seen = reflect((picture.to(prior.like) + 1) / 2, prior.stride)
+        raise ValueError("a control image needs a prior with a ControlNet (controlnet=...)")
+    if tuple(image.shape[-2:]) != prior.size:
+        (height, width), (h, w) = prior.size, image.shape[-2:]
+        raise ImageError(f"a control image has the image's size, {width}x{height}, not {w}x{h}")
+    seen = reflect((image.to(prior.like) + 1) / 2, prior.stride)
     return inside(prior, lambda p: _seeing(p, control=seen))
 
 
 def seeing(prior: Prior) -> bool:
-    """Return whether a network sees a picture beside the state, and so serves one at a time."""
+    """Return whether a network sees an image beside the state, and so serves one at a time."""
     leaf = prompted(prior)
     return leaf is not None and leaf.extra > 0
 
@@ -221,13 +221,13 @@ def prompted(prior: Prior) -> PromptedPrior | None:
 
 def _seeing(prior: Prior, **seen: Tensor) -> Prior:
     if guided(prior):
-        return prior.rewrap(_seeing(prior.conditional, **seen), _seeing(prior.free, **seen))
+        return prior.with_inner(_seeing(prior.conditional, **seen), _seeing(prior.free, **seen))
     return prior.seeing(**seen) if isinstance(prior, PromptedPrior) else prior
 
 
 def _edited(prior: Prior, z: Tensor) -> Prior:
     if not guided(prior):
         return _seeing(prior, beside=z)
-    text, picture = _seeing(prior.conditional, beside=z), _seeing(prior.free, beside=z)
+    text, image = _seeing(prior.conditional, beside=z), _seeing(prior.free, beside=z)
     none = _seeing(prior.free, beside=torch.zeros_like(z))
-    return GuidedPrior(GuidedPrior(text, picture, prior.scale / PICTURE), none, PICTURE)
+    return GuidedPrior(GuidedPrior(text, image, prior.scale / IMAGE), none, IMAGE)

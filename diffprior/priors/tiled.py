@@ -1,4 +1,4 @@
-"""A prior run on pictures of any size by overlapping windows, blended at every denoising call."""
+"""A prior run on images of any size by overlapping windows, blended at every denoising call."""
 
 import copy
 import math
@@ -28,10 +28,10 @@ class TiledPrior(Wrapper):
     windows are smaller, and each is run again on the way back, so that memory is that of one.
 
     Arguments:
-        inner: A prior of pictures ``(C, H, W)``; its ``on`` is asked for windows.
+        inner: A prior of images ``(C, H, W)``; its ``for_shape`` is asked for windows.
         tile: Side of a window, in pixels, where the inner prior has not one shape of its own.
-        overlap: Pixels that neighbours share, at least.
-        shape: Shape of a picture.
+        overlap: Pixels that neighbors share, at least.
+        shape: Shape of an image.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TiledPrior(Wrapper):
 
     def _denoise(self, x: Tensor, t: Tensor, again: bool) -> Tensor:
         """Denoise one window; with ``again`` its graph is dropped, and made anew going back."""
-        prior, parts = self.inner.on(x.shape[1:]), torch.split(x, self.rows or len(x))
+        prior, parts = self.inner.for_shape(x.shape[1:]), torch.split(x, self.rows or len(x))
         if again:
             return torch.cat([checkpoint(prior, part, t, use_reentrant=False) for part in parts])
         return torch.cat([prior(part, t) for part in parts])
@@ -106,7 +106,7 @@ class TiledPrior(Wrapper):
     def _shrink(self, rows: int) -> None:
         now = self.rows or rows
         if now > 1:
-            self.rows, what = now // 2, f"{now // 2} pictures at a time"
+            self.rows, what = now // 2, f"{now // 2} images at a time"
         elif self.tile // 2 >= SMALLEST and not self.fixed:
             self.tile, what = self.tile // 2, f"windows of {self.tile // 2} pixels"
             self.overlap = min(self.overlap, self.tile // 4)
@@ -114,23 +114,23 @@ class TiledPrior(Wrapper):
             raise
         warnings.warn(f"out of memory: going on with {what}", RuntimeWarning, stacklevel=2)
 
-    def rewrap(self, inner: Prior) -> "TiledPrior":
+    def with_inner(self, inner: Prior) -> "TiledPrior":
         return TiledPrior(inner, self.tile, self.overlap, self.shape)
 
-    def on(self, shape: Sequence[int]) -> "TiledPrior":
+    def for_shape(self, shape: Sequence[int]) -> "TiledPrior":
         prior = copy.copy(self)
         prior.shape = tuple(shape)
         return prior
 
-    def shifted(self, shape: Sequence[int]) -> Prior:
+    def with_time_shift(self, shape: Sequence[int]) -> Prior:
         first = next(self.windows(*shape[1:]))  # all are of one size
-        return super().shifted((shape[0], *(part.stop - part.start for part in first)))
+        return super().with_time_shift((shape[0], *(part.stop - part.start for part in first)))
 
 
 def _takes(prior: Prior, shape: Sequence[int]) -> bool:
     """Return whether a prior can be one of states of this shape."""
     try:
-        prior.on(shape)
+        prior.for_shape(shape)
     except ValueError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""A prior times any r(x): classifiers, scores of text, colour or region losses."""
+"""A prior times any r(x): classifiers, scores of text, color or region losses."""
 
 from collections.abc import Callable
 from typing import Self
@@ -16,9 +16,9 @@ LogR = Callable[[Tensor, Tensor], Tensor]
 class TiltedPrior(Wrapper):
     """p(x) r(x)^w: E[x_0 | x_t] + w (sigma_t^2 / alpha_t) grad log r_t(x_t), by Tweedie's formula.
 
-    With r_t(x_t) = E[r(x_0) | x_t], as of a classifier that was trained on noisy pictures, exact at
+    With r_t(x_t) = E[r(x_0) | x_t], as of a classifier that was trained on noisy images, exact at
     w = 1: "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021),
-    https://arxiv.org/abs/2105.05233. An r of clean pictures is looked up at E[x_0 | x_t] instead,
+    https://arxiv.org/abs/2105.05233. An r of clean images is looked up at E[x_0 | x_t] instead,
     its gradient brought back through the prior: a heuristic, "Universal Guidance for Diffusion
     Models" (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
 
@@ -26,7 +26,7 @@ class TiltedPrior(Wrapper):
         inner: The prior; of latents, where ``log_r`` is one of latents.
         log_r: Of states ``(B, *shape)`` and the time t, log r of each, of shape ``(B,)``.
         scale: w.
-        clean: Whether ``log_r`` is one of clean pictures; it gets E[x_0 | x_t], and t as well.
+        clean: Whether ``log_r`` is one of clean images; it gets E[x_0 | x_t], and t as well.
     """
 
     def __init__(self, inner: Prior, log_r: LogR, scale: float = 1.0, clean: bool = False) -> None:
@@ -47,5 +47,5 @@ class TiltedPrior(Wrapper):
             leaf = x.detach().requires_grad_()
             return torch.autograd.grad(self.log_r(leaf, t).sum(), leaf)[0]
 
-    def rewrap(self, inner: Prior) -> Self:
+    def with_inner(self, inner: Prior) -> Self:
         return type(self)(inner, self.log_r, self.scale, self.clean)

@@ -12,7 +12,7 @@ WINDOW = 192  # px
 
 
 def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float:
-    """Return the most likely white noise of a picture under the prior, in [0, 1] units.
+    """Return the most likely white noise of an image under the prior, in [0, 1] units.
 
     EM for the sigma of y = x + sigma eps: each round sets sigma^2 to E[||y - x||^2 | y] / m, which
     is ||y - x_0||^2 / m + sigma^2 div x_0 / m with x_0 = E[x | y] at this sigma, the divergence by
@@ -21,12 +21,12 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
     does not count as noise, as it does for a wavelet's median.
 
     Arguments:
-        prior: Of pictures ``(3, h, w)`` of any size.
-        y: A picture in [-1, 1], ``(1, 3, H, W)``; of a large one the window that is clipped least.
+        prior: Of images ``(3, h, w)`` of any size.
+        y: An image in [-1, 1], ``(1, 3, H, W)``; of a large one the window that is clipped least.
         start: A first estimate in [0, 1] units, too large rather than too small.
     """
     y = _window(y).to(prior.like)
-    prior, sigma = prior.on(y.shape[1:]), max(2 * start, 4 * ROUNDING)
+    prior, sigma = prior.for_shape(y.shape[1:]), max(2 * start, 4 * ROUNDING)
     probe = Noise(0).normal(y).sign()
     for _ in range(rounds):
         t = prior.diffusion.schedule.time(sigma)
@@ -39,7 +39,7 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
 
 
 def _window(y: Tensor) -> Tensor:
-    """Return the window of a picture that holds the fewest values at the ends of their range."""
+    """Return the window of an image that holds the fewest values at the ends of their range."""
     h, w = (min(n, WINDOW) for n in y.shape[-2:])
     windows = y.unfold(2, h, (h + 1) // 2).unfold(3, w, (w + 1) // 2)  # (1, 3, rows, columns, h, w)
     clipped = (windows.abs() > 1 - 1 / 255).float().mean((0, 1, 4, 5))

@@ -1,4 +1,4 @@
-"""A prior made ready: on its device, in its precision, in windows where a picture is large."""
+"""A prior made ready: on its device, in its precision, in windows where an image is large."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..catalog import SettingError
-from ..io.arrays import ImageError, pictures
+from ..io.arrays import ImageError, as_images
 from ..pretrained.load import load_prior
 from ..priors._conditions import conditioned
 from ..priors.base import Prior
@@ -19,12 +19,12 @@ from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
 from ..priors.prompted import controlled, prompted
 from ..priors.tiled import TiledPrior
-from .memory import WHOLE, picture
+from .memory import WHOLE, image_shape
 
-__all__ = ["device_of", "kept", "loaded", "ready"]
+__all__ = ["device_of", "prior_cache", "place_prior", "prepare_prior"]
 
 TILE, OVERLAP = 1024, 64
-_kept: ContextVar[dict[str, Prior] | None] = ContextVar("kept", default=None)
+_cache: ContextVar[dict[str, Prior] | None] = ContextVar("kept", default=None)
 PRECISIONS = {"full": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -61,16 +61,16 @@ def _precision(name: str, device: torch.device) -> torch.dtype | None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Open a prior once for a while, however many pictures it is asked for."""
-    token = _kept.set({})
+def prior_cache() -> Iterator[None]:
+    """Open a prior once for a while, however many images it is asked for."""
+    token = _cache.set({})
     try:
         yield
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
-def ready(
+def prepare_prior(
     prior: Prior | str | Path | None,
     shape: Sequence[int | None],
     *,
@@ -84,20 +84,22 @@ def ready(
     control: Any = None,
     **settings: Any,
 ) -> Prior:
-    """Return a prior of pictures ``(C, H, W)`` of this shape, on its device, in its precision.
+    """Return a prior of images ``(C, H, W)`` of this shape, on its device, in its precision.
 
     Arguments:
         prior: A prior, or what ``load_prior`` opens; one that is given stays on its own device.
-        shape: Where it has None, that of the control picture, or of the prior's own pictures.
-        tile: Side of the windows, in pixels; by default pictures over 2.4 megapixels are cut.
+        shape: Where it has None, that of the control image, or of the prior's own images.
+        tile: Side of the windows, in pixels; by default images over 2.4 megapixels are cut.
         prompt, negative, label, guidance: As of ``diffprior.priors._conditions.conditioned``.
-        control: The picture that its ControlNet follows.
+        control: The image that its ControlNet follows.
         settings: What ``load_prior`` is told beside; None is nothing.
     """
     if tile is not None and tile < OVERLAP * 2:
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
-    prior = loaded(prior, device, precision, {k: v for k, v in settings.items() if v is not None})
-    follow = None if control is None else pictures(control).tensor()
+    prior = place_prior(
+        prior, device, precision, {k: v for k, v in settings.items() if v is not None}
+    )
+    follow = None if control is None else as_images(control).tensor()
     try:
         prior = conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
         prior = _windowed(prior, _filled(shape, prior, follow), tile, precision)
@@ -110,26 +112,28 @@ def ready(
 
 def _filled(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:
     """Return a shape with nothing left open."""
-    own = picture(prior) if control is None else tuple(control.shape[1:])
+    own = image_shape(prior) if control is None else tuple(control.shape[1:])
     return [own[i] if n is None else n for i, n in enumerate(shape)]
 
 
 def _windowed(prior: Prior, shape: Sequence[int], tile: int | None, precision: str) -> Prior:
     """Return a prior of this shape, in windows, its network in half precision where it can be."""
     if not isinstance(prior, LatentPrior) and len(prior.shape) != 3:
-        return prior.on(shape)
+        return prior.for_shape(shape)
     side = tile or (TILE if shape[-2] * shape[-1] > WHOLE else max(*shape[-2:], OVERLAP + 1))
     half = _precision(precision, prior.like.device)
     if not isinstance(prior, LatentPrior):
-        own = (prior.shape[0], *shape[-2:])  # of a grey prior one channel, whatever the picture's
-        return _halved(TiledPrior(prior, side, OVERLAP, own), half)
+        own = (prior.shape[0], *shape[-2:])  # of a gray prior one channel, whatever the image's
+        return _in_half_precision(TiledPrior(prior, side, OVERLAP, own), half)
     if prompted(prior) is not None and (precision == "auto" or prior.precision == half):
         half = None  # it was opened in the precision that it is to have
     cells, overlap = prior.cells(side), OVERLAP // prior.factor
-    return prior.rewrap(_halved(TiledPrior(prior.inner, cells, overlap), half)).on(shape)
+    return prior.with_inner(
+        _in_half_precision(TiledPrior(prior.inner, cells, overlap), half)
+    ).for_shape(shape)
 
 
-def loaded(
+def place_prior(
     prior: Prior | str | Path | None,
     device: str | torch.device | None,
     precision: str,
@@ -137,7 +141,7 @@ def loaded(
 ) -> Prior:
     """Return a prior on its device, opened where it is not, its weights in half if they can be."""
     if not isinstance(prior, Prior):
-        place, known = device_of(device), _kept.get()
+        place, known = device_of(device), _cache.get()
         known = {} if known is None else known
         asked = repr((prior, place, precision, settings))
         if asked not in known:
@@ -148,5 +152,5 @@ def loaded(
     return prior if device is None else prior.to(device_of(device))
 
 
-def _halved(prior: Prior, half: torch.dtype | None) -> Prior:
+def _in_half_precision(prior: Prior, half: torch.dtype | None) -> Prior:
     return prior if half is None else HalfPrior(prior, half)

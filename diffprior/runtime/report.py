@@ -50,7 +50,7 @@ class Meter:
 
 
 def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
-    """Return the report of what made a picture."""
+    """Return the report of what made an image."""
     inner = prior
     while isinstance(inner, Wrapper):
         inner = inner.inner

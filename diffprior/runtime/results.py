@@ -7,23 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..io.arrays import Pictures
+from ..io.arrays import Images
 
-__all__ = ["Result", "results"]
+__all__ = ["Result", "make_result"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a task gives back, pictures being of the kind that came in.
+    """What a task gives back, images being of the kind that came in.
 
     Attributes:
-        image: The picture; of several samples the first.
+        image: The image; of several samples the first.
         samples: All samples, each like ``image``.
         mean: Their mean.
         std: Their standard deviation in [0, 1] units, a float array or tensor with the axes of
             ``image``; None of a single sample.
         report: How it was made: version, prior, weights, method, seed, sigma, calls, seconds, and
-            how well it fits: ``chi2``, ||y - A x||^2 / (m sigma^2) of each noisy picture.
+            how well it fits: ``chi2``, ||y - A x||^2 / (m sigma^2) of each noisy image.
         cover: How much of each pixel is new, ``(B, 1, H, W)`` in [0, 1].
     """
 
@@ -35,8 +35,8 @@ class Result:
     cover: Tensor
 
 
-def results(
-    given: Pictures,
+def make_result(
+    given: Images,
     x: Tensor,
     cover: Tensor | None,
     samples: int,
@@ -55,11 +55,11 @@ def results(
     alpha = None if opaque else given.opacity(x.shape[-2:])
     values = given.blend(x, cover)
     values = values.reshape(len(given), count, *values.shape[1:])
-    shown = [given.give_back(values[:, j % count], alpha) for j in range(samples)]
+    shown = [given.restore_kind(values[:, j % count], alpha) for j in range(samples)]
     mean, std = shown[0], None
     if samples > 1:
         states = x.reshape(len(given), count, *x.shape[1:])
-        mean = given.give_back(given.blend(states.mean(1), cover), alpha)
+        mean = given.restore_kind(given.blend(states.mean(1), cover), alpha)
         spread = states.std(1, correction=1 if count > 1 else 0) / 2
         std = _shaped(spread if cover is None else spread * cover.to(x), shown[0])
     cover = torch.ones(len(given), 1, *x.shape[-2:]) if cover is None else cover
@@ -67,7 +67,7 @@ def results(
 
 
 def _shaped(std: Tensor, like: Any) -> Any:
-    """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of a picture.
+    """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of an image.
 
     That of alpha, which is no answer, is 0.
     """
@@ -80,6 +80,6 @@ def _shaped(std: Tensor, like: Any) -> Any:
 
 
 def _channels(std: Tensor, count: int) -> Tensor:
-    """Return deviations of colours ``(B, 3, H, W)`` as of grey or colours, with alpha or not."""
+    """Return deviations of colors ``(B, 3, H, W)`` as of gray or colors, with alpha or not."""
     shown = std if count > 2 else std.mean(1, keepdim=True)
     return shown if count % 2 else torch.cat([shown, torch.zeros_like(shown[:, :1])], 1)

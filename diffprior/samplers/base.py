@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..batching import Watch
+from ..batching import Callback
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
@@ -34,7 +34,7 @@ class Sampler(Checked, ABC):
     ) -> tuple[Tensor, Any]:
         """Move from t to s; ``carry`` is None at first, then whatever the last step returned."""
 
-    def paced(self, steps: int) -> Self:
+    def with_steps(self, steps: int) -> Self:
         """Return the same sampler with this many steps."""
         return replace(self, steps=steps)
 
@@ -47,18 +47,18 @@ class Sampler(Checked, ABC):
         *,
         start: Tensor | float = 1.0,
         stop: Tensor | float = 0.0,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Return the states at time ``stop`` of a chain that begins with ``x`` at time ``start``.
 
         Arguments:
             x: States, of shape ``(B, *prior.shape)``.
             noise: One stream a row; samplers that draw nothing do without.
-            watch: Called after each step with the states and the share of the chain that is done.
+            callback: Called after each step with the states and the share of the chain done.
         """
         times, carry = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop), None
         for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
             x, carry = self.step(prior, x, t, s, carry, noise)
-            if watch is not None:
-                watch(x, (i + 1) / self.steps)
+            if callback is not None:
+                callback(x, (i + 1) / self.steps)
         return x

@@ -1,4 +1,4 @@
-"""Small pictures with classes in memory, drawn for a network that is told them."""
+"""Small images with classes in memory, drawn for a network that is told them."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .photographs import Crops, Picture
+from .photographs import Crops, Image
 
-__all__ = ["ClassedPictures"]
+__all__ = ["ClassedImages"]
 
-HELD_OUT = 256  # of the test pictures, for validation
+HELD_OUT = 256  # of the test images, for validation
 
 
-class ClassedPictures:
-    """The pictures of an ``.npz`` with ``x_train (N, H, W[, C])`` and ``y_train (N,)``, unturned.
+class ClassedImages:
+    """The images of an ``.npz`` with ``x_train (N, H, W[, C])`` and ``y_train (N,)``, unturned.
 
     That is how MNIST and its kin are handed round; ``x_test`` is for validation.
 
     Arguments:
-        path: The file; pictures in it are uint8, of one size.
+        path: The file; images in it are uint8, of one size.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class ClassedPictures:
             )
         self.pixels, self.labels = _channels_first(x), torch.from_numpy(y).long()
         chosen = test[:: max(1, len(test) // HELD_OUT)]
-        self.validation: list[Picture] = [*(chosen if x.ndim == 4 else chosen[..., None])]
+        self.validation: list[Image] = [*(chosen if x.ndim == 4 else chosen[..., None])]
         self.sources: dict[str, list[Any]] = {path.stem: [*range(len(x))]}
 
     @property
@@ -45,14 +45,14 @@ class ClassedPictures:
         return int(self.labels.max()) + 1
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the pictures to a device."""
+        """Move the images to a device."""
         self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
         return self
 
     def batch(
         self, rng: np.random.Generator, n: int, side: int, crops: Crops | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw pictures, uint8 of shape ``(n, C, H, W)``, and their classes ``(n,)``."""
+        """Draw images, uint8 of shape ``(n, C, H, W)``, and their classes ``(n,)``."""
         index = torch.from_numpy(rng.integers(len(self.pixels), size=n)).to(self.pixels.device)
         return self.pixels[index], self.labels[index]
 

@@ -1,14 +1,14 @@
-"""Muon, the optimiser of the convolution kernels."""
+"""Muon, the optimizer of the convolution kernels."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalise"]
+__all__ = ["Muon", "orthogonalize"]
 
 
-def orthogonalise(x: Tensor) -> Tensor:
+def orthogonalize(x: Tensor) -> Tensor:
     """Return the nearest orthogonal matrices, roughly, of a batch ``(n, r, c)``.
 
     Four Newton-Schulz steps with the coefficients of Jordan et al. (2024),
@@ -16,7 +16,7 @@ def orthogonalise(x: Tensor) -> Tensor:
     are square and small, and matrices of one shape go together, which is what a CPU needs.
     """
     if x.shape[1] > x.shape[2]:
-        return orthogonalise(x.mT).mT
+        return orthogonalize(x.mT).mT
     a, b, c = 3.4445, -4.7750, 2.0315
     x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
     gram, product = x @ x.mT, None
@@ -30,7 +30,7 @@ def orthogonalise(x: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for convolution kernels: ``torch.optim.Muon`` takes none."""
+    """Momentum, orthogonalized, for convolution kernels: ``torch.optim.Muon`` takes none."""
 
     def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
                     assert p.grad is not None
                     m = self.state[p]["momentum"].mul_(group["momentum"]).add_(p.grad)
                     update.append(p.grad.add(m, alpha=group["momentum"]).reshape(shape[0], -1))
-                x = orthogonalise(torch.stack(update))
+                x = orthogonalize(torch.stack(update))
                 rate = group["lr"] * max(1.0, x.shape[1] / x.shape[2]) ** 0.5
                 for p, u in zip(ps, x, strict=True):
                     p.add_(u.reshape(shape), alpha=-rate)

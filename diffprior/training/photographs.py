@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Crops", "Photographs", "Picture"]
+__all__ = ["Crops", "Photographs", "Image"]
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
+Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Crops:
 
 
 class Level(NamedTuple):
-    """A picture at one size, row by row from pixel ``start`` on."""
+    """An image at one size, row by row from pixel ``start`` on."""
 
     start: int
     height: int
@@ -55,14 +55,14 @@ class View(NamedTuple):
 
 
 class Photographs:
-    """Pictures in one memory as uint8, by source, each at full, half and quarter size.
+    """Images in one memory as uint8, by source, each at full, half and quarter size.
 
     A crop, turned and mirrored, is a strided view of that memory, so that a batch is one gather
     on whatever device holds it.
 
     Arguments:
-        paths: Zips or folders; a picture's source is the name of the folder that it lies in.
-        held_out: Every how many-th picture is kept from training, for validation.
+        paths: Zips or folders; an image's source is the name of the folder that it lies in.
+        held_out: Every how many-th image is kept from training, for validation.
         weights: How often each source is drawn, relative to the others; 1 where not given.
     """
 
@@ -70,27 +70,27 @@ class Photographs:
         self, paths: Sequence[Path], held_out: int = 60, weights: Mapping[str, float] | None = None
     ) -> None:
         self.sources: dict[str, list[list[Level]]] = {}
-        self.validation: list[Picture] = []
+        self.validation: list[Image] = []
         memory: list[Tensor] = []
         size = 0
-        for i, (source, picture) in enumerate(_read(paths)):
+        for i, (source, image) in enumerate(_read(paths)):
             if i % held_out == held_out - 1:
-                self.validation.append(picture)
+                self.validation.append(image)
                 continue
             levels = []
-            for x in _pyramid(picture):
+            for x in _pyramid(image):
                 levels.append(Level(size, *x.shape[:2]))
                 memory.append(torch.from_numpy(x).reshape(-1, 3))
                 size += len(memory[-1])
             self.sources.setdefault(source, []).append(levels)
         if not self.sources:
-            raise ValueError(f"no picture in {', '.join(map(str, paths)) or 'no path at all'}")
+            raise ValueError(f"no image in {', '.join(map(str, paths)) or 'no path at all'}")
         self.pixels = torch.cat(memory)
         share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
         self.names, self.share = list(self.sources), share / share.sum()
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the pictures to a device, where crops are then cut."""
+        """Move the images to a device, where crops are then cut."""
         self.pixels = self.pixels.to(device)
         return self
 
@@ -105,7 +105,7 @@ class Photographs:
         return view.mirrored(side) if rng.random() < 0.5 else view
 
     def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Level:
-        """Draw a picture at one of its sizes, with room for a crop of this side."""
+        """Draw an image at one of its sizes, with room for a crop of this side."""
         for _ in range(1000):
             pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
             pyramid = pyramids[rng.integers(len(pyramids))]
@@ -114,7 +114,7 @@ class Photographs:
             level = 2 if u < crops.quarter else 1 if u < crops.quarter + crops.half else 0
             if levels:
                 return levels[min(level, len(levels) - 1)]
-        raise ValueError(f"hardly a picture has room for a crop of {side} pixels")
+        raise ValueError(f"hardly an image has room for a crop of {side} pixels")
 
     def batch(
         self,
@@ -123,7 +123,7 @@ class Photographs:
         side: int,
         crops: Crops = Crops(),  # noqa: B008
     ) -> tuple[Tensor, None]:
-        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the pictures.
+        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the images.
 
         They have no classes, which is the None.
         """
@@ -134,7 +134,7 @@ class Photographs:
         return crop.permute(0, 3, 1, 2), None
 
 
-def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
+def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
     for path in paths:
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -143,15 +143,13 @@ def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
             archive = zipfile.ZipFile(path)
             pairs = ((Path(n).parent.name, archive.read(n)) for n in sorted(archive.namelist()))
         for source, data in pairs:
-            picture = (
-                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-            )
-            if picture is not None:
-                yield source, np.ascontiguousarray(picture[:, :, ::-1])
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+            if image is not None:
+                yield source, np.ascontiguousarray(image[:, :, ::-1])
 
 
-def _pyramid(picture: Picture) -> list[Picture]:
-    levels = [picture]
+def _pyramid(image: Image) -> list[Image]:
+    levels = [image]
     for _ in range(2):
         h, w = levels[-1].shape[:2]
         levels.append(cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ..metrics import psnr
 from ..networks.nafunet import NAFUNet, karras, save_network
-from .labelled import ClassedPictures
+from .labelled import ClassedImages
 from .muon import Muon
-from .photographs import Crops, Photographs, Picture
+from .photographs import Crops, Image, Photographs
 
 __all__ = ["Recipe", "Trainer"]
 
@@ -32,7 +32,7 @@ SIGMAS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that shapes a run, but for its pictures and its length.
+    """Everything that shapes a run, but for its images and its length.
 
     The noise levels are log-normal, log(sigma) ~ N(p_mean, p_std^2) in [-1, 1] units, stratified
     over the batch; the loss is that of Karras et al. (2022), sec. 5. Learning rates warm up, stay,
@@ -92,7 +92,7 @@ class Trainer:
     def __init__(
         self,
         network: NAFUNet,
-        photographs: Photographs | ClassedPictures,
+        photographs: Photographs | ClassedImages,
         recipe: Recipe,
         folder: Path,
         device: str = "cpu",
@@ -163,11 +163,11 @@ class Trainer:
         return float(loss.detach())
 
     def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return pictures ``(B, C, H, W)``, noise levels ``(B,)``, noise, and what is told."""
+        """Return images ``(B, C, H, W)``, noise levels ``(B,)``, noise, and what is told."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
         n, side = recipe.shape(progress)
-        pictures, labels = self.photographs.batch(rng, n, side, recipe.crops)
-        x_0 = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        images, labels = self.photographs.batch(rng, n, side, recipe.crops)
+        x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
         sigma = torch.exp(recipe.p_mean + recipe.p_std * normal).to(self.device)
@@ -189,14 +189,14 @@ class Trainer:
         self,
         minutes: float,
         every: float = 5.0,
-        watch: Callable[["Trainer", float], None] | None = None,
+        callback: Callable[["Trainer", float], None] | None = None,
         measure: Callable[[NAFUNet], dict[str, float]] | None = None,
     ) -> None:
         """Train until the run's clock, over all its parts, shows ``minutes``.
 
         Arguments:
             every: Minutes between two checkpoints, each with its row of the curve.
-            watch: Called after each step with the trainer and the share of the run that is done.
+            callback: Called after each step with the trainer and the share of the run that is done.
             measure: More columns for the curve, of the moving average.
         """
         due = self.seconds + 60 * every
@@ -205,8 +205,8 @@ class Trainer:
             loss = self.train_step(self.seconds / (60 * minutes))
             self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.seconds += time.perf_counter() - start
-            if watch is not None:
-                watch(self, self.seconds / (60 * minutes))
+            if callback is not None:
+                callback(self, self.seconds / (60 * minutes))
             if self.seconds >= due or self.seconds >= 60 * minutes:
                 self.save()
                 self.record(measure)
@@ -243,7 +243,7 @@ class Trainer:
     def validate(self, network: NAFUNet) -> dict[str, float]:
         """Return the mean denoising PSNR of a network at each of ``SIGMAS``, if it can be had."""
         side = min(128, self.recipe.late_patch)
-        crops = [_centre(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
+        crops = [_center(x, side) for x in self.photographs.validation if min(x.shape[:2]) >= side]
         if not crops:
             return {}
         x_0 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
@@ -260,7 +260,7 @@ class Trainer:
         return table
 
 
-def _centre(x: Picture, side: int) -> Picture:
+def _center(x: Image, side: int) -> Image:
     i, j = ((n - side) // 2 for n in x.shape[:2])
     return x[i : i + side, j : j + side]
 

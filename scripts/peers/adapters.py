@@ -57,7 +57,7 @@ class Recalled(Wrapper):
         super().__init__(inner)
         self.diffusion = diffusion or GaussianDiffusion(Recall(inner.diffusion.schedule))
 
-    def rewrap(self, inner: Prior) -> "Recalled":
+    def with_inner(self, inner: Prior) -> "Recalled":
         return Recalled(inner, self.diffusion)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Recalled(Wrapper):
 
 
 class AzulaDenoiser(Denoiser):
-    """E[x_0 | x_t] of flattened pictures: azula's solvers take products over the last axis."""
+    """E[x_0 | x_t] of flattened images: azula's solvers take products over the last axis."""
 
     def __init__(self, prior: Prior) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class AzulaDenoiser(Denoiser):
 
 
 class Scene(NamedTuple):
-    """A likelihood of a batch, and the prior of its pictures."""
+    """A likelihood of a batch, and the prior of its images."""
 
     prior: CountedPrior
     likelihood: GaussianLikelihood[Any]
@@ -111,7 +111,7 @@ def azula(make: Callable[..., Any], alone: bool = False, passes: int = 1) -> Run
 
     def run(s: Scene, calls: int) -> Tensor:
         if alone and len(s.y) > 1:
-            each = (s.likelihood.take(torch.tensor([i])) for i in range(len(s.y)))
+            each = (s.likelihood.select(torch.tensor([i])) for i in range(len(s.y)))
             return torch.cat([run(s._replace(likelihood=one), calls) for one in each])
         sampler = make(AzulaDenoiser(s.prior), s, steps=calls // passes, silent=True)
         x_T = sampler.init((len(s.y), math.prod(s.prior.shape)))
@@ -159,7 +159,7 @@ def repaint(iterations: int, eta: float) -> Run:
 
 
 def deepinv(make: Callable[[DeepinvDenoiser, int], Any]) -> Run:
-    """Return the run of a reconstructor of deepinv, on pictures and measurements in [0, 1]."""
+    """Return the run of a reconstructor of deepinv, on images and measurements in [0, 1]."""
 
     def run(s: Scene, calls: int) -> Tensor:
         A, one = s.likelihood.operator, torch.ones(1, *s.prior.shape)

@@ -3,10 +3,10 @@
     pip install -e ".[peers]"
     python scripts/peers/compare.py data/samples --out runs/peers --limit 3
 
-Every method has the same network calls for each picture, counted. Each side runs with the first
+Every method has the same network calls for each image, counted. Each side runs with the first
 three seeds at each of its settings, its own defaults among them; the one of most PSNR goes on to
-the other seeds. All pictures are one batch, but for azula's DPS, which takes one norm over its
-whole batch and so runs picture by picture. Seconds are those of the processor, which other work
+the other seeds. All images are one batch, but for azula's DPS, which takes one norm over its
+whole batch and so runs image by image. Seconds are those of the processor, which other work
 beside it does not lengthen. Rows go to ``rows.csv`` as they come, and a run that was stopped goes
 on; ``table.md`` has the means, of seconds the medians.
 """
@@ -138,7 +138,10 @@ def ours(spec: str, passes: float = 1, guess: Guess | None = None) -> Run:
     """Return the run of a method of ours that makes as many calls."""
 
     def run(s: Scene, calls: int) -> Tensor:
-        method, first = build(spec).paced(round(calls / passes)), guess and guess(s.likelihood.y)
+        method, first = (
+            build(spec).with_steps(round(calls / passes)),
+            guess and guess(s.likelihood.y),
+        )
         x = method(s.prior, s.likelihood, seed=s.seed, guess=first)
         return x.reshape(-1, *s.prior.shape)
 
@@ -255,18 +258,18 @@ def margins(rows: list[Row]) -> str:
 
 
 def cut(path: Path, side: int) -> Tensor:
-    """Return the middle of a picture whose short side is two of these, in [-1, 1]."""
+    """Return the middle of an image whose short side is two of these, in [-1, 1]."""
     x = load(path, 2 * side)
     top, left = ((n - side) // 2 for n in x.shape[-2:])
     return 2 * x[..., top : top + side, left : left + side] - 1
 
 
 def main(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    images: Annotated[list[str], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the rows and the table.")],
     side: Annotated[int, typer.Option(help="Side of the cuts, in pixels; a multiple of 4.")] = 64,
-    limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
-    calls: Annotated[int, typer.Option(help="Network calls for each picture.")] = 30,
+    limit: Annotated[int, typer.Option(help="How many images of each folder.")] = 1000,
+    calls: Annotated[int, typer.Option(help="Network calls for each image.")] = 30,
     seeds: Annotated[int, typer.Option(help="How often each runs.")] = 3,
     method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     problem: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
@@ -275,8 +278,8 @@ def main(
     """Run the comparison."""
     ledger = Ledger(out / "rows.csv", FIELDS, 4)
     rows = ledger.rows
-    truth = torch.cat([cut(p, side) for folder in pictures for p in files.find([folder])[:limit]])
-    model = CountedPrior(Recalled(load_prior(prior).on(truth.shape[1:])))
+    truth = torch.cat([cut(p, side) for folder in images for p in files.find([folder])[:limit]])
+    model = CountedPrior(Recalled(load_prior(prior).for_shape(truth.shape[1:])))
     model(truth, torch.tensor(0.5))  # the first call is slower than all others
     choice = problems(tuple(truth.shape[1:]))
     for name in problem or choice:

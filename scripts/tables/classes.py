@@ -1,10 +1,10 @@
-"""The classes of Fashion-MNIST: whether they are drawn as asked, and pictures changed into another.
+"""The classes of Fashion-MNIST: whether they are drawn as asked, and images changed into another.
 
     python scripts/tables/classes.py --out runs/classes
 
-Samples of every class are told by a classifier that was trained beside the prior. Every picture in
+Samples of every class are told by a classifier that was trained beside the prior. Every image in
 data/fashion is inverted under its own class, up to several noise levels, and read back under
-another, at several guidances: how often that succeeds, and how much of the picture it keeps. Rows
+another, at several guidances: how often that succeeds, and how much of the image it keeps. Rows
 of the edits go to ``rows.csv`` as they come, and a run that was stopped goes on.
 """
 
@@ -58,7 +58,7 @@ def settled(text: str, stop: float, steps: int) -> Any:
 
 
 def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) -> dict[str, float]:
-    """Return the means over edits ``(B, 1, 28, 28)`` of pictures; L2 is per pixel, in [0, 1]."""
+    """Return the means over edits ``(B, 1, 28, 28)`` of images; L2 is per pixel, in [0, 1]."""
     x = x.clamp(-1, 1)
     return {
         "success": float((classifier(x).argmax(1) == target).double().mean()),
@@ -137,7 +137,7 @@ def table(rows: list[Row]) -> str:
 
 
 def strip(parts: Sequence[Tensor]) -> Image.Image:
-    """Return batches of pictures below each other, as a sheet."""
+    """Return batches of images below each other, as a sheet."""
     rows = [torch.cat([*part], -1) for part in parts]
     return arrays.to_pil(torch.cat(rows, -2).clamp(-1, 1).expand(3, -1, -1))
 
@@ -146,7 +146,7 @@ def edit(
     ledger: Ledger,
     model: LabelledPrior,
     classifier: torch.nn.Module,
-    pictures: dict[int, Tensor],
+    images: dict[int, Tensor],
     name: str,
     start: float,
     guidance: Sequence[float],
@@ -155,7 +155,7 @@ def edit(
     """Run the edits of an inversion that are not done yet; return them by class."""
     way = settled(name, float(model.diffusion.schedule.time(start)), steps)
     made = dict[int, list[Tensor]]()
-    for label, source in pictures.items():
+    for label, source in images.items():
         code, target = None, TARGETS[label]
         for scale in guidance:
             if (name, start, scale, label) in ledger:
@@ -171,13 +171,13 @@ def edit(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder of the rows, the table and the pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder of the rows, the table and the images.")],
     prior: Annotated[str, typer.Option(help="A shipped name or a folder.")] = "fashion",
     inversion: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     guidance: Annotated[list[float] | None, typer.Option(help="Only these.")] = None,
     start: Annotated[list[float] | None, typer.Option(help="Noise to go up to.")] = None,
     steps: Annotated[int, typer.Option(help="Steps of each way.")] = 15,
-    data: Annotated[Path, typer.Option(help="Pictures and classifier.")] = ROOT / "data/fashion",
+    data: Annotated[Path, typer.Option(help="Images and classifier.")] = ROOT / "data/fashion",
     samples: Annotated[int, typer.Option(help="Of each class, told by the classifier.")] = 100,
 ) -> None:
     """Draw the classes, then run the edits."""
@@ -187,12 +187,12 @@ def main(
         (out / "samples.md").write_text(text + "\n")
     with np.load(data / "pictures.npz") as file:
         x, y = states(file["x"]), torch.from_numpy(file["y"])
-    pictures = {label: x[y == label] for label in range(len(TARGETS))}
+    images = {label: x[y == label] for label in range(len(TARGETS))}
     for level in start or STARTS:
-        sheets = {label: [source] for label, source in pictures.items()}
+        sheets = {label: [source] for label, source in images.items()}
         for name in inversion or INVERSIONS:
             scales = guidance or GUIDANCE
-            made = edit(ledger, model, classifier, pictures, name, level, scales, steps)
+            made = edit(ledger, model, classifier, images, name, level, scales, steps)
             for label, edits in made.items():
                 sheets[label] += edits
         for label, parts in sheets.items():

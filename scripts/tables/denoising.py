@@ -36,7 +36,7 @@ def known(name: str) -> Denoiser:
 
 
 def bm3d(x: Tensor, sigma: float) -> Tensor:
-    """BM3D in its colour form, by its authors' package at its default profile, sigma known."""
+    """BM3D in its color form, by its authors' package at its default profile, sigma known."""
     from bm3d import bm3d_rgb
 
     out = bm3d_rgb(x.movedim(0, -1).double().numpy(), sigma)
@@ -55,21 +55,21 @@ def network(source: str | None, half: bool) -> Denoiser:
     return denoise
 
 
-def centre(x: Tensor, side: int) -> Tensor:
-    """Return the middle of a picture ``(3, H, W)``, at most ``side`` pixels each way."""
+def center(x: Tensor, side: int) -> Tensor:
+    """Return the middle of an image ``(3, H, W)``, at most ``side`` pixels each way."""
     h, w = (min(n, side) for n in x.shape[-2:])
     i, j = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
     return x[:, i : i + h, j : j + w].contiguous()
 
 
 def main(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders: a table row each.")],
+    images: Annotated[list[str], typer.Argument(help="Images or folders: a table row each.")],
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
-    side: Annotated[int, typer.Option(help="Side of the centre that is denoised.")] = 256,
+    side: Annotated[int, typer.Option(help="Side of the center that is denoised.")] = 256,
     bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
     only: Annotated[list[str] | None, typer.Option(help="Only these denoisers.")] = None,
 ) -> None:
-    """Print the PSNR in dB of each denoiser, mean over the pictures of each folder."""
+    """Print the PSNR in dB of each denoiser, mean over the images of each folder."""
     denoisers: dict[str, Denoiser] = {
         "noisy": lambda x, sigma: x,
         "wavelet": known("classical:wavelet"),
@@ -78,11 +78,11 @@ def main(
         "prior, one call": network(prior, bf16),
     }
     denoisers = {k: v for k, v in denoisers.items() if not only or k in only}
-    print("| pictures | sigma of 255 | " + " | ".join(denoisers) + " |")
+    print("| images | sigma of 255 | " + " | ".join(denoisers) + " |")
     print("|---|---|" + "---|" * len(denoisers))
-    for folder in pictures:
+    for folder in images:
         truths = [
-            centre((files.read(p).pictures.tensor()[0] + 1) / 2, side) for p in files.find([folder])
+            center((files.read(p).images.tensor()[0] + 1) / 2, side) for p in files.find([folder])
         ]
         for level in LEVELS:
             rows: dict[str, list[float]] = {name: [] for name in denoisers}

@@ -27,16 +27,16 @@ from diffprior.catalog import build
 from diffprior.evaluation import pie_bench
 from diffprior.evaluation.ledger import Ledger
 from diffprior.io import files
-from diffprior.io.arrays import pictures
+from diffprior.io.arrays import as_images
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
-from diffprior.runtime.placement import ready
+from diffprior.runtime.placement import prepare_prior
 from diffprior.runtime.report import Meter
 
 app = typer.Typer(add_completion=False, help=__doc__)
-Out = Annotated[Path, typer.Option(help="Folder of the rows, the tables and the pictures.")]
+Out = Annotated[Path, typer.Option(help="Folder of the rows, the tables and the images.")]
 PriorName = Annotated[str | None, typer.Option(help="A shipped name, a folder or a hub id.")]
-Limit = Annotated[int, typer.Option(help="How many pictures.")]
+Limit = Annotated[int, typer.Option(help="How many images.")]
 
 METHODS: dict[str, dict[str, Any]] = {  # a task, and its settings; "source" is no edit at all
     "source": {},
@@ -87,7 +87,7 @@ def shown(value: float, form: str) -> str:
 def edited(
     method: str, image: Image.Image, edit: pie_bench.Edit, prompts: bool, **common: Any
 ) -> Image.Image:
-    """Return a picture after a method; those that redraw are given the part to edit."""
+    """Return an image after a method; those that redraw are given the part to edit."""
     settings = dict(METHODS[method])
     if not settings:
         return image
@@ -103,7 +103,7 @@ def edited(
 
 @app.command()
 def pie(
-    folder: Annotated[Path, typer.Argument(help="PIE-Bench: mapping_file.json and pictures.")],
+    folder: Annotated[Path, typer.Argument(help="PIE-Bench: mapping_file.json and images.")],
     out: Out,
     method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     prior: PriorName = None,
@@ -111,13 +111,13 @@ def pie(
     steps: Annotated[int, typer.Option(help="Steps of each chain.")] = 50,
     limit: Limit = 1000,
 ) -> None:
-    """Run methods over PIE-Bench; edited pictures lie in OUT/METHOD, in its layout."""
+    """Run methods over PIE-Bench; edited images lie in OUT/METHOD, in its layout."""
     values = (*pie_bench.COLUMNS, "seconds")
     ledger = Ledger(out / "rows.csv", ("method", "name", *values), 2)
     model, missing = diffprior.load_prior(prior), set[str]()
     for edit in pie_bench.read(folder)[:limit]:
         image = Image.open(folder / "annotation_images" / edit.image).convert("RGB")
-        source = pictures(image).tensor()
+        source = as_images(image).tensor()
         mask = pie_bench.covered(edit.runs, (image.height, image.width))
         for name in method or METHODS:
             if (name, edit.name) in ledger:
@@ -128,7 +128,7 @@ def pie(
             path = out / name / "annotation_images" / edit.image
             path.parent.mkdir(parents=True, exist_ok=True)
             x.save(path)
-            found, why = pie_bench.measure(pictures(x).tensor(), source, mask, edit.target)
+            found, why = pie_bench.measure(as_images(x).tensor(), source, mask, edit.target)
             ledger.add({"method": name, "name": edit.name, "seconds": seconds} | found)
             missing |= set(why)
     columns = (pie_bench.COLUMNS | {"seconds": ("seconds", 1, ".1f")}).items()
@@ -142,7 +142,7 @@ def pie(
 
 @app.command()
 def inversions(
-    folder: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    folder: Annotated[list[str], typer.Argument(help="Images or folders of them.")],
     out: Out,
     inversion: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     prior: PriorName = None,
@@ -150,13 +150,13 @@ def inversions(
     steps: Annotated[int, typer.Option(help="Steps of each way.")] = 50,
     limit: Limit = 1000,
 ) -> None:
-    """Take pictures up to noise and down again, under the same prior."""
+    """Take images up to noise and down again, under the same prior."""
     values = ("psnr", "calls", "seconds")
     ledger = Ledger(out / "rows.csv", ("inversion", "name", *values), 2)
     opened = diffprior.load_prior(prior)
     for path in [p for f in folder for p in files.find([f])][:limit]:
         x = 2 * load(path, side) - 1
-        model = ready(opened, tuple(x.shape[1:]), precision="full")
+        model = prepare_prior(opened, tuple(x.shape[1:]), precision="full")
         for text in inversion or INVERSIONS:
             if (text, path.name) in ledger:
                 continue
@@ -183,7 +183,7 @@ def sdedit(
     samples: Annotated[int, typer.Option(help="Answers at each strength.")] = 64,
     steps: Annotated[int, typer.Option(help="Steps of each chain.")] = 100,
 ) -> None:
-    """Edit noise over the strength under an exact mixture of 8 x 8 pictures: real against faithful.
+    """Edit noise over the strength under an exact mixture of 8 x 8 images: real against faithful.
 
     The distance is the root mean square from the input in [0, 1]; log p is under the mixture, whose
     own samples have the last row's.

@@ -1,4 +1,4 @@
-"""Draw pictures from a prior alone, and measure how far their statistics are from photographs'.
+"""Draw images from a prior alone, and measure how far their statistics are from photographs'.
 
     python scripts/tables/generation.py data/samples --out runs/generation
 
@@ -51,7 +51,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 def sheet(x: Tensor, across: int = 4) -> Tensor:
-    """Return pictures ``(B, 3, H, W)`` as one, ``(3, rows H, across W)``."""
+    """Return images ``(B, 3, H, W)`` as one, ``(3, rows H, across W)``."""
     rows = [torch.cat(list(row), -1) for row in torch.split(x, across)]
     return torch.cat(rows, -2)
 
@@ -59,16 +59,16 @@ def sheet(x: Tensor, across: int = 4) -> Tensor:
 def main(
     photographs: Annotated[list[Path], typer.Argument(help="Folders or zips of photographs.")],
     out: Annotated[Path, typer.Option(help="Folder of the sheets.")],
-    side: Annotated[list[int], typer.Option(help="Sides of the pictures.")] = [64, 256],  # noqa: B006
-    count: Annotated[int, typer.Option(help="Pictures of each side.")] = 16,
+    side: Annotated[list[int], typer.Option(help="Sides of the images.")] = [64, 256],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Images of each side.")] = 16,
     sampler: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
 ) -> None:
     """Write a sheet for each side, and print the table of distances."""
     out.mkdir(parents=True, exist_ok=True)
     model = diffprior.load_prior(prior)
-    pictures = Photographs(photographs, held_out=10**9)
-    print("| side | pictures | " + " | ".join(STATISTICS) + " |")
+    images = Photographs(photographs, held_out=10**9)
+    print("| side | images | " + " | ".join(STATISTICS) + " |")
     print("|---|---|" + "---|" * len(STATISTICS))
     for n in side:
         drawn = [
@@ -78,7 +78,7 @@ def main(
         x = torch.stack([torch.from_numpy(np.array(image)) for image in drawn]).movedim(-1, 1)
         arrays.to_pil(sheet(x / 127.5 - 1)).save(out / f"{n}.png")
         rng = np.random.default_rng(0)
-        data = pictures.batch(rng, 16 * count, n, Crops(half=0, quarter=0, turn=0)).float()
+        data = images.batch(rng, 16 * count, n, Crops(half=0, quarter=0, turn=0)).float()
         for name, some in (("drawn", x.float()), ("photographs", data[:count])):
             cells = [f"{distance(f(some), f(data[count:])):.1f}" for f in STATISTICS.values()]
             print(f"| {n} | {count} {name} | " + " | ".join(cells) + " |", flush=True)

@@ -1,9 +1,9 @@
-"""Measure every inpainting method beside the classical ones, over the hole and over the picture.
+"""Measure every inpainting method beside the classical ones, over the hole and over the image.
 
     python scripts/tables/inpainting.py data/samples --out runs/inpainting
 
 Rows go to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` and
-``table.csv`` hold the means, the sheets the pictures to look at.
+``table.csv`` hold the means, the sheets the images to look at.
 """
 
 import csv
@@ -86,8 +86,8 @@ def score(x: Tensor, truth: Tensor, hole: Tensor) -> dict[str, float | str]:
 
 
 def load(path: Path, side: int) -> Tensor:
-    """Return a picture ``(1, 3, H, W)`` in [0, 1] with its short side at ``side``."""
-    x = (files.read(path).pictures.tensor() + 1) / 2
+    """Return an image ``(1, 3, H, W)`` in [0, 1] with its short side at ``side``."""
+    x = (files.read(path).images.tensor() + 1) / 2
     scale = side / min(x.shape[-2:])
     size = tuple(round(n * scale) for n in x.shape[-2:])
     array = cv2.resize(x[0].movedim(0, -1).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
@@ -95,7 +95,7 @@ def load(path: Path, side: int) -> Tensor:
 
 
 def labelled(strip: dict[str, Tensor]) -> np.ndarray[Any, Any]:
-    """Return pictures side by side, each under its name, as uint8 ``(H, W, 3)``."""
+    """Return images side by side, each under its name, as uint8 ``(H, W, 3)``."""
     panels = []
     for name, x in strip.items():
         panel = np.array(arrays.to_pil(2 * x[0] - 1))
@@ -126,10 +126,10 @@ def markdown(cells: list[list[str]]) -> str:
 
 
 def main(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    images: Annotated[list[str], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the rows, the tables and the sheet.")],
     side: Annotated[int, typer.Option(help="Short side, in pixels.")] = 256,
-    limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
+    limit: Annotated[int, typer.Option(help="How many images of each folder.")] = 1000,
     method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     mask: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
@@ -137,7 +137,7 @@ def main(
     """Run the benchmark."""
     ledger, model = Ledger(out / "rows.csv", FIELDS, 3), diffprior.load_prior(prior)
     names = method or [*CLASSICAL, *METHODS]
-    chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
+    chosen = [p for folder in images for p in files.find([folder])[:limit]]
     for number, file in enumerate(chosen):
         truth, strips = load(file, side), []
         for kind in mask or KINDS:

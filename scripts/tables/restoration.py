@@ -3,7 +3,7 @@
     python scripts/tables/restoration.py data/samples --out runs/restoration
 
 Degradations are simulated with fixed seeds. Rows go to ``rows.csv`` as they come, and a run that
-was stopped goes on; ``table.md`` holds the means. For colours the number is not a PSNR but the root
+was stopped goes on; ``table.md`` holds the means. For colors the number is not a PSNR but the root
 mean square error in a and b of CIELAB, the less the better.
 """
 
@@ -28,7 +28,7 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.base import Operator
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
-from diffprior.operators.grey import Grey
+from diffprior.operators.gray import Gray
 from diffprior.operators.identity import Identity
 from diffprior.random import Noise
 from diffprior.runtime.results import Result
@@ -38,12 +38,12 @@ CLASSICAL = {
     Identity: ("wavelet", "tv", "nlm"),
     Bicubic: ("bicubic",),
     Blur: ("richardson-lucy", "wiener"),
-    Grey: ("grey",),
+    Gray: ("grey",),
 }
 
 
 class Problem(NamedTuple):
-    """A degradation, its noise in [0, 1], and the task that undoes it, of pictures in [0, 1]."""
+    """A degradation, its noise in [0, 1], and the task that undoes it, of images in [0, 1]."""
 
     operator: Operator
     sigma: float
@@ -74,20 +74,20 @@ PROBLEMS = {
     "Gaussian 3.0, 0.05": sharpening("gaussian:3", 0.05),
     "motion, 0.01": sharpening("shake:31,0.5,0", 0.01),
     "motion, 0.05": sharpening("shake:31,0.5,0", 0.05),
-    "colours": Problem(Grey("luminance"), 0.0, diffprior.colorize),
+    "colours": Problem(Gray("luminance"), 0.0, diffprior.colorize),
 }
 
 
 def degraded(problem: Problem, truth: Tensor, seed: int) -> GaussianLikelihood[Operator]:
-    """Return the likelihood of a measurement of a picture in [0, 1], clipped as a file would be."""
-    A = problem.operator.on(tuple(truth.shape[1:]))
+    """Return the likelihood of a measurement of an image in [0, 1], clipped as a file would be."""
+    A = problem.operator.for_shape(tuple(truth.shape[1:]))
     noisy = GaussianLikelihood(operator=A, sigma=2 * problem.sigma)
     measured = noisy.measure(2 * truth - 1, Noise(0, [seed]))
     return replace(measured, y=measured.y.clamp(-1, 1))
 
 
 def restored(method: str, problem: Problem, likelihood: GaussianLikelihood[Operator]) -> Tensor:
-    """Return the picture in [0, 1] that a method makes of a measurement."""
+    """Return the image in [0, 1] that a method makes of a measurement."""
     if method == "grey":
         return ((likelihood.y + 1) / 2).expand(-1, 3, -1, -1)
     if method != "default":
@@ -97,7 +97,7 @@ def restored(method: str, problem: Problem, likelihood: GaussianLikelihood[Opera
 
 
 def score(problem: str, x: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB, or the error in a and b for colours."""
+    """Return the PSNR in dB, or the error in a and b for colors."""
     if problem == "colours":
         a, b = (rgb2lab(p[0].clamp(0, 1).movedim(0, -1).numpy())[..., 1:] for p in (x, truth))
         return float(((a - b) ** 2).mean() ** 0.5)
@@ -117,27 +117,27 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def main(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures or folders of them.")],
+    images: Annotated[list[str], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the rows and the table.")],
     side: Annotated[int, typer.Option(help="Short side, in pixels; a multiple of 4.")] = 256,
-    limit: Annotated[int, typer.Option(help="How many pictures of each folder.")] = 1000,
+    limit: Annotated[int, typer.Option(help="How many images of each folder.")] = 1000,
     problem: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
 ) -> None:
     """Run the benchmark."""
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
-    chosen = [p for folder in pictures for p in files.find([folder])[:limit]]
-    for number, picture in enumerate(chosen):
-        truth = load(picture, side)
+    chosen = [p for folder in images for p in files.find([folder])[:limit]]
+    for number, image in enumerate(chosen):
+        truth = load(image, side)
         truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
         for name in problem or PROBLEMS:
             likelihood = degraded(PROBLEMS[name], truth, number)
             for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
-                if (picture.name, name, how) in ledger or (method and how not in method):
+                if (image.name, name, how) in ledger or (method and how not in method):
                     continue
                 start = time.perf_counter()
                 x = restored(how, PROBLEMS[name], likelihood)
-                row = {"picture": picture.name, "problem": name, "method": how}
+                row = {"picture": image.name, "problem": name, "method": how}
                 row["seconds"] = f"{time.perf_counter() - start:.3f}"
                 ledger.add(row | {"score": f"{score(name, x, truth):.4f}"})
     rows = ledger.rows

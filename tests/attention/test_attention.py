@@ -11,7 +11,7 @@ from torch import Tensor
 
 import diffprior
 from diffprior.attention._control import Sight, attended
-from diffprior.attention.base import AttentionEdit, Words, take
+from diffprior.attention.base import AttentionEdit, Words, take_words
 from diffprior.catalog import SettingError, build, names
 from diffprior.inversions.edit_friendly import EditFriendly
 from diffprior.priors._conditions import conditioned
@@ -159,7 +159,7 @@ def test_words_of_other_lengths_share() -> None:
 def test_a_text_that_is_too_long_ends_with_the_rows() -> None:
     long = words("abcdefgh ijklmnop qrs", 12)
     assert long.spans == [(1, 9), (9, 11), (11, 11)] and long.end == 11
-    assert torch.isfinite(take(long, words("a b c", 12), [(0, 0), (1, 1), (2, 2)])).all()
+    assert torch.isfinite(take_words(long, words("a b c", 12), [(0, 0), (1, 1), (2, 2)])).all()
 
 
 def test_what_guidance_is_free_of_is_left_alone(sd: Prior) -> None:
@@ -198,7 +198,7 @@ def test_the_larger_network_reads_by_two_and_is_controlled_as_well(tmp_path: Pat
 
 
 def test_an_edit_under_attention(sd: Prior) -> None:
-    """By the task: the same prompt gives the picture back; another with attention stays nearer."""
+    """By the task: the same prompt gives the image back; another with attention stays nearer."""
     image = (0.5 + 0.1 * random(3, 16, 16, dtype=torch.float32)).clamp(0, 1)
     settings = {"prior": sd, "steps": 4, "source_prompt": "a cat", "guidance": 1.0}
     back = diffprior.edit(image, **settings).image
@@ -301,7 +301,7 @@ def test_a_word_of_one_prompt_alone_is_looked_for_there(sd: Prior) -> None:
 
 
 def test_states_outside_a_local_edit_are_the_sources_after_every_step(sd, monkeypatch) -> None:
-    """And in the end the picture's own, bit for bit; with a mask, inside of both."""
+    """And in the end the image's own, bit for bit; with a mask, inside of both."""
     steps, spots, down, mask = [], [], EditFriendly.down, Sight.mask
 
     def noting(self, prior, code, times, each):
@@ -345,7 +345,7 @@ def test_states_outside_a_local_edit_are_the_sources_after_every_step(sd, monkey
     [
         ("replace(local='rat')", {}, "no word 'rat' to look for in 'a cat' or 'a dog'"),
         ("replace(threshold=1.5)", {}, r"threshold of Replace is a number in \[0, 1\], got 1.5"),
-        ("replace(local='cat')", {"image": None}, "there is no picture"),
+        ("replace(local='cat')", {"image": None}, "there is no image"),
         (
             "replace(local='cat', side=1)",
             {},

@@ -1,4 +1,4 @@
-"""Kernels that are estimated from the pictures that they blurred."""
+"""Kernels that are estimated from the images that they blurred."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def shapes() -> Tensor:
 
 
 def alike(k: Tensor, truth: Tensor) -> float:
-    """Return the largest normalised correlation of two kernels, whatever their shift."""
+    """Return the largest normalized correlation of two kernels, whatever their shift."""
     size = len(k)
     product = F.conv2d(k[None, None], truth[None, None], padding=size // 2)
     return (product.max() / (k.norm() * truth.norm())).item()
@@ -58,13 +58,13 @@ def test_the_kernel_of_a_drawing_is_found(text: str) -> None:
     assert alike(k, truth) > 0.8
 
 
-def test_the_kernel_is_centred() -> None:
+def test_the_kernel_is_centered() -> None:
     k = blind_kernel.estimate(blurred(kernels.kernel("motion:9,30"), shapes())[0], 17)
     i = torch.arange(17.0) - 8
     assert (i * k.sum(0)).sum().abs() <= 0.51 and (i * k.sum(1)).sum().abs() <= 0.51
 
 
-def test_the_picture_step_is_a_least_squares_solution() -> None:
+def test_the_image_step_is_a_least_squares_solution() -> None:
     """With edges free (a price of next to nothing) it is the Wiener filter's limit: y deblurred."""
     x = F.avg_pool2d(random(1, 1, 40, 40), 3, 1, 1)[0, 0]
     k = kernels.gaussian(0.6, 5).double()
@@ -73,7 +73,7 @@ def test_the_picture_step_is_a_least_squares_solution() -> None:
     assert (u - x).abs().max() < 1e-3 * x.abs().max()
 
 
-def test_the_kernel_step_finds_the_kernel_of_a_known_picture() -> None:
+def test_the_kernel_step_finds_the_kernel_of_a_known_image() -> None:
     x = random(1, 1, 96, 96)[0, 0]
     k = kernels.kernel("motion:9,30").double()
     y = torch.fft.irfft2(blind_kernel._otf(k, x.shape) * torch.fft.rfft2(x), x.shape)
@@ -104,13 +104,13 @@ def test_what_cannot_be_is_one_sentence(options: dict, kind: type, words: str) -
         diffprior.deblur(torch.full((3, 32, 32), 0.5), **options)
 
 
-def test_a_picture_without_edges_is_left_alone() -> None:
+def test_a_image_without_edges_is_left_alone() -> None:
     k = blind_kernel.estimate(torch.zeros(3, 64, 64), 9)
     assert k.isfinite().all() and abs(k.sum() - 1) < 1e-5
 
 
 def test_the_command(tmp_path: Path) -> None:
-    x = files.read(SAMPLES / "dog.png").pictures.tensor()[:, :, 110:174, 240:304]
+    x = files.read(SAMPLES / "dog.png").images.tensor()[:, :, 110:174, 240:304]
     array = ((blurred(kernels.gaussian(1.0), x)[0] + 1) * 127.5).clamp(0, 255).byte()
     Image.fromarray(np.asarray(array.movedim(0, -1))).save(tmp_path / "dog.png")
     run = [sys.executable, "-m", "diffprior", "deblur", "dog.png", "--blind", "--size", "9"]

@@ -44,7 +44,7 @@ def test_feather_falls_linearly_outside_the_hole() -> None:
     assert feather(corner, 9)[0, 0, 7, 8].item() == pytest.approx(0.5)
 
 
-def test_a_radius_beyond_the_picture_covers_what_has_a_hole() -> None:
+def test_a_radius_beyond_the_image_covers_what_has_a_hole() -> None:
     mask = torch.zeros(2, 1, 8, 9)
     mask[1, 0, 0, 0] = 0.5
     grown = dilate(mask, 100_000)

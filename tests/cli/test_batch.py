@@ -12,7 +12,7 @@ from PIL import Image
 import diffprior
 from diffprior.cli.batch import Options, run
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
 
 
 def command(*arguments, folder, shell=""):
@@ -33,8 +33,8 @@ def denoise(*names, sigma="0.1", samples=1, **options):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with a small picture, and the place that commands run at."""
-    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    """A folder with a small image, and the place that commands run at."""
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,7 +44,7 @@ def said(capsys):
 
 
 def test_two_results_are_not_one_file(place, capsys):
-    Image.fromarray(PICTURE).save("a.bmp")
+    Image.fromarray(IMAGE).save("a.bmp")
     assert denoise("a.png", "a.bmp", output="out/", force=True) == 2
     (line,) = said(capsys)
     assert "a.png and a.bmp would both be written to out/a.denoised.png" in line
@@ -61,12 +61,12 @@ def test_names_that_match_nothing_leave_the_others_alone(place, capsys):
     assert denoise("zz*.png", "a.png", "empty", "", output="out/") == 1
     lines = said(capsys)
     assert len(lines) == 3 and "zz*.png" in lines[0] and "empty:" in lines[1]
-    assert "an empty name is no picture" in lines[2]
+    assert "an empty name is no image" in lines[2]
     assert os.listdir("out") == ["a.denoised.png"]
 
 
 def test_a_file_called_minus_is_a_file(place, capsys):
-    Image.fromarray(PICTURE).save("-", "PNG")
+    Image.fromarray(IMAGE).save("-", "PNG")
     assert denoise("./-", output="out/") == 0
     assert os.listdir("out") == ["-.denoised.png"]
 
@@ -92,7 +92,7 @@ def test_a_place_is_refused_before_any_work(place, capsys, monkeypatch, case):
 @pytest.mark.parametrize("suffix", [".jpg", ".gif"])
 def test_a_depth_is_refused_before_any_work(place, capsys, suffix):
     Image.fromarray(np.zeros((16, 20), np.uint16)).save("deep.png")
-    settings = {"to": PICTURE, "prior": "nothing"}  # which is refused once it is asked
+    settings = {"to": IMAGE, "prior": "nothing"}  # which is refused once it is asked
     options = Options(quiet=True, output=f"o{suffix}")
     assert run(diffprior.interpolate, ["deep.png"], settings, options) == 1
     (line,) = said(capsys)
@@ -104,7 +104,7 @@ def test_json_has_null_for_what_is_not_finite(place, capsys, monkeypatch):
         pytest.fail(word)
 
     chi2 = {"chi2": [float("nan"), float("inf")]}
-    monkeypatch.setattr("diffprior.runtime.solve._fit", lambda *_: chi2)
+    monkeypatch.setattr("diffprior.runtime.solve._residual_report", lambda *_: chi2)
     assert denoise("a.png", json=True) == 0
     note = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert note["chi2"][0] is None and note["input"] == "a.png"
@@ -113,7 +113,7 @@ def test_json_has_null_for_what_is_not_finite(place, capsys, monkeypatch):
 
 
 def test_what_is_warned_of_names_the_file(place):
-    Image.fromarray(PICTURE).save("b.png")
+    Image.fromarray(IMAGE).save("b.png")
     with pytest.warns(UserWarning) as heard:
         assert denoise("a.png", "b.png", sigma="0.9") == 0
     assert [str(w.message).split(":")[0] for w in heard] == ["a.png", "b.png"]
@@ -157,7 +157,7 @@ def test_closed_streams_are_refused(place):
 def test_a_mask_that_cannot_be_read_is_said_once(place, capsys, content):
     if content:
         (place / "m.png").write_bytes(content)
-    Image.fromarray(PICTURE).save("b.png")
+    Image.fromarray(IMAGE).save("b.png")
     options = Options(quiet=True)
     settings = {"mask": place / "m.png"}
     assert run(diffprior.inpaint, ["a.png", "b.png"], settings, options) == 2

@@ -35,7 +35,7 @@ def hole(height=40, width=52):
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with a picture and a mask."""
+    """A folder with an image and a mask."""
     Image.fromarray(texture()).save(tmp_path / "img.png")
     Image.fromarray(hole()).save(tmp_path / "m.png")
     return tmp_path
@@ -70,8 +70,8 @@ SHALLOW = [(k, s) for k in ("grey", "rgb") for s in (".png", ".jpg", ".webp", ".
 def test_formats_keep_what_is_known(tmp_path, kind, suffix):
     """Known pixels are those of the decoded file, in its depth and channels."""
     dtype = np.uint16 if kind == "16 bit" else np.uint8
-    picture = texture(channels=1 if kind == "grey" else 3, dtype=dtype).squeeze()
-    cv2.imwrite(str(tmp_path / f"a{suffix}"), picture)
+    image = texture(channels=1 if kind == "grey" else 3, dtype=dtype).squeeze()
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), image)
     cv2.imwrite(str(tmp_path / "m.png"), hole())
     code, _, err = diffprior("inpaint", "--mask", "m.png", f"a{suffix}", *FAST, folder=tmp_path)
     assert code == 0, err
@@ -108,7 +108,7 @@ def test_transparency_is_the_hole(place):
 
 
 def test_soft_grown_and_fitted_masks(place):
-    """Grey blends, dilation and feathering reach so far and no further."""
+    """Gray blends, dilation and feathering reach so far and no further."""
     arguments = ("--dilate", "3", "--feather", "4", "-o", "soft.png", *FAST)
     code, _, err = diffprior("inpaint", "--mask", "m.png", "img.png", *arguments, folder=place)
     assert code == 0, err
@@ -193,7 +193,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_files_that_are_no_pictures(place, name):
+def test_files_that_are_no_images(place, name):
     data, said = BROKEN[name]
     if data is not None:
         (place / name).write_bytes(data)
@@ -201,7 +201,7 @@ def test_files_that_are_no_pictures(place, name):
     assert code == 1 and said in err and len(err.splitlines()) == 1 and "Traceback" not in err
 
 
-def test_truncated_and_explosive_pictures(place):
+def test_truncated_and_explosive_images(place):
     data = (place / "img.png").read_bytes()
     (place / "half.png").write_bytes(data[: len(data) // 2])
     Image.new("1", (20000, 20000)).save(place / "bomb.png")

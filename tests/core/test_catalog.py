@@ -135,7 +135,7 @@ def test_a_setting_that_cannot_work_is_one_sentence(text: str, message: str) -> 
 
 def test_settings_are_checked_where_no_text_is_read() -> None:
     with pytest.raises(SettingError, match="^steps of DDIM is a whole number from 1 on, got -1$"):
-        DDIM().paced(-1)
+        DDIM().with_steps(-1)
     with pytest.raises(SettingError, match="^zeta of DPS is a number from 0 on, got nan$"):
         DPS(zeta=float("nan"))
     assert DDIM(steps=np.int64(3), eta=np.float32(0.5)).steps == 3

@@ -62,10 +62,10 @@ def test_every_eta_has_the_marginals_of_the_forward_process(
     s, t = times(pair)
     x_0 = random(2, 3)
     at_t, at_s = diffusion.noise(x_0, t), diffusion.noise(x_0, s)
-    centre = diffusion.bridge(at_t.loc, x_0, t, s, eta)
-    slope = (diffusion.bridge(at_t.loc + at_t.var.sqrt(), x_0, t, s, eta).loc - centre.loc)[0, 0]
-    torch.testing.assert_close(centre.loc, at_s.loc)
-    torch.testing.assert_close(slope**2 + centre.var, at_s.var, rtol=1e-6, atol=1e-15)
+    center = diffusion.bridge(at_t.loc, x_0, t, s, eta)
+    slope = (diffusion.bridge(at_t.loc + at_t.var.sqrt(), x_0, t, s, eta).loc - center.loc)[0, 0]
+    torch.testing.assert_close(center.loc, at_s.loc)
+    torch.testing.assert_close(slope**2 + center.var, at_s.var, rtol=1e-6, atol=1e-15)
 
 
 @parametrize

@@ -32,7 +32,7 @@ def test_psnr_over_a_mask_sees_nothing_else():
     assert torch.allclose(metrics.psnr(y, x, mask), left, atol=1e-5)
 
 
-def test_pictures_are_clipped_and_alone():
+def test_images_are_clipped_and_alone():
     y, x = pair()
     assert torch.equal(metrics.psnr(y * 1.5, x), metrics.psnr((y * 1.5).clamp(-1, 1), x))
     for metric in (metrics.psnr, metrics.ssim):

@@ -15,7 +15,7 @@ SHAPE, D = (2, 3, 4), 24
 
 
 def maps(M: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the map of image-shaped rows by one matrix each, row by row as a picture would be."""
+    """Return the map of image-shaped rows by one matrix each, row by row as an image would be."""
 
     def A(x: Tensor) -> Tensor:
         return torch.stack([m @ v for m, v in zip(M, x.flatten(1), strict=True)]).reshape(x.shape)
@@ -98,8 +98,8 @@ def test_exact_in_as_many_iterations_as_there_are_eigenvalues(solver) -> None:
 
 @pytest.mark.parametrize("solver", [cg, symmetric])
 @pytest.mark.parametrize("iterations", [1, 4, 30])
-def test_a_row_does_not_know_its_neighbours(solver, iterations: int) -> None:
-    """Step lengths and stopping are of each row; the neighbours here are 1e6 times worse."""
+def test_a_row_does_not_know_its_neighbors(solver, iterations: int) -> None:
+    """Step lengths and stopping are of each row; the neighbors here are 1e6 times worse."""
     M = torch.cat([positive(1), positive(2, 1e-6, seed=5) * torch.logspace(0, 6, D)])
     M = torch.cat([M[:1], M[1:] @ M[1:].mT])
     b = torch.cat([random(1, *SHAPE, seed=1), 1e4 * random(2, *SHAPE, seed=2)])
@@ -145,7 +145,7 @@ def test_float32_to_its_own_precision(solver, size: float) -> None:
 @pytest.mark.parametrize("iterations", [20, 50, 500])
 def test_cg_stays_at_the_rounding_floor(iterations: int) -> None:
     """Of a singular float32 system whose tolerance is just missed, and of each row alone."""
-    A = Compressed(0.25).on((3, 32, 32))
+    A = Compressed(0.25).for_shape((3, 32, 32))
     y = A(2 * random(2, 3, 32, 32, dtype=torch.float32))
     x = cg(lambda v: A.adjoint(A(v)), A.adjoint(y), iterations)
     assert (A(x) - y).norm() < 1e-5 * y.norm()

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 import diffprior
 from diffprior.catalog import SettingError, build, names
-from diffprior.editing.trajectory import Trajectory, spelled
+from diffprior.editing.trajectory import Trajectory, spell
 from diffprior.inversions.edit_friendly import EditFriendly
 from diffprior.inversions.flow import FlowInversion
-from diffprior.io.arrays import ImageError, digest, pictures
+from diffprior.io.arrays import ImageError, as_images, digest
 from diffprior.priors.mixture import MixturePrior
 from diffprior.samplers.heun import Heun
 
@@ -23,7 +23,7 @@ REPORT = {"prior": "tiny", "prior_sha256": "a" * 64}
 
 
 def trajectory(**changes: object) -> Trajectory:
-    given = pictures(random(1, 3, 4, 5).sigmoid().float())
+    given = as_images(random(1, 3, 4, 5).sigmoid().float())
     made = {
         "inversion": EditFriendly(steps=7, eta=0.5, stop=1 / 3),
         "code": {"x_T": random(1, 3, 4, 5).float(), "z": random(1, 7, 3, 4, 5, seed=1).float()},
@@ -39,12 +39,12 @@ def trajectory(**changes: object) -> Trajectory:
 @pytest.mark.parametrize("name", names("inversions"))
 def test_every_inversion_is_spelled_as_it_is_built(name: str) -> None:
     made = build(name, ("inversions",))
-    assert build(spelled(made), ("inversions",)) == made
+    assert build(spell(made), ("inversions",)) == made
 
 
 def test_settings_are_spelled_in_turn() -> None:
     made = FlowInversion(sampler=Heun(steps=3), rounds=2, stop=0.1 + 0.2)
-    assert build(spelled(made), ("inversions",)) == made
+    assert build(spell(made), ("inversions",)) == made
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     }
     assert found.code["x_T"].dtype == torch.float32 and found.code["z"].dtype == torch.float16
     assert all(torch.equal(found.code[k], made.code[k]) for k in made.code)
-    found.check(REPORT, pictures(random(1, 3, 4, 5).sigmoid().float()))
+    found.check(REPORT, as_images(random(1, 3, 4, 5).sigmoid().float()))
 
 
 def test_a_file_from_before_there_were_adapters_is_read(tmp_path: Path) -> None:
@@ -89,16 +89,16 @@ def test_weights_are_no_inversion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "picture", "error", "words"),
+    ("report", "image", "error", "words"),
     [
         ({"prior_sha256": "b" * 64}, (1, 3, 4, 5), SettingError, "tiny .sha256 aaaaaaaaaaaa.*bbbb"),
         ({"prior_sha256": None}, (1, 3, 4, 5), SettingError, "made with the prior tiny"),
-        ({}, (1, 3, 4, 6), ImageError, "of a picture of 5x4; got 6x4"),
-        ({}, (1, 3, 4, 5), ImageError, "another picture of the same size"),
+        ({}, (1, 3, 4, 6), ImageError, "of an image of 5x4; got 6x4"),
+        ({}, (1, 3, 4, 5), ImageError, "another image of the same size"),
     ],
 )
-def test_another_prior_or_picture_is_one_sentence(report, picture, error, words: str) -> None:
-    given = pictures(random(*picture, seed=1).sigmoid().float())
+def test_another_prior_or_image_is_one_sentence(report, image, error, words: str) -> None:
+    given = as_images(random(*image, seed=1).sigmoid().float())
     with pytest.raises(error, match=words):
         trajectory().check(REPORT | report, given)
 

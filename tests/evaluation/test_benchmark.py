@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 SIDE, SPREAD = 32, 0.2
 RECIPE = """
 title = "Three problems"
-pictures = "pictures of others"
+pictures = "images of others"
 prior = "a prior of others"
 source = "read in a paper"
 
@@ -74,7 +74,7 @@ benchmark = partial(module.benchmark, lpips=False)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of independent Gaussian pixels, measured three times each."""
+    """Three images of independent Gaussian pixels, measured three times each."""
     folder = tmp_path_factory.mktemp("benchmark")
     for k, name in enumerate(("a.png", "b.png", "c.png")):
         x = SPREAD * np.random.default_rng(k).standard_normal((SIDE, SIDE, 3))
@@ -86,7 +86,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prior() -> MixturePrior:
-    """The law that the pictures were drawn from."""
+    """The law that the images were drawn from."""
     return MixturePrior(torch.ones(1), torch.zeros(1, 3, SIDE, SIDE), torch.tensor([SPREAD**2]))
 
 
@@ -103,7 +103,7 @@ def results(out: Path) -> dict[tuple[str, str], dict]:
     return {(r["id"], r["method"]): {k: v for k, v in r.items() if k not in TIMES} for r in found}
 
 
-def pictures(out: Path) -> dict[str, bytes]:
+def images(out: Path) -> dict[str, bytes]:
     found = (out / "pictures").rglob("*.png")
     return {str(p.relative_to(out)): p.read_bytes() for p in found}
 
@@ -112,7 +112,7 @@ def test_numbers_by_another_way(data: Path, prior: MixturePrior, out: Path) -> N
     item = next(i for i in manifest(data) if i.id == "pixels/b.png")
     row = results(out)[item.id, DDRM]
     given, truth = likelihood([item]), item.truth()
-    x = build(DDRM, ("methods",))(prior, given, 2, 0, names=["pixels/b.png restored"])
+    x = build(DDRM, ("methods",))(prior, given, 2, 0, ids=["pixels/b.png restored"])
     light, clean = (x.clamp(-1, 1).numpy() + 1) / 2, (truth.numpy() + 1) / 2
     each = [peak_signal_noise_ratio(clean, z, data_range=1) for z in light]
     assert row["psnr"] == pytest.approx(np.mean(each), abs=1e-3)
@@ -128,7 +128,7 @@ def test_numbers_by_another_way(data: Path, prior: MixturePrior, out: Path) -> N
 
 
 class Exact:
-    """Draws from the posterior of the pictures behind noise."""
+    """Draws from the posterior of the images behind noise."""
 
     draws = True
 
@@ -158,7 +158,7 @@ def test_coverage_and_chi2_of_exact_samples(
 
 def test_a_batch_is_its_items(data: Path, prior: MixturePrior, out: Path, tmp_path: Path) -> None:
     benchmark(data, tmp_path, METHODS, prior=prior, samples=2, batch=1)
-    assert results(tmp_path) == results(out) and pictures(tmp_path) == pictures(out)
+    assert results(tmp_path) == results(out) and images(tmp_path) == images(out)
 
 
 def test_what_does_not_apply_is_told(out: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_does_not_apply_is_told(out: Path) -> None:
 def test_one_broken_item_does_not_stop_the_rest(
     data: Path, prior: MixturePrior, tmp_path: Path, monkeypatch
 ) -> None:
-    """A damaged file, and a method that fails on one picture alone; errors are tried again."""
+    """A damaged file, and a method that fails on one image alone; errors are tried again."""
     path = data / "measurements" / "noise" / "b.png.npy"
     whole, said = path.read_bytes(), []
     path.write_bytes(whole[:-100])
@@ -190,9 +190,9 @@ def test_one_broken_item_does_not_stop_the_rest(
     assert [k for k, r in found.items() if r["status"] != "ok"] == [("noise/b.png", DDRM)]
     assert sum("not the measurement" in line for line in said) == 1 and len(said) == 9
     assert "error, 1 of 3" in (out / "table.md").read_text()
-    before = pictures(out)
+    before = images(out)
     assert benchmark(data, out, [DDRM], prior=prior) == 0
-    assert pictures(out).items() > before.items() and len(pictures(out)) == 9
+    assert images(out).items() > before.items() and len(images(out)) == 9
     assert len((out / "rows.0.jsonl").read_text().splitlines()) == 10
 
     def restore(name: str, given: GaussianLikelihood) -> torch.Tensor:
@@ -219,7 +219,7 @@ def test_a_finished_item_is_not_done_again(
     monkeypatch.setattr(module, "_solve", lambda items, *a: done.extend(items) or solve(items, *a))
     benchmark(data, tmp_path, METHODS, prior=prior, samples=2)
     assert [i.id for i in done] == [json.loads(text.splitlines()[-1])["id"]]
-    assert results(tmp_path) == results(out) and pictures(tmp_path) == pictures(out)
+    assert results(tmp_path) == results(out) and images(tmp_path) == images(out)
     with pytest.raises(SettingError, match="other settings"):
         benchmark(data, tmp_path, METHODS, prior=prior, samples=3)
 
@@ -259,12 +259,12 @@ def test_published_figures_stand_below_ours_with_their_source(out: Path) -> None
     assert theirs["said"] == "read in a paper" and theirs["psnr_error"] == ""
     text = (out / "table.md").read_text()
     assert "| Theirs, published [1] |  | 31.40 |" in text and "- [1] read in a paper" in text
-    assert "on pictures of others, with a prior of others" in text
+    assert "on images of others, with a prior of others" in text
     assert "sigma 0.1 in [0, 1], 0.2 in [-1, 1]" in text and "prior MixturePrior" in text
 
 
 class Page(HTMLParser):
-    """Collects the pictures, the heads of tables and all addresses of a page."""
+    """Collects the images, the heads of tables and all addresses of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -337,7 +337,7 @@ def test_a_killed_run_goes_on(data: Path, whole: Path, tmp_path: Path) -> None:
     kept = rows.read_bytes()[: rows.read_bytes().rfind(b"\n") + 1]
     assert benchmark(data, tmp_path, SHIPPED, batch=1) == 0
     assert rows.read_bytes().startswith(kept)
-    assert results(tmp_path) == results(whole) and pictures(tmp_path) == pictures(whole)
+    assert results(tmp_path) == results(whole) and images(tmp_path) == images(whole)
 
 
 def test_two_processes_share_the_work(data: Path, whole: Path, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_two_processes_share_the_work(data: Path, whole: Path, tmp_path: Path) -
         assert process.returncode == 0, said.decode()
     counts = [len((tmp_path / f"rows.{k}.jsonl").read_text().splitlines()) for k in (0, 1)]
     assert counts == [10, 8]
-    assert results(tmp_path) == results(whole) and pictures(tmp_path) == pictures(whole)
+    assert results(tmp_path) == results(whole) and images(tmp_path) == images(whole)
     drop = re.compile(r"(seconds|memory).*")
     tables = [(f / "table.csv").read_text().splitlines() for f in (tmp_path, whole)]
     first, second = ([drop.sub("", ",".join(line.split(",")[:16])) for line in t] for t in tables)

@@ -49,7 +49,7 @@ draw = { kind = "gaussian", low = 0.5, high = 2.0, size = 7 }
 
 
 def photographs(folder: Path, *names: str, side: int = 32) -> Path:
-    """Write smooth pictures, each by its name, and each 8 pixels wider than the one before."""
+    """Write smooth images, each by its name, and each 8 pixels wider than the one before."""
     folder.mkdir(exist_ok=True)
     for k, name in enumerate(names):
         rng = np.random.default_rng(sum(map(ord, name)))
@@ -85,7 +85,7 @@ def test_same_seed_same_bytes_whatever_lies_beside(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "manifest.jsonl").read_text().splitlines() == kept
 
 
-def test_a_draw_is_a_pictures_own_unless_it_is_shared(tmp_path: Path) -> None:
+def test_a_draw_is_a_images_own_unless_it_is_shared(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "in", "a.png", "b.png")
     corrupt(sorted(folder.iterdir()), mixed(tmp_path), tmp_path / "out", side=32)
     arrays = contents(tmp_path / "out" / "arrays")
@@ -113,7 +113,7 @@ def test_a_manifest_says_all_that_was_done(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_its_items(tmp_path: Path) -> None:
-    """Operators with a mask or a kernel for each are those of the pictures alone, to the bit."""
+    """Operators with a mask or a kernel for each are those of the images alone, to the bit."""
     folder = photographs(tmp_path / "in", "a.png", "b.png")
     corrupt(sorted(folder.iterdir()), mixed(tmp_path), tmp_path / "out", side=32)
     forms: dict[str, list[Item]] = {}
@@ -125,10 +125,10 @@ def test_a_batch_is_its_items(tmp_path: Path) -> None:
         for i, item in enumerate(items):
             alone = likelihood([item])
             assert torch.equal(batch.operator(x)[i], alone.operator(x[i : i + 1])[0])
-            assert torch.equal(batch.take(torch.tensor([i])).y, alone.y)
+            assert torch.equal(batch.select(torch.tensor([i])).y, alone.y)
 
 
-def test_a_middle_square_and_whole_pictures(tmp_path: Path) -> None:
+def test_a_middle_square_and_whole_images(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('multiple = 4\n[[problem]]\nname = "n"\noperator = "identity()"\nsigma = 0.1')
     ramp = np.broadcast_to(np.arange(50, dtype=np.uint8)[None, :, None], (31, 50, 3))
@@ -146,7 +146,7 @@ def test_a_middle_square_and_whole_pictures(tmp_path: Path) -> None:
 def noise_of(item: Item) -> torch.Tensor:
     given = likelihood([item])
     clean = given.operator(item.truth()[None])
-    return (given.y - clean)[given.operator.seen(torch.ones_like(given.y)) > 0]
+    return (given.y - clean)[given.operator.mask_unmeasured(torch.ones_like(given.y)) > 0]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_noise_of_a_protocol_is_in_its_unit(tmp_path: Path, name: str, expec
         assert abs(noise.std() - sigma) <= 4 * sigma / (2 * noise.numel()) ** 0.5 + 1e-5
 
 
-def test_blurred_pictures_are_rounded_before_the_noise(tmp_path: Path) -> None:
+def test_blurred_images_are_rounded_before_the_noise(tmp_path: Path) -> None:
     folder, recipe = photographs(tmp_path / "in", "a.png", side=64), RECIPES / "diffpir-ffhq.toml"
     corrupt([folder / "a.png"], recipe, tmp_path / "o", side=64, problems=["gaussian-exact"])
     (item,) = manifest(tmp_path / "o")
@@ -210,7 +210,7 @@ def test_every_figure_has_a_source_that_was_read_or_is_second_hand(file: Path) -
 
 @pytest.mark.parametrize("file", [f for f in FILES if "-" not in f.stem], ids=lambda p: p.stem)
 def test_every_recipe_can_be_cooked(tmp_path: Path, file: Path) -> None:
-    """Measured again from its own manifest, a picture is explained by what was measured of it."""
+    """Measured again from its own manifest, an image is explained by what was measured of it."""
     folder = photographs(tmp_path / "in", "a.png", side=64)
     assert corrupt([folder / "a.png"], file, tmp_path / "out", side=64) == 0
     items = manifest(tmp_path / "out")
@@ -236,7 +236,7 @@ def test_a_changed_measurement_is_refused(tmp_path: Path) -> None:
         item.y()
 
 
-def test_a_bad_picture_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     folder, said = photographs(tmp_path / "in", "a.png", "b.png"), []
     (folder / "a.png").write_bytes(b"no picture")
     found = sorted(folder.iterdir())

@@ -15,7 +15,7 @@ def test_rows_are_known_again(tmp_path: Path) -> None:
     again = Ledger(path, FIELDS, 2)
     assert again.rows == first.rows and [r["psnr"] for r in again.rows] == ["31.5", ""]
     assert ("a, b.png", "dpir") in again and ("a, b.png", "dps") not in again
-    assert path.read_text().count("picture,method") == 1
+    assert path.read_text().count("image,method") == 1
 
 
 def test_a_line_without_its_end_is_taken_back(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def folder(tmp_path: Path, count: int = 1, side: int = 32) -> Path:
         entries[f"{k:012d}"] = ENTRY | {"image_path": image, "mask": [side * 8 + 8, 8 * side]}
         path = tmp_path / "annotation_images" / image
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = np.random.default_rng(k).integers(80, 160, (6, 6, 3)).astype(np.uint8)
-        Image.fromarray(picture).resize((side, side)).save(path)
+        photo = np.random.default_rng(k).integers(80, 160, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(photo).resize((side, side)).save(path)
     (tmp_path / "mapping_file.json").write_text(json.dumps(entries))
     return tmp_path
 
@@ -177,8 +177,8 @@ def test_prompt_score_is_the_cosine_of_clip(tmp_path: Path) -> None:
     processor = CLIPProcessor(CLIPImageProcessor(**sizes), tokenizer(tmp_path))
     x = random(2, 3, 32, 32, seed=6).clamp(-1, 1).float()
     found = prompt_score(x, "cab", model, processor)
-    pictures = [Image.fromarray(p) for p in ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()]
-    given = processor(text=["cab"], images=pictures, return_tensors="pt")
+    images = [Image.fromarray(p) for p in ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()]
+    given = processor(text=["cab"], images=images, return_tensors="pt")
     with torch.no_grad():
         out = model(**given)
     a, b = out.image_embeds, out.text_embeds
@@ -215,9 +215,9 @@ def test_the_benchmark_goes_on_where_it_was_stopped(tmp_path, script, offline, c
 
 
 def test_the_benchmark_of_inversions(tmp_path, script, capsys) -> None:
-    picture = folder(tmp_path, 1) / "annotation_images" / "0_random_140" / "000000000000.png"
+    image = folder(tmp_path, 1) / "annotation_images" / "0_random_140" / "000000000000.png"
     ways = ["edict", "ddim_inversion", "ddim_inversion(rounds=1)"]
-    script.inversions([str(picture)], tmp_path, ways, side=32, steps=6)
+    script.inversions([str(image)], tmp_path, ways, side=32, steps=6)
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [line[0] for line in lines] == [f"| `{way}`" for way in ways]
     assert [line[3] for line in lines] == ["24", "12", "18"]

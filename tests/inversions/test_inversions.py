@@ -78,7 +78,7 @@ def test_the_code_is_where_the_flow_leads(text: str, order: int) -> None:
 
 @pytest.mark.parametrize("eta", [0.5, 1.0])
 def test_the_noise_of_an_edit_friendly_code_has_its_variance(eta: float) -> None:
-    """Of one picture as prior, z has variance (2 - tau) / tau, tau dev's share of sigma_s^2."""
+    """Of one image as prior, z has variance (2 - tau) / tau, tau dev's share of sigma_s^2."""
     one = torch.ones(1, dtype=torch.float64)
     prior = MixturePrior(one, torch.zeros(1, 2000, dtype=torch.float64), 1e-12 * one)
     method = inversion(f"edit_friendly(steps=6, eta={eta})")
@@ -88,12 +88,12 @@ def test_the_noise_of_an_edit_friendly_code_has_its_variance(eta: float) -> None
         prior.diffusion.schedule(u) for u in (times[:-1], times[1:])
     )
     tau = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-    expected = ((2 - tau) / tau)[:-1]  # the last step ends at the picture itself
+    expected = ((2 - tau) / tau)[:-1]  # the last step ends at the image itself
     assert ((z[:-1].var(1) / expected - 1).abs() < 4 * (2 / 2000) ** 0.5).all()
 
 
 @pytest.mark.parametrize("text", ALL)
-def test_a_batch_is_its_pictures(bimodal: MixturePrior, states: Tensor, text: str) -> None:
+def test_a_batch_is_its_images(bimodal: MixturePrior, states: Tensor, text: str) -> None:
     method = inversion(f"{text}(steps=5)")
     batch = method.encode(bimodal, states[:3], Noise(0, ["a", "b", "c"]))
     alone = method.encode(bimodal, states[1:2], Noise(0, ["b"]))
@@ -107,8 +107,8 @@ def test_a_batch_is_its_pictures(bimodal: MixturePrior, states: Tensor, text: st
 )
 def test_a_photograph_comes_back(text: str, bar: float) -> None:
     """PSNR in dB after 50 steps up and 50 down, with the shipped prior."""
-    x = files.read(SAMPLES / "dog.png").pictures.tensor()[..., 110:158, 240:288]
-    prior, method = diffprior.load_prior().on((3, 48, 48)), inversion(text)
+    x = files.read(SAMPLES / "dog.png").images.tensor()[..., 110:158, 240:288]
+    prior, method = diffprior.load_prior().for_shape((3, 48, 48)), inversion(text)
     code = method.encode(prior, x, Noise(0))
     assert metrics.psnr(method.decode(prior, code), x).item() > bar
 

@@ -1,4 +1,4 @@
-"""Every kind of picture comes back in the numbers and the kind that it came in."""
+"""Every kind of image comes back in the numbers and the kind that it came in."""
 
 import dataclasses
 from io import BytesIO
@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffprior.cli.outputs import heat
-from diffprior.io.arrays import ImageError, fit_mask, mask_tensor, pictures, to_pil
+from diffprior.cli.outputs import heat_map
+from diffprior.io.arrays import ImageError, as_images, fit_mask, mask_tensor, to_pil
 
 DTYPES = [np.uint8, np.uint16, np.float32, np.float64]
 
@@ -30,7 +30,7 @@ def random_x(batch: int, h: int, w: int) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_every_value_survives_the_round_trip(dtype: type, channels: int) -> None:
     every = np.arange(np.iinfo(dtype).max + 1).astype(dtype).reshape(16, -1, 1)
-    p = pictures(np.repeat(every, channels, axis=-1))
+    p = as_images(np.repeat(every, channels, axis=-1))
     x = p.tensor()
     assert x.dtype == torch.float32 and x.shape == (1, 3, *every.shape[:2])
     assert x.min() == -1 and x.max() == 1
@@ -39,16 +39,16 @@ def test_every_value_survives_the_round_trip(dtype: type, channels: int) -> None
 
 
 def test_the_tensor_is_two_v_over_top_minus_one() -> None:
-    x = pictures(np.array([[[0, 51, 255]]], np.uint8)).tensor()
+    x = as_images(np.array([[[0, 51, 255]]], np.uint8)).tensor()
     torch.testing.assert_close(x.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
-    grey = pictures(np.array([[0.25]])).tensor()
-    torch.testing.assert_close(grey, torch.full((1, 3, 1, 1), -0.5))
+    gray = as_images(np.array([[0.25]])).tensor()
+    torch.testing.assert_close(gray, torch.full((1, 3, 1, 1), -0.5))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_blend_keeps_bits_at_0_fills_at_1_and_mixes_between(dtype: type, channels: int) -> None:
-    p = pictures(noise((5, 6, channels), dtype))
+    p = as_images(noise((5, 6, channels), dtype))
     x = random_x(1, 5, 6)
     mask = torch.full((1, 1, 5, 6), 0.25)
     mask[..., :2], mask[..., 2:4] = 0, 1
@@ -68,20 +68,20 @@ def test_blend_keeps_bits_at_0_fills_at_1_and_mixes_between(dtype: type, channel
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_blend_with_mask_zero_is_bit_identical(dtype: type) -> None:
-    p = pictures(noise((33, 31, 3), dtype))
+    p = as_images(noise((33, 31, 3), dtype))
     out = p.blend(random_x(1, 33, 31), torch.zeros(1, 1, 33, 31))
     assert out.tobytes() == p.values.tobytes()
 
 
 def test_blend_clips_and_leaves_its_input_alone() -> None:
-    p = pictures(np.full((1, 2, 3), 7, np.uint8))
+    p = as_images(np.full((1, 2, 3), 7, np.uint8))
     x = torch.tensor([-3.0, 3.0]).expand(1, 3, 1, 2)
     assert p.blend(x)[0, 0, :, 0].tolist() == [0, 255]
     assert (p.values == 7).all()
 
 
 def test_blend_lays_many_samples_over_each_image() -> None:
-    p = pictures(torch.from_numpy(noise((2, 3, 4, 5))))
+    p = as_images(torch.from_numpy(noise((2, 3, 4, 5))))
     x = random_x(6, 4, 5)
     mask = torch.zeros(2, 1, 4, 5)
     mask[1] = 1
@@ -92,19 +92,19 @@ def test_blend_lays_many_samples_over_each_image() -> None:
 
 
 def test_blend_refuses_what_cannot_be_laid_over() -> None:
-    p = pictures(np.zeros((2, 2, 3), np.uint8))
+    p = as_images(np.zeros((2, 2, 3), np.uint8))
     for bad in (torch.nan, torch.inf):
         with pytest.raises(ImageError, match="NaN or infinity"):
             p.blend(torch.full((1, 3, 2, 2), bad))
-    with pytest.raises(ValueError, match="3 fillings cannot be shared out to 2 pictures"):
-        pictures(torch.zeros(2, 3, 2, 2)).blend(torch.zeros(3, 3, 2, 2))
+    with pytest.raises(ValueError, match="3 fillings cannot be shared out to 2 images"):
+        as_images(torch.zeros(2, 3, 2, 2)).blend(torch.zeros(3, 3, 2, 2))
 
 
-def test_blend_without_mask_takes_another_size_and_colour() -> None:
-    p = pictures(noise((4, 4)))
-    coloured = dataclasses.replace(p, values=p.values.repeat(3, axis=-1))
-    out = coloured.blend(torch.tensor([-1.0, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8))
-    assert coloured.give_back(out).shape == (8, 8, 3)
+def test_blend_without_mask_takes_another_size_and_color() -> None:
+    p = as_images(noise((4, 4)))
+    colored = dataclasses.replace(p, values=p.values.repeat(3, axis=-1))
+    out = colored.blend(torch.tensor([-1.0, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8))
+    assert colored.restore_kind(out).shape == (8, 8, 3)
     assert out[0, 5, 5].tolist() == [0, 153, 255]
 
 
@@ -112,9 +112,9 @@ def test_blend_without_mask_takes_another_size_and_colour() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_numpy_comes_back_as_it_came(dtype: type, shape: tuple[int, ...]) -> None:
     array = noise(shape, dtype)
-    p = pictures(array)
+    p = as_images(array)
     assert len(p) == 1 and p.size == (5, 4)
-    back = p.give_back(p.values)
+    back = p.restore_kind(p.values)
     assert back.dtype == array.dtype and back.shape == array.shape
     assert back.tobytes() == array.tobytes()
 
@@ -124,21 +124,21 @@ def test_numpy_comes_back_as_it_came(dtype: type, shape: tuple[int, ...]) -> Non
 def test_torch_comes_back_as_it_came(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     x = torch.from_numpy(noise(shape, np.float32))
     x = (255 * x).to(dtype) if dtype == torch.uint8 else x.to(dtype)
-    p = pictures(x.requires_grad_(dtype.is_floating_point))
-    back = p.give_back(p.values)
+    p = as_images(x.requires_grad_(dtype.is_floating_point))
+    back = p.restore_kind(p.values)
     assert back.dtype == dtype and not back.requires_grad
     assert torch.equal(back, x.detach())
 
 
 def test_bool_is_black_and_white() -> None:
     bits = np.array([[True, False]])
-    assert pictures(bits).values.ravel().tolist() == [255, 0]
-    back = pictures(torch.from_numpy(bits[None]))
-    assert back.give_back(back.values).tolist() == [[[255, 0]]]
+    assert as_images(bits).values.ravel().tolist() == [255, 0]
+    back = as_images(torch.from_numpy(bits[None]))
+    assert back.restore_kind(back.values).tolist() == [[[255, 0]]]
 
 
 def test_big_endian_is_read() -> None:
-    p = pictures(np.array([[1, 256]], ">u2"))
+    p = as_images(np.array([[1, 256]], ">u2"))
     assert p.values.dtype == np.uint16 and p.values.ravel().tolist() == [1, 256]
 
 
@@ -148,33 +148,33 @@ def test_pil_comes_back_in_its_mode(mode: str) -> None:
     array = noise((5, 4, channels) if channels > 1 else (5, 4))
     image = Image.fromarray(array)
     image.info["icc_profile"] = b"profile"
-    p = pictures(image)
-    back = p.give_back(p.values)
+    p = as_images(image)
+    back = p.restore_kind(p.values)
     assert image.mode == back.mode == mode and back.info["icc_profile"] == b"profile"
     np.testing.assert_array_equal(np.asarray(back), array)
 
 
 def test_deep_pil_stays_deep() -> None:
     array = noise((5, 4), np.uint16)
-    p = pictures(Image.fromarray(array))
+    p = as_images(Image.fromarray(array))
     assert p.values.dtype == np.uint16
-    back = p.give_back(p.values)
+    back = p.restore_kind(p.values)
     assert back.mode == "I;16"
     np.testing.assert_array_equal(np.asarray(back), array)
-    wide = pictures(Image.fromarray(array.astype(np.int32)))
+    wide = as_images(Image.fromarray(array.astype(np.int32)))
     np.testing.assert_array_equal(wide.values[0, ..., 0], array)
-    coloured = p.give_back(np.full((1, 5, 4, 3), 257, np.uint16))
-    assert coloured.mode == "RGB" and coloured.getpixel((0, 0)) == (1, 1, 1)
+    colored = p.restore_kind(np.full((1, 5, 4, 3), 257, np.uint16))
+    assert colored.mode == "RGB" and colored.getpixel((0, 0)) == (1, 1, 1)
 
 
 def test_float_pil_stays_float() -> None:
     array = noise((5, 4), np.float32)
-    p = pictures(Image.fromarray(array))
-    np.testing.assert_array_equal(np.asarray(p.give_back(p.values)), array)
+    p = as_images(Image.fromarray(array))
+    np.testing.assert_array_equal(np.asarray(p.restore_kind(p.values)), array)
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "channels", "value"),
+    ("mode", "color", "channels", "value"),
     [
         ("1", 1, 1, [255]),
         ("CMYK", (0, 255, 255, 0), 3, [255, 0, 0]),
@@ -186,25 +186,25 @@ def test_float_pil_stays_float() -> None:
     ],
 )
 def test_other_pil_modes(
-    mode: str, colour: int | tuple[int, ...], channels: int, value: list[int]
+    mode: str, color: int | tuple[int, ...], channels: int, value: list[int]
 ) -> None:
-    p = pictures(Image.new(mode, (3, 2), colour))
+    p = as_images(Image.new(mode, (3, 2), color))
     assert p.size == (2, 3) and p.values.shape[-1] == channels
     assert p.values[0, 0, 0].tolist() == value
 
 
-def test_transparent_palettes_and_colours_become_alpha() -> None:
+def test_transparent_palettes_and_colors_become_alpha() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    assert pictures(image).alpha is None
+    assert as_images(image).alpha is None
     image.info["transparency"] = 1
-    p = pictures(image)
+    p = as_images(image)
     assert p.values[0, 0].tolist() == [[10, 20, 30], [40, 50, 60]]
     assert p.alpha is not None and p.alpha.ravel().tolist() == [255, 0]
     deep = Image.fromarray(np.array([[5, 6]], np.uint16))
     deep.info["transparency"] = 6
-    alpha = pictures(deep).alpha
+    alpha = as_images(deep).alpha
     assert alpha is not None and alpha.dtype == np.uint16 and alpha.ravel().tolist() == [65535, 0]
 
 
@@ -212,26 +212,26 @@ def test_pil_is_turned_upright() -> None:
     image = Image.fromarray(noise((2, 3, 3)))
     image.getexif()[0x0112] = 6
     expected = np.rot90(np.asarray(image), -1)
-    np.testing.assert_array_equal(pictures(image).values[0], expected)
+    np.testing.assert_array_equal(as_images(image).values[0], expected)
 
 
 def test_holes_are_where_alpha_is_not_opaque() -> None:
     array = np.full((2, 2, 4), 255, np.uint8)
-    assert pictures(array).holes() is None
-    assert pictures(array[..., :3]).holes() is None
+    assert as_images(array).holes() is None
+    assert as_images(array[..., :3]).holes() is None
     array[0, 1, 3], array[1, 1, 3] = 0, 51
-    holes = pictures(array).holes()
+    holes = as_images(array).holes()
     assert holes is not None and holes.dtype == torch.float32
     torch.testing.assert_close(holes, torch.tensor([[[[0.0, 1.0], [0.0, 0.8]]]]))
 
 
 def test_alpha_is_given_back_replaced_or_opaque() -> None:
-    p = pictures(noise((2, 2, 4)))
+    p = as_images(noise((2, 2, 4)))
     assert p.alpha is not None
-    np.testing.assert_array_equal(p.give_back(p.values)[..., 3], p.alpha[0])
-    np.testing.assert_array_equal(p.give_back(p.values, 255 - p.alpha)[..., 3], 255 - p.alpha[0])
-    assert (p.give_back(p.values, None)[..., 3] == 255).all()
-    assert pictures(noise((2, 2))).give_back(p.values, p.alpha).shape == (2, 2, 3)
+    np.testing.assert_array_equal(p.restore_kind(p.values)[..., 3], p.alpha[0])
+    np.testing.assert_array_equal(p.restore_kind(p.values, 255 - p.alpha)[..., 3], 255 - p.alpha[0])
+    assert (p.restore_kind(p.values, None)[..., 3] == 255).all()
+    assert as_images(noise((2, 2))).restore_kind(p.values, p.alpha).shape == (2, 2, 3)
 
 
 def float_array(value: float) -> np.ndarray:
@@ -239,29 +239,29 @@ def float_array(value: float) -> np.ndarray:
 
 
 BAD = {
-    "NaN": (float_array(np.nan), "the picture holds NaN or infinity; give numbers in"),
+    "NaN": (float_array(np.nan), "the image holds NaN or infinity; give numbers in"),
     "inf": (float_array(np.inf), "holds NaN or infinity"),
     "range": (float_array(255.0), r"holds floats from 0\.5 to 255; give them in \[0, 1\]"),
     "negative": (float_array(-1e-3), "from -0.001 to 0.5"),
     "int64": (np.zeros((2, 2), np.int64), "holds int64; give uint8, uint16, float32 or float64"),
     "complex": (np.zeros((2, 2), complex), "holds complex128"),
     "pil": (Image.new("I", (2, 2), 70000), "holds int32"),
-    "ndim": (np.zeros(4, np.uint8), r"the picture has the shape \(4,\); give \(H, W\) or"),
+    "ndim": (np.zeros(4, np.uint8), r"the image has the shape \(4,\); give \(H, W\) or"),
     "batch": (np.zeros((2, 4, 4, 3), np.uint8), r"shape \(2, 4, 4, 3\)"),
     "channels": (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\); .* C = 1 to 4"),
     "torch": (torch.zeros(4, 4), r"shape \(4, 4\); give \(C, H, W\)"),
     "torch channels": (torch.zeros(1, 2, 4, 4), r"C = 1, 3 or 4"),
-    "empty": (np.zeros((0, 4), np.uint8), "the picture holds no pixels"),
-    "no batch": (torch.zeros(0, 3, 4, 4), "the picture holds no pixels"),
-    "kind": ("cat.png", "a str is no picture; give a PIL image, a numpy array or a torch tensor"),
+    "empty": (np.zeros((0, 4), np.uint8), "the image holds no pixels"),
+    "no batch": (torch.zeros(0, 3, 4, 4), "the image holds no pixels"),
+    "kind": ("cat.png", "a str is no image; give a PIL image, a numpy array or a torch tensor"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_are_refused_in_one_sentence(name: str) -> None:
+def test_bad_images_are_refused_in_one_sentence(name: str) -> None:
     image, message = BAD[name]
     with pytest.raises(ImageError, match=message):
-        pictures(image)
+        as_images(image)
 
 
 PAIR = [[0.0, 1.0]]
@@ -286,29 +286,29 @@ MASKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MASKS)
 def test_white_true_and_one_are_to_be_filled(name: str) -> None:
-    m = mask_tensor(MASKS[name], pictures(torch.zeros(2, 3, 1, 2)))
+    m = mask_tensor(MASKS[name], as_images(torch.zeros(2, 3, 1, 2)))
     assert m.dtype == torch.float32 and m.shape == (2, 1, 1, 2)
     assert m[0].flatten().tolist() == m[1].flatten().tolist() == [0, 1]
 
 
-def test_a_coloured_mask_counts_by_its_luma() -> None:
-    m = mask_tensor(np.eye(3, dtype=np.float32)[None], pictures(np.zeros((1, 3))))
+def test_a_colored_mask_counts_by_its_luma() -> None:
+    m = mask_tensor(np.eye(3, dtype=np.float32)[None], as_images(np.zeros((1, 3))))
     torch.testing.assert_close(m.flatten(), torch.tensor([0.299, 0.587, 0.114]))
     half = np.array([[[255, 255, 255, 51]]], np.uint8)
-    faint = mask_tensor(Image.fromarray(half), pictures(np.zeros((1, 1))))
+    faint = mask_tensor(Image.fromarray(half), as_images(np.zeros((1, 1))))
     assert faint.item() == pytest.approx(0.2)
 
 
-def test_each_picture_may_have_its_own_mask() -> None:
+def test_each_image_may_have_its_own_mask() -> None:
     mask = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3)
-    assert torch.equal(mask_tensor(mask, pictures(torch.zeros(2, 3, 3, 3))), mask)
-    with pytest.raises(ImageError, match="there are 2 masks for 3 pictures"):
-        mask_tensor(mask, pictures(torch.zeros(3, 3, 3, 3)))
+    assert torch.equal(mask_tensor(mask, as_images(torch.zeros(2, 3, 3, 3))), mask)
+    with pytest.raises(ImageError, match="there are 2 masks for 3 images"):
+        mask_tensor(mask, as_images(torch.zeros(3, 3, 3, 3)))
 
 
 def test_bad_masks_are_refused_in_one_sentence() -> None:
-    like = pictures(np.zeros((4, 6)))
-    size = "the mask is 3x2 but the picture is 6x4; give one of the same size"
+    like = as_images(np.zeros((4, 6)))
+    size = "the mask is 3x2 but the image is 6x4; give one of the same size"
     for mask, message in [
         (np.zeros((2, 3)), size),
         (np.full((4, 6), np.nan), "the mask holds NaN"),
@@ -326,7 +326,7 @@ def test_fit_mask_keeps_masks_hard_and_scratches_in() -> None:
     assert fit_mask(mask, (2, 4)).tolist() == [[[[0, 0, 1, 0]] * 2]]
     grown = fit_mask(mask, (16, 16))
     assert grown[0, 0].sum(1).tolist() == [2] * 16 and grown[0, 0, 0, 10:12].tolist() == [1, 1]
-    assert mask_tensor(grown, pictures(np.zeros((16, 16)))).equal(grown)
+    assert mask_tensor(grown, as_images(np.zeros((16, 16)))).equal(grown)
 
 
 def test_to_pil_clips_and_rounds() -> None:
@@ -335,17 +335,17 @@ def test_to_pil_clips_and_rounds() -> None:
 
 
 def test_heat_is_viridis_from_zero_to_the_largest() -> None:
-    image = heat(torch.tensor([[0.0, 0.002]]))
+    image = heat_map(torch.tensor([[0.0, 0.002]]))
     low, high = np.asarray(image)[0].astype(int)
     assert np.abs(low - [68, 1, 84]).max() <= 2 and np.abs(high - [253, 231, 37]).max() <= 2
-    assert heat(torch.zeros(2, 3)).size == (3, 2)
+    assert heat_map(torch.zeros(2, 3)).size == (3, 2)
 
 
 def test_a_pil_image_of_half_a_file_is_refused() -> None:
     file = BytesIO()
     Image.fromarray(noise((64, 64, 3), np.uint8)).save(file, "PNG")
-    with pytest.raises(ImageError, match="the picture cannot be read"):
-        pictures(Image.open(BytesIO(file.getvalue()[:4000])))
+    with pytest.raises(ImageError, match="the image cannot be read"):
+        as_images(Image.open(BytesIO(file.getvalue()[:4000])))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, torch.float32])
@@ -357,8 +357,8 @@ def test_floats_that_rounding_took_past_the_ends_are_clipped(kind: Any) -> None:
     else:
         image = np.full((2, 2, 3), 0.5, kind)
         image[0, 0, 0], image[1, 1, 0] = -1.2e-7, 1 + 9e-7
-    p = pictures(image)
+    p = as_images(image)
     assert p.values.min() == 0 and p.values.max() == 1
     image[1, 1] = 1 + 2e-6
     with pytest.raises(ImageError, match=r"give them in \[0, 1\]"):
-        pictures(image)
+        as_images(image)

@@ -1,4 +1,4 @@
-"""Picture files keep their bits, and no file is lost, halved or overwritten."""
+"""Image files keep their bits, and no file is lost, halved or overwritten."""
 
 import io
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from diffprior.io.arrays import ImageError, mask_tensor, pictures
+from diffprior.io.arrays import ImageError, as_images, mask_tensor
 from diffprior.io.files import SUFFIXES, encode, find, read, read_mask, write
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -75,44 +75,44 @@ def test_lossless_formats_keep_every_bit(
     write(data, path)
     file = read(path)
     assert file.name == str(path) and file.icc == icc
-    assert file.pictures.values.dtype == dtype
-    np.testing.assert_array_equal(file.pictures.values[0], values)
+    assert file.images.values.dtype == dtype
+    np.testing.assert_array_equal(file.images.values[0], values)
     if alpha is None:
-        assert file.pictures.alpha is None
+        assert file.images.alpha is None
     else:
-        assert file.pictures.alpha is not None
-        np.testing.assert_array_equal(file.pictures.alpha[0], alpha)
-    again = encode(file.pictures.values[0], alpha, suffix, file.icc, {"Software": "x"})
+        assert file.images.alpha is not None
+        np.testing.assert_array_equal(file.images.alpha[0], alpha)
+    again = encode(file.images.values[0], alpha, suffix, file.icc, {"Software": "x"})
     assert again == data
 
 
-def test_colours_survive_where_the_picture_is_clear() -> None:
+def test_colors_survive_where_the_image_is_clear() -> None:
     values, alpha = noise((4, 4, 3)), np.zeros((4, 4), np.uint8)
     file = read(io.BytesIO(encode(values, alpha, ".webp")))
-    np.testing.assert_array_equal(file.pictures.values[0], values)
+    np.testing.assert_array_equal(file.images.values[0], values)
 
 
-def test_deep_grey_with_alpha_becomes_rgba_in_tiff() -> None:
+def test_deep_gray_with_alpha_becomes_rgba_in_tiff() -> None:
     values, alpha = noise((4, 6, 1), np.uint16), noise((4, 6), np.uint16)[::-1]
     file = read(io.BytesIO(encode(values, alpha, ".tif")))
-    np.testing.assert_array_equal(file.pictures.values[0], values.repeat(3, axis=-1))
-    np.testing.assert_array_equal(file.pictures.alpha, alpha[None])
+    np.testing.assert_array_equal(file.images.values[0], values.repeat(3, axis=-1))
+    np.testing.assert_array_equal(file.images.alpha, alpha[None])
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".bmp"])
-def test_grey_survives_in_the_other_formats(suffix: str) -> None:
+def test_gray_survives_in_the_other_formats(suffix: str) -> None:
     values = np.full((16, 16, 1), 77, np.uint8)
     file = read(io.BytesIO(encode(values, None, suffix)))
-    assert (file.pictures.values == 77).all()
+    assert (file.images.values == 77).all()
 
 
-def test_jpeg_is_close_keeps_the_profile_and_full_colour_and_drops_alpha() -> None:
+def test_jpeg_is_close_keeps_the_profile_and_full_color_and_drops_alpha() -> None:
     values = np.zeros((16, 16, 3), np.uint8)
     values[:, ::2] = (255, 0, 0)
     data = encode(values, np.zeros((16, 16), np.uint8), ".jpg", SRGB)
     file = read(io.BytesIO(data))
-    assert file.icc == SRGB and file.pictures.alpha is None
-    assert np.abs(file.pictures.values[0].astype(int) - values).mean() < 8
+    assert file.icc == SRGB and file.images.alpha is None
+    assert np.abs(file.images.values[0].astype(int) - values).mean() < 8
     assert Image.open(io.BytesIO(data)).layer[0][1:3] == (1, 1)  # type: ignore[attr-defined]
 
 
@@ -136,10 +136,10 @@ def test_deep_png_is_what_another_decoder_reads() -> None:
     np.testing.assert_array_equal(bgra[..., 3], alpha)
 
 
-def test_a_grey_profile_is_dropped_from_colour() -> None:
-    grey = SRGB[:16] + b"GRAY" + SRGB[20:]
-    assert read(io.BytesIO(encode(noise((2, 2, 1)), None, ".png", grey))).icc == grey
-    assert read(io.BytesIO(encode(noise((2, 2, 3)), None, ".png", grey))).icc is None
+def test_a_gray_profile_is_dropped_from_color() -> None:
+    gray = SRGB[:16] + b"GRAY" + SRGB[20:]
+    assert read(io.BytesIO(encode(noise((2, 2, 1)), None, ".png", gray))).icc == gray
+    assert read(io.BytesIO(encode(noise((2, 2, 3)), None, ".png", gray))).icc is None
 
 
 @pytest.mark.parametrize("compression", [cv2.IMWRITE_TIFF_COMPRESSION_LZW, 8])
@@ -147,14 +147,14 @@ def test_compressed_deep_tiff_is_read(compression: int) -> None:
     bgr = noise((40, 30, 3), np.uint16)
     ok, data = cv2.imencode(".tif", bgr, [cv2.IMWRITE_TIFF_COMPRESSION, compression])
     assert ok
-    values = read(io.BytesIO(data.tobytes())).pictures.values
+    values = read(io.BytesIO(data.tobytes())).images.values
     assert values.dtype == np.uint16
     np.testing.assert_array_equal(values[0], bgr[..., ::-1])
 
 
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG", "deep PNG", "deep TIFF", "grey"])
-def test_pictures_are_turned_upright(kind: str, orientation: int) -> None:
+def test_images_are_turned_upright(kind: str, orientation: int) -> None:
     deep = kind.startswith("deep")
     array = noise((3, 5, 3), np.uint16 if deep else np.uint8)
     exif = Image.Exif()
@@ -175,30 +175,30 @@ def test_pictures_are_turned_upright(kind: str, orientation: int) -> None:
         options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
         Image.fromarray(array).save(file, kind, exif=exif, **options)
         data = file.getvalue()
-    values = read(io.BytesIO(data)).pictures.values[0]
+    values = read(io.BytesIO(data)).images.values[0]
     expected = TURNS[orientation](array)
     assert values.shape == expected.shape and values.dtype == expected.dtype
     error = np.abs(values.astype(int) - expected)
     assert error.max() <= (3 if kind == "JPEG" else 0)
 
 
-def test_palettes_become_colours_and_their_transparency_alpha(tmp_path: Path) -> None:
+def test_palettes_become_colors_and_their_transparency_alpha(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    opaque = read(saved(tmp_path / "a.png", image)).pictures
+    opaque = read(saved(tmp_path / "a.png", image)).images
     assert opaque.alpha is None and opaque.values.tolist() == [[[[10, 20, 30], [40, 50, 60]]]]
-    clear = read(saved(tmp_path / "b.png", image, transparency=1)).pictures
+    clear = read(saved(tmp_path / "b.png", image, transparency=1)).images
     assert clear.alpha is not None and clear.alpha.tolist() == [[[255, 0]]]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_clear_colour_in_16_bits_becomes_alpha(channels: int) -> None:
+def test_a_clear_color_in_16_bits_becomes_alpha(channels: int) -> None:
     array = noise((3, 4, channels), np.uint16)
     plain = encode(array, None, ".png")
     chunk = io.BytesIO()
     PngImagePlugin.putchunk(chunk, b"tRNS", struct.pack(f">{channels}H", *array[1, 2].tolist()))
-    p = read(io.BytesIO(plain[:33] + chunk.getvalue() + plain[33:])).pictures
+    p = read(io.BytesIO(plain[:33] + chunk.getvalue() + plain[33:])).images
     np.testing.assert_array_equal(p.values[0], array)
     assert p.alpha is not None and p.alpha.dtype == np.uint16
     assert p.alpha[0, 1, 2] == 0 and (p.alpha == 65535).sum() == 11
@@ -208,34 +208,34 @@ def test_cmyk_becomes_rgb_without_its_profile(tmp_path: Path) -> None:
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     file = read(saved(tmp_path / "a.jpg", image, icc_profile=SRGB, quality=100))
     assert file.icc is None
-    assert np.abs(file.pictures.values[0].astype(int) - (255, 0, 0)).max() <= 3
+    assert np.abs(file.images.values[0].astype(int) - (255, 0, 0)).max() <= 3
 
 
-def test_one_bit_pictures_are_black_and_white(tmp_path: Path) -> None:
+def test_one_bit_images_are_black_and_white(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[True, False]]))
-    assert read(saved(tmp_path / "a.png", image)).pictures.values.ravel().tolist() == [255, 0]
+    assert read(saved(tmp_path / "a.png", image)).images.values.ravel().tolist() == [255, 0]
 
 
 def test_garbage_in_exif_does_not_warn() -> None:
     file = io.BytesIO()
     Image.new("RGB", (4, 2)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0garbage")
-    assert read(io.BytesIO(file.getvalue())).pictures.size == (2, 4)
+    assert read(io.BytesIO(file.getvalue())).images.size == (2, 4)
 
 
 def test_streams_are_read() -> None:
     file = read(io.BytesIO(encode(noise((2, 3, 3)), None, ".png")))
-    assert file.name == "the stream" and file.pictures.size == (2, 3)
+    assert file.name == "the stream" and file.images.size == (2, 3)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
 def test_masks_are_read_in_any_depth(tmp_path: Path, dtype: type) -> None:
     white = True if dtype is bool else np.iinfo(dtype).max
     path = saved(tmp_path / "m.png", Image.fromarray(np.array([[0, white]], dtype)))
-    m = mask_tensor(read_mask(path), pictures(np.zeros((1, 2))))
+    m = mask_tensor(read_mask(path), as_images(np.zeros((1, 2))))
     assert m.flatten().tolist() == [0, 1]
     deep = np.full((1, 2, 3), 65535, np.uint16)
     path.write_bytes(encode(deep, np.array([[0, 65535]], np.uint16), ".png"))
-    assert mask_tensor(read_mask(path), pictures(np.zeros((1, 2)))).flatten().tolist() == [0, 1]
+    assert mask_tensor(read_mask(path), as_images(np.zeros((1, 2)))).flatten().tolist() == [0, 1]
 
 
 def bad_file(kind: str, folder: Path) -> Path:
@@ -254,7 +254,7 @@ def bad_file(kind: str, folder: Path) -> Path:
         ("missing", "bad.png: it cannot be read: No such file or directory"),
         ("folder", "bad.png: it cannot be read: Is a directory"),
         ("empty", "bad.png: it is empty"),
-        ("text", "bad.png: it is no PNG, JPEG, WebP, TIFF or BMP picture"),
+        ("text", "bad.png: it is no PNG, JPEG, WebP, TIFF or BMP image"),
     ],
 )
 @pytest.mark.parametrize("reader", [read, read_mask])
@@ -305,12 +305,12 @@ def test_other_layouts_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("times", [1.5, 4])
-def test_large_pictures_are_refused_by_their_header(dtype: type, times: float) -> None:
+def test_large_images_are_refused_by_their_header(dtype: type, times: float) -> None:
     data = encode(noise((20, 30, 3), dtype), None, ".png")
     before = Image.MAX_IMAGE_PIXELS
     with pytest.raises(ImageError, match="the stream: it is larger than the limit of"):
         read(io.BytesIO(data), limit=int(600 / times))
-    assert read(io.BytesIO(data), limit=600).pictures.size == (20, 30)
+    assert read(io.BytesIO(data), limit=600).images.size == (20, 30)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -331,19 +331,19 @@ def test_the_limit_can_be_raised_beyond_the_error_of_pillow(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     data = encode(noise((20, 30, 3)), None, ".png")
-    assert read(io.BytesIO(data)).pictures.size == (20, 30)
+    assert read(io.BytesIO(data)).images.size == (20, 30)
 
 
 def test_unknown_formats_and_values_are_refused() -> None:
-    grey = np.zeros((2, 2, 1), np.uint8)
+    gray = np.zeros((2, 2, 1), np.uint8)
     for suffix in (".gif", ""):
         with pytest.raises(ImageError, match=r"is no format; use one of \.png \.jpg \.jpeg"):
-            encode(grey, None, suffix)
+            encode(gray, None, suffix)
     for suffix in (".jpg", ".webp", ".bmp"):
         with pytest.raises(ImageError, match=rf"uint16 values .* \{suffix}; .*PNG .* TIFF"):
-            encode(grey.astype(np.uint16), None, suffix)
+            encode(gray.astype(np.uint16), None, suffix)
     with pytest.raises(ImageError, match="float64 values do not fit"):
-        encode(grey.astype(float), None, ".png")
+        encode(gray.astype(float), None, ".png")
     with pytest.raises(ImageError, match="cannot be written as WEBP"):
         encode(np.zeros((1, 16_384, 3), np.uint8), None, ".webp")
 
@@ -362,9 +362,9 @@ def test_find_knows_files_folders_and_patterns(tmp_path: Path) -> None:
     assert [p.name for p in twice] == ["b.png", "a.JPG", "odd[1].png"]
 
 
-def test_find_refuses_folders_and_patterns_without_pictures(tmp_path: Path) -> None:
+def test_find_refuses_folders_and_patterns_without_images(tmp_path: Path) -> None:
     for argument in (str(tmp_path), f"{tmp_path}/*.png"):
-        with pytest.raises(ImageError, match="no picture there"):
+        with pytest.raises(ImageError, match="no image there"):
             find([argument])
 
 
@@ -433,21 +433,21 @@ def test_unwritable_folders_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("turn", [1, 6])
-def test_deep_grey_of_which_0_is_white_is_no_negative(tmp_path: Path, turn: int) -> None:
+def test_deep_gray_of_which_0_is_white_is_no_negative(tmp_path: Path, turn: int) -> None:
     array = noise((3, 5), np.uint16)
     path = saved(tmp_path / "m.tif", Image.fromarray(~array), tiffinfo={262: 0, 274: turn})
     with Image.open(path) as image:
         assert image.tag_v2[262] == 0 and image.tag_v2[274] == turn
-    np.testing.assert_array_equal(read(path).pictures.values[0, ..., 0], TURNS[turn](array))
+    np.testing.assert_array_equal(read(path).images.values[0, ..., 0], TURNS[turn](array))
 
 
 def test_a_tiff_of_another_kind_is_called_one(tmp_path: Path) -> None:
     ifd = deep_tiff(noise((2, 2, 3), np.uint16), _339=(3, 3, 3))
     (tmp_path / "f.tif").write_bytes(ifd)
-    with pytest.raises(ImageError, match="f.tif: it is a TIFF picture of a kind that is not read"):
+    with pytest.raises(ImageError, match="f.tif: it is a TIFF image of a kind that is not read"):
         read(tmp_path / "f.tif")
 
 
 def test_an_empty_name_is_no_folder() -> None:
-    with pytest.raises(ImageError, match="an empty name is no picture"):
+    with pytest.raises(ImageError, match="an empty name is no image"):
         find([""])

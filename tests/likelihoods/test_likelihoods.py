@@ -87,7 +87,7 @@ def test_condition_on_exact_data_meets_them() -> None:
 def test_evidence_is_the_density_of_y_up_to_a_constant(name: str, var: float) -> None:
     likelihood, x, A = problem(name)
     A = A[A.abs().sum(1) > 0]
-    y = likelihood.operator.seen(likelihood.y).flatten(1)
+    y = likelihood.operator.mask_unmeasured(likelihood.y).flatten(1)
     y = y[:, KEEP.flatten()] if name == "mask" else y
     S = var * A @ A.T + 0.3**2 * torch.eye(len(A), dtype=torch.float64)
     other = random(B, *SHAPE, seed=9)
@@ -135,7 +135,7 @@ def test_exact_data_have_no_density() -> None:
 
 
 def test_rows_do_not_meet() -> None:
-    """Each row's answer is the one it has alone, beside a far neighbour as well."""
+    """Each row's answer is the one it has alone, beside a far neighbor as well."""
     for name in OPERATORS:
         likelihood, x, _ = problem(name)
         far = dataclasses.replace(
@@ -144,7 +144,7 @@ def test_rows_do_not_meet() -> None:
             if likelihood.y.ndim == 2
             else likelihood.y * torch.tensor([1, 1e4, 1e-4])[:, None, None, None],
         )
-        one = far.take(torch.tensor([0]))
+        one = far.select(torch.tensor([0]))
         for f in (
             lambda r, x: r.log_prob(x),
             lambda r, x: r.score(x),
@@ -160,13 +160,13 @@ def test_take_allows_repeats_and_takes_the_masks_along() -> None:
     )
     x, index = random(B, *SHAPE), torch.tensor([2, 2, 0])
     expected = likelihood.log_prob(x)[index]
-    torch.testing.assert_close(likelihood.take(index).log_prob(x[index]), expected)
+    torch.testing.assert_close(likelihood.select(index).log_prob(x[index]), expected)
 
 
 def test_behind_a_decoder_is_the_chain_rule() -> None:
     likelihood, _, A = problem("wide")
     W, z = random(D, 5, seed=8), random(B, 5)
-    latent = likelihood.behind(lambda z: (z @ W.T).reshape(-1, *SHAPE))
+    latent = likelihood.through(lambda z: (z @ W.T).reshape(-1, *SHAPE))
     x = z @ W.T
     torch.testing.assert_close(latent.log_prob(z), likelihood.log_prob(x.reshape(-1, *SHAPE)))
     torch.testing.assert_close(latent.score(z), (likelihood.y - x @ A.T) @ A @ W / 0.3**2)

@@ -55,7 +55,7 @@ def flat(value: float, count: int = 1) -> Tensor:
 def test_what_is_drawn_has_the_mean_and_the_variance(name: str) -> None:
     """40,000 draws at each of three levels of light, to 4 standard errors."""
     x = torch.tensor(VALUES, dtype=torch.float64)[:, None].expand(3, 40_000)
-    y = MODELS[name](operator=Identity().double()).sample(x, Noise(3, names="abc"))
+    y = MODELS[name](operator=Identity().double()).sample(x, Noise(3, ids="abc"))
     for row, value in zip(y, VALUES, strict=True):
         mean, var = MOMENTS[name](value)
         square = (row - mean) ** 2
@@ -97,7 +97,7 @@ def test_counts_have_the_probabilities_of_scipy() -> None:
 @every
 def test_the_score_is_the_gradient_by_differences(name: str) -> None:
     x, A = random(2, 1, 4, 4).tanh() * 0.9, Blur((1, 4, 4)).double()
-    likelihood = MODELS[name](operator=A).measure(x, Noise(1, names="ab"))
+    likelihood = MODELS[name](operator=A).measure(x, Noise(1, ids="ab"))
     state, h = random(2, 1, 4, 4, seed=1).tanh() * 0.9, 1e-5
     steps = h * torch.eye(16, dtype=torch.float64).reshape(16, 1, 1, 4, 4)
     slopes = [
@@ -108,7 +108,7 @@ def test_the_score_is_the_gradient_by_differences(name: str) -> None:
 
 
 @every
-def test_the_truth_is_likelier_than_its_neighbours_on_average(name: str) -> None:
+def test_the_truth_is_likelier_than_its_neighbors_on_average(name: str) -> None:
     """E log p(y | x) is greatest at the x that drew y: to 2 standard errors of 40 rows of 100."""
     x = torch.full((40, 100), 0.3, dtype=torch.float64)
     likelihood = MODELS[name](operator=Identity().double()).measure(x, Noise(2, range(40)))
@@ -122,7 +122,7 @@ def test_the_truth_is_likelier_than_its_neighbours_on_average(name: str) -> None
 def test_hidden_pixels_hold_nothing(name: str) -> None:
     keep = random(1, 4, 4) > 0
     x = random(2, 1, 4, 4, seed=1).tanh()
-    likelihood = MODELS[name](operator=Mask(keep).double()).measure(x, Noise(0, names="ab"))
+    likelihood = MODELS[name](operator=Mask(keep).double()).measure(x, Noise(0, ids="ab"))
     assert (likelihood.y[:, ~keep] == 0).all() and (likelihood.y[:, keep] != 0).all()
     dirty = MODELS[name](operator=likelihood.operator, y=likelihood.y + ~keep * 99.0)
     alone = MODELS[name](operator=Identity().double(), y=likelihood.y[:, keep])
@@ -135,13 +135,13 @@ def test_hidden_pixels_hold_nothing(name: str) -> None:
 def test_a_row_draws_what_it_draws_alone(name: str) -> None:
     x = random(3, 1, 4, 4).tanh()
     likelihood = MODELS[name](operator=Mask(random(3, 1, 4, 4, seed=4) > 0, batched=True).double())
-    together = likelihood.measure(x, Noise(5, names="abc"))
-    one = likelihood.operator.take(torch.tensor([1]))
-    alone = MODELS[name](operator=one).measure(x[1:2], Noise(5, names="b"))
+    together = likelihood.measure(x, Noise(5, ids="abc"))
+    one = likelihood.operator.select(torch.tensor([1]))
+    alone = MODELS[name](operator=one).measure(x[1:2], Noise(5, ids="b"))
     assert torch.equal(together.y[1:2], alone.y)
-    again = MODELS[name](operator=one).sample(x[1:2], Noise(6, names="b"))
+    again = MODELS[name](operator=one).sample(x[1:2], Noise(6, ids="b"))
     assert not torch.equal(again, alone.y)
-    assert torch.equal(together.take(torch.tensor([1])).log_prob(x[1:2]), alone.log_prob(x[1:2]))
+    assert torch.equal(together.select(torch.tensor([1])).log_prob(x[1:2]), alone.log_prob(x[1:2]))
 
 
 @every
@@ -166,7 +166,7 @@ def test_poisson_is_its_gaussian_where_photons_are_many() -> None:
 
 
 def test_the_score_of_an_outlier_fades() -> None:
-    """A white speck on grey pulls less than a small misfit; without outliers it would pull 50x."""
+    """A white speck on gray pulls less than a small misfit; without outliers it would pull 50x."""
     y = torch.tensor([[1.0, 0.02]], dtype=torch.float64)
     likelihood = SaltPepperLikelihood(operator=Identity().double(), y=y, rate=0.1, sigma=0.02)
     speck, misfit = likelihood.score(torch.zeros_like(y))[0]

@@ -30,7 +30,7 @@ def prior() -> MixturePrior:
 @pytest.mark.parametrize("weight", [0.02, 20.0])
 @pytest.mark.parametrize("method", ["dpir(steps=8, weight={})", "diffpir(weight={})"])
 def test_the_residual_is_that_of_the_noise(prior, likelihood, method: str, weight: float) -> None:
-    """From a weight that is 20 times too large or small, chi2 of every picture comes to 1."""
+    """From a weight that is 20 times too large or small, chi2 of every image comes to 1."""
     text = method.format(weight)
     before = likelihood.chi2(build(text)(prior, likelihood)[:, 0])
     after = likelihood.chi2(
@@ -39,10 +39,10 @@ def test_the_residual_is_that_of_the_noise(prior, likelihood, method: str, weigh
     assert ((before - 1).abs() > 0.3).all() and ((after - 1).abs() < 0.1).all()
 
 
-def test_each_picture_and_each_sample_has_a_weight_of_its_own(prior, likelihood) -> None:
+def test_each_image_and_each_sample_has_a_weight_of_its_own(prior, likelihood) -> None:
     method = build("discrepancy(method=diffpir(sampler=ddim(steps=8, eta=1.0)), rounds=4)")
     batch = method(prior, likelihood, n=2, seed=3)
-    alone = method(prior, likelihood.take(torch.tensor([1])), n=2, seed=3)
+    alone = method(prior, likelihood.select(torch.tensor([1])), n=2, seed=3)
     torch.testing.assert_close(batch[1], alone, rtol=1e-6, atol=1e-6)
     assert not torch.equal(alone[0], alone[1])
 

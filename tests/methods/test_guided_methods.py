@@ -48,7 +48,7 @@ N = 4000
 
 
 class Known(Prior):
-    """A prior that has seen the picture."""
+    """A prior that has seen the image."""
 
     def __init__(self, x_0: Tensor, diffusion: GaussianDiffusion) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ def test_ddnm_plus_is_exact_where_all_is_seen(request, name: str) -> None:
 
 @pytest.fixture
 def smooth() -> MixturePrior:
-    """Sixteen neighbours in a row, correlated like pixels."""
+    """Sixteen neighbors in a row, correlated like pixels."""
     i = torch.arange(16, dtype=torch.float64)
     cov = 0.25 * 0.95 ** (i[:, None] - i).abs()
     return MixturePrior(torch.ones(1).double(), torch.full((1, 16), 0.3).double(), cov[None])
@@ -278,7 +278,7 @@ def test_ddnm_plus_does_not_copy_the_noise(smooth: MixturePrior, steps: int) -> 
     y = x + 0.1 * noise.normal(x)
     likelihood = GaussianLikelihood(operator=Identity().double(), y=y, sigma=0.1)
     out = build(f"ddnm(sampler=ddim(steps={steps}, eta=0.85, grid='logsnr'))")(
-        smooth, likelihood, names=range(100)
+        smooth, likelihood, ids=range(100)
     )
     assert 0.5 < likelihood.chi2(out[:, 0]).mean() < 1.3
 
@@ -300,7 +300,7 @@ def test_a_noisy_blur_does_not_blow_up(smooth: MixturePrior, method: str, kind: 
             build(method)(smooth, blurred(smooth, 0.05, kind)[1])
         return
     x, likelihood = blurred(smooth, 0.05, kind)
-    out = build(method)(smooth, likelihood, names=range(100))[:, 0]
+    out = build(method)(smooth, likelihood, ids=range(100))[:, 0]
     free = smooth.sample(Noise(9, range(100)))
     assert (out - x).square().mean() < 0.5 * (free - x).square().mean()
     assert likelihood.chi2(out).mean() < 3 and likelihood.chi2(free).mean() > 100
@@ -335,7 +335,7 @@ def test_tmpd_is_exact_for_a_diagonal_covariance() -> None:
     mask = Mask(torch.tensor([1.0, 1.0, 0.0, 1.0])).double()
     likelihood = GaussianLikelihood(operator=mask, y=random(1, 4, seed=2), sigma=0.3)
     x = TMPD(sampler=DPM(steps=50))(prior, likelihood, n=2000)
-    post = prior.posterior(dataclasses.replace(likelihood, y=mask.seen(likelihood.y)))
+    post = prior.posterior(dataclasses.replace(likelihood, y=mask.mask_unmeasured(likelihood.y)))
     assert deviations(x, *moments(post)) < 4
 
 
@@ -386,7 +386,7 @@ def test_tmpd_does_not_blow_up_where_rows_cancel(smooth: MixturePrior) -> None:
     x = smooth.sample(noise)
     y = x @ A.T + 0.1 * random(50, 8)
     likelihood = GaussianLikelihood(operator=Matrix(A), y=y, sigma=0.1)
-    out = TMPD()(smooth, likelihood, names=range(50))[:, 0]
+    out = TMPD()(smooth, likelihood, ids=range(50))[:, 0]
     free = smooth.sample(Noise(9, range(50)))
     assert (out - x).square().mean() < 0.5 * (free - x).square().mean()
 
@@ -447,7 +447,7 @@ def test_ilvr_lets_go_at_its_stop(gaussian: MixturePrior, seen) -> None:
 
 
 def test_ilvr_keeps_the_means_of_blocks(smooth: MixturePrior) -> None:
-    """Averages of four neighbours from the reference, the rest from the prior."""
+    """Averages of four neighbors from the reference, the rest from the prior."""
     A = torch.kron(torch.eye(4), torch.full((1, 4), 0.25)).double()
     reference = smooth.sample(Noise(2, [0]))
     likelihood = GaussianLikelihood(operator=Matrix(A), y=reference @ A.T)
@@ -476,7 +476,7 @@ def test_score_sde_corrector_leaves_its_law_alone(gaussian: MixturePrior) -> Non
     assert (x - pair).norm(dim=1).mean() > 0.3  # and they do move
 
 
-def test_score_sde_step_is_of_each_picture(gaussian: MixturePrior) -> None:
+def test_score_sde_step_is_of_each_image(gaussian: MixturePrior) -> None:
     """N(x + h g, 2 h), h = 2 (snr sigma_t)^2; the reference takes norms over the batch."""
     x_t = torch.cat([random(1, 4), 50 * random(1, 4, seed=1)])
     kernel = ScoreSDE(snr=0.1).correct(gaussian, x_t, T)
@@ -525,7 +525,7 @@ def test_ald_comes_to_the_posterior() -> None:
 def test_ald_step_is_the_papers(gaussian: MixturePrior, seen) -> None:
     """One level, one step by hand: the annealed variance is sigma^2 + gamma_t^2."""
     method = ALD(steps=1, repeats=1, step=0.05, gamma=2.0, start=0.7)
-    t = torch.tensor(method.begin(gaussian), dtype=torch.float64)
+    t = torch.tensor(method.start_time(gaussian), dtype=torch.float64)
     x_T, A = random(1, 4), seen.operator.A
     out = method.run(gaussian, seen, x_T, Noise(0))
     alpha, sigma = gaussian.diffusion.schedule(t)
@@ -562,7 +562,7 @@ def test_dps_constant_step_is_that_of_half_the_square(gaussian: MixturePrior, se
 
 
 class Coder(nn.Module):
-    """Latents of four numbers, pictures of six: D z = tanh(W z) + W z, E its left inverse of W."""
+    """Latents of four numbers, images of six: D z = tanh(W z) + W z, E its left inverse of W."""
 
     def __init__(self, bend: float) -> None:
         super().__init__()
@@ -589,7 +589,7 @@ def problem(prior: LatentPrior, n: int, sigma: float = 0.05):
     x = prior.decode(prior.inner.sample(noise))
     mask = Mask(torch.tensor([1.0, 0, 1, 1, 0, 0])).double()
     return x, GaussianLikelihood(
-        operator=mask, y=mask.seen(x + sigma * noise.normal(x)), sigma=sigma
+        operator=mask, y=mask.mask_unmeasured(x + sigma * noise.normal(x)), sigma=sigma
     )
 
 
@@ -602,10 +602,10 @@ BEHIND = [
 
 
 @pytest.mark.parametrize("method", BEHIND, ids=lambda m: type(m).__name__)
-def test_latents_explain_the_picture(latent: LatentPrior, method) -> None:
+def test_latents_explain_the_image(latent: LatentPrior, method) -> None:
     """100 problems: half the error of the pseudo-inverse, a tenth of the prior's residual."""
     x, likelihood = problem(latent, 100)
-    out = method(latent, likelihood, names=range(100))[:, 0]
+    out = method(latent, likelihood, ids=range(100))[:, 0]
     naive = likelihood.operator.pinv(likelihood.y)
     assert (out - x).square().mean() < 0.5 * (naive - x).square().mean()
     free = latent.decode(latent.inner.sample(Noise(9, range(100))))
@@ -626,7 +626,7 @@ def test_psld_is_the_papers_step(latent: LatentPrior) -> None:
         return omega * (y - A(image)).norm() + gamma * (z - latent.encode(glued)).norm()
 
     slope = torch.stack([cost(x_t + h * e) - cost(x_t - h * e) for e in EYE]) / (2 * h)
-    behind = likelihood.behind(latent.decode)
+    behind = likelihood.through(latent.decode)
     kernel = PSLD(omega=omega, gamma=gamma).kernel(latent, behind, x_t, T, S, 1.0)
     bridge = latent.kernel(x_t, T, S)
     torch.testing.assert_close(kernel.mean, bridge.mean - slope, rtol=0, atol=1e-6)
@@ -634,10 +634,10 @@ def test_psld_is_the_papers_step(latent: LatentPrior) -> None:
 
 def test_psld_refuses_what_has_no_pseudo_inverse(latent: LatentPrior) -> None:
     likelihood = GaussianLikelihood(operator=Plain(random(3, 6)), y=random(1, 3))
-    with pytest.raises(TypeError, match="^PSLD needs an SVDOperator of pictures, got Plain$"):
+    with pytest.raises(TypeError, match="^PSLD needs an SVDOperator of images, got Plain$"):
         PSLD()(latent, likelihood)
     two = dataclasses.replace(likelihood, operator=Plain(random(3, 6)) @ Plain(random(6, 6)))
-    with pytest.raises(TypeError, match="of pictures, got LinearComposed$"):  # no decoder
+    with pytest.raises(TypeError, match="of images, got LinearComposed$"):  # no decoder
         PSLD()(latent, two)
 
 
@@ -656,7 +656,7 @@ def test_resample_is_a_product_of_two_gaussians(gaussian: MixturePrior, seen) ->
 
 
 def test_resample_fits_up_to_the_noise(gaussian: MixturePrior, seen) -> None:
-    """Each picture stops once its chi2 is 1; one that has it already is not touched."""
+    """Each image stops once its chi2 is 1; one that has it already is not touched."""
     x_0 = torch.cat([random(1, 4), seen.operator.pinv(seen.y)])
     batch = dataclasses.replace(seen, y=seen.y.expand(2, 2))
     z = ReSample(iterations=400).fit(batch, x_0)

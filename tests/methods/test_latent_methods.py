@@ -37,7 +37,7 @@ from diffprior.samplers.ddim import DDIM
 from support import tiny
 from support.exact import random
 
-LATENT, PICTURE, COUNT, SIGMA = (4, 8, 8), (3, 16, 16), 6, 0.05
+LATENT, IMAGE, COUNT, SIGMA = (4, 8, 8), (3, 16, 16), 6, 0.05
 FULL = {"precision": "full", "device": "cpu"}
 PROBLEMS = ("box", "half", "blur", "small")
 
@@ -84,7 +84,7 @@ def operator(name: str) -> Operator:
         "box": lambda: Mask(keep),
         "half": lambda: Mask(half),
         "blur": lambda: Blur(kernel("gaussian:1.2").double()),
-        "small": lambda: Average(2).on(PICTURE).double(),
+        "small": lambda: Average(2).for_shape(IMAGE).double(),
     }[name]()
 
 
@@ -100,20 +100,20 @@ def answered(text: str, name: str, curved: bool = False) -> Cell:
     prior = LatentPrior(inner, decoder.encode, decoder.decode, factor=2)
     x, A = decoder.decode(inner.sample(Noise(11, range(COUNT)))), operator(name)
     y = A(x) + SIGMA * random(*A(x).shape, seed=1)
-    known = GaussianLikelihood(operator=A, y=A.seen(y), sigma=SIGMA)
+    known = GaussianLikelihood(operator=A, y=A.mask_unmeasured(y), sigma=SIGMA)
     with warnings.catch_warnings(action="ignore"):
-        out = build(text, ("methods",))(prior, known, n=2, names=range(COUNT))
+        out = build(text, ("methods",))(prior, known, n=2, ids=range(COUNT))
     each, out = torch.arange(COUNT).repeat_interleave(2), out.flatten(0, 1)
-    return psnr(out, x[each]), float(known.take(each).chi2(out).mean())
+    return psnr(out, x[each]), float(known.select(each).chi2(out).mean())
 
 
 def exact(name: str) -> tuple[float, float]:
     """Return the PSNR of the posterior's mean and of draws from it."""
     decoder, inner = Decoder(False), latents()
     x, A, scores = decoder.decode(inner.sample(Noise(11, range(COUNT)))), operator(name), []
-    y = A.seen(A(x) + SIGMA * random(*A(x).shape, seed=1))
+    y = A.mask_unmeasured(A(x) + SIGMA * random(*A(x).shape, seed=1))
     for i in range(COUNT):
-        one = GaussianLikelihood(operator=A, y=y[i : i + 1], sigma=SIGMA).behind(decoder.linear)
+        one = GaussianLikelihood(operator=A, y=y[i : i + 1], sigma=SIGMA).through(decoder.linear)
         posterior = inner.posterior(one)
         mean = (posterior.log_weights.exp() @ posterior.means).reshape(1, *LATENT)
         drawn = decoder.linear(posterior.sample(Noise(4, range(4))))
@@ -194,7 +194,7 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_needs_no_method_for_latents(folder: Path, task: str) -> None:
-    """Each answers from the picture, one by ReSample, several by DAPS."""
+    """Each answers from the image, one by ReSample, several by DAPS."""
     prior, given = load_prior(folder), TASKS[task](photo(3, 18, 20))
     more = {"width": 20, "height": 18} if task == "reconstruct" else {}
     with warnings.catch_warnings(action="ignore"):
@@ -217,12 +217,12 @@ def test_known_pixels_stay_and_texture_is_for_pixels(folder: Path) -> None:
 
 
 def test_the_command_needs_no_method(folder: Path, tmp_path: Path) -> None:
-    picture, mask = (tmp_path / f"{name}.png" for name in ("picture", "mask"))
+    image, mask = (tmp_path / f"{name}.png" for name in ("picture", "mask"))
     x, hole = np.full((18, 20, 3), 90, np.uint8), np.zeros((18, 20), np.uint8)
     hole[4:9, 6:11] = 255
-    cv2.imwrite(str(picture), x)
+    cv2.imwrite(str(image), x)
     cv2.imwrite(str(mask), hole)
-    call = [sys.executable, "-m", "diffprior", "inpaint", picture, "--mask", mask, "--json", "-q"]
+    call = [sys.executable, "-m", "diffprior", "inpaint", image, "--mask", mask, "--json", "-q"]
     done = subprocess.run(
         [*call, "--prior", folder, "--steps", "2"], capture_output=True, text=True
     )
@@ -255,7 +255,7 @@ def test_a_fill_hears_what_it_is_to_show(folder: Path) -> None:
 
 
 def test_a_network_that_fills_holes_fills_them_itself(tmp_path: Path) -> None:
-    """By default it is sampled, each picture and hole shown to it; a method is given the same."""
+    """By default it is sampled, each image and hole shown to it; a method is given the same."""
     tiny.stable_diffusion(tmp_path, unet=tiny.unet(in_channels=9))
     prior, x, mask = load_prior(tmp_path, prompt="a cat"), photo(2, 3, 16, 16), torch.zeros(16, 16)
     mask[4:8, 6:12] = 1

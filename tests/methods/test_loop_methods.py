@@ -92,7 +92,7 @@ def test_a_draw_for_exact_data_keeps_them(seen) -> None:
 def test_a_chain_is_right_for_a_curved_likelihood(inner: str) -> None:
     """y = sin(2 x) + noise of 0.2 under x ~ N(0.3, 0.5): moments by quadrature, 4 errors."""
     n, y = 200, torch.tensor([[0.6]], dtype=torch.float64)
-    data = GaussianLikelihood(operator=Identity(), y=y, sigma=0.2).behind(lambda x: (2 * x).sin())
+    data = GaussianLikelihood(operator=Identity(), y=y, sigma=0.2).through(lambda x: (2 * x).sin())
     x_0 = torch.full((n, 1), 0.3, dtype=torch.float64)
     data = dataclasses.replace(data, y=y.expand(n, -1))
     x = draw(data, x_0, torch.tensor(0.5).double(), Noise(0, [0], n), inner, 200)
@@ -116,7 +116,7 @@ def test_a_chain_is_stable_whatever_the_stiffness(inner: str) -> None:
 
 @pytest.mark.parametrize("inner", ["langevin", "hmc"])
 def test_steps_are_of_each_row(seen, inner: str) -> None:
-    """A neighbour a thousand times as far changes no bit."""
+    """A neighbor a thousand times as far changes no bit."""
     x_0, r2 = random(2, 4) * torch.tensor([[1.0], [1e3]]).double(), torch.tensor(0.7).double()
     both = draw(rows(seen, 2), x_0, r2, Noise(0, ["a", "b"]), inner, 40)
     alone = draw(rows(seen, 1), x_0[:1], r2, Noise(0, ["a"]), inner, 40)
@@ -129,7 +129,7 @@ def test_what_cannot_be_drawn_is_one_sentence(gaussian: MixturePrior, seen) -> N
     ):
         DAPS(steps=2, inner="mh")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^an exact data step needs .* GaussianLikelihood and Com"):
-        PnPDM(steps=2, inner="exact")(gaussian, seen.behind(torch.sin))
+        PnPDM(steps=2, inner="exact")(gaussian, seen.through(torch.sin))
     with pytest.raises(ValueError, match=r"^exact data \(sigma = 0\) has no density"):
         exact = dataclasses.replace(seen, sigma=0.0)
         DAPS(steps=2, inner="hmc")(gaussian, exact)
@@ -183,14 +183,14 @@ def test_daps_of_the_paper_is_a_heuristic(seen, change) -> None:
 
 
 def test_daps_hides_no_fault_of_the_prior(gaussian: MixturePrior, seen) -> None:
-    """What is not a number stays so, rather than becoming a grey picture."""
+    """What is not a number stays so, rather than becoming a gray image."""
     gaussian.means[:] = torch.nan
     assert DAPS(steps=2)(gaussian, seen).isnan().all()
 
 
 @pytest.mark.parametrize("inner", ["langevin", "hmc"])
 def test_daps_goes_behind_a_decoder(inner: str) -> None:
-    """Latents N(m, var I) behind a linear decoder: the pictures' exact posterior, 4 errors."""
+    """Latents N(m, var I) behind a linear decoder: the images' exact posterior, 4 errors."""
     D, A = random(4, 2, seed=6), random(2, 4, seed=4)
     prior = round_prior(0.5, 2)
     latent = LatentPrior(prior, lambda x: x @ torch.linalg.pinv(D).T, lambda z: z @ D.T)
@@ -211,7 +211,7 @@ def test_daps_goes_behind_a_network() -> None:
     keep = torch.tensor([1.0, 1.0, 1.0, 0.0]).double()
     blank = GaussianLikelihood(operator=Mask(keep).double(), sigma=0.1)
     data = blank.measure(x, Noise(2, range(10)))
-    out = DAPS(steps=8, var=1.0, iterations=120)(latent, data, n=2, names=range(10))
+    out = DAPS(steps=8, var=1.0, iterations=120)(latent, data, n=2, ids=range(10))
     chi2 = torch.cat([data.chi2(out[:, k]) for k in range(2)]).mean()
     assert 0.2 < chi2 < 2 and data.chi2(other).mean() > 10
 
@@ -343,7 +343,7 @@ def test_red_diff_is_the_papers_step(gaussian: MixturePrior, seen) -> None:
     """Three steps beside torch's own Adam on the paper's loss, eps and all."""
     seen, n = rows(seen, 5), 5
     prior, schedule = Recorder(gaussian), gaussian.diffusion.schedule
-    x = REDDiff(steps=3)(prior, seen.take(torch.tensor([0])), n=n)
+    x = REDDiff(steps=3)(prior, seen.select(torch.tensor([0])), n=n)
     mu = seen.condition(torch.zeros(n, 4).double(), 1.0).requires_grad_()
     adam = torch.optim.Adam([mu], lr=0.1, betas=(0.9, 0.99))
     for x_t, t in prior.asked:
@@ -374,7 +374,7 @@ def test_red_diff_asks_at_the_scale_of_the_diffusion(gaussian: MixturePrior, see
 
 @pytest.fixture
 def blurred() -> tuple[MixturePrior, Tensor, GaussianLikelihood[Matrix]]:
-    """Sixteen smooth neighbours behind a Gaussian blur of no practical inverse, with noise."""
+    """Sixteen smooth neighbors behind a Gaussian blur of no practical inverse, with noise."""
     i = torch.arange(16, dtype=torch.float64)
     cov = 0.25 * 0.95 ** (i[:, None] - i).abs()
     prior = MixturePrior(ONE, torch.zeros(1, 16).double(), cov[None])
@@ -388,7 +388,7 @@ def blurred() -> tuple[MixturePrior, Tensor, GaussianLikelihood[Matrix]]:
 def test_a_blur_of_no_inverse_is_undone(blurred, method: Method) -> None:
     """A^+ y is noise alone; one answer beats y, one sample twice y: its own error is in it."""
     prior, x, data = blurred
-    out = method(prior, data, names=range(100))[:, 0]
+    out = method(prior, data, ids=range(100))[:, 0]
     error, blur = (out - x).square().mean(), (data.y - x).square().mean()
     assert (data.operator.pinv(data.y) - x).square().mean() > 100 * blur
     single = isinstance(method, REDDiff | DPIR)

@@ -42,7 +42,7 @@ S = torch.tensor(0.35, dtype=torch.float64)
 def quick(name: str, steps: int = 8) -> Method[Any]:
     made = build(name)
     assert isinstance(made, Method)
-    return made.paced(steps)
+    return made.with_steps(steps)
 
 
 def three(sigma: float = 0.3) -> GaussianLikelihood[Mask]:
@@ -61,29 +61,29 @@ def test_a_batch_is_its_rows(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
     batch = method(gaussian, three(), n=2, seed=1)
     for i in range(3):
-        alone = method(gaussian, three().take(torch.tensor([i])), n=2, seed=1)
+        alone = method(gaussian, three().select(torch.tensor([i])), n=2, seed=1)
         torch.testing.assert_close(batch[i], alone, rtol=1e-6, atol=1e-6)
 
 
 @every
-def test_a_batch_of_named_pictures_is_its_rows(gaussian: MixturePrior, name: str) -> None:
+def test_a_batch_of_named_images_is_its_rows(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
-    batch = method(gaussian, three(), n=2, names=["a", "b", "c"])
-    alone = method(gaussian, three().take(torch.tensor([1])), n=2, names=["b"])
+    batch = method(gaussian, three(), n=2, ids=["a", "b", "c"])
+    alone = method(gaussian, three().select(torch.tensor([1])), n=2, ids=["b"])
     torch.testing.assert_close(batch[1], alone, rtol=1e-6, atol=1e-6)
-    if method.draws:
-        other = method(gaussian, three().take(torch.tensor([1])), n=2, names=["a"])
+    if method.stochastic:
+        other = method(gaussian, three().select(torch.tensor([1])), n=2, ids=["a"])
         assert not torch.equal(alone, other)
 
 
 @every
 def test_masks_of_a_batch_are_its_rows(gaussian: MixturePrior, name: str) -> None:
-    """One mask for each picture goes where its picture goes."""
+    """One mask for each image goes where its image goes."""
     masks = torch.stack([KEEP, 1 - KEEP, torch.tensor([0.0, 1.0, 1.0, 0.0]).double()])
     y = masks * random(3, 4)
     batch = GaussianLikelihood(operator=Mask(masks, batched=True).double(), y=y, sigma=0.3)
     method = quick(name)
-    x = method(gaussian, batch, n=2, rows=2)
+    x = method(gaussian, batch, n=2, batch_size=2)
     for i in range(3):
         one = GaussianLikelihood(operator=Mask(masks[i]).double(), y=y[i : i + 1], sigma=0.3)
         torch.testing.assert_close(x[i], method(gaussian, one, n=2), rtol=1e-6, atol=1e-6)
@@ -93,8 +93,8 @@ def test_masks_of_a_batch_are_its_rows(gaussian: MixturePrior, name: str) -> Non
 def test_more_samples_leave_the_first_alone(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
     few, many = (method(gaussian, three(), n=n) for n in (2, 5))
-    if method.couples:
-        assert not torch.allclose(many[:, :2], few)  # one population: say so with ``couples``
+    if method.joint:
+        assert not torch.allclose(many[:, :2], few)  # one population: say so with ``joint``
     else:
         torch.testing.assert_close(many[:, :2], few, rtol=1e-6, atol=1e-6)
 
@@ -103,7 +103,7 @@ def test_more_samples_leave_the_first_alone(gaussian: MixturePrior, name: str) -
 @pytest.mark.parametrize("rows", [1, 4])
 def test_rows_at_a_time_change_nothing(gaussian: MixturePrior, name: str, rows: int) -> None:
     method = quick(name)
-    parts, whole = (method(gaussian, three(), n=3, rows=r) for r in (rows, None))
+    parts, whole = (method(gaussian, three(), n=3, batch_size=r) for r in (rows, None))
     torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
 
 
@@ -112,9 +112,9 @@ def test_same_seed_same_bits(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
     a, b, c = (method(gaussian, three(), n=2, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(a, b)
-    assert torch.equal(a, c) is not method.draws
-    if not method.couples:  # particles may be copies of one another
-        assert torch.equal(a[:, 0], a[:, 1]) is not method.draws
+    assert torch.equal(a, c) is not method.stochastic
+    if not method.joint:  # particles may be copies of one another
+        assert torch.equal(a[:, 0], a[:, 1]) is not method.stochastic
 
 
 @every
@@ -143,8 +143,8 @@ def test_shapes(gaussian: MixturePrior, name: str) -> None:
     assert torch.equal(x, method(gaussian, dataclasses.replace(batch, y=batch.y[:1]), n=5))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "textured"])  # it has neighbours
-def test_pictures_are_what_vectors_are(gaussian: MixturePrior, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in ALL if name != "textured"])  # it has neighbors
+def test_images_are_what_vectors_are(gaussian: MixturePrior, name: str) -> None:
     """States of shape (1, 2, 2): a norm or a sum over the wrong dimensions would show."""
     likelihood, method = three(), quick(name)
     means = gaussian.means.reshape(1, 1, 2, 2)
@@ -195,14 +195,16 @@ def test_no_samples_is_one_sentence(gaussian: MixturePrior, name: str, n: int) -
 @pytest.mark.parametrize("rows", [None, 2])
 def test_watch_follows_to_the_end(gaussian: MixturePrior, name: str, rows: int | None) -> None:
     shares: list[float] = []
-    quick(name)(gaussian, three(), n=2, rows=rows, watch=lambda x, done: shares.append(done))
+    quick(name)(
+        gaussian, three(), n=2, batch_size=rows, callback=lambda x, done: shares.append(done)
+    )
     assert shares == sorted(shares) and abs(shares[-1] - 1) < 1e-12 and shares[0] > 0
 
 
 @every
 def test_what_a_method_needs_is_one_sentence(gaussian: MixturePrior, name: str) -> None:
     """Behind a decoder an operator is any map."""
-    method, likelihood = quick(name), three().behind(torch.sin)
+    method, likelihood = quick(name), three().through(torch.sin)
     needed = method.needs[2].__name__
     if isinstance(likelihood.operator, method.needs[2]):
         assert method(gaussian, likelihood).isfinite().all()
@@ -229,24 +231,24 @@ def test_a_start_is_noise_round_the_guess(gaussian: MixturePrior, name: str) -> 
     """The chain begins at the time of ``start``, at alpha guess + sigma eps: 4 standard errors."""
     method = dataclasses.replace(quick(name, 2), start=0.5)
     prior, guess, n = Recorder(gaussian), random(1, 4), 500
-    method(prior, three().take(torch.tensor([0])), n=n, guess=guess)
+    method(prior, three().select(torch.tensor([0])), n=n, guess=guess)
     x, t = prior.asked[0]
     alpha, sigma = gaussian.diffusion.schedule(torch.tensor(t, dtype=torch.float64))
     assert abs(sigma / alpha - 0.5) < 1e-9
-    if method.draws:
+    if method.stochastic:
         eye = torch.eye(4, dtype=torch.float64)
         assert deviations((x - alpha * guess) / sigma, torch.zeros(4).double(), eye) < 4
     else:
         torch.testing.assert_close(x, (alpha * guess).expand(n, 4))
 
 
-def test_a_start_without_a_guess_is_the_least_picture_or_one_sentence(gaussian) -> None:
+def test_a_start_without_a_guess_is_the_least_image_or_one_sentence(gaussian) -> None:
     method = DPS(start=0.01, sampler=DDIM(steps=1), zeta=0.0)
     prior = Recorder(gaussian)
-    method(prior, three().take(torch.tensor([0])))
+    method(prior, three().select(torch.tensor([0])))
     assert (prior.asked[0][0] - three().y[:1]).abs().max() < 0.1
     with pytest.raises(ValueError, match=r"^DPS\(start=0.01\) needs a guess to start from$"):
-        method(gaussian, three().behind(torch.sin))
+        method(gaussian, three().through(torch.sin))
 
 
 class Tight(Recorder):
@@ -412,13 +414,13 @@ def test_resampling_is_fair() -> None:
 
 @pytest.fixture
 def smooth() -> MixturePrior:
-    """Eight neighbours in a row, correlated like pixels."""
+    """Eight neighbors in a row, correlated like pixels."""
     i = torch.arange(8, dtype=torch.float64)
     cov = 0.25 * 0.95 ** (i[:, None] - i).abs()
     return MixturePrior(torch.ones(1).double(), torch.full((1, 8), 0.3).double(), cov[None])
 
 
-INDEPENDENT = [name for name in ALL if not find(name, ("methods",)).couples]
+INDEPENDENT = [name for name in ALL if not find(name, ("methods",)).joint]
 
 
 @pytest.mark.parametrize("name", INDEPENDENT)
@@ -430,7 +432,7 @@ def test_better_than_the_pseudo_inverse(smooth: MixturePrior, name: str) -> None
     y = keep * (x + 0.1 * noise.normal(x))
     likelihood = GaussianLikelihood(operator=Mask(keep), y=y, sigma=0.1)
     settings = "(jump=5, repeats=5)" if name == "repaint" else ""
-    out = quick(name + settings, 50)(smooth, likelihood, names=range(200))[:, 0]
+    out = quick(name + settings, 50)(smooth, likelihood, ids=range(200))[:, 0]
     error, without = (out - x).square().mean(), (likelihood.operator.pinv(y) - x).square().mean()
     assert error < 0.5 * without
     seen, prior = (likelihood.residual(z).square().mean() for z in (out, smooth.sample(noise)))
@@ -471,11 +473,11 @@ def test_dps_is_the_papers_step(bimodal: MixturePrior) -> None:
     torch.testing.assert_close(kernel.var, bridge.var)
 
 
-def test_dps_norm_is_of_each_picture(gaussian: MixturePrior) -> None:
-    """A norm over the batch makes every step of row 0 shorter when a far neighbour joins."""
+def test_dps_norm_is_of_each_image(gaussian: MixturePrior) -> None:
+    """A norm over the batch makes every step of row 0 shorter when a far neighbor joins."""
     x_t = random(3, 4)
     batch = DPS().kernel(gaussian, three(), x_t, T, S, 1.0).loc
-    alone = DPS().kernel(gaussian, three().take(torch.tensor([0])), x_t[:1], T, S, 1.0).loc
+    alone = DPS().kernel(gaussian, three().select(torch.tensor([0])), x_t[:1], T, S, 1.0).loc
     torch.testing.assert_close(batch[:1], alone, rtol=1e-10, atol=1e-10)
 
 
@@ -529,7 +531,7 @@ def test_diffpir_is_the_papers_step(gaussian: MixturePrior, zeta: float, sigma: 
 
 
 def test_dpir_is_denoiser_and_data_in_turn(gaussian: MixturePrior) -> None:
-    """Two levels by hand, at the noise levels of the picture, whatever alpha is."""
+    """Two levels by hand, at the noise levels of the image, whatever alpha is."""
     gaussian.diffusion = GaussianDiffusion(LinearBeta())
     method, likelihood = DPIR(start=0.5, stop=0.1, steps=2, weight=0.3), three(0.2)
     schedule, x = gaussian.diffusion.schedule, likelihood.condition(torch.zeros(3, 4).double(), 1.0)
@@ -577,7 +579,7 @@ def test_repaint_walks_each_stretch_as_often_as_it_says() -> None:
 def test_repaint_known_entries_are_at_the_level_of_the_chain(gaussian: MixturePrior) -> None:
     """At every call of the prior, after travels too: alpha_t y + sigma_t eps, 5 standard errors."""
     prior, n = Recorder(gaussian), 500
-    likelihood = three(0.0).take(torch.tensor([0]))
+    likelihood = three(0.0).select(torch.tensor([0]))
     RePaint(steps=12, jump=3, repeats=3)(prior, likelihood, n=n)
     assert len(prior.asked) > 20
     for x, t in prior.asked:
@@ -632,7 +634,7 @@ def test_tilt_is_the_product_of_two_gaussians(gaussian: MixturePrior, sigma: flo
 
 
 def test_guidance_of_nothing_is_the_prior(gaussian: MixturePrior) -> None:
-    x = Guidance(sampler=DDIM(steps=10))(gaussian, three().take(torch.tensor([0])), n=3)
+    x = Guidance(sampler=DDIM(steps=10))(gaussian, three().select(torch.tensor([0])), n=3)
     noise = Noise(0, [0], 3)
     x_T = gaussian.diffusion.terminal((3, 4)).sample(noise).double()
     torch.testing.assert_close(x, DDIM(steps=10)(gaussian, x_T))

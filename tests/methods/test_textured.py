@@ -20,7 +20,7 @@ SHAPE = (1, 24, 24)
 
 @pytest.fixture(scope="module")
 def field() -> MixturePrior:
-    """Gaussian pictures with a correlation of 0.8 between neighbours."""
+    """Gaussian images with a correlation of 0.8 between neighbors."""
     i, j = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     at = torch.stack([i.flatten(), j.flatten()], 1).double()
     cov = 0.25 * 0.8 ** torch.cdist(at, at, p=1)
@@ -43,7 +43,7 @@ def test_the_hole_has_the_energy_that_was_asked_for(field: MixturePrior, share: 
     x = Textured(share=share, most=50.0)(field, likelihood)
     mean = Textured(share=0.0)(field, likelihood)
     inside = hole[None].double()
-    round_it = gradient_inner_product(x, x, 1 - inside)  # reach: the whole picture
+    round_it = gradient_inner_product(x, x, 1 - inside)  # reach: the whole image
     found = [gradient_inner_product(z, z, inside, torch.maximum) / round_it for z in (x, mean)]
     assert abs(found[0] - share) < 1e-6 and found[1] < 0.5
 

@@ -11,7 +11,7 @@ from diffprior.networks.nafunet import NAFUNet, karras, save_network
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import trainer as module
-from diffprior.training.labelled import ClassedPictures
+from diffprior.training.labelled import ClassedImages
 from diffprior.training.trainer import Recipe, Trainer
 
 from support.exact import random
@@ -21,12 +21,12 @@ RECIPE = Recipe(batch=64, patch=8, late_patch=8, warmup=2)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> ClassedPictures:
-    """Three classes, each of its own grey: 40, 120, 200."""
+def images(tmp_path: Path) -> ClassedImages:
+    """Three classes, each of its own gray: 40, 120, 200."""
     y = np.repeat(np.arange(3), 20)
     x = np.broadcast_to((40 + 80 * y).astype(np.uint8)[:, None, None], (60, 8, 8))
     np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x[::6], y_test=y[::6])
-    return ClassedPictures(tmp_path / "small.npz")
+    return ClassedImages(tmp_path / "small.npz")
 
 
 def network(classes: int = 3) -> NAFUNet:
@@ -37,11 +37,11 @@ def network(classes: int = 3) -> NAFUNet:
     return made.eval()
 
 
-def test_pictures_come_with_their_classes(pictures: ClassedPictures) -> None:
-    x, y = pictures.batch(np.random.default_rng(0), 300, 8)
-    assert x.shape == (300, 1, 8, 8) and x.dtype == torch.uint8 and pictures.classes == 3
+def test_images_come_with_their_classes(images: ClassedImages) -> None:
+    x, y = images.batch(np.random.default_rng(0), 300, 8)
+    assert x.shape == (300, 1, 8, 8) and x.dtype == torch.uint8 and images.classes == 3
     assert torch.equal(x[:, 0, 0, 0].long(), 40 + 80 * y) and len(y.unique()) == 3
-    assert [v.shape for v in pictures.validation] == [(8, 8, 1)] * 10
+    assert [v.shape for v in images.validation] == [(8, 8, 1)] * 10
 
 
 @pytest.mark.parametrize("fault", ["missing", "float", "lengths"])
@@ -54,7 +54,7 @@ def test_another_file_is_one_sentence(tmp_path: Path, fault: str) -> None:
         held |= {"x_train": x / 2} if fault == "float" else {"y_train": y[:3]}
     np.savez(tmp_path / "other.npz", **held)
     with pytest.raises(ValueError, match=r"holds no y_train$|^x_train is uint8 .* in .*other.npz$"):
-        ClassedPictures(tmp_path / "other.npz")
+        ClassedImages(tmp_path / "other.npz")
 
 
 def test_a_class_changes_the_network_and_none_is_the_last_row() -> None:
@@ -69,14 +69,14 @@ def test_a_class_changes_the_network_and_none_is_the_last_row() -> None:
 
 
 def test_a_share_of_the_classes_is_dropped(
-    pictures: ClassedPictures, tmp_path: Path, monkeypatch
+    images: ClassedImages, tmp_path: Path, monkeypatch
 ) -> None:
-    """1280 labels: a tenth to 4 standard errors; the rest are those of their pictures."""
+    """1280 labels: a tenth to 4 standard errors; the rest are those of their images."""
     told: list[tuple] = []
     monkeypatch.setattr(
         module, "karras", lambda f, x, s, d, y: told.append(y) or karras(f, x, s, d, y)
     )
-    trainer = Trainer(network(), pictures, RECIPE, tmp_path)
+    trainer = Trainer(network(), images, RECIPE, tmp_path)
     for i in range(20):
         trainer.train_step(i / 20)
     labels = torch.cat(told)
@@ -85,18 +85,18 @@ def test_a_share_of_the_classes_is_dropped(
     assert set(labels.tolist()) == {0, 1, 2, 3}
 
 
-def test_a_network_learns_its_classes(pictures: ClassedPictures, tmp_path: Path) -> None:
-    """From pure noise each class is its grey, and no class their mean, to 0.15 of 2."""
+def test_a_network_learns_its_classes(images: ClassedImages, tmp_path: Path) -> None:
+    """From pure noise each class is its gray, and no class their mean, to 0.15 of 2."""
     torch.manual_seed(0)
-    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), pictures, RECIPE, tmp_path)
+    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), images, RECIPE, tmp_path)
     for i in range(300):
         trainer.train_step(i / 300)
     x, t = random(64, 1, 8, 8).float(), torch.tensor(1.0, dtype=torch.float64)
     prior = NetworkPrior.of(trainer.averaged())
     x_T = prior.diffusion.schedule(t)[1].float() * x
-    for label, grey in ((0, 40), (1, 120), (2, 200), (None, 120)):
+    for label, gray in ((0, 40), (1, 120), (2, 200), (None, 120)):
         found = prior.labelled(label)(x_T, t).mean()
-        assert abs(found - (grey / 127.5 - 1)) < 0.15, label
+        assert abs(found - (gray / 127.5 - 1)) < 0.15, label
 
 
 def test_a_folder_says_classes_and_size(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_folder_says_classes_and_size(tmp_path: Path) -> None:
         load_prior(label=3)
 
 
-def test_colours_are_states_of_a_grey_prior_by_their_mean() -> None:
+def test_colors_are_states_of_a_gray_prior_by_their_mean() -> None:
     prior = NetworkPrior.of(network(0))
     x = random(2, 3, 8, 8).float()
     torch.testing.assert_close(prior.encode(x), x.mean(1, keepdim=True))

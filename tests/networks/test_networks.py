@@ -28,7 +28,7 @@ def tiny(seed: int = 0, **settings) -> NAFUNet:
     return network.eval().requires_grad_(False)
 
 
-def picture(*shape: int, seed: int = 0) -> Tensor:
+def image(*shape: int, seed: int = 0) -> Tensor:
     return random(*shape, seed=seed, dtype=torch.float32)
 
 
@@ -79,13 +79,13 @@ def test_network_inputs_have_unit_variance() -> None:
 
 
 def test_a_fresh_network_predicts_nothing() -> None:
-    """Its last layer is zero: D = c_skip x, the best guess that sees no picture."""
-    network, x = NAFUNet(**SETTINGS), picture(2, 3, 16, 16)
+    """Its last layer is zero: D = c_skip x, the best guess that sees no image."""
+    network, x = NAFUNet(**SETTINGS), image(2, 3, 16, 16)
     assert network(x, torch.zeros(2)).abs().max() == 0
 
 
 def test_every_noise_level_and_row_is_its_own() -> None:
-    network, x, levels = tiny(), picture(3, 3, 16, 16), torch.tensor([-1.0, 0.0, 0.7])
+    network, x, levels = tiny(), image(3, 3, 16, 16), torch.tensor([-1.0, 0.0, 0.7])
     batch = network(x, levels)
     for i in range(3):
         alone = network(x[i : i + 1], levels[i : i + 1])
@@ -97,13 +97,13 @@ def test_every_noise_level_and_row_is_its_own() -> None:
 def test_any_size_of_the_stride(size: tuple[int, int]) -> None:
     network = tiny()
     assert network.stride == 4
-    out = network(picture(1, 3, *size), torch.zeros(1))
+    out = network(image(1, 3, *size), torch.zeros(1))
     assert out.shape == (1, 3, *size) and out.isfinite().all()
 
 
 def test_it_is_a_convolution() -> None:
-    """Far from the border a crop gives what the whole gives: no norm over the picture."""
-    network, x = tiny(), picture(1, 3, 128, 128)
+    """Far from the border a crop gives what the whole gives: no norm over the image."""
+    network, x = tiny(), image(1, 3, 128, 128)
     x[..., 100:] *= 50  # a bright corner that a global norm would see
     c = torch.zeros(1)
     whole, part = network(x, c), network(x[..., :96, :96], c)
@@ -118,7 +118,7 @@ def test_the_border_is_visible() -> None:
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:
-    x, c = picture(2, 3, 16, 16), torch.tensor([-0.5, 0.5])
+    x, c = image(2, 3, 16, 16), torch.tensor([-0.5, 0.5])
     return torch.equal(a(x, c), b(x, c))
 
 
@@ -131,7 +131,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 def test_half_precision_files_are_close(tmp_path: Path) -> None:
-    network, x, c = tiny(), picture(2, 3, 16, 16), torch.zeros(2)
+    network, x, c = tiny(), image(2, 3, 16, 16), torch.zeros(2)
     save_network(network, tmp_path)
     torch.testing.assert_close(load_network(tmp_path)(x, c), network(x, c), rtol=0.02, atol=0.02)
 
@@ -174,7 +174,7 @@ def test_a_folder_is_a_prior(tmp_path: Path) -> None:
     assert (prior.stride, prior.sigma_data, prior.sigma_min) == (4, 0.4, 0.01)
     ends = prior.diffusion.schedule(torch.tensor([0.0, 1.0]).double())[1]
     torch.testing.assert_close(ends, torch.tensor([0.01, 9.0]).double())
-    x = picture(1, 3, 13, 18)
+    x = image(1, 3, 13, 18)
     assert prior(x, torch.tensor(0.5, dtype=torch.float64)).shape == x.shape
 
 

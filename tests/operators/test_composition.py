@@ -103,7 +103,7 @@ def test_a_stack_is_the_matrices_one_over_the_other() -> None:
     torch.testing.assert_close(A.adjoint(y).flatten(1), y @ dense(A))
     for part, B in zip(A.split(A(x)), parts, strict=True):
         assert torch.equal(part, B(x))
-    hidden = A.split(A.seen(torch.ones_like(y)))
+    hidden = A.split(A.mask_unmeasured(torch.ones_like(y)))
     assert hidden[0].all() and hidden[1].all() and torch.equal(hidden[2][0], keep(*SHAPE))
 
 
@@ -116,44 +116,44 @@ def test_a_stack_holds_a_nonlinear_part_as_well() -> None:
 def test_a_stack_without_a_shape_measures_and_says_what_it_lacks() -> None:
     A, x = stack(rows(), mask()), random(3, *SHAPE)
     y = A(x)
-    for call in (A.split, A.seen, A.adjoint):
-        with pytest.raises(ValueError, match="^to take y apart, give a state's shape: stack"):
+    for call in (A.split, A.mask_unmeasured, A.adjoint):
+        with pytest.raises(ValueError, match="^to split y, give the shape of a state: stack"):
             call(y)
     torch.testing.assert_close(
-        A.on(SHAPE).adjoint(y), stack(rows(), mask(), shape=SHAPE).adjoint(y)
+        A.for_shape(SHAPE).adjoint(y), stack(rows(), mask(), shape=SHAPE).adjoint(y)
     )
 
 
-def test_pictures_keep_their_own_parameters() -> None:
+def test_images_keep_their_own_parameters() -> None:
     each, x, index = Mask(keep(3, *SHAPE), batched=True).double(), random(3, *SHAPE), [2, 0, 0]
     at = torch.tensor(index)
     for A in (blur() @ each, each @ blur(), Sine() @ each, Composed(Sine(), each)):
-        torch.testing.assert_close(A.take(at)(x[at]), A(x)[at])
+        torch.testing.assert_close(A.select(at)(x[at]), A(x)[at])
     A = stack(blur(), each, shape=SHAPE)
-    torch.testing.assert_close(A.take(at)(x[at]), A(x)[at])
+    torch.testing.assert_close(A.select(at)(x[at]), A(x)[at])
     assert A(x[:1]).shape == (3, 32)  # one state, three masks
 
 
 def test_shapes_are_found_from_the_inside_out() -> None:
-    """A matrix of flat states behind a blur of pictures, and in a stack."""
+    """A matrix of flat states behind a blur of images, and in a stack."""
     A = Matrix(random(6, D))
     x, y = random(2, *SHAPE), random(2, 6, seed=1)
-    C = (A @ blur()).on(SHAPE)
+    C = (A @ blur()).for_shape(SHAPE)
     assert C.outer.shape == SHAPE
     torch.testing.assert_close(C.adjoint(y).flatten(1), y @ A.A @ dense(blur()))
-    assert stack(A, mask()).on(SHAPE).operators[0].shape == SHAPE
-    assert (A @ (rows(D) @ blur())).on(SHAPE)(x).shape == (2, 6)
+    assert stack(A, mask()).for_shape(SHAPE).operators[0].shape == SHAPE
+    assert (A @ (rows(D) @ blur())).for_shape(SHAPE)(x).shape == (2, 6)
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     wide = Matrix(random(6, 20))
     with pytest.raises(ValueError, match=r"^a matrix of 20 columns cannot take states of shape"):
-        (wide @ blur()).on(SHAPE)
+        (wide @ blur()).for_shape(SHAPE)
     with pytest.raises(ValueError, match=r"^Mask cannot measure states of shape \(1, 4, 4\): "):
-        (Mask(keep(1, 5, 5)) @ Sine()).on(SHAPE)
+        (Mask(keep(1, 5, 5)) @ Sine()).for_shape(SHAPE)
     for A in (stack(mask(), Mask(keep(5, 5))), wide @ stack(mask(), rows())):
         with pytest.raises(ValueError, match=r"^[^\n]* cannot (measure|take) states of [^\n]*$"):
-            A.on(SHAPE)
+            A.for_shape(SHAPE)
 
 
 LINEAR = {
@@ -180,7 +180,7 @@ def test_condition_is_the_exact_posterior_mean(name: str, sigma: float) -> None:
     """x_0 + var A' (var A A' + sigma^2)^+ (y - A x_0), for a noisy y at sigma = 0 as well."""
     A, var, x = LINEAR[name](), 0.7, random(3, *SHAPE)
     y = random(*A(x).shape, seed=1)
-    M, r = dense(A), A.seen(y - A(x)).flatten(1)
+    M, r = dense(A), A.mask_unmeasured(y - A(x)).flatten(1)
     inner = var * M @ M.T + sigma**2 * torch.eye(len(M), dtype=torch.float64)
     gain = var * M.T @ torch.linalg.pinv(inner, rtol=1e-10, hermitian=True)
     ours = GaussianLikelihood(operator=A, y=y, sigma=sigma).condition(x, var)

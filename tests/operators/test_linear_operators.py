@@ -23,7 +23,7 @@ from diffprior.operators.compressed import Compressed
 from diffprior.operators.decimate import Decimate
 from diffprior.operators.fourier import Fourier
 from diffprior.operators.generators import frequencies, kernels
-from diffprior.operators.grey import Grey
+from diffprior.operators.gray import Gray
 from diffprior.operators.hadamard import Hadamard
 
 from support.exact import random
@@ -38,7 +38,7 @@ WORDS = [
     "compressed(ratio=0.1, seed=2)",
     "decimate(factor=4, phase=2)",
     "fourier(keep='random:3,0.1,0')",
-    "grey(weights='luminance')",
+    "gray(weights='luminance')",
     "hadamard(ratio=0.5, seed=1)",
 ]
 words = pytest.mark.parametrize("text", WORDS)
@@ -46,7 +46,7 @@ near = torch.testing.assert_close
 
 
 def made(text: str, shape: tuple[int, ...] = SHAPE) -> LinearOperator:
-    return build(text, ("operators",)).on(shape)
+    return build(text, ("operators",)).for_shape(shape)
 
 
 def matrix(A: Operator, *shape: int) -> Tensor:
@@ -67,8 +67,8 @@ def test_the_dtype_of_the_data_is_kept_and_rows_do_not_meet_to_the_bit(text: str
 @words
 def test_a_shape_can_come_later_and_change(text: str) -> None:
     late, other, x = made(text), made(text, (3, 32, 16)), random(1, *SHAPE).float()
-    assert torch.equal(late.on((3, 32, 16)).on(SHAPE)(x), late(x))
-    assert late.on(SHAPE) is late and other(x.mT.contiguous()).isfinite().all()
+    assert torch.equal(late.for_shape((3, 32, 16)).for_shape(SHAPE)(x), late(x))
+    assert late.for_shape(SHAPE) is late and other(x.mT.contiguous()).isfinite().all()
 
 
 @words
@@ -80,7 +80,7 @@ def test_the_variance_of_the_data_is_weighed_as_a_matrix_would(text: str) -> Non
     K = 0.5 * M @ M.T + 0.3**2 * torch.eye(len(M), dtype=torch.float64)
     likelihood = GaussianLikelihood(operator=A, y=r, sigma=0.3)
     expected = M.T @ torch.linalg.solve(K, r.flatten())
-    near(likelihood.weigh(r, 0.5).flatten(), expected, rtol=1e-5, atol=1e-5)
+    near(likelihood.apply_gain(r, 0.5).flatten(), expected, rtol=1e-5, atol=1e-5)
 
 
 @words
@@ -116,7 +116,7 @@ def test_bicubic_is_pillows_away_from_the_border(factor: int) -> None:
 
 
 @pytest.mark.parametrize("n, factor", [(24, 4), (13, 3), (17, 2), (5, 8), (3, 2)])
-def test_bicubic_weights_are_a_plain_loop_over_a_mirrored_picture(n: int, factor: int) -> None:
+def test_bicubic_weights_are_a_plain_loop_over_a_mirrored_image(n: int, factor: int) -> None:
     x = random(n).numpy()
     far = 4 * factor
     long = np.pad(x, far, mode="symmetric")
@@ -164,17 +164,17 @@ def test_a_circular_blur_is_the_blur_on_a_torus(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("make", [Blur, CircularBlur])
-def test_each_picture_can_have_its_kernel(make) -> None:
+def test_each_image_can_have_its_kernel(make) -> None:
     k, x = random(2, 3, 3, seed=1), random(2, 3, 8, 8)
-    A = make(k).on(SHAPE[:1] + (8, 8))
+    A = make(k).for_shape(SHAPE[:1] + (8, 8))
     for i in range(2):
-        near(A(x)[i : i + 1], make(k[i]).on((3, 8, 8))(x[i : i + 1]))
+        near(A(x)[i : i + 1], make(k[i]).for_shape((3, 8, 8))(x[i : i + 1]))
 
 
 def test_kernels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="reaches beyond the mirror image of a picture of 8x8"):
+    with pytest.raises(ValueError, match="reaches beyond the mirror image of an image of 8x8"):
         Blur("uniform:17")(random(1, 1, 8, 8))
-    with pytest.raises(ValueError, match="17x17 does not fit a picture of 8x8"):
+    with pytest.raises(ValueError, match="17x17 does not fit an image of 8x8"):
         CircularBlur("uniform:17", (1, 8, 8))
     with pytest.raises(ValueError, match="boundary of a blur is reflect, circular, zero, got 'x'"):
         Blur("uniform:3", boundary="x")
@@ -183,27 +183,27 @@ def test_kernels_that_do_not_fit_are_refused() -> None:
     Blur("uniform:17", boundary="zero")(random(1, 1, 8, 8))
 
 
-def test_grey_is_the_weighted_sum() -> None:
+def test_gray_is_the_weighted_sum() -> None:
     x = random(2, 3, 4, 5)
     r, g, b = x.split(1, 1)
-    near(Grey().double()(x), (r + g + b) / 3)
-    near(Grey("luminance").double()(x), 0.299 * r + 0.587 * g + 0.114 * b)
-    near(Grey("orthonormal").double()(x), (r + g + b) / 3**0.5)
-    near(Grey().double().pinv(r), r.expand_as(x))
+    near(Gray().double()(x), (r + g + b) / 3)
+    near(Gray("luminance").double()(x), 0.299 * r + 0.587 * g + 0.114 * b)
+    near(Gray("orthonormal").double()(x), (r + g + b) / 3**0.5)
+    near(Gray().double().pinv(r), r.expand_as(x))
     with pytest.raises(ValueError, match="mean, luminance, orthonormal, got 'red'"):
-        Grey("red")
+        Gray("red")
     with pytest.raises(ValueError, match="of 3 channels, got 1"):
-        Grey()(r)
+        Gray()(r)
 
 
 def test_decimation_keeps_pixels() -> None:
     x, k = random(2, 3, 12, 8), random(3, 3, seed=1)
     assert torch.equal(Decimate(4, 3)(x), x[..., 3::4, 3::4])
     A = Decimate(4) @ Blur(k)
-    near(A.on((3, 12, 8))(x), Blur(k)(x)[..., ::4, ::4])
+    near(A.for_shape((3, 12, 8))(x), Blur(k)(x)[..., ::4, ::4])
     with pytest.raises(ValueError, match="0 <= phase < factor .* got phase 4 and factor 4"):
         Decimate(4, 4)
-    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of it, got 8x12"):
+    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of 5, got 8x12"):
         Decimate(5)(x)
 
 
@@ -217,9 +217,9 @@ def test_hadamard_measures_rows_of_the_matrix() -> None:
     x = random(1, 2, 4, 8)
     near(A(x)[:, 1:], A(x[:, 1:]))
     other = Hadamard(0.25, seed=1, shape=(1, 4, 8)).double()
-    assert not torch.equal(other(x), A(x)) and torch.equal(A.on((2, 4, 8))(x), A(x))
+    assert not torch.equal(other(x), A(x)) and torch.equal(A.for_shape((2, 4, 8))(x), A(x))
     with pytest.raises(ValueError, match="powers of two, got 8x6"):
-        Hadamard().on((3, 6, 8))
+        Hadamard().for_shape((3, 6, 8))
     with pytest.raises(ValueError, match=r"in \(0, 1\], got 2"):
         Hadamard(2)
 
@@ -236,7 +236,7 @@ def test_a_gaussian_matrix_hangs_on_its_seed_alone(monkeypatch) -> None:
 
 
 def test_a_gaussian_matrix_is_one() -> None:
-    """Mean 0, variance 1 / m, no correlation of neighbours: within 4 standard errors."""
+    """Mean 0, variance 1 / m, no correlation of neighbors: within 4 standard errors."""
     M = 256**0.5 * matrix(Compressed(256 / 1536, shape=SHAPE), *SHAPE)
     assert M.shape == (256, 1536)
     error = M.numel() ** -0.5
@@ -246,7 +246,7 @@ def test_a_gaussian_matrix_is_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 7, 10)], ids=str)
-def test_fourier_is_numpys_centred_transform(shape: tuple[int, ...]) -> None:
+def test_fourier_is_numpys_centered_transform(shape: tuple[int, ...]) -> None:
     keep, x = random(*shape[1:], seed=3) > 0, random(2, *shape)
     y, axes = Fourier(keep)(x), (-2, -1)
     z = np.fft.fft2(np.fft.ifftshift(x.numpy(), axes), norm="ortho")
@@ -254,13 +254,13 @@ def test_fourier_is_numpys_centred_transform(shape: tuple[int, ...]) -> None:
     near(y, torch.cat([z.real, z.imag], 1))
     A = Fourier(torch.ones(*shape[1:]))
     near(A.pinv(A(x)), x)
-    assert Fourier(keep).on(shape)(x).shape == y.shape
+    assert Fourier(keep).for_shape(shape)(x).shape == y.shape
     with pytest.raises(ValueError, match="frequencies cannot take states of"):
-        Fourier(keep).on((1, 5, 5))
+        Fourier(keep).for_shape((1, 5, 5))
 
 
 def test_frequencies_half_of_a_pair_are_enough() -> None:
-    """A real picture has conjugate halves: rows from the middle up tell all of it."""
+    """A real image has conjugate halves: rows from the middle up tell all of it."""
     keep, x = torch.zeros(8, 8), random(1, 1, 8, 8)
     keep[:5] = 1  # -4 to 0; row 0 has both of each pair
     A = Fourier(keep.double())
@@ -284,7 +284,7 @@ def test_columns_of_frequencies() -> None:
     chance = 30 / 180
     error = (180 * chance * (1 - chance) / 200) ** 0.5
     assert abs(np.mean(counts) - 50) < 4 * error
-    with pytest.raises(ValueError, match="cannot read 'spiral:3' as a mask .*write radial:LINES"):
+    with pytest.raises(ValueError, match="cannot read 'spiral:3' as a frequency mask; write radial:LINES"):
         Fourier("spiral:3", (1, 8, 8))
     with pytest.raises(ValueError, match="cannot read 'radial:3,4'"):
         frequencies.draw("radial:3,4", 8, 8)
@@ -338,15 +338,15 @@ def test_a_linear_motion_along_the_rows_is_a_mean() -> None:
 
 @pytest.mark.parametrize("intensity", [0, 0.3, 1])
 def test_a_shaking_camera(intensity: float) -> None:
-    kernels = torch.stack([kernels.motion(31, intensity, seed) for seed in range(20)])
-    near(kernels.sum((1, 2)), torch.ones(20))
-    assert (kernels >= 0).all()
-    assert len({k.numpy().tobytes() for k in kernels}) == 20
-    assert torch.equal(kernels[3], kernels.motion(31, intensity, 3))
-    for k in kernels:
+    shaken = torch.stack([kernels.motion(31, intensity, seed) for seed in range(20)])
+    near(shaken.sum((1, 2)), torch.ones(20))
+    assert (shaken >= 0).all()
+    assert len({k.numpy().tobytes() for k in shaken}) == 20
+    assert torch.equal(shaken[3], kernels.motion(31, intensity, 3))
+    for k in shaken:
         mean, cov = moments(k)
         s = torch.linalg.eigvalsh(cov)
-        assert mean.abs().max() < 0.5  # a picture stays where it is
+        assert mean.abs().max() < 0.5  # an image stays where it is
         assert s[0] < 0.2 or intensity > 0  # else it is a line
     spread = torch.stack([moments(k)[1].trace() for k in kernels]).mean()
     assert 75 < spread < 80 if intensity == 0 else 1 < spread < 75  # 30^2 / 12 of a straight path
@@ -378,7 +378,7 @@ def test_kernels_in_words(tmp_path) -> None:
         ("uniform:2.5", "the size of a kernel is an integer from 1 on, got 2.5"),
         ("motion:0.5", "a motion is of 1 pixel or more, got 0.5"),
         ("shake:9,2", "the intensity of a motion is from 0 to 1, got 2"),
-        ("none.png", "no kernel 'none.png'; give a picture file, or gaussian:SIGMA,SIZE, "),
+        ("none.png", "no kernel 'none.png'; give an image file, or gaussian:SIGMA,SIZE, "),
     ],
 )
 def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
@@ -389,5 +389,5 @@ def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
 
 def test_a_black_kernel_is_refused(tmp_path) -> None:
     Image.new("L", (3, 3)).save(tmp_path / "k.png")
-    with pytest.raises(ValueError, match="has to show something"):
+    with pytest.raises(ValueError, match="needs a pixel that is not black"):
         kernels.kernel(str(tmp_path / "k.png"))

@@ -41,8 +41,8 @@ def test_shape_and_dtype(kind: str, size: tuple[int, int]) -> None:
 
 
 @kinds
-def test_all_of_the_picture_is_in_reach(kind: str) -> None:
-    """Over 30 seeds every quarter of a wide picture is hit, and none is hit always."""
+def test_all_of_the_image_is_in_reach(kind: str) -> None:
+    """Over 30 seeds every quarter of a wide image is hit, and none is hit always."""
     share = torch.stack([draw(kind, 64, 128, seed) for seed in range(30)]).double().mean(0)[0]
     for part in share.reshape(2, 32, 2, 64).permute(0, 2, 1, 3).reshape(4, -1):
         assert 0.02 < part.mean() < 0.98
@@ -61,7 +61,7 @@ def test_pixels_are_lost_alone() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_a_box_is_one_rectangle_of_the_pictures_shape(share: float) -> None:
+def test_a_box_is_one_rectangle_of_the_images_shape(share: float) -> None:
     mask = box(120, 200, 7, share)[0]
     rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
     h, w = len(rows), len(columns)

@@ -27,8 +27,8 @@ from support.exact import random
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
 
-def picture(*shape: int, seed: int = 0) -> Tensor:
-    """A smooth picture in [-1, 1], in 256 grey levels."""
+def image(*shape: int, seed: int = 0) -> Tensor:
+    """A smooth image in [-1, 1], in 256 gray levels."""
     rough = random(*shape, seed=seed).numpy()
     smooth = ndimage.gaussian_filter(rough, (0, 0, 2, 2))
     levels = 127.5 * (1 + np.tanh(4 * smooth))
@@ -50,7 +50,7 @@ def test_hdr_clips_and_has_no_gradient_there() -> None:
     assert torch.equal(gradient(HDR(3.0), x / 1.7, torch.ones_like(x)), inside)
 
 
-# --- quantisation
+# --- quantization
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
@@ -64,7 +64,7 @@ def test_quantisation_rounds_to_even_levels_that_hold_both_ends(bits: int) -> No
 
 
 def test_eight_bits_are_those_of_a_file() -> None:
-    x = picture(1, 3, 8, 8)
+    x = image(1, 3, 8, 8)
     torch.testing.assert_close(Quantize(8)(x + 0.3 / 127.5 * (x.abs() < 0.9)), x)
 
 
@@ -105,7 +105,7 @@ def test_the_field_pads_256_by_64() -> None:
 
 
 def test_gamma_blur_is_scipys_gaussian_in_linear_light() -> None:
-    x = picture(2, 3, 20, 26)
+    x = image(2, 3, 20, 26)
     light = np.maximum((x.numpy() + 1) / 2, 1e-3) ** 2.2
     blurred = ndimage.gaussian_filter(light, (0, 0, 1.5, 1.5), mode="mirror", truncate=4)
     expected = torch.from_numpy(2 * blurred ** (1 / 2.2) - 1)
@@ -125,7 +125,7 @@ def test_bright_spots_spread_further_than_in_a_linear_blur() -> None:
 
 
 def filed(x: Tensor, quality: int) -> Tensor:
-    """Return one picture as a real JPEG file holds it."""
+    """Return one image as a real JPEG file holds it."""
     levels = ((x + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).squeeze(-1).numpy()
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "jpeg", quality=quality)
@@ -136,14 +136,14 @@ def filed(x: Tensor, quality: int) -> Tensor:
 @pytest.mark.parametrize("shape", [(3, 37, 50), (1, 37, 50), (3, 8, 8)])
 @pytest.mark.parametrize("quality", [10, 75])
 def test_exact_jpeg_is_the_file(shape: tuple[int, ...], quality: int) -> None:
-    x = picture(2, *shape)
+    x = image(2, *shape)
     expected = torch.stack([filed(z, quality) for z in x])
     torch.testing.assert_close(JPEG(quality, exact=True)(x), expected)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_differentiable_jpeg_is_near_the_file(mode: str) -> None:
-    """Within 4 grey levels, and far nearer to the file than the file is to the picture."""
+    """Within 4 gray levels, and far nearer to the file than the file is to the image."""
     levels = np.array(Image.open(SAMPLES / "city.png").convert(mode))[:150, :201]
     x = torch.from_numpy(levels.reshape(1, 150, 201, -1) / 127.5 - 1).movedim(-1, 1)
     for quality in (10, 30, 75):
@@ -152,8 +152,8 @@ def test_differentiable_jpeg_is_near_the_file(mode: str) -> None:
         assert ours < 4 and ours < 0.5 * lost
 
 
-def test_each_picture_has_its_own_quality() -> None:
-    x = picture(3, 3, 20, 20)
+def test_each_image_has_its_own_quality() -> None:
+    x = image(3, 3, 20, 20)
     A = JPEG([5, 50, 95])
     for i, quality in enumerate((5, 50, 95)):
         torch.testing.assert_close(A(x)[i : i + 1], JPEG(quality)(x[i : i + 1]))
@@ -161,7 +161,7 @@ def test_each_picture_has_its_own_quality() -> None:
 
 
 def test_the_gradient_of_exact_jpeg_is_the_differentiable_ones() -> None:
-    x, v = picture(1, 3, 16, 16), random(1, 3, 16, 16, seed=1)
+    x, v = image(1, 3, 16, 16), random(1, 3, 16, 16, seed=1)
     soft = gradient(JPEG(40), x, v)
     torch.testing.assert_close(gradient(JPEG(40, exact=True), x, v), soft)
     assert soft.abs().max() > 0.01
@@ -174,7 +174,7 @@ def test_the_gradient_of_exact_jpeg_is_the_differentiable_ones() -> None:
     "A", [PhaseRetrieval(), PhaseRetrieval(light=True), GammaBlur(0.6)], ids=str
 )
 def test_gradients_are_those_of_differences(A) -> None:
-    assert torch.autograd.gradcheck(A, picture(1, 1, 6, 6).requires_grad_())
+    assert torch.autograd.gradcheck(A, image(1, 1, 6, 6).requires_grad_())
 
 
 REFUSED = {
@@ -184,12 +184,10 @@ REFUSED = {
     "oversample is a number from 0 on, got -2": lambda: PhaseRetrieval(-2),
     "sigma is a number above 0, got 0": lambda: GammaBlur(0),
     "gamma is a number above 0, got -1": lambda: GammaBlur(1, gamma=-1),
-    "a blur of radius 12 needs sides above it, got (8, 8)": lambda: GammaBlur(3)(
-        picture(1, 1, 8, 8)
-    ),
+    "a blur of radius 12 needs sides above it, got (8, 8)": lambda: GammaBlur(3)(image(1, 1, 8, 8)),
     "quality is a whole number from 1 to 100, got 0": lambda: JPEG(0),
     "quality is a whole number from 1 to 100, got [5, 101]": lambda: JPEG([5, 101]),
-    "JPEG takes pictures of 1 or 3 channels, got 2": lambda: JPEG(50)(picture(1, 2, 8, 8)),
+    "JPEG takes images of 1 or 3 channels, got 2": lambda: JPEG(50)(image(1, 2, 8, 8)),
 }
 
 
@@ -272,7 +270,7 @@ def test_our_prior_is_a_denoiser_of_deepinv(gaussian: MixturePrior) -> None:
         for f in (lambda x: denoiser(x, 0.3), lambda x: exact(x, gaussian, 0.3))
     ]
     torch.testing.assert_close(*slope, rtol=1e-3, atol=1e-3)
-    with pytest.raises(ValueError, match="^there are 2 noise levels for 3 pictures$"):
+    with pytest.raises(ValueError, match="^there are 2 noise levels for 3 images$"):
         denoiser(x, levels[:2])
 
 

@@ -45,7 +45,7 @@ def cameras() -> tuple[Physics, Physics]:
 
 
 def made(words: str) -> Callable[[], Operator]:
-    return lambda: build(words, ("operators",)).on(SHAPE)
+    return lambda: build(words, ("operators",)).for_shape(SHAPE)
 
 
 CASES: dict[str, dict[str, Callable[[], Operator]]] = {
@@ -71,10 +71,10 @@ CASES: dict[str, dict[str, Callable[[], Operator]]] = {
         "batched": lambda: fourier.Fourier(keep(B, 8, 8)),
     },
     "gamma_blur": {"": made("gamma_blur(sigma=0.8)")},
-    "grey": {
+    "gray": {
         "mean": made("grey"),
-        "luminance": made("grey(weights='luminance')"),
-        "orthonormal": made("grey(weights='orthonormal')"),
+        "luminance": made("gray(weights='luminance')"),
+        "orthonormal": made("gray(weights='orthonormal')"),
     },
     "hadamard": {"1/4": made("hadamard(ratio=0.25)"), "1/2": made("hadamard(ratio=0.5)")},
     "hdr": {"": made("hdr")},
@@ -182,21 +182,23 @@ def test_the_svd_is_one(make, shape) -> None:
 
 @every
 def test_rows_of_a_batch_do_not_meet(make, shape) -> None:
-    """take(index) is the operator of those pictures: A_i(x_i) = (A x)_i, repeats allowed."""
+    """take(index) is the operator of those images: A_i(x_i) = (A x)_i, repeats allowed."""
     A, x, index = make().double(), random(B, *shape), torch.tensor([2, 0, 0])
-    torch.testing.assert_close(A.take(index)(x[index]), A(x)[index])
+    torch.testing.assert_close(A.select(index)(x[index]), A(x)[index])
     y = A(x)
-    torch.testing.assert_close(A.take(index).seen(y[index]), A.seen(y)[index])
+    torch.testing.assert_close(
+        A.select(index).mask_unmeasured(y[index]), A.mask_unmeasured(y)[index]
+    )
 
 
 @every
 def test_what_is_measured_is_seen(make, shape) -> None:
     A, x = make().double(), random(B, *shape)
     y = random(*A(x).shape, seed=1)
-    torch.testing.assert_close(A.seen(A(x)), A(x))
-    torch.testing.assert_close(A.seen(A.seen(y)), A.seen(y))
+    torch.testing.assert_close(A.mask_unmeasured(A(x)), A(x))
+    torch.testing.assert_close(A.mask_unmeasured(A.mask_unmeasured(y)), A.mask_unmeasured(y))
     if isinstance(A, LinearOperator):
-        torch.testing.assert_close(A.adjoint(A.seen(y)), A.adjoint(y))
+        torch.testing.assert_close(A.adjoint(A.mask_unmeasured(y)), A.adjoint(y))
 
 
 @every
@@ -231,10 +233,10 @@ def test_a_matrix_is_the_matrix() -> None:
     torch.testing.assert_close(A(x), x.flatten(1) @ M.T)
     torch.testing.assert_close(A.pinv(A(x)).flatten(1), A(x) @ torch.linalg.pinv(M).T)
     flat = Matrix(M)
-    torch.testing.assert_close(flat.on((3, 2, 2)).adjoint(A(x)), A.adjoint(A(x)))
-    assert flat.on((12,)) is flat
+    torch.testing.assert_close(flat.for_shape((3, 2, 2)).adjoint(A(x)), A.adjoint(A(x)))
+    assert flat.for_shape((12,)) is flat
     with pytest.raises(ValueError, match=r"^a matrix of 12 columns cannot take states of shape"):
-        flat.on((3, 5))
+        flat.for_shape((3, 5))
 
 
 def test_a_mask_with_weights_divides_by_them() -> None:
@@ -246,7 +248,7 @@ def test_a_mask_with_weights_divides_by_them() -> None:
 
 def test_seen_leaves_what_was_measured_as_it_is() -> None:
     y = random(1, 3)
-    hidden = Mask(torch.tensor([1.0, 1.0, 0.0])).seen(y)
+    hidden = Mask(torch.tensor([1.0, 1.0, 0.0])).mask_unmeasured(y)
     assert torch.equal(hidden[:, :2], y[:, :2]) and hidden[0, 2] == 0
 
 
@@ -254,8 +256,8 @@ def test_composed_forwards_everything() -> None:
     outer, inner = Mask(keep(B, 1, 8, 8), batched=True), lambda z: z.sin()
     A, z = Composed(outer, inner), random(B, *SHAPE)
     torch.testing.assert_close(A(z), outer(z.sin()))
-    torch.testing.assert_close(A.seen(z), outer.seen(z))
-    torch.testing.assert_close(A.take(torch.tensor([1]))(z[1:2]), outer(z.sin())[1:2])
+    torch.testing.assert_close(A.mask_unmeasured(z), outer.mask_unmeasured(z))
+    torch.testing.assert_close(A.select(torch.tensor([1]))(z[1:2]), outer(z.sin())[1:2])
     assert not isinstance(A, LinearOperator)
 
 

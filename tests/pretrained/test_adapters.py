@@ -1,4 +1,4 @@
-"""LoRA, ControlNet and networks that see a picture, against diffusers' own pipelines."""
+"""LoRA, ControlNet and networks that see an image, against diffusers' own pipelines."""
 
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def steered(tmp_path_factory) -> tuple[Path, Path]:
 CONTROL = {"controlnet_conditioning_scale": 0.8, "height": 16, "width": 24}
 
 
-def test_a_controlnet_follows_its_picture(steered) -> None:
+def test_a_controlnet_follows_its_image(steered) -> None:
     folder, net = steered
     control, z = floats(1, 3, 16, 24).tanh(), floats(2, 4, 8, 12)
     pipe = StableDiffusionControlNetPipeline.from_pretrained(
@@ -113,13 +113,13 @@ def test_a_controlnet_follows_its_picture(steered) -> None:
     more = asked(z, negative_prompt=[NEGATIVE] * 2, **CONTROL)
     expected = pipe([PROMPT] * 2, image=(control + 1) / 2, **more).images
     settings = {"prompt": PROMPT, "negative": NEGATIVE, "control_scale": 0.8}
-    prior = load_prior(folder, controlnet=net, **settings).on((3, 16, 24))
-    with pytest.raises(ValueError, match="was given no control picture"):
+    prior = load_prior(folder, controlnet=net, **settings).for_shape((3, 16, 24))
+    with pytest.raises(ValueError, match="was given no control image"):
         prior(z, torch.tensor(0.5))
     ours = sampled(controlled(prior, control), z)
     agree(ours, expected)
     assert (sampled(controlled(prior, -control), z) - ours).abs().max() > 0.01 * ours.abs().max()
-    with pytest.raises(ImageError, match="a control picture has the picture's size, 24x16"):
+    with pytest.raises(ImageError, match="a control image has the image's size, 24x16"):
         controlled(prior, control[..., :16])
     with pytest.raises(ValueError, match="needs a prior with a ControlNet"):
         controlled(load_prior(folder), control)
@@ -136,7 +136,7 @@ def test_a_controlnet_of_xl(tmp_path: Path) -> None:
     control, z = floats(1, 3, 16, 24).tanh(), floats(1, 4, 8, 12)
     expected = pipe(PROMPT, image=(control + 1) / 2, **asked(z, **CONTROL)).images
     settings = {"prompt": PROMPT, "negative": NEGATIVE, "guidance": 7.5, "control_scale": 0.8}
-    prior = load_prior(tmp_path / "xl", controlnet=net, **settings).on((3, 16, 24))
+    prior = load_prior(tmp_path / "xl", controlnet=net, **settings).for_shape((3, 16, 24))
     agree(sampled(controlled(prior, control), z), expected)
 
 
@@ -163,17 +163,17 @@ def test_a_controlnet_that_is_none_is_refused(steered, tmp_path: Path) -> None:
 
 
 def test_a_network_that_fills_holes(tmp_path: Path) -> None:
-    """Nine channels: state, hole, and what is seen of the picture, as in the paper."""
+    """Nine channels: state, hole, and what is seen of the image, as in the paper."""
     parts = tiny.stable_diffusion(tmp_path, unet=tiny.unet(in_channels=9)).components
     pipe = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
-    picture, z, hole = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8), torch.zeros(1, 1, 16, 16)
+    image, z, hole = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8), torch.zeros(1, 1, 16, 16)
     hole[..., 4:10, 6:12] = 1
     with torch.no_grad():
-        code = pipe.vae.encode(picture * (1 - hole)).latent_dist.mode() * 0.7
+        code = pipe.vae.encode(image * (1 - hole)).latent_dist.mode() * 0.7
     expected = pipe(
         PROMPT,
-        image=(picture + 1) / 2,
+        image=(image + 1) / 2,
         mask_image=hole,
         masked_image_latents=code,
         strength=1.0,
@@ -181,24 +181,24 @@ def test_a_network_that_fills_holes(tmp_path: Path) -> None:
         **SIZE,
     ).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
-    agree(sampled(beside(prior, picture, hole), z), expected)
-    with pytest.raises(ValueError, match="takes 9 channels, a picture beside the state"):
+    agree(sampled(beside(prior, image, hole), z), expected)
+    with pytest.raises(ValueError, match="takes 9 channels, an image beside the state"):
         prior(z, torch.tensor(0.5))
     blank = beside(prior)(z, torch.tensor(0.5))
-    agree(beside(prior, torch.zeros_like(picture))(z, torch.tensor(0.5)), blank)
+    agree(beside(prior, torch.zeros_like(image))(z, torch.tensor(0.5)), blank)
 
 
-def test_a_network_that_edits_pictures(tmp_path: Path) -> None:
-    """Eight channels: state and picture; guided by the picture, too, at 1.5."""
+def test_a_network_that_edits_images(tmp_path: Path) -> None:
+    """Eight channels: state and image; guided by the image, too, at 1.5."""
     unet = tiny.unet(in_channels=8)
     parts = tiny.stable_diffusion(tmp_path, unet=unet).components
     pipe = StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
-    picture, z = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8)
-    expected = pipe(PROMPT, image=(picture + 1) / 2, **asked(z, image_guidance_scale=1.5)).images
+    image, z = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8)
+    expected = pipe(PROMPT, image=(image + 1) / 2, **asked(z, image_guidance_scale=1.5)).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
-    agree(sampled(beside(prior, picture), z), expected)
-    with pytest.raises(ValueError, match="edits a picture, and there is none"):
+    agree(sampled(beside(prior, image), z), expected)
+    with pytest.raises(ValueError, match="edits an image, and there is none"):
         beside(prior)
 
 

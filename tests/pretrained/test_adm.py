@@ -39,7 +39,7 @@ class Published:
         widths: tuple[int, ...],
         blocks: int,
         attention: tuple[int, ...],
-        pictures: int = 3,
+        images: int = 3,
         out: int = 6,
         classes: int = 0,
         film: bool = True,
@@ -51,7 +51,7 @@ class Published:
         self.add("time_embed.2", (4 * channels, 4 * channels))
         if classes:
             self.shapes["label_emb.weight"] = (classes, 4 * channels)
-        self.down, skips = self.way_down(pictures, widths, blocks, attention)
+        self.down, skips = self.way_down(images, widths, blocks, attention)
         last = widths[-1]
         parts = [(f"middle_block.{i}", kind) for i, kind in enumerate(["res", "attn", "res"])]
         self.middle = [self.layer(name, kind, last, last) for name, kind in parts]
@@ -79,8 +79,8 @@ class Published:
                 self.add(f"{name}.skip_connection", (outer, inner, 1, 1))
         return name, kind
 
-    def way_down(self, pictures: int, widths, blocks: int, attention) -> tuple[Plan, list[int]]:
-        self.add("input_blocks.0.0", (widths[0], pictures, 3, 3))
+    def way_down(self, images: int, widths, blocks: int, attention) -> tuple[Plan, list[int]]:
+        self.add("input_blocks.0.0", (widths[0], images, 3, 3))
         plan, skips = [[("input_blocks.0.0", "conv")]], [widths[0]]
         for level, width in enumerate(widths):
             for _ in range(blocks):
@@ -393,7 +393,7 @@ def test_another_size_is_asked_for_or_tiled(tmp_path: Path) -> None:
     expected = Reference(net, net.state(), 2, "legacy")(x_t, 399.0)[:, :3]
     torch.testing.assert_close(prior(x_t, T), expected, rtol=0, atol=1e-9)
     with pytest.raises(ValueError, match="tiled priors take any size"):
-        prior.on((3, 40, 40))
+        prior.for_shape((3, 40, 40))
     tiled, corner = TiledPrior(prior, 64, 8, (3, 40, 30)), random(1, 3, 40, 30)
     assert tiled.tile == 24
     seen = tiled(corner, T)[..., :10, :4]  # one window sees it
@@ -547,8 +547,8 @@ def test_a_file_with_too_much_or_of_other_shapes_is_refused(tmp_path: Path) -> N
     assert f"its {BLOCK} has shape (64, 32, 3, 3), expected (64, 64, 3, 3)" in text
 
 
-def test_networks_that_are_no_priors_of_pictures_are_refused(tmp_path: Path) -> None:
-    upsampler = Published(**SMALL, pictures=6, out=6).state()
+def test_networks_that_are_no_priors_of_images_are_refused(tmp_path: Path) -> None:
+    upsampler = Published(**SMALL, images=6, out=6).state()
     assert "6 channels of 6" in refusal(saved(tmp_path, upsampler), size=SIZE)
     alien = {"conv_in.weight": torch.ones(3, 3)}
     text = refusal(saved(tmp_path, alien))

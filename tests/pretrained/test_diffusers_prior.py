@@ -263,7 +263,7 @@ def test_an_exact_network_samples_its_gaussian(std: float) -> None:
 
 
 def ncsnpp(**more) -> UNet2DModel:
-    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centred inputs."""
+    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centered inputs."""
     torch.manual_seed(0)
     return UNet2DModel(
         sample_size=8,
@@ -291,7 +291,7 @@ def folder_of(folder: Path, network: UNet2DModel, scheduler) -> Path:
 
 @pytest.mark.parametrize("time", [0.0, 0.3, 0.7, 1.0])
 def test_a_score_network_of_ncsnpp_folders(tmp_path: Path, time: float) -> None:
-    """x_0 = x + sigma^2 score, of pictures in [0, 1]: noise there is half of that in [-1, 1]."""
+    """x_0 = x + sigma^2 score, of images in [0, 1]: noise there is half of that in [-1, 1]."""
     network = ncsnpp()
     scheduler = ScoreSdeVeScheduler(sigma_min=0.01, sigma_max=348.0)
     prior = load_prior(folder_of(tmp_path, network, scheduler)).double()
@@ -307,7 +307,7 @@ def test_a_score_network_of_ncsnpp_folders(tmp_path: Path, time: float) -> None:
 
 
 def test_an_exact_score_gives_the_exact_mean() -> None:
-    """Pictures N(0.6, 0.1^2) in [0, 1] are N(0.2, 0.2^2) in [-1, 1]."""
+    """Images N(0.6, 0.1^2) in [0, 1] are N(0.2, 0.2^2) in [-1, 1]."""
     network = Fake(lambda x, s: (0.6 - x) / (0.1**2 + s[:, None, None, None] ** 2))
     prior = DiffusersPrior(network, Score(0.01, 50.0))
     for time in (0.0, 0.2, 0.5, 0.9):

@@ -35,7 +35,7 @@ def classifier(classes):
 
 @pytest.fixture(scope="module")
 def held_out(classes) -> tuple[Tensor, Tensor]:
-    """200 test pictures, 20 of each class, and their classes."""
+    """200 test images, 20 of each class, and their classes."""
     with np.load(DATA / "pictures.npz") as file:
         return classes.states(file["x"]), torch.from_numpy(file["y"]).long()
 
@@ -46,7 +46,7 @@ def prior() -> LabelledPrior:
     return found
 
 
-def test_the_classifier_tells_the_kept_pictures(classifier, held_out) -> None:
+def test_the_classifier_tells_the_kept_images(classifier, held_out) -> None:
     x, y = held_out
     assert x.shape == (200, 1, 28, 28) and y.bincount().tolist() == [20] * 10
     assert (classifier(x).argmax(1) == y).double().mean() > 0.86
@@ -83,19 +83,19 @@ def test_a_class_helps_to_denoise(held_out) -> None:
 def test_a_sandal_becomes_a_boot(held_out, classifier) -> None:
     """Inverted under its class, read back under another; under its own it comes back."""
     x = held_out[0][held_out[1] == SANDAL][:6]
-    grey = ((x + 1) / 2).expand(-1, 3, -1, -1)
+    gray = ((x + 1) / 2).expand(-1, 3, -1, -1)
     way = {"inversion": "edit_friendly(steps=20)", "strength": 0.45, "source_label": SANDAL}
     common = {"prior": "fashion", "names": list(range(6))}
-    back = diffprior.edit(grey, **way, **common).image
-    assert (back - grey).abs().max() < 0.02
-    boots = diffprior.edit(grey, **way, **common, label=BOOT, guidance=3.0).image
+    back = diffprior.edit(gray, **way, **common).image
+    assert (back - gray).abs().max() < 0.02
+    boots = diffprior.edit(gray, **way, **common, label=BOOT, guidance=3.0).image
     told = classifier(2 * boots[:, :1] - 1).argmax(1)
     assert (told == BOOT).sum() >= 4, told
-    assert (boots - grey).abs().mean() > 0.02
+    assert (boots - gray).abs().mean() > 0.02
 
 
 def test_the_command(tmp_path: Path, held_out) -> None:
-    """A grey file of 28 x 28 in, a boot out; a class that there is not is one sentence."""
+    """A gray file of 28 x 28 in, a boot out; a class that there is not is one sentence."""
     x = held_out[0][held_out[1] == SANDAL][0, 0]
     Image.fromarray(((x + 1) * 127.5).round().byte().numpy()).save(tmp_path / "sandal.png")
     call = [sys.executable, "-m", "diffprior", "edit", "sandal.png", "--prior", "fashion"]

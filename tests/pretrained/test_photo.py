@@ -24,7 +24,7 @@ def prior() -> Prior:
 @pytest.fixture(scope="module")
 def dog() -> Tensor:
     """A photograph of 192 x 192, in [-1, 1]."""
-    return files.read(SAMPLES / "dog.png").pictures.tensor()[..., 100:292, 200:392]
+    return files.read(SAMPLES / "dog.png").images.tensor()[..., 100:292, 200:392]
 
 
 def denoise(prior: Prior, x: Tensor, sigma: float) -> Tensor:
@@ -36,7 +36,7 @@ def noisy(x: Tensor, sigma: float, seed: int = 0) -> Tensor:
     return x + 2 * sigma / 255 * random(*x.shape, seed=seed, dtype=torch.float32)
 
 
-def centre(x: Tensor) -> Tensor:
+def center(x: Tensor) -> Tensor:
     return x[..., 64:128, 64:128]
 
 
@@ -50,13 +50,13 @@ def test_it_denoises(prior: Prior, dog: Tensor, sigma: int, least: float) -> Non
 
 @pytest.mark.parametrize("down, right", [(1, 0), (3, 5), (8, 8), (7, 15)])
 def test_a_shift_changes_nothing(prior: Prior, dog: Tensor, down: int, right: int) -> None:
-    """The centre of a picture cut off at the top left, by no multiple of the stride: 0.1 dB."""
+    """The center of an image cut off at the top left, by no multiple of the stride: 0.1 dB."""
     x = noisy(dog, 25)
     whole, cut = denoise(prior, x, 25), denoise(prior, x[..., down:, right:], 25)
     moved = torch.nn.functional.pad(cut, (right, 0, down, 0))
-    a, b = (psnr(centre(e), centre(dog)) for e in (whole, moved))
+    a, b = (psnr(center(e), center(dog)) for e in (whole, moved))
     assert (a - b).abs().item() < 0.1
-    assert psnr(centre(moved), centre(whole)).item() > 10 + a.item()  # the same picture, too
+    assert psnr(center(moved), center(whole)).item() > 10 + a.item()  # the same image, too
 
 
 @pytest.mark.parametrize("side", [160, 177, 191])
@@ -65,7 +65,7 @@ def test_padding_changes_nothing(prior: Prior, dog: Tensor, side: int) -> None:
     x = noisy(dog, 25)
     whole, cut = denoise(prior, x, 25), denoise(prior, x[..., :side, :side], 25)
     assert cut.shape[-2:] == (side, side)
-    a, b = (psnr(centre(e), centre(dog)) for e in (whole, cut))
+    a, b = (psnr(center(e), center(dog)) for e in (whole, cut))
     assert (a - b).abs().item() < 0.1
 
 
@@ -77,7 +77,7 @@ def large(dog: Tensor) -> Tensor:
     return x.repeat(1, 1, 2, 2).roll((5, 11), (-2, -1))
 
 
-def test_a_large_picture_is_no_worse_and_has_no_cast(
+def test_a_large_image_is_no_worse_and_has_no_cast(
     prior: Prior, dog: Tensor, large: Tensor
 ) -> None:
     """Trained on crops of 128: as good on 768, with every channel's mean in place to 1/255."""
@@ -87,10 +87,10 @@ def test_a_large_picture_is_no_worse_and_has_no_cast(
     assert drift.max().item() < 2 / 255
 
 
-def test_a_large_picture_has_no_grid(prior: Prior, large: Tensor) -> None:
+def test_a_large_image_has_no_grid(prior: Prior, large: Tensor) -> None:
     """What is taken for noise has no period: the error's mean by place modulo the stride is flat.
 
-    Of 16 x 16 places each mean is of some 2300 pixels that neighbours share; 6 standard errors
+    Of 16 x 16 places each mean is of some 2300 pixels that neighbors share; 6 standard errors
     of that many independent ones over the channels leave room for it, and a grid of 1/255 shows.
     """
     error = denoise(prior, noisy(large, 25), 25) - large

@@ -20,7 +20,7 @@ from diffprior.pretrained.load import load_prior
 from diffprior.priors._conditions import guided, innermost
 from diffprior.priors.base import Prior
 from diffprior.priors.diffusers import head_of
-from diffprior.runtime.placement import ready
+from diffprior.runtime.placement import prepare_prior
 from diffprior.samplers.ddim import DDIM
 from diffprior.schedules import Rectified
 
@@ -64,7 +64,7 @@ def test_stable_diffusion_xl(tmp_path: Path, negative: str | None) -> None:
         width=24,
         output_type="latent",
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=negative).on((3, 16, 24))
+    prior = load_prior(tmp_path, prompt=PROMPT, negative=negative).for_shape((3, 16, 24))
     agree(sampled(prior, z), expected)
     told = innermost(prior).free.told
     assert all(bool((v == 0).all()) == (negative is None) for v in told.values())
@@ -103,21 +103,21 @@ def test_flux(tmp_path: Path, straight: None, embeds: bool) -> None:
         width=24,
         output_type="latent",
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, distilled=5.0).on((3, 16, 24))
+    prior = load_prior(tmp_path, prompt=PROMPT, distilled=5.0).for_shape((3, 16, 24))
     agree(sampled(prior, z), pipe._unpack_latents(expected, 16, 24, 2))
-    assert prior.on((3, 17, 21)).shape == (4, 10, 12)
+    assert prior.for_shape((3, 17, 21)).shape == (4, 10, 12)
 
 
 def test_windows_are_of_whole_patches(tmp_path: Path) -> None:
     tiny.stable_diffusion_3(tmp_path, third=False)
-    model = ready(load_prior(tmp_path), (3, 30, 250), tile=129, precision="full")
+    model = prepare_prior(load_prior(tmp_path), (3, 30, 250), tile=129, precision="full")
     assert model.shape == (4, 16, 126) and model.inner.tile == 66
     with torch.no_grad():
         assert model(floats(1, 4, 16, 126), torch.tensor(0.5)).isfinite().all()
 
 
 def test_the_shift_of_a_schedule() -> None:
-    """s = k t / (1 + (k - 1) t), as diffusers shifts; e^mu where it depends on the picture."""
+    """s = k t / (1 + (k - 1) t), as diffusers shifts; e^mu where it depends on the image."""
     t = torch.linspace(0.1, 1, 10, dtype=torch.float64)
     for flow, k in (({"shift": 3.0}, 3.0), ({"use_dynamic_shifting": True}, math.exp(1.15))):
         scheduler = FlowMatchEulerDiscreteScheduler(**flow)
@@ -148,11 +148,11 @@ def test_a_refiner_of_xl(tmp_path: Path) -> None:
         target_size=(16, 24),
         output_type="latent",
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE).on((3, 16, 24))
+    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE).for_shape((3, 16, 24))
     agree(sampled(prior, z, start=0.5), expected)
-    picture = floats(1, 3, 16, 24).sigmoid()
+    image = floats(1, 3, 16, 24).sigmoid()
     settings = {"prior": prior, "strength": 0.3, "steps": 3, "precision": "full"}
-    assert not torch.equal(diffprior.sdedit(picture, **settings).image, picture)
+    assert not torch.equal(diffprior.sdedit(image, **settings).image, image)
 
 
 @pytest.mark.parametrize("xl", [False, True])
@@ -186,7 +186,7 @@ def test_a_latent_consistency_model(tmp_path: Path, xl: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["exponential", "linear"])
 @pytest.mark.parametrize("size", [(16, 24), (32, 32)])
-def test_the_shift_grows_with_the_picture(tmp_path: Path, straight: None, kind, size) -> None:
+def test_the_shift_grows_with_the_image(tmp_path: Path, straight: None, kind, size) -> None:
     """mu is linear in the tokens that Flux and Stable Diffusion 3 see."""
     flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 128}
     flow |= {"base_shift": 0.4, "max_shift": 1.5, "time_shift_type": kind}
@@ -196,12 +196,12 @@ def test_the_shift_grows_with_the_picture(tmp_path: Path, straight: None, kind, 
     pipe = tiny.flux(tmp_path / "flux", **flow)
     packed = pipe._pack_latents(z, 1, 4, h // 2, w // 2)
     expected = pipe(PROMPT, latents=packed, **asked).images
-    prior = load_prior(tmp_path / "flux", prompt=PROMPT).on((3, h, w))
+    prior = load_prior(tmp_path / "flux", prompt=PROMPT).for_shape((3, h, w))
     agree(sampled(prior, z), pipe._unpack_latents(expected, h, w, 2))
     pipe = tiny.stable_diffusion_3(tmp_path / "sd3", third=False, **flow)
     expected = pipe(PROMPT, negative_prompt="", latents=z, sigmas=steps, **asked).images
     prior = load_prior(tmp_path / "sd3", prompt=PROMPT)
-    agree(sampled(ready(prior, (3, h, w), precision="full"), z), expected)
+    agree(sampled(prepare_prior(prior, (3, h, w), precision="full"), z), expected)
 
 
 def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
@@ -209,22 +209,22 @@ def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
     flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 8192}
     tiny.stable_diffusion_3(tmp_path, third=False, **flow)
     prior, t = load_prior(tmp_path, prompt=PROMPT, guidance=2.0), torch.tensor(0.5)
-    cut = ready(prior, (3, 130, 250), tile=130, precision="full")
-    one = ready(prior, (3, 130, 128), precision="full")
-    whole = ready(prior, (3, 130, 250), precision="full")
+    cut = prepare_prior(prior, (3, 130, 250), tile=130, precision="full")
+    one = prepare_prior(prior, (3, 130, 128), precision="full")
+    whole = prepare_prior(prior, (3, 130, 250), precision="full")
     shift = [p.diffusion.schedule.shift for p in (cut, one, whole)]
     assert shift[0] == shift[1] < shift[2]
     assert innermost(cut).conditional.head.schedule == cut.diffusion.schedule
     z = floats(1, 4, 66, 126)
-    window = cut.inner.inner.on((4, 66, 64))
+    window = cut.inner.inner.for_shape((4, 66, 64))
     assert window.diffusion.schedule == cut.diffusion.schedule
     with torch.no_grad():
         corner = cut(z, t)[..., :1, :1]
         torch.testing.assert_close(corner, window(z[..., :64], t)[..., :1, :1])
 
 
-def test_a_picture_beside_is_for_stable_diffusion(tmp_path: Path) -> None:
-    """A Flux of twice the channels is shown pictures in another way, which is not known here."""
+def test_a_image_beside_is_for_stable_diffusion(tmp_path: Path) -> None:
+    """A Flux of twice the channels is shown images in another way, which is not known here."""
     tiny.flux(tmp_path, in_channels=32)
     with pytest.raises(
         PriorError, match="takes 8 channels, and its latents have 4: it is to take 4$"

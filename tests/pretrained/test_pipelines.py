@@ -109,10 +109,10 @@ def test_any_betas_are_read(tmp_path: Path) -> None:
     "more",
     [{}, {"shift_factor": 0.3}, {"latents_mean": [0.1, -0.2, 0, 1], "latents_std": [1, 2, 3, 4]}],
 )
-def test_pictures_and_latents_are_those_of_the_autoencoder(tmp_path: Path, more: dict) -> None:
+def test_images_and_latents_are_those_of_the_autoencoder(tmp_path: Path, more: dict) -> None:
     """z = (E(x) - shift) scale, the mean of its code, and back; each row is alone."""
     pipe = tiny.stable_diffusion(tmp_path, vae=tiny.vae(**more))
-    prior, x = load_prior(tmp_path).on((3, 16, 24)), floats(2, 3, 16, 24).tanh()
+    prior, x = load_prior(tmp_path).for_shape((3, 16, 24)), floats(2, 3, 16, 24).tanh()
     shift = torch.tensor(more.get("latents_mean", more.get("shift_factor", 0.0))).reshape(-1, 1, 1)
     with torch.no_grad():
         code = pipe.vae.encode(x).latent_dist.mean
@@ -129,19 +129,19 @@ def test_pictures_and_latents_are_those_of_the_autoencoder(tmp_path: Path, more:
 
 
 def test_sides_that_are_no_multiples_are_padded_and_cropped(sd) -> None:
-    prior, x = load_prior(sd[0]).on((3, 19, 22)), floats(1, 3, 19, 22).tanh()
+    prior, x = load_prior(sd[0]).for_shape((3, 19, 22)), floats(1, 3, 19, 22).tanh()
     assert prior.shape == (4, 10, 11) and prior.size == (19, 22)
     padded = torch.cat([x, x[:, :, -2:-1]], 2)
     with torch.no_grad():
         z = prior.encode(x)
-        assert torch.equal(z, prior.on((3, 20, 22)).encode(padded))
-        assert torch.equal(prior.decode(z), prior.on((3, 20, 22)).decode(z)[:, :, :19])
+        assert torch.equal(z, prior.for_shape((3, 20, 22)).encode(padded))
+        assert torch.equal(prior.decode(z), prior.for_shape((3, 20, 22)).decode(z)[:, :, :19])
 
 
-def test_large_pictures_go_through_in_tiles(sd, monkeypatch) -> None:
+def test_large_images_go_through_in_tiles(sd, monkeypatch) -> None:
     """As diffusers tiles them; which is not what they are whole."""
     folder, pipe = sd
-    prior, x = load_prior(folder).on((3, 40, 40)), floats(1, 3, 40, 40).tanh()
+    prior, x = load_prior(folder).for_shape((3, 40, 40)), floats(1, 3, 40, 40).tanh()
     with torch.no_grad():
         whole = prior.encode(x), prior.decode(prior.encode(x))
         monkeypatch.setattr(autoencoder, "LARGE", 32**2)
@@ -210,7 +210,7 @@ def test_an_unconditional_latent_pipeline(tmp_path: Path) -> None:
         x = prior.decode(sampled(prior, z))
     agree((x / 2 + 0.5).clamp(0, 1), torch.from_numpy(expected).movedim(-1, 1))
     with pytest.raises(ValueError, match="prior of states of shape"):
-        prior.on((3, 32, 32))
+        prior.for_shape((3, 32, 32))
     with pytest.raises(ValueError, match="knows no text"):
         load_prior(tmp_path, prompt="a cat")
 
@@ -221,7 +221,9 @@ def test_the_hash_is_one_of_all_weights(sd, tmp_path: Path) -> None:
     shutil.copytree(sd[0], folder)
     before = sha256(folder)
     assert (
-        load_prior(folder).sha256 == before == load_prior(folder, prompt="a").on((3, 8, 8)).sha256
+        load_prior(folder).sha256
+        == before
+        == load_prior(folder, prompt="a").for_shape((3, 8, 8)).sha256
     )
     (folder / "unet" / "config.json").write_text(
         (folder / "unet" / "config.json").read_text().replace("{", "{ ", 1)
@@ -394,7 +396,7 @@ def test_a_tiny_autoencoder(tmp_path: Path) -> None:
     blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
     taesd = AutoencoderTiny(**channels, **blocks, latent_channels=4)
     tiny.stable_diffusion(tmp_path, vae=taesd)
-    prior, x = load_prior(tmp_path).on((3, 16, 22)), floats(2, 3, 16, 22).tanh()
+    prior, x = load_prior(tmp_path).for_shape((3, 16, 22)), floats(2, 3, 16, 22).tanh()
     with torch.no_grad():
         z = prior.encode(x)
         agree(z, taesd.encode(x).latents)

@@ -73,7 +73,7 @@ def test_belief_is_bayes_by_enumeration(prior: BitsPrior, t: float) -> None:
     torch.testing.assert_close(prior(STATES, time), expected, rtol=0, atol=1e-6)
 
 
-def test_bits_in_the_shape_of_a_picture(prior: BitsPrior) -> None:
+def test_bits_in_the_shape_of_a_image(prior: BitsPrior) -> None:
     image = BitsPrior(WEIGHTS, PROBS.reshape(3, 1, 2, 3))
     t = torch.tensor(0.4, dtype=torch.float64)
     x_0 = image(STATES.reshape(64, 1, 2, 3), t)
@@ -107,7 +107,7 @@ def test_rows_of_a_batch_do_not_meet(prior: BitsPrior, seen) -> None:
     batch = FlipLikelihood(operator=seen.operator, y=ys, rate=0.1)
     for method in (Tilt(sampler=Ancestral(steps=10)), TwistedSMC(proposal=Tilt(), steps=10)):
         x = method(prior, batch, n=20)
-        assert torch.equal(x[1], method(prior, batch.take(torch.tensor([1])), n=20))
+        assert torch.equal(x[1], method(prior, batch.select(torch.tensor([1])), n=20))
         assert torch.equal(x[0], x[2])
 
 

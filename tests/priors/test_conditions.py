@@ -95,7 +95,7 @@ def test_a_prior_that_has_a_condition_keeps_it(x_t: Tensor, prior: Prior, condit
         assert torch.equal(conditioned(own, guidance=guidance)(x_t, T), expected(x_t, T))
 
 
-def test_a_network_without_free_pictures_is_not_guided(x_t: Tensor) -> None:
+def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
     prior = classes(free=False)
     assert torch.equal(conditioned(prior, label=1)(x_t, T), prior.parts[1](x_t, T))
     with pytest.raises(ValueError, match="guidance=2.0 needs a network that was trained without"):

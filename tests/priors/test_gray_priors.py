@@ -1,4 +1,4 @@
-"""Priors of grey pictures in the tasks that restore: grey comes in, grey goes out."""
+"""Priors of gray images in the tasks that restore: gray comes in, gray goes out."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def psnr(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> f
 
 
 def test_the_command_fills_clothes_better_than_classical_fills(tmp_path: Path, clothes) -> None:
-    """8 held-out test pictures with a hidden box; grey files in, grey files out, the rest exact."""
+    """8 held-out test images with a hidden box; gray files in, gray files out, the rest exact."""
     cv2.imwrite(str(tmp_path / "hole.png"), HOLE)
     for i, x in enumerate(clothes):
         cv2.imwrite(str(tmp_path / f"{i}.png"), x)
@@ -73,8 +73,8 @@ def flat() -> Prior:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_grey_picture_is_measured_once(flat: Prior, channels: int) -> None:
-    """x given y is N(k y, k s^2), k = 1 / (1 + 4 s^2), whether grey is in one channel or three."""
+def test_a_gray_image_is_measured_once(flat: Prior, channels: int) -> None:
+    """x given y is N(k y, k s^2), k = 1 / (1 + 4 s^2), whether gray is in one channel or three."""
     s = 0.4  # of [-1, 1]
     y = 0.3 * random(1, 64, 64, dtype=torch.float32).clamp(-3, 3)
     given = ((y + 1) / 2).expand(channels, -1, -1).contiguous()
@@ -99,7 +99,7 @@ def test_noise_is_cleaned(clothes) -> None:
     assert all(0.03 < sigma < 0.1 for sigma in auto)
 
 
-def test_a_grey_jpeg_is_cleaned_within_its_cells(clothes) -> None:
+def test_a_gray_jpeg_is_cleaned_within_its_cells(clothes) -> None:
     """Saved again at the same quality, nearly all its coefficients are the file's."""
     before, after, same, pale = [], [], [], clothes[:4] // 2 + 64
     for x in pale:
@@ -142,7 +142,7 @@ TASKS = {
 
 @pytest.mark.filterwarnings("ignore:the residual is")
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_takes_a_grey_folder(folder: Path, task: str) -> None:
+def test_every_task_takes_a_gray_folder(folder: Path, task: str) -> None:
     """Twice the same batch; in three equal channels it comes back in three equal ones."""
     x = random(2, 1, 16, 16, dtype=torch.float32).sigmoid()
     more = {"quality": 30} if task == "dejpeg" else {"seed": 1}
@@ -155,7 +155,7 @@ def test_every_task_takes_a_grey_folder(folder: Path, task: str) -> None:
     torch.testing.assert_close(wide, out.expand_as(wide), rtol=0, atol=2e-3)
 
 
-def test_numbers_of_a_grey_operator(tmp_path: Path, clothes) -> None:
+def test_numbers_of_a_gray_operator(tmp_path: Path, clothes) -> None:
     """Means of four pixels of clothes, as numbers, through the command line."""
     small = clothes[0].reshape(14, 2, 14, 2).mean((1, 3))
     y = (2 * small / 255 - 1).astype(np.float32)
@@ -172,8 +172,8 @@ def test_numbers_of_a_grey_operator(tmp_path: Path, clothes) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [diffprior.colorize, lambda *a, **k: diffprior.restore(*a, grey=True, **k)]
+    "task", [diffprior.colorize, lambda *a, **k: diffprior.restore(*a, gray=True, **k)]
 )
-def test_colours_are_not_to_be_had(flat: Prior, task) -> None:
-    with pytest.raises(ValueError, match="is one of grey pictures, and knows no colours"):
+def test_colors_are_not_to_be_had(flat: Prior, task) -> None:
+    with pytest.raises(ValueError, match="is one of gray images, and knows no colors"):
         task(torch.zeros(3, 64, 64), prior=flat, **FULL)

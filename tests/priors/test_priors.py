@@ -88,7 +88,7 @@ def test_full_diagonal_and_isotropic_covariances_agree() -> None:
         torch.testing.assert_close(prior.covs(), priors[0].covs())
 
 
-def test_states_may_be_pictures() -> None:
+def test_states_may_be_images() -> None:
     means, covs = random(2, 12), torch.eye(12, dtype=torch.float64).expand(2, 12, 12) * 0.3
     flat = MixturePrior(W, means, covs)
     image = MixturePrior(W, means.reshape(2, 3, 2, 2), covs)
@@ -138,7 +138,7 @@ def test_vjp_is_the_explicit_jacobian(bimodal: MixturePrior) -> None:
 
 
 class Convolution(nn.Module):
-    """A network that sees its neighbours and its noise level."""
+    """A network that sees its neighbors and its noise level."""
 
     def __init__(self, channels: int = 3, kernel: int = 3) -> None:
         super().__init__()
@@ -188,18 +188,18 @@ def test_network_prior_asks_for_no_level_below_its_own() -> None:
 
 def test_network_prior_takes_any_size_but_only_its_channels() -> None:
     prior = network()
-    other = prior.on((3, 40, 24))
+    other = prior.for_shape((3, 40, 24))
     assert other.shape == (3, 40, 24) and prior.shape == (3, 16, 16)
     assert other.network is prior.network
     with pytest.raises(ValueError, match="^this prior is one of 3 channels, not 1$"):
-        prior.on((1, 16, 16))
+        prior.for_shape((1, 16, 16))
     assert not any(p.requires_grad for p in prior.parameters()) and not prior.network.training
 
 
 def test_a_fixed_prior_refuses_another_shape(bimodal: MixturePrior) -> None:
-    assert bimodal.on((2,)) is bimodal
+    assert bimodal.for_shape((2,)) is bimodal
     with pytest.raises(ValueError, match=r"^MixturePrior is a prior of states of shape \(2,\)"):
-        bimodal.on((3,))
+        bimodal.for_shape((3,))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -210,7 +210,7 @@ def test_half_precision_is_close_and_gives_the_states_dtype_back(dtype: torch.dt
     x, t = random(2, 3, 16, 16, dtype=torch.float32), time(0.5)
     error = (half(x, t) - full(x, t)).abs().max() / full(x, t).abs().max()
     assert half(x, t).dtype == torch.float32 and 0 < error < 0.02
-    assert half.on((3, 8, 8)).shape == (3, 8, 8)
+    assert half.for_shape((3, 8, 8)).shape == (3, 8, 8)
     x_0, vjp = denoise_vjp(half, x, t)
     assert x_0.dtype == vjp(x).dtype == torch.float32
     exact = denoise_vjp(full, x, t)[1](x)
@@ -241,7 +241,7 @@ def test_a_prior_says_what_its_states_are_made_of(bimodal: MixturePrior) -> None
 
 @pytest.fixture
 def affine(gaussian: MixturePrior) -> tuple[LatentPrior, MixturePrior]:
-    """z -> W z + 1 of a Gaussian, and the Gaussian of pictures that it is."""
+    """z -> W z + 1 of a Gaussian, and the Gaussian of images that it is."""
     W = torch.eye(4, dtype=torch.float64) + random(4, 4, seed=6) / 3
     decode, encode = (lambda z: z @ W.T + 1), lambda x: (x - 1) @ torch.linalg.inv(W).T
     means, covs = gaussian.means @ W.T + 1, W @ gaussian.covs() @ W.T
@@ -274,7 +274,7 @@ def test_the_same_call_behind_a_decoder_meets_the_same_answer(affine) -> None:
 
 
 def test_gradients_pass_a_decoder(affine) -> None:
-    """DPS behind the decoder is DPS of the pictures' likelihood by the chain rule: it closes in."""
+    """DPS behind the decoder is DPS of the images' likelihood by the chain rule: it closes in."""
     latent, _ = affine
     x = DPS(zeta=0.1, sampler=DDIM(steps=100))(latent, masked(0.1), n=50)
     gap = masked(0.1).residual(x).norm(dim=1).mean()

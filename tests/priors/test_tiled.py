@@ -43,7 +43,7 @@ class AnySize(Prior):
             raise torch.OutOfMemoryError("no memory")
         return x_t.tanh()
 
-    def on(self, shape) -> Prior:
+    def for_shape(self, shape) -> Prior:
         return self
 
 
@@ -78,7 +78,7 @@ def test_a_prior_of_one_size_takes_any(
 
 
 @pytest.mark.parametrize("size", [(20, 32), (32, 20)], ids=str)
-def test_a_picture_whose_longer_side_is_that_of_the_prior(size: tuple[int, int]) -> None:
+def test_a_image_whose_longer_side_is_that_of_the_prior(size: tuple[int, int]) -> None:
     """The window asked for is then the prior's own shape, which it takes; but no other."""
     x = random(1, 1, *size)
     tiled = TiledPrior(Fixed(), 32, 8, (1, *size))
@@ -134,7 +134,7 @@ def test_no_seam_between_windows_that_disagree() -> None:
 
     x = torch.linspace(0, 1, 112, dtype=torch.float64).expand(1, 1, 32, 112)
     tiled = TiledPrior(Numbered(), 32, 16)
-    step = 16 / 111  # between the means of neighbouring windows
+    step = 16 / 111  # between the means of neighboring windows
     jumps = tiled(x, T).diff(dim=3).abs()
     assert step / 17 < jumps.max() < 2.1 * step / 17  # two overlaps meet in mid-window
 
@@ -196,7 +196,7 @@ def test_out_of_memory_is_an_error_when_nothing_is_left_to_shrink() -> None:
 
 def test_other_errors_are_not_swallowed() -> None:
     with pytest.raises(ValueError, match="is a prior of states of shape"):
-        Fixed().on((1, 8, 8))
+        Fixed().for_shape((1, 8, 8))
     with pytest.raises(ValueError, match=r"^an overlap lies in \[0, tile\), got 32 of 32$"):
         TiledPrior(AnySize(), 32, 32)
 
@@ -210,6 +210,6 @@ def test_a_sampler_runs_on_tiles_as_on_the_whole() -> None:
 
 def test_on_gives_another_size_and_leaves_the_first() -> None:
     tiled = TiledPrior(Fixed(), 32, 8)
-    other = tiled.on((1, 99, 50))
+    other = tiled.for_shape((1, 99, 50))
     assert other.shape == (1, 99, 50) and tiled.shape == (1, 32, 32)
-    assert other.on((1, 8, 8)).shape == (1, 8, 8)
+    assert other.for_shape((1, 8, 8)).shape == (1, 8, 8)

@@ -1,4 +1,4 @@
-"""What a person installs: the packages, the weights, their licence."""
+"""What a person installs: the packages, the weights, their license."""
 
 import hashlib
 import json

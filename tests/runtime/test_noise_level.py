@@ -1,4 +1,4 @@
-"""The noise of a picture, by a prior whose likelihood of sigma is known, and by the shipped one."""
+"""The noise of an image, by a prior whose likelihood of sigma is known, and by the shipped one."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from diffprior import metrics
 from diffprior.io import files
 from diffprior.priors.mixture import MixturePrior
 from diffprior.runtime.noise_level import noise_level
-from diffprior.runtime.placement import ready
+from diffprior.runtime.placement import prepare_prior
 
 from support.exact import random
 
@@ -43,30 +43,30 @@ def test_a_round_is_the_mean_square_distance_to_the_posterior(flat: MixturePrior
 @pytest.mark.parametrize(("sigma", "share"), [(0.01, 0.2), (0.05, 0.8)])
 def test_texture_is_not_noise(sigma: float, share: float) -> None:
     """On grass the wavelet's median is over by half at 0.01; the prior errs by a share of that."""
-    x = files.read(SAMPLES / "grass.png").pictures.tensor()[..., 200:296, 200:296]
+    x = files.read(SAMPLES / "grass.png").images.tensor()[..., 200:296, 200:296]
     y = x + 2 * sigma * random(*x.shape, dtype=torch.float32)
     wavelet = metrics.noise_level(y).item()
-    found = noise_level(ready(None, (3, 96, 96)), y, wavelet)
+    found = noise_level(prepare_prior(None, (3, 96, 96)), y, wavelet)
     assert abs(found / sigma - 1) < 0.07
     assert abs(found - sigma) < share * abs(wavelet - sigma)
 
 
 def test_the_window_is_the_one_that_is_clipped_least() -> None:
-    """A white half of the picture says nothing of its noise."""
-    x = files.read(SAMPLES / "dog.png").pictures.tensor()[..., 110:366, 240:496] * 0.9
+    """A white half of the image says nothing of its noise."""
+    x = files.read(SAMPLES / "dog.png").images.tensor()[..., 110:366, 240:496] * 0.9
     y = x + 0.1 * random(*x.shape, dtype=torch.float32)
     y = torch.cat([torch.ones_like(y), y], 3).clamp(-1, 1)
-    assert abs(noise_level(ready(None, (3, 256, 512)), y, 0.05, rounds=2) - 0.05) < 0.003
+    assert abs(noise_level(prepare_prior(None, (3, 256, 512)), y, 0.05, rounds=2) - 0.05) < 0.003
 
 
 def test_denoising_asks_the_prior() -> None:
-    x = files.read(SAMPLES / "grass.png").pictures.tensor()[..., 200:264, 200:264]
+    x = files.read(SAMPLES / "grass.png").images.tensor()[..., 200:264, 200:264]
     y = ((x + 0.04 * random(*x.shape, dtype=torch.float32)) / 2 + 0.5).clamp(0, 1)
     assert diffprior.denoise(y).report["sigma"] == pytest.approx([0.02], rel=0.1)
 
 
-def test_flat_pictures_and_flat_channels_have_no_noise() -> None:
-    """Whatever the grey; and they do not hide the noise of the others."""
+def test_flat_images_and_flat_channels_have_no_noise() -> None:
+    """Whatever the gray; and they do not hide the noise of the others."""
     x = torch.linspace(-1, 1, 256)[:, None, None, None].expand(256, 3, 40, 48).clone()
     assert metrics.noise_level(x).abs().max() < 1e-12
     x[:, :1] += 0.2 * random(256, 1, 40, 48, dtype=torch.float32)

@@ -171,7 +171,7 @@ def test_of_one_point_only_the_floor_of_the_schedule_is_left(
 @samplers
 def test_watch_follows_to_the_end(bimodal: MixturePrior, name: str) -> None:
     seen: list[tuple[Tensor, float]] = []
-    x = draw(sampler(f"{name}(steps=7)"), bimodal, 3, watch=lambda x, d: seen.append((x, d)))
+    x = draw(sampler(f"{name}(steps=7)"), bimodal, 3, callback=lambda x, d: seen.append((x, d)))
     shares = [share for _, share in seen]
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) == 7
     assert torch.equal(seen[-1][0], x)
@@ -181,7 +181,7 @@ def test_watch_follows_to_the_end(bimodal: MixturePrior, name: str) -> None:
 def test_parts_of_a_chain_make_the_whole(bimodal: MixturePrior, name: str) -> None:
     """start and stop are times of the grid: 1 -> 0.5 -> 0 in 2 x 40 steps is near 80 at once."""
     s = sampler(f"{name}(steps=80, grid='time')")
-    half = s.paced(40)
+    half = s.with_steps(40)
     x = random(8, 2)
     parts = half(bimodal, half(bimodal, x, stop=0.5), start=0.5)
     assert (parts - s(bimodal, x)).abs().max() < 0.01
@@ -223,7 +223,7 @@ def test_samplers_that_draw_ask_for_a_stream(bimodal: MixturePrior) -> None:
 @samplers
 def test_settings_are_named_frozen_and_documented(name: str) -> None:
     s = sampler(name)
-    assert s == sampler(name) and s.paced(3).steps == 3 and hash(s) == hash(sampler(name))
+    assert s == sampler(name) and s.with_steps(3).steps == 3 and hash(s) == hash(sampler(name))
     assert inspect.getdoc(type(s)) and "https://" in (inspect.getdoc(type(s)) or "")
     with pytest.raises(AttributeError):
         s.steps = 3  # type: ignore[misc]

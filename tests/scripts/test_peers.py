@@ -30,7 +30,7 @@ def peers(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def model(peers):
-    return CountedPrior(peers.Recalled(load_prior().on(SHAPE)))
+    return CountedPrior(peers.Recalled(load_prior().for_shape(SHAPE)))
 
 
 def noisy(level: float) -> Tensor:
@@ -50,7 +50,7 @@ def test_azula_sees_the_prior(peers, model) -> None:
 
 
 def test_deepinv_sees_the_prior(peers, model) -> None:
-    """Pictures and noise in [0, 1]; beyond the prior's noise, the same picture in less of it."""
+    """Images and noise in [0, 1]; beyond the prior's noise, the same image in less of it."""
     denoiser, most = peers.DeepinvDenoiser(model), model.diffusion.schedule.ratio(torch.tensor(1.0))
     for sigma in (0.05, 1.0, float(most)):
         z, level = noisy(2 * sigma), min(2 * sigma, float(most))
@@ -60,7 +60,7 @@ def test_deepinv_sees_the_prior(peers, model) -> None:
 
 
 def test_calls_and_products_are_counted(peers, model) -> None:
-    """Two pictures, four steps; MMPS with one iteration needs two products a step."""
+    """Two images, four steps; MMPS with one iteration needs two products a step."""
     with torch.no_grad():
         A = Average(4)
         likelihood = GaussianLikelihood(operator=A, y=A(noisy(0.1)), sigma=0.05)

@@ -36,7 +36,7 @@ class ClassPrior(LabelledPrior):
 
 
 class TextPrior(Prior):
-    """A Gaussian of one picture for every text: the mean is the number of its letters."""
+    """A Gaussian of one image for every text: the mean is the number of its letters."""
 
     def __init__(self, text: str | None = None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class TextPrior(Prior):
 
 
 def classes(seed: int = 0, free: bool = True, dtype: torch.dtype = torch.float64) -> ClassPrior:
-    """Two classes of flat pictures, one component each, a good way apart."""
+    """Two classes of flat images, one component each, a good way apart."""
     one = torch.ones(1, dtype=dtype)
     means = [0.4 * k + 0.05 * random(1, *SHAPE, seed=seed + i) for i, k in enumerate((-1, 1))]
     return ClassPrior(*(MixturePrior(one, m.to(dtype), 0.005 * one) for m in means), free=free)

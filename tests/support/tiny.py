@@ -91,7 +91,7 @@ def scheduler(**more: Any) -> DDIMScheduler:
 
 
 def stable_diffusion(folder: Path, **parts: Any) -> StableDiffusionPipeline:
-    """Draw, and save, a Stable Diffusion of 16 x 16 pictures; parts may stand in for its own."""
+    """Draw, and save, a Stable Diffusion of 16 x 16 images; parts may stand in for its own."""
     torch.manual_seed(0)
     given = {
         "vae": vae(),

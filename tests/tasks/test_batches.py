@@ -1,4 +1,4 @@
-"""run(batch)[i] == run([i]), to the bit: no picture's answer hangs on its neighbours."""
+"""run(batch)[i] == run([i]), to the bit: no image's answer hangs on its neighbors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +35,7 @@ CASES = [(task, "full") for task in TASKS] + [(task, "bf16") for task in ("inpai
 
 
 @pytest.mark.parametrize("task, precision", CASES)
-def test_a_batch_is_its_pictures_alone(task: str, precision: str) -> None:
+def test_a_batch_is_its_images_alone(task: str, precision: str) -> None:
     run = partial(TASKS[task], steps=2, precision=precision)
     alone = torch.cat([run(X[i : i + 1]).image for i in range(3)])
     assert torch.equal(run(X).image, alone)
@@ -44,7 +44,7 @@ def test_a_batch_is_its_pictures_alone(task: str, precision: str) -> None:
 @pytest.mark.parametrize("shape", [(3, 24, 16), (3, 64, 64)], ids=str)
 def test_a_network_is_the_same_in_any_company(shape: tuple[int, ...]) -> None:
     """There and back, in full precision; products with few positions round by the batch."""
-    prior, t = load_prior().on(shape), torch.tensor(0.5)
+    prior, t = load_prior().for_shape(shape), torch.tensor(0.5)
     x, v = torch.randn(2, 5, *shape, generator=torch.Generator().manual_seed(0))
 
     def both(x: Tensor, v: Tensor) -> Tensor:

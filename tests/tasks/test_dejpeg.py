@@ -1,4 +1,4 @@
-"""JPEG artefacts: what a file tells, the projection onto it, and the task, at the public doors."""
+"""JPEG artifacts: what a file tells, the projection onto it, and the task, at the public doors."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ import diffprior
 from diffprior import metrics
 from diffprior.catalog import SettingError
 from diffprior.io import files
-from diffprior.io.arrays import pictures
+from diffprior.io.arrays import as_images
 from diffprior.likelihoods import jpeg
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -37,7 +37,7 @@ def coded(image: Image.Image, quality: int, subsampling: str = "4:2:0") -> Image
 
 
 def psnr(a: Image.Image, b: Image.Image) -> float:
-    return metrics.psnr(pictures(a).tensor(), pictures(b).tensor()).item()
+    return metrics.psnr(as_images(a).tensor(), as_images(b).tensor()).item()
 
 
 # What a file tells
@@ -45,7 +45,7 @@ def psnr(a: Image.Image, b: Image.Image) -> float:
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("quality", [10, 40, 85])
-def test_the_picture_lies_in_the_cells_of_its_file(
+def test_the_image_lies_in_the_cells_of_its_file(
     dog: Image.Image, quality: int, subsampling: str
 ) -> None:
     """And what was decoded on their middles: chroma too, once its interpolation is undone."""
@@ -53,7 +53,7 @@ def test_the_picture_lies_in_the_cells_of_its_file(
     coding = jpeg.read(j)
     assert coding == jpeg.standard(quality, subsampling)
     A = jpeg.Coefficients((3, 96, 96), coding)
-    x, y = pictures(dog).tensor(), A.coded(pictures(j).tensor())
+    x, y = as_images(dog).tensor(), A.coded(as_images(j).tensor())
     inside = (A(x) - y).abs() <= A.step / 2 + 1  # a level for the rounding of pixels
     assert inside.double().mean() > 0.995
     clear = A.step.expand_as(y) > 6
@@ -65,14 +65,14 @@ def test_the_picture_lies_in_the_cells_of_its_file(
 def test_pixels_show_how_they_were_compressed(
     dog: Image.Image, quality: int, subsampling: str
 ) -> None:
-    x = pictures(coded(dog, quality, subsampling)).tensor()[0]
+    x = as_images(coded(dog, quality, subsampling)).tensor()[0]
     assert jpeg.detect(x) == jpeg.standard(quality, subsampling)
 
 
 def test_pixels_of_no_jpeg_show_nothing(dog: Image.Image) -> None:
-    x = pictures(dog).tensor()[0]
+    x = as_images(dog).tensor()[0]
     assert jpeg.detect(x) is None
-    assert jpeg.detect(pictures(coded(dog, 20)).tensor()[0, :, 3:, 5:]) is None  # other blocks
+    assert jpeg.detect(as_images(coded(dog, 20)).tensor()[0, :, 3:, 5:]) is None  # other blocks
     assert jpeg.detect(torch.zeros(3, 32, 32)) is None
 
 
@@ -81,29 +81,29 @@ def test_pixels_of_no_jpeg_show_nothing(dog: Image.Image) -> None:
 def test_the_pixels_of_a_file_agree_with_it_until_they_change(
     dog: Image.Image, quality: int, mode: str
 ) -> None:
-    """Pillow keeps the tables of a picture that is made smaller, or painted on, in place."""
+    """Pillow keeps the tables of an image that is made smaller, or painted on, in place."""
     turned, file = Image.Exif(), BytesIO()
     turned[0x0112] = 6
     dog.convert(mode).crop((0, 0, 93, 82)).save(file, "JPEG", quality=quality, exif=turned)
     image = Image.open(file)
     coding = jpeg.read(image)
-    assert jpeg.agrees(pictures(image).tensor()[0], coding)
+    assert jpeg.agrees(as_images(image).tensor()[0], coding)
     image.paste(image.copy(), (3, 5))
-    assert not jpeg.agrees(pictures(image).tensor()[0], coding)
+    assert not jpeg.agrees(as_images(image).tensor()[0], coding)
     small = Image.open(file)
     small.thumbnail((40, 40))
-    assert not jpeg.agrees(pictures(small).tensor()[0], jpeg.read(small))
+    assert not jpeg.agrees(as_images(small).tensor()[0], jpeg.read(small))
     with pytest.raises(ValueError, match="its pixels do not show how it was compressed"):
         diffprior.dejpeg(small)
 
 
-def test_a_ramp_and_a_picture_below_a_block_agree_with_their_file() -> None:
+def test_a_ramp_and_a_image_below_a_block_agree_with_their_file() -> None:
     """What decoding rounds is the same in all pixels of a ramp, and adds up."""
     ramp = np.tile(np.linspace(100, 140, 64).astype(np.uint8), (64, 1))
     for image in (Image.fromarray(ramp), Image.fromarray(ramp[:5, :5])):
         for quality in (5, 50, 75):
             j = coded(image, quality)
-            assert jpeg.agrees(pictures(j).tensor()[0], jpeg.read(j))
+            assert jpeg.agrees(as_images(j).tensor()[0], jpeg.read(j))
 
 
 def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
     dog.convert("CMYK").save(tmp_path / "c.jpg", quality=30)
     codings = [files.read(tmp_path / n).coding for n in ("a.jpg", "a.png", "b.jpg", "c.jpg")]
     assert codings == [jpeg.standard(30), None, replace(jpeg.standard(30), orientation=6), None]
-    grey = coded(dog.convert("L"), 30)
-    assert jpeg.read(grey).luma == jpeg.standard(30).luma
+    gray = coded(dog.convert("L"), 30)
+    assert jpeg.read(gray).luma == jpeg.standard(30).luma
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -126,11 +126,11 @@ def test_a_turned_file_is_undone_as_it_lies(dog: Image.Image, orientation: int) 
     exif[0x0112] = orientation
     dog.crop((0, 0, 48, 32)).save(file, "JPEG", quality=20, exif=exif)
     lying = Image.open(file)
-    coding, upright = jpeg.read(lying), pictures(lying).tensor()
+    coding, upright = jpeg.read(lying), as_images(lying).tensor()
     A = jpeg.Coefficients(tuple(upright.shape[1:]), coding)
     flat = Image.fromarray(np.asarray(lying.convert("RGB")))
     B = jpeg.Coefficients((3, 32, 48), replace(coding, orientation=1))
-    torch.testing.assert_close(A(upright), B(pictures(flat).tensor()))
+    torch.testing.assert_close(A(upright), B(as_images(flat).tensor()))
     torch.testing.assert_close(A(A.decode(A(upright))), A(upright), rtol=1e-4, atol=1e-2)
     off = A.coded(upright)[:, : 48 * 32] / A.step[:, : 48 * 32]  # luma, up to rounding to pixels
     assert (off - off.round()).abs().median() < 0.05
@@ -181,10 +181,10 @@ def test_the_mean_of_a_truncated_gaussian() -> None:
     torch.testing.assert_close(far, torch.tensor([5.0, -5.0]), rtol=0, atol=1e-3)
 
 
-def test_conditioning_puts_a_picture_into_its_cells(dog: Image.Image) -> None:
+def test_conditioning_puts_a_image_into_its_cells(dog: Image.Image) -> None:
     """Into the nearest corner for a sure guess, the middle for one that knows nothing."""
     A = jpeg.Coefficients((3, 96, 96), jpeg.standard(20)).double()
-    y = A.coded(pictures(coded(dog, 20)).tensor().double())
+    y = A.coded(as_images(coded(dog, 20)).tensor().double())
     likelihood = jpeg.CellLikelihood(operator=A, y=y)
     guess = torch.zeros(1, 3, 96, 96, dtype=torch.float64)
     sure, open_ = likelihood.condition(guess, 1e-10), likelihood.condition(guess, 1e6)
@@ -220,8 +220,8 @@ def test_what_the_file_says_can_also_be_given_or_seen(dog: Image.Image) -> None:
     assert not np.array_equal(seen, diffprior.dejpeg(plain, 50, steps=2).image)
 
 
-def test_pictures_of_a_batch_are_freed_alone(dog: Image.Image) -> None:
-    y = torch.cat([pictures(coded(i, 20)).tensor() for i in (dog, dog.rotate(180))]) / 2 + 0.5
+def test_images_of_a_batch_are_freed_alone(dog: Image.Image) -> None:
+    y = torch.cat([as_images(coded(i, 20)).tensor() for i in (dog, dog.rotate(180))]) / 2 + 0.5
     out = diffprior.dejpeg(y, 20, samples=2, steps=2, seed=3)
     for i in range(2):
         alone = diffprior.dejpeg(y[i], 20, samples=2, steps=2, seed=3)
@@ -254,7 +254,7 @@ def test_what_cannot_be_is_one_sentence(options: dict, kind: type, words: str) -
 
 
 def test_the_command(dog: Image.Image, tmp_path: Path) -> None:
-    """A JPEG file says how it was compressed; a picture that was touched since does not."""
+    """A JPEG file says how it was compressed; an image that was touched since does not."""
     dog.save(tmp_path / "dog.jpg", quality=12)
     Image.open(tmp_path / "dog.jpg").resize((90, 90)).save(tmp_path / "small.png")
     run = [sys.executable, "-m", "diffprior", "dejpeg", "dog.jpg", "small.png", "--json"]

@@ -34,7 +34,7 @@ def prior() -> ClassPrior:
 
 @pytest.fixture(scope="module")
 def image(prior: ClassPrior) -> torch.Tensor:
-    """A picture of class 0, in [0, 1]."""
+    """An image of class 0, in [0, 1]."""
     return ((prior.parts[0].sample(Noise(1))[0] + 1) / 2).clamp(0, 1)
 
 
@@ -65,7 +65,7 @@ def test_what_is_not_said_of_the_target_is_as_it_was(prior, image) -> None:
 
 
 def test_a_file_is_an_inversion_made_on_the_way(prior, image, tmp_path: Path) -> None:
-    out = diffprior.invert(image, prior=prior, label=0, steps=9, names=["a"])
+    out = diffprior.invert(image, prior=prior, label=0, steps=9, ids=["a"])
     (tmp_path / "code.safetensors").write_bytes(out.data())
     settings = {"prior": prior, "label": 1, "guidance": 2.0, "names": ["a"]}
     here = diffprior.edit(image, steps=9, source_label=0, **settings)
@@ -79,7 +79,7 @@ def test_a_file_is_an_inversion_made_on_the_way(prior, image, tmp_path: Path) ->
 
 
 def test_strength_is_the_noise_that_the_way_ends_at(prior, image) -> None:
-    """The less of it, the nearer to the picture the edit stays; T_skip of the paper."""
+    """The less of it, the nearer to the image the edit stays; T_skip of the paper."""
     far = []
     for strength in (0.003, 0.02, 1.0):
         out = diffprior.edit(
@@ -94,12 +94,12 @@ def test_strength_is_the_noise_that_the_way_ends_at(prior, image) -> None:
 
 @pytest.mark.parametrize("name", ["edict", "edit_friendly", "flow"])
 def test_outside_a_mask_nothing_changes(prior, name: str) -> None:
-    """Bit for bit, of 8-bit pictures, whatever inversion; inside is the other class."""
-    picture = np.random.default_rng(0).integers(70, 90, (8, 8, 3)).astype(np.uint8)
+    """Bit for bit, of 8-bit images, whatever inversion; inside is the other class."""
+    image = np.random.default_rng(0).integers(70, 90, (8, 8, 3)).astype(np.uint8)
     mask = np.zeros((8, 8), bool)
     mask[2:7, 1:6] = True
     out = diffprior.edit(
-        picture,
+        image,
         mask,
         prior=prior,
         inversion=f"{name}(steps=20)",
@@ -108,11 +108,11 @@ def test_outside_a_mask_nothing_changes(prior, name: str) -> None:
         guidance=1.0,
         feather=0,
     )
-    assert (out.image[~mask] == picture[~mask]).all()
-    assert out.image[mask].mean() > picture[mask].mean() + 40
+    assert (out.image[~mask] == image[~mask]).all()
+    assert out.image[mask].mean() > image[mask].mean() + 40
 
 
-def test_states_outside_are_the_pictures_own_after_every_step(prior, image) -> None:
+def test_states_outside_are_the_images_own_after_every_step(prior, image) -> None:
     mask = torch.zeros(8, 8)
     mask[:, :4] = 1
     seen = []
@@ -123,7 +123,7 @@ def test_states_outside_are_the_pictures_own_after_every_step(prior, image) -> N
         source_label=0,
         label=1,
         steps=10,
-        watch=lambda x, done: seen.append((done, x.clone())),
+        callback=lambda x, done: seen.append((done, x.clone())),
     )
     down = [x for done, x in seen if done > 0.5]
     assert [x.shape[0] for x in down] == [2] * 10
@@ -133,17 +133,17 @@ def test_states_outside_are_the_pictures_own_after_every_step(prior, image) -> N
         assert not torch.equal(kept, new) and not torch.equal(before, after)
 
 
-def test_a_feather_lies_inside_and_colours_meet_at_the_edge(image) -> None:
-    """Of a decoder that shifts colours by 0.1: the edit is moved back, as far as it is the same."""
+def test_a_feather_lies_inside_and_colors_meet_at_the_edge(image) -> None:
+    """Of a decoder that shifts colors by 0.1: the edit is moved back, as far as it is the same."""
     one = torch.ones(1)
     flat = MixturePrior(one, torch.zeros(1, *SHAPE), 0.01 * one)
     latent = LatentPrior(flat, lambda x: x, lambda z: z + 0.1)
-    picture = torch.full(SHAPE, 0.5)
+    photo = torch.full(SHAPE, 0.5)
     mask = torch.zeros(8, 8)
     mask[1:7, 1:7] = 1
-    plain = diffprior.edit(picture, prior=latent, inversion="edict", steps=5)
+    plain = diffprior.edit(photo, prior=latent, inversion="edict", steps=5)
     assert (plain.image - 0.55).abs().max() < 1e-3
-    out = diffprior.edit(picture, mask, prior=latent, inversion="edict", steps=5, feather=2)
+    out = diffprior.edit(photo, mask, prior=latent, inversion="edict", steps=5, feather=2)
     assert (out.image - 0.5).abs().max() < 1e-3
     cover = out.cover[0, 0]
     assert torch.equal(cover[mask == 0], torch.zeros(28))
@@ -158,28 +158,28 @@ def halves() -> ClassPrior:
     return ClassPrior(*(MixturePrior(one, m, 0.01 * one) for m in (mean, other)))
 
 
-def test_a_prior_of_one_channel_edits_grey_and_colours() -> None:
+def test_a_prior_of_one_channel_edits_gray_and_colors() -> None:
     """States (1, H, W): the mean of the channels, and back the same for each."""
     one = torch.ones(1)
 
-    class Grey(ClassPrior):
-        def on(self, shape: Sequence[int]) -> "Grey":
+    class Gray(ClassPrior):
+        def for_shape(self, shape: Sequence[int]) -> "Gray":
             return self
 
         def encode(self, image: torch.Tensor) -> torch.Tensor:
             return image.mean(1, keepdim=True)
 
     means = (torch.full((1, 1, 8, 8), m) for m in (-0.5, 0.5))
-    prior = Grey(*(MixturePrior(one, m, 0.01 * one) for m in means))
+    prior = Gray(*(MixturePrior(one, m, 0.01 * one) for m in means))
     mask = np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True
     settings = {"prior": prior, "source_label": 0, "label": 1, "guidance": 1.0, "feather": 0}
     for shape in ((8, 8), (8, 8, 3)):
-        picture = np.random.default_rng(0).integers(55, 73, shape).astype(np.uint8)
-        back = diffprior.invert(picture[..., None] if len(shape) == 2 else picture, prior=prior)
+        photo = np.random.default_rng(0).integers(55, 73, shape).astype(np.uint8)
+        back = diffprior.invert(photo[..., None] if len(shape) == 2 else photo, prior=prior)
         assert back.report["round_trip_psnr"][0] > (80 if len(shape) == 2 else 25)
-        out = diffprior.edit(picture, mask, **settings).image
-        assert out.shape == shape and (out[~mask] == picture[~mask]).all()
+        out = diffprior.edit(photo, mask, **settings).image
+        assert out.shape == shape and (out[~mask] == photo[~mask]).all()
         assert out[mask].mean() > 160
 
 
@@ -207,24 +207,24 @@ def test_latent_states_are_masked_by_cells() -> None:
         lambda z: torch.nn.functional.interpolate(z, scale_factor=2.0),
         factor=2,
     )
-    picture = np.full((16, 16, 3), 76, np.uint8)
+    image = np.full((16, 16, 3), 76, np.uint8)
     mask = np.zeros((16, 16), bool)
     mask[3:9, 3:9] = True
     out = diffprior.edit(
-        picture, mask, prior=latent, source_label=0, label=1, guidance=1.0, feather=0, steps=20
+        image, mask, prior=latent, source_label=0, label=1, guidance=1.0, feather=0, steps=20
     )
-    assert (out.image[~mask] == picture[~mask]).all()
+    assert (out.image[~mask] == image[~mask]).all()
     assert out.image[mask].mean() > 140
 
 
 @pytest.mark.parametrize("name", ["edit_friendly", "edict", "flow"])
-def test_a_batch_is_its_pictures(prior, image, name: str) -> None:
+def test_a_batch_is_its_images(prior, image, name: str) -> None:
     batch = torch.stack([image, image.flip(-1), 0.9 * image])
     mask = torch.zeros(8, 8)
     mask[3:6, 2:7] = 1
     settings = {"prior": prior, "inversion": f"{name}(steps=6)", "source_label": 0, "label": 1}
-    together = diffprior.edit(batch, mask, names=["a", "b", "c"], **settings).image
-    alone = diffprior.edit(batch[1], mask, names=["b"], **settings).image
+    together = diffprior.edit(batch, mask, ids=["a", "b", "c"], **settings).image
+    alone = diffprior.edit(batch[1], mask, ids=["b"], **settings).image
     torch.testing.assert_close(together[1], alone, rtol=0, atol=1e-6)
 
 
@@ -233,14 +233,14 @@ def test_a_batch_is_its_pictures(prior, image, name: str) -> None:
     [
         ({"prompt": "a cat"}, SettingError, "prompt='a cat' needs a prior of a text-to-image"),
         ({"label": 7}, SettingError, "2 classes: label is one of 0 ... 1, got 7"),
-        ({"mask": torch.zeros(4, 4)}, ImageError, "the mask is 4x4 but the picture is 8x8"),
+        ({"mask": torch.zeros(4, 4)}, ImageError, "the mask is 4x4 but the image is 8x8"),
         ({"mask": "auto"}, SettingError, "where two conditions disagree"),
         ({"strength": 0.0}, SettingError, r"strength lies in \(0, 1\], got 0.0"),
         ({"feather": -1}, SettingError, "a feather is pixels from 0 on, got -1"),
         ({"inversion": "dimm"}, SettingError, "no inversion 'dimm'; the nearest are"),
         ({"inversion": "none.safetensors"}, SettingError, "none.safetensors cannot be read"),
         ({"inversion": "none.safetensors", "steps": 3}, SettingError, "has its own steps"),
-        ({"image": None}, ImageError, "there is no picture"),
+        ({"image": None}, ImageError, "there is no image"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(prior, image, settings, error, words: str) -> None:
@@ -248,11 +248,11 @@ def test_what_cannot_be_done_is_one_sentence(prior, image, settings, error, word
         diffprior.edit(**{"image": image, "prior": prior} | settings)
 
 
-def test_an_inversion_of_another_prior_or_picture_is_refused(prior, image) -> None:
+def test_an_inversion_of_another_prior_or_image_is_refused(prior, image) -> None:
     made = diffprior.invert(image, prior=prior, steps=2).trajectory
     with pytest.raises(SettingError, match="made with the prior ClassPrior.*got MixturePrior"):
         diffprior.edit(image, prior=prior.whole, inversion=made)
-    with pytest.raises(ImageError, match="of another picture of the same size"):
+    with pytest.raises(ImageError, match="of another image of the same size"):
         diffprior.edit(0.5 * image, prior=prior, inversion=made)
     with pytest.raises(SettingError, match="made with the prior ClassPrior"):
         diffprior.edit(image, inversion=made)
@@ -270,9 +270,9 @@ def opened(file: Path) -> tuple[np.ndarray, dict]:
 
 def test_files_by_the_commands(tmp_path: Path) -> None:
     """Invert a photograph, read it back, from the file and without, in a mask, and side by side."""
-    picture = Image.open(SAMPLES / "dog.png").convert("RGB").crop((240, 110, 304, 174))
+    image = Image.open(SAMPLES / "dog.png").convert("RGB").crop((240, 110, 304, 174))
     (tmp_path / "in").mkdir()
-    picture.save(tmp_path / "in" / "dog.png")
+    image.save(tmp_path / "in" / "dog.png")
     mask = np.zeros((64, 64), np.uint8)
     mask[20:40, 20:40] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -284,7 +284,7 @@ def test_files_by_the_commands(tmp_path: Path) -> None:
     assert opened(tmp_path / "c.compare.png")[0].shape == (64, 128, 3)
     done = command("edit", dog, "--inversion", code, "--mask", tmp_path / "mask.png", "-o", out)
     assert done.returncode == 0, done.stderr
-    (after, info), before = opened(out), np.asarray(picture).astype(int)
+    (after, info), before = opened(out), np.asarray(image).astype(int)
     assert (after[mask == 0] == before[mask == 0]).all() and abs(after - before).max() <= 1
     assert json.loads(info["diffprior"])["inversion"].startswith("edit_friendly(")
     codes, shown = f"{tmp_path}/codes/", f"{tmp_path}/out/"
@@ -305,8 +305,8 @@ def test_a_prompt_is_an_edit_of_its_own() -> None:
     """Gaussians by the length of a text: an edit moves the mean by what the text adds."""
     prior = TextPrior()
     settings = {"prior": prior, "source_prompt": "a dog", "guidance": 1.0}
-    grey = torch.full(SHAPE, 0.5).double()
-    out = diffprior.edit(grey, prompt="a dog runs", inversion="flow", **settings)
+    gray = torch.full(SHAPE, 0.5).double()
+    out = diffprior.edit(gray, prompt="a dog runs", inversion="flow", **settings)
     assert (out.image - 0.75).abs().max() < 1e-3
 
 
@@ -348,7 +348,7 @@ class WordsPrior(TextPrior):
         return mean + gain * (x_t - alpha_t * mean)
 
 
-def test_null_text_is_fitted_until_the_picture_comes_back() -> None:
+def test_null_text_is_fitted_until_the_image_comes_back() -> None:
     """Where any words can be had, the round trip at w = 7.5 is DDIM's at w = 1; else it is not."""
     prior, image = WordsPrior(), 0.5 + 0.1 * random(*SHAPE, seed=3)
     settings = {"prior": prior, "prompt": "a dog runs"}
@@ -363,7 +363,7 @@ def test_null_text_is_fitted_until_the_picture_comes_back() -> None:
     assert unfitted < one - 10 and fitted > one - 1
 
 
-def test_null_text_of_a_batch_is_its_pictures_and_keeps_to_a_mask(tmp_path: Path) -> None:
+def test_null_text_of_a_batch_is_its_images_and_keeps_to_a_mask(tmp_path: Path) -> None:
     prior = WordsPrior()
     batch = (0.5 + 0.1 * random(2, *SHAPE, seed=3)).clamp(0, 1)
     settings = {"prior": prior, "inversion": "null_text(steps=5)", "source_prompt": "a dog"}

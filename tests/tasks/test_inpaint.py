@@ -59,8 +59,8 @@ def test_a_fill_is_better_than_the_classical_ones(prior):
     x, hole = photograph(128), pixels(128, 128, 1, 0.5)
     out = diffprior.inpaint(x * ~hole, hole, prior=prior)
     y, lost = 2 * x[None] - 1, hole[0].numpy().astype(np.uint8)
-    picture = np.ascontiguousarray(((x * ~hole) * 255).byte().movedim(0, -1).numpy())
-    telea = torch.from_numpy(cv2.inpaint(picture, lost, 3, cv2.INPAINT_TELEA)).movedim(-1, 0)
+    image = np.ascontiguousarray(((x * ~hole) * 255).byte().movedim(0, -1).numpy())
+    telea = torch.from_numpy(cv2.inpaint(image, lost, 3, cv2.INPAINT_TELEA)).movedim(-1, 0)
     ours = psnr(2 * out.image[None] - 1, y, hole[None])
     assert ours > psnr(telea[None] / 127.5 - 1, y, hole[None]) + 1.5
     assert ours > psnr(biharmonic(y, hole[None]), y, hole[None]) + 0.5
@@ -68,8 +68,8 @@ def test_a_fill_is_better_than_the_classical_ones(prior):
 
 @pytest.mark.parametrize("method", [None, "diffpir(start=0.5)", "mmps(start=0.5, iterations=2)"])
 @pytest.mark.parametrize("precision", ["full", "auto"])
-def test_a_batch_is_its_pictures(prior, method, precision):
-    """run(batch)[i] == run([i]), whatever the neighbours, to 1e-4."""
+def test_a_batch_is_its_images(prior, method, precision):
+    """run(batch)[i] == run([i]), whatever the neighbors, to 1e-4."""
     x = torch.stack([photograph(), photograph(at=(200, 100)), 1 - photograph(at=(5, 5))])
     holes = torch.stack([pixels(64, 64, k, 0.4) for k in range(3)])
     settings = {"prior": prior, "method": method, "steps": 3, "precision": precision}
@@ -122,7 +122,7 @@ def test_noise_in_what_is_known_is_cleaned(prior):
 
 
 def test_only_what_surrounds_the_holes_is_worked_on(prior):
-    """A small hole in a large picture costs no more than a small picture."""
+    """A small hole in a large image costs no more than a small image."""
     x = photograph(512, (0, 0))
     hole = torch.zeros(1, 512, 512, dtype=torch.bool)
     hole[:, 100:110, 380:400] = True
@@ -135,7 +135,7 @@ def test_only_what_surrounds_the_holes_is_worked_on(prior):
 
 
 def test_an_exact_prior_fills_exactly():
-    """Through the task's own door: a Gaussian prior of 3 x 4 x 4 pictures has a known answer."""
+    """Through the task's own door: a Gaussian prior of 3 x 4 x 4 images has a known answer."""
     generator = torch.Generator().manual_seed(0)
     L = torch.randn(48, 48, generator=generator) / 20
     cov = L @ L.T + 1e-3 * torch.eye(48)

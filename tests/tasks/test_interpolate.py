@@ -1,4 +1,4 @@
-"""Between two pictures: the ends are the pictures, and the middle is as likely as they are."""
+"""Between two images: the ends are the images, and the middle is as likely as they are."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def test_the_middle_has_the_norm_of_a_draw(gaussian, ends) -> None:
 
 def test_the_ends_are_the_round_trips(gaussian, ends) -> None:
     seen: list[float] = []
-    settings = {"samples": 4, "steps": 40, "watch": lambda x, done: seen.append(done)}
+    settings = {"samples": 4, "steps": 40, "callback": lambda x, done: seen.append(done)}
     frames = diffprior.interpolate(ends[0], ends[1], prior=gaussian, **settings).samples
     assert seen == sorted(seen) and len(seen) == 40 and seen[-1] == 1
     assert (frames[0] - ends[0]).abs().max() < 0.01 and (frames[-1] - ends[1]).abs().max() < 0.01
@@ -69,8 +69,8 @@ def test_slerp_is_the_arc() -> None:
 def test_the_command_writes_the_frames(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
-        picture = rng.integers(80, 160, (6, 6, 3)).astype(np.uint8)
-        Image.fromarray(picture).resize((32, 32)).save(tmp_path / f"{name}.png")
+        image = rng.integers(80, 160, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(image).resize((32, 32)).save(tmp_path / f"{name}.png")
     call = ["interpolate", "a.png", "--to", "b.png", "--samples", "3", "--steps", "12", "-q"]
     call = [sys.executable, "-m", "diffprior", *call, "-o", "out.png"]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
@@ -92,16 +92,16 @@ def frames(file: Path | BytesIO) -> tuple[list[np.ndarray], set[float]]:
 
 
 def test_the_command_writes_a_film_of_the_frames(tmp_path: Path) -> None:
-    """To and fro: 1 2 3 2, in the colours of the frames alone."""
+    """To and fro: 1 2 3 2, in the colors of the frames alone."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
-        picture = rng.integers(80, 160, (4, 4, 3)).astype(np.uint8)
-        Image.fromarray(picture).resize((32, 32)).save(tmp_path / f"{name}.png")
+        image = rng.integers(80, 160, (4, 4, 3)).astype(np.uint8)
+        Image.fromarray(image).resize((32, 32)).save(tmp_path / f"{name}.png")
     settings = {"to": tmp_path / "b.png", "samples": 3, "steps": 3}
-    picture = [str(tmp_path / "a.png")]
+    image = [str(tmp_path / "a.png")]
     for name in ("out.apng", "out.gif", "out.png"):
         options = Options(output=str(tmp_path / name), quiet=True)
-        assert run(diffprior.interpolate, picture, settings, options) == 0
+        assert run(diffprior.interpolate, image, settings, options) == 0
     alone = [np.asarray(Image.open(tmp_path / f"out-{k}.png")) for k in (1, 2, 3, 2)]
     (film, times), (small, _) = (frames(tmp_path / f"out.{kind}") for kind in ("apng", "gif"))
     assert len(film) == len(small) == 4 and times == {100.0}
@@ -113,15 +113,15 @@ def test_the_command_writes_a_film_of_the_frames(tmp_path: Path) -> None:
         assert json.loads(png.text["diffprior"])["samples"] == 3
 
 
-def test_films_of_grey_and_of_one_frame_and_what_is_none(tmp_path: Path, capsys) -> None:
-    grey = [np.full((4, 6, 1), level, np.uint8) for level in (0, 90, 200)]
+def test_films_of_gray_and_of_one_frame_and_what_is_none(tmp_path: Path, capsys) -> None:
+    gray = [np.full((4, 6, 1), level, np.uint8) for level in (0, 90, 200)]
     for suffix in animations.SUFFIXES:
-        shown, _ = frames(BytesIO(animations.encode(grey, suffix, {})))
+        shown, _ = frames(BytesIO(animations.encode(gray, suffix, {})))
         assert [int(f[0, 0, 0]) for f in shown] == [0, 90, 200, 90]
-        with Image.open(BytesIO(animations.encode(grey[:1], suffix, {}))) as film:
+        with Image.open(BytesIO(animations.encode(gray[:1], suffix, {}))) as film:
             assert film.n_frames == 1
     with pytest.raises(ImageError, match=r"uint16 values do not fit into \.gif; uint8 does"):
-        animations.encode([grey[0].astype(np.uint16)], ".gif", {})
+        animations.encode([gray[0].astype(np.uint16)], ".gif", {})
     options = Options(output=str(tmp_path / "x.gif"), quiet=True)
     assert run(diffprior.variations, ["a.png"], {"samples": 2}, options) == 2
     assert "x.gif is no file of this kind" in capsys.readouterr().err

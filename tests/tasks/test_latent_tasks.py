@@ -19,8 +19,8 @@ from diffprior.priors.base import Prior
 from diffprior.priors.half import HalfPrior
 from diffprior.random import Noise
 from diffprior.runtime import placement
-from diffprior.runtime.memory import rows
-from diffprior.runtime.placement import ready
+from diffprior.runtime.memory import batch_size
+from diffprior.runtime.placement import prepare_prior
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny
@@ -82,16 +82,16 @@ def test_sdedit_keeps_what_is_outside_bit_for_bit(prior: Prior) -> None:
 def test_a_weak_edit_is_the_autoencoders_round_trip(prior: Prior) -> None:
     x = photo(1, 3, 16, 16)
     out = diffprior.sdedit(x, prior=prior, strength=1e-4, steps=1, **FULL).image
-    model = ready(prior, (3, 16, 16), **FULL)
+    model = prepare_prior(prior, (3, 16, 16), **FULL)
     with torch.no_grad():
         back = (model.decode(model.encode(2 * x - 1)).clamp(-1, 1) + 1) / 2
     assert (out - back).abs().max() < 0.1 * (out - x).abs().max()
 
 
-def test_large_pictures_are_cut_into_windows_of_latents(prior: Prior) -> None:
+def test_large_images_are_cut_into_windows_of_latents(prior: Prior) -> None:
     """Windows of 128 pixels are 64 latents a side; the whole is not the one window."""
-    whole = ready(prior, (3, 150, 20), **FULL)
-    cut = ready(prior, (3, 150, 20), tile=128, **FULL)
+    whole = prepare_prior(prior, (3, 150, 20), **FULL)
+    cut = prepare_prior(prior, (3, 150, 20), tile=128, **FULL)
     z, t = random(1, 4, 75, 10, dtype=torch.float32), torch.tensor(0.5)
     assert cut.shape == whole.shape == (4, 75, 10)
     assert cut.inner.tile == 64 and len([*cut.inner.windows(75, 10)]) == 2
@@ -103,18 +103,20 @@ def test_large_pictures_are_cut_into_windows_of_latents(prior: Prior) -> None:
 def test_half_precision_is_that_of_the_weights(folder: Path, prior: Prior) -> None:
     """Or of what they meet, for a prior that is open in full."""
     half, shape = {"precision": "bf16", "device": "cpu"}, (3, 16, 16)
-    model = ready(str(folder), shape, **half, prompt="a cat")
+    model = prepare_prior(str(folder), shape, **half, prompt="a cat")
     assert model.precision == torch.bfloat16 and model.like.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert not isinstance(model.inner, HalfPrior)
-    over = ready(prior, shape, **half, prompt="a cat")
+    over = prepare_prior(prior, shape, **half, prompt="a cat")
     assert isinstance(over.inner, HalfPrior) and over.precision == torch.bfloat16
-    assert ready(prior, shape, device="cpu").precision == torch.float32
+    assert prepare_prior(prior, shape, device="cpu").precision == torch.float32
     z, t = random(1, 4, 8, 8, dtype=torch.float32), torch.tensor(0.5)
-    x_0, near, nearer = (p(z, t) for p in (ready(prior, shape, prompt="a cat"), model, over))
+    x_0, near, nearer = (
+        p(z, t) for p in (prepare_prior(prior, shape, prompt="a cat"), model, over)
+    )
     assert 1e-4 < (near - x_0).abs().max() / x_0.abs().max() < 0.1
     assert 1e-4 < (nearer - x_0).abs().max() / x_0.abs().max() < 0.1
-    assert rows(model.on((3, 512, 512))) == 1 < rows(model)
+    assert batch_size(model.for_shape((3, 512, 512))) == 1 < batch_size(model)
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess:
@@ -123,7 +125,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess:
 
 
 def test_the_command_line_takes_prompts_and_adapters(tmp_path: Path) -> None:
-    """A control picture sets the size, and the weights that are added are in the report."""
+    """A control image sets the size, and the weights that are added are in the report."""
     sd, net, control, out = (tmp_path / name for name in ("sd", "net", "control.png", "out.png"))
     unet = tiny.stable_diffusion(sd).unet
     widths = {"conditioning_embedding_out_channels": (8, 16)}
@@ -164,7 +166,7 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS)
 def test_restoration_goes_through_the_decoder(prior: Prior, method: str) -> None:
-    """Known pixels stay bit for bit, noisy ones do not; a picture's answer is the one alone."""
+    """Known pixels stay bit for bit, noisy ones do not; an image's answer is the one alone."""
     x, mask = photo(2, 3, 21, 18), torch.zeros(21, 18)
     mask[5:9, 3:8] = 1
     sigma = 0.05 if method.startswith("daps") else 0.0
@@ -196,7 +198,7 @@ def test_methods_that_need_a_linear_operator_are_refused(prior: Prior, method) -
 
 
 @pytest.mark.parametrize("task", ["sdedit", "blend"])
-def test_a_network_that_fills_holes_sees_the_picture_and_the_mask(tmp_path, task: str) -> None:
+def test_a_network_that_fills_holes_sees_the_image_and_the_mask(tmp_path, task: str) -> None:
     """What is hidden does not matter to its fill from pure noise, and what is known does."""
     fill = getattr(diffprior, task)
     tiny.stable_diffusion(tmp_path, unet=tiny.unet(in_channels=9))
@@ -229,13 +231,13 @@ def test_adapters_that_cannot_be_are_one_sentence(prior: Prior, settings, words)
         diffprior.sdedit(photo(3, 16, 16), prior=prior, **settings)
 
 
-def test_a_prior_is_opened_once_for_many_pictures(folder: Path, monkeypatch) -> None:
+def test_a_prior_is_opened_once_for_many_images(folder: Path, monkeypatch) -> None:
     opened = []
     load = lambda *args, **more: opened.append(args) or load_prior(*args, **more)  # noqa: E731
     monkeypatch.setattr(placement, "load_prior", load)
-    with placement.kept():
-        priors = [ready(str(folder), (3, 16, n), **FULL) for n in (16, 20, 24)]
-        ready(str(folder), (3, 16, 16), precision="bf16", device="cpu")
+    with placement.prior_cache():
+        priors = [prepare_prior(str(folder), (3, 16, n), **FULL) for n in (16, 20, 24)]
+        prepare_prior(str(folder), (3, 16, 16), precision="bf16", device="cpu")
     assert len(opened) == 2 and len({id(p.inner.inner.family) for p in priors}) == 1
-    ready(str(folder), (3, 16, 16), **FULL)
+    prepare_prior(str(folder), (3, 16, 16), **FULL)
     assert len(opened) == 3

@@ -30,11 +30,11 @@ SIZE = {"width": 64, "height": 64}
 @pytest.fixture(scope="module")
 def dog() -> Tensor:
     """A photograph ``(1, 3, 64, 64)`` in [-0.8, 0.8]."""
-    return 0.8 * files.read(SAMPLES / "dog.png").pictures.tensor()[:, :, 110:174, 240:304]
+    return 0.8 * files.read(SAMPLES / "dog.png").images.tensor()[:, :, 110:174, 240:304]
 
 
 def operator(text: str) -> Operator:
-    made: Operator = build(text, ("operators",)).on(SHAPE)
+    made: Operator = build(text, ("operators",)).for_shape(SHAPE)
     return made
 
 
@@ -51,7 +51,7 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     "text", ["hadamard(ratio=0.25)", "average(factor=2)", "fourier(keep='radial:20')"]
 )
 def test_linear_measurements_are_undone(dog: Tensor, text: str) -> None:
-    """Better than A^+ y by 1 dB, but for a mean colour that is not seen, and true to y."""
+    """Better than A^+ y by 1 dB, but for a mean color that is not seen, and true to y."""
     y, A = measure(dog, text, 0.02), operator(text)
     out = diffprior.reconstruct(y, text, **SIZE, sigma=0.02, steps=12)
     assert isinstance(A, LinearOperator) and out.image.shape == dog.shape
@@ -85,8 +85,8 @@ def test_operators_are_composed(dog: Tensor) -> None:
     assert torch.equal(*made)
 
 
-def test_a_batch_is_its_pictures(dog: Tensor) -> None:
-    """Tensors come back as tensors, arrays as 8-bit pictures; samples differ, seeds repeat."""
+def test_a_batch_is_its_images(dog: Tensor) -> None:
+    """Tensors come back as tensors, arrays as 8-bit images; samples differ, seeds repeat."""
     y = Average(4)(torch.cat([dog, dog.flip(3)])[..., :32, :32])
     size = {"width": 32, "height": 32}
     settings = {**size, "operator": "average(factor=4)", "sigma": 0.05, "steps": 2}
@@ -114,10 +114,10 @@ def test_a_batch_is_its_pictures(dog: Tensor) -> None:
         ),
         ((3, 9), {"operator": "average(factor=5)"}, ValueError, "^averages of 5 x 5"),
         ((3, 9), {"operator": "average(factor=2.5)"}, SettingError, "^factor of average is a who"),
-        ((3, 9), {"operator": "grey @ matrix"}, SettingError, "^matrix needs A, which no text can"),
+        ((3, 9), {"operator": "gray @ matrix"}, SettingError, "^matrix needs A, which no text can"),
         ((3, 9), {"operator": "physics"}, SettingError, "^physics needs physics, which no text "),
         ((3, 9), {"operator": "grey", "sigma": -1.0}, SettingError, "^sigma is a standard dev"),
-        ((3, 9), {"operator": "grey", "width": 0}, SettingError, "^a picture is at least 1 pixel"),
+        ((3, 9), {"operator": "grey", "width": 0}, SettingError, "^an image is at least 1 pixel"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -153,9 +153,9 @@ def test_an_operator_without_a_shape_says_so(name: str) -> None:
     for use in (A, A.adjoint, A.pinv):
         with pytest.raises(ValueError, match="does not know the shape of a state: bind it"):
             use(x)
-    assert len(A.on(shape)(x)) == 1
+    assert len(A.for_shape(shape)(x)) == 1
     with pytest.raises(AttributeError, match="^'[A-Za-z]+' object has no attribute 'nothing'$"):
-        _ = A.on(shape).nothing
+        _ = A.for_shape(shape).nothing
 
 
 def test_no_operator_breaks_on_questions_that_python_asks() -> None:
@@ -164,7 +164,7 @@ def test_no_operator_breaks_on_questions_that_python_asks() -> None:
     for name in set(names("operators")) - {"physics"}:
         assert not hasattr(find(name, ("operators",)), "nothing")
     A = build("hadamard", ("operators",))
-    assert copy.deepcopy(A).on(SHAPE)(torch.zeros(1, *SHAPE)).shape == (1, 3, 1024)
+    assert copy.deepcopy(A).for_shape(SHAPE)(torch.zeros(1, *SHAPE)).shape == (1, 3, 1024)
 
 
 # Files
@@ -191,9 +191,9 @@ def test_what_holds_no_numbers_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_command(dog: Tensor, tmp_path: Path) -> None:
-    """A good file is done, a bad one is said; the picture says how it was made."""
+    """A good file is done, a bad one is said; the image says how it was made."""
     text = "hadamard(ratio=0.25)"
-    A = build(text, ("operators",)).on((3, 32, 32))
+    A = build(text, ("operators",)).for_shape((3, 32, 32))
     np.save(tmp_path / "y.npy", A(dog[..., :32, :32])[0].numpy())
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     run = [sys.executable, "-m", "diffprior", "reconstruct", "y.npy", "objects.npy", "--json"]

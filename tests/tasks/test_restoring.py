@@ -1,4 +1,4 @@
-"""Denoising, enlarging, colouring and sharpening of photographs, through the public doors."""
+"""Denoising, enlarging, coloring and sharpening of photographs, through the public doors."""
 
 import json
 import subprocess
@@ -24,13 +24,13 @@ from diffprior.operators.generators.masks import draw
 from support.exact import random
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
-GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+GRAY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 
 
 @pytest.fixture(scope="module")
 def dog() -> Tensor:
     """A photograph ``(3, 96, 96)`` in [0, 1]."""
-    x = files.read(SAMPLES / "dog.png").pictures.tensor()[0, :, 110:206, 240:336]
+    x = files.read(SAMPLES / "dog.png").images.tensor()[0, :, 110:206, 240:336]
     return ((x + 1) * 127.5).round() / 255
 
 
@@ -49,7 +49,7 @@ def test_denoising_is_one_call_of_the_prior(dog: Tensor) -> None:
     """The posterior mean: D(y; 2 sigma), to the rounding of the clip."""
     y = noise(dog, 0.1)
     out = diffprior.denoise(y, sigma=0.1, precision="full")
-    prior = diffprior.load_prior().on((3, 96, 96))
+    prior = diffprior.load_prior().for_shape((3, 96, 96))
     with torch.no_grad():
         expected = prior((2 * y - 1)[None], prior.diffusion.schedule.time(0.2))[0]
     torch.testing.assert_close(out.image, (expected.clamp(-1, 1) + 1) / 2, rtol=0, atol=1e-5)
@@ -69,7 +69,7 @@ def test_a_result_says_how_well_it_fits(dog: Tensor) -> None:
         assert diffprior.deblur(y, "gaussian:1", sigma=0.01, steps=4).report["chi2"][0] > 2
 
 
-def test_noise_is_estimated_in_each_picture_of_a_batch(dog: Tensor) -> None:
+def test_noise_is_estimated_in_each_image_of_a_batch(dog: Tensor) -> None:
     """Those of different noise run apart; each comes out as alone, and the counts are of both."""
     y = torch.stack([noise(dog, 0.05), noise(dog, 0.1)])
     out = diffprior.denoise(y)
@@ -79,7 +79,7 @@ def test_noise_is_estimated_in_each_picture_of_a_batch(dog: Tensor) -> None:
     assert out.report["method"].count("DPIR") == 2
 
 
-def test_samples_of_a_noisy_picture_average_to_its_mean(dog: Tensor) -> None:
+def test_samples_of_a_noisy_image_average_to_its_mean(dog: Tensor) -> None:
     """The mean of four is nearer to the posterior mean than they are: by 6 dB if they were free."""
     y = noise(dog[:, :64, :64], 0.1)
     one = diffprior.denoise(y, sigma=0.1).image
@@ -91,7 +91,7 @@ def test_samples_of_a_noisy_picture_average_to_its_mean(dog: Tensor) -> None:
 
 @pytest.mark.parametrize("sigma", [0.02, 0.05, 0.15])
 def test_the_noise_is_estimated(dog: Tensor, sigma: float) -> None:
-    """Within 20% and the texture of the picture, on which noise that is not clipped lies."""
+    """Within 20% and the texture of the image, on which noise that is not clipped lies."""
     x = 0.25 + dog / 2
     found = metrics.noise_level(2 * (x + sigma * random(*x.shape, dtype=torch.float32))[None] - 1)
     own = metrics.noise_level(2 * x[None] - 1)
@@ -100,7 +100,7 @@ def test_the_noise_is_estimated(dog: Tensor, sigma: float) -> None:
     assert abs(white.item() - sigma) < 0.02 * sigma
 
 
-def test_pictures_of_a_batch_have_noise_of_their_own(dog: Tensor) -> None:
+def test_images_of_a_batch_have_noise_of_their_own(dog: Tensor) -> None:
     """Each is denoised at its own estimate, as if it were alone."""
     batch = torch.stack([noise(dog, 0.03), noise(dog, 0.12, seed=1), noise(dog, 0.03)])
     out = diffprior.denoise(batch)
@@ -114,11 +114,9 @@ def test_pictures_of_a_batch_have_noise_of_their_own(dog: Tensor) -> None:
 
 
 @pytest.mark.parametrize("scale, kernel", [(2, "bicubic"), (3, "bicubic"), (2, "average")])
-def test_an_enlarged_picture_is_the_picture_made_small(
-    dog: Tensor, scale: int, kernel: str
-) -> None:
+def test_an_enlarged_image_is_the_image_made_small(dog: Tensor, scale: int, kernel: str) -> None:
     """A x = y to the rounding of the solve; the size is right; it beats bicubic interpolation."""
-    A = (Bicubic if kernel == "bicubic" else Average)(scale).on(tuple(dog.shape))
+    A = (Bicubic if kernel == "bicubic" else Average)(scale).for_shape(tuple(dog.shape))
     y = ((A(2 * dog[None] - 1) + 1) / 2).clamp(0, 1)[0]
     out = diffprior.super_resolve(y, scale, kernel=kernel, steps=12)
     assert out.image.shape == dog.shape
@@ -129,7 +127,7 @@ def test_an_enlarged_picture_is_the_picture_made_small(
     assert psnr(out.image, dog) > psnr(plain.clamp(0, 1), dog) + 0.2
 
 
-def test_an_enlarged_pil_picture_keeps_its_kind_and_its_transparency(dog: Tensor) -> None:
+def test_an_enlarged_pil_image_keeps_its_kind_and_its_transparency(dog: Tensor) -> None:
     rgba = np.zeros((20, 30, 4), np.uint8)
     rgba[..., :3] = (255 * dog[:, :20, :30]).byte().movedim(0, -1).numpy()
     rgba[:, 15:, 3] = 255
@@ -139,22 +137,22 @@ def test_an_enlarged_pil_picture_keeps_its_kind_and_its_transparency(dog: Tensor
     assert (alpha[:, :28] == 0).all() and (alpha[:, 32:] == 255).all()
 
 
-# Colouring
+# Coloring
 
 
-def test_colours_are_given_to_grey_pictures_and_the_luma_stays(dog: Tensor) -> None:
-    grey = (GREY * dog).sum(0, keepdim=True)
-    out = diffprior.colorize(grey.clamp(0.1, 0.9), steps=4)
+def test_colors_are_given_to_gray_images_and_the_luma_stays(dog: Tensor) -> None:
+    gray = (GRAY * dog).sum(0, keepdim=True)
+    out = diffprior.colorize(gray.clamp(0.1, 0.9), steps=4)
     assert out.image.shape == dog.shape
     inside = ((out.image > 0) & (out.image < 1)).all(0)
-    error = ((GREY * out.image).sum(0) - grey[0].clamp(0.1, 0.9)).abs()[inside]
+    error = ((GRAY * out.image).sum(0) - gray[0].clamp(0.1, 0.9)).abs()[inside]
     assert error.max() < 1e-4 and inside.double().mean() > 0.9
     assert (out.image.amax(0) - out.image.amin(0)).mean() > 0.005
 
 
-def test_colours_that_were_there_are_not_looked_at(dog: Tensor) -> None:
-    grey = (GREY * dog).sum(0, keepdim=True)
-    a, b = (diffprior.colorize(x, steps=3, precision="full").image for x in (dog, grey))
+def test_colors_that_were_there_are_not_looked_at(dog: Tensor) -> None:
+    gray = (GRAY * dog).sum(0, keepdim=True)
+    a, b = (diffprior.colorize(x, steps=3, precision="full").image for x in (dog, gray))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 
@@ -168,7 +166,7 @@ def test_a_blur_is_undone(dog: Tensor, boundary: str) -> None:
     assert psnr(out.image, dog) > psnr(y, dog) + 1
 
 
-def test_each_picture_of_a_batch_has_its_own_kernel(dog: Tensor) -> None:
+def test_each_image_of_a_batch_has_its_own_kernel(dog: Tensor) -> None:
     kernels = torch.stack([torch.eye(5) / 5, torch.eye(5).flip(1) / 5])
     y = (Blur(kernels)(2 * dog.expand(2, -1, -1, -1) - 1) + 1) / 2
     out = diffprior.deblur(y, kernels, sigma=0.01, steps=3)
@@ -180,7 +178,7 @@ def test_each_picture_of_a_batch_has_its_own_kernel(dog: Tensor) -> None:
 # Several faults at once
 
 
-def test_an_old_picture_is_mended(dog: Tensor) -> None:
+def test_an_old_image_is_mended(dog: Tensor) -> None:
     """Blurred, scratched and noisy, in one solve: 1.5 dB over filling and leaving the rest."""
     scratched = draw("scratches", 96, 96, 0)
     y = noise((Blur("gaussian:1")(2 * dog[None] - 1)[0] + 1) / 2, 0.01) * ~scratched
@@ -189,19 +187,19 @@ def test_an_old_picture_is_mended(dog: Tensor) -> None:
     assert psnr(out.image, dog) > psnr(filled, dog) + 1.5
 
 
-def test_pictures_of_a_batch_are_mended_alone(dog: Tensor) -> None:
-    """Masks go where their pictures go, also when noise parts the batch."""
+def test_images_of_a_batch_are_mended_alone(dog: Tensor) -> None:
+    """Masks go where their images go, also when noise parts the batch."""
     masks = torch.stack([draw("scratches", 96, 96, i) for i in range(3)])
     y = torch.stack([noise(dog, s, seed=i) for i, s in enumerate((0.02, 0.1, 0.04))]) * ~masks
-    out = diffprior.restore(y, masks, grey=True, steps=3)
+    out = diffprior.restore(y, masks, gray=True, steps=3)
     assert out.image.shape == y.shape and len(set(out.report["sigma"])) == 3
     for i in range(3):
         assert torch.equal(
-            out.image[i], diffprior.restore(y[i], masks[i], grey=True, steps=3).image
+            out.image[i], diffprior.restore(y[i], masks[i], gray=True, steps=3).image
         )
 
 
-def test_a_whole_picture_has_no_scratches(dog: Tensor) -> None:
+def test_a_whole_image_has_no_scratches(dog: Tensor) -> None:
     """Nothing lost, nothing blurred: what is left is denoising, in rounds."""
     y = noise(dog, 0.1)
     assert psnr(diffprior.restore(y, sigma=0.1, steps=6).image, dog) > psnr(y, dog) + 7
@@ -216,7 +214,7 @@ def test_a_whole_picture_has_no_scratches(dog: Tensor) -> None:
         (lambda x: diffprior.super_resolve(x, 1), "^a scale is a whole number from 2 on, got 1$"),
         (lambda x: diffprior.super_resolve(x, kernel="box"), "^no kernel 'box'; there are bicubic"),
         (lambda x: diffprior.deblur(x, "gaussian:wide"), "^cannot read the kernel"),
-        (lambda x: diffprior.deblur(x, "nothing.png"), "^no kernel 'nothing.png'; give a picture"),
+        (lambda x: diffprior.deblur(x, "nothing.png"), "^no kernel 'nothing.png'; give an image"),
         (lambda x: diffprior.deblur(x, "uniform:3", boundary="x"), "^the boundary of a blur is"),
         (lambda x: diffprior.denoise(x, sigma=3.0), r"^sigma lies in \[0, 1\].* is auto; got 3"),
         (lambda x: diffprior.denoise(x, sigma="car"), r"^sigma lies in .* got car"),
@@ -255,17 +253,17 @@ def test_every_command_takes_a_file(
 
 
 @pytest.mark.parametrize("task", [diffprior.restore, diffprior.inpaint])
-def test_a_picture_without_a_pixel_left_is_refused(task) -> None:
+def test_a_image_without_a_pixel_left_is_refused(task) -> None:
     x = torch.rand(2, 3, 8, 8, generator=torch.manual_seed(0))
     hidden = torch.zeros(2, 1, 8, 8)
     hidden[1] = 1
-    with pytest.raises(ValueError, match="hides? the whole picture; to draw one from nothing: gen"):
+    with pytest.raises(ValueError, match="hides? the whole image; to draw one from nothing: gen"):
         task(x, hidden)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (3, 3), (2, 50)])
 @pytest.mark.parametrize("task", [diffprior.denoise, diffprior.restore])
-def test_thin_pictures_have_a_noise_too(task, size: tuple[int, int]) -> None:
+def test_thin_images_have_a_noise_too(task, size: tuple[int, int]) -> None:
     x = torch.rand(1, 3, *size, generator=torch.manual_seed(0))
     out = task(x, steps=1)
     assert out.image.shape == x.shape and np.isfinite(out.report["sigma"]).all()

@@ -22,7 +22,7 @@ SHAPE = (3, 8, 8)
 
 @pytest.fixture(scope="module")
 def mixture() -> MixturePrior:
-    """Eight flat-ish pictures with a little noise of their own."""
+    """Eight flat-ish images with a little noise of their own."""
     means = 0.4 * random(8, 3, 1, 1, seed=1).expand(8, *SHAPE) + 0.1 * random(8, *SHAPE, seed=2)
     one = torch.ones(8, dtype=torch.float64)
     return MixturePrior(one, means, 0.01 * one)
@@ -43,7 +43,7 @@ def test_strength_goes_from_faithful_to_real(mixture: MixturePrior) -> None:
     assert real[0] < free - 30 and abs(real[-1] - free) < 25
 
 
-def test_more_rounds_are_further_from_the_picture_and_nearer_to_the_prior(mixture) -> None:
+def test_more_rounds_are_further_from_the_image_and_nearer_to_the_prior(mixture) -> None:
     rough = (0.5 + 0.15 * random(*SHAPE, seed=3)).clamp(0, 1)
     outs = [
         diffprior.sdedit(rough, strength=0.1, repeats=k, prior=mixture, samples=16, steps=20)
@@ -56,7 +56,7 @@ def test_more_rounds_are_further_from_the_picture_and_nearer_to_the_prior(mixtur
     assert outs[1].report["network_calls"] == 3 * outs[0].report["network_calls"]
 
 
-def test_a_batch_is_its_pictures(mixture: MixturePrior) -> None:
+def test_a_batch_is_its_images(mixture: MixturePrior) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     settings = {"prior": mixture, "samples": 2, "repeats": 2, "steps": 5, "precision": "full"}
     together = diffprior.sdedit(batch, **settings)
@@ -67,12 +67,12 @@ def test_a_batch_is_its_pictures(mixture: MixturePrior) -> None:
 
 
 def test_outside_the_mask_nothing_changes(tmp_path: Path) -> None:
-    """By the command, on files: paint on the picture, a mask, and the rest bit for bit."""
+    """By the command, on files: paint on the image, a mask, and the rest bit for bit."""
     rng = np.random.default_rng(0)
-    picture = rng.integers(80, 160, (48, 64, 3)).astype(np.uint8)
+    image = rng.integers(80, 160, (48, 64, 3)).astype(np.uint8)
     layer, mask = np.zeros((48, 64, 4), np.uint8), np.zeros((48, 64), np.uint8)
     layer[10:30, 10:30], mask[5:35, 5:35] = (255, 0, 0, 255), 255
-    for name, array in (("p", picture), ("layer", layer), ("mask", mask)):
+    for name, array in (("p", image), ("layer", layer), ("mask", mask)):
         Image.fromarray(array).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / f"{name}.png") for name in ("p", "layer", "mask", "out")]
     call = ["sdedit", files[0], "--strokes", files[1], "--mask", files[2], "-o", files[3], "-q"]
@@ -80,7 +80,7 @@ def test_outside_the_mask_nothing_changes(tmp_path: Path) -> None:
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     out, hole = np.asarray(Image.open(files[3])), mask > 0
-    assert (out[~hole] == picture[~hole]).all()
+    assert (out[~hole] == image[~hole]).all()
     red = out[12:28, 12:28].astype(float).mean((0, 1))
     assert red[0] > red[1] + 80 and red[0] > red[2] + 80
 
@@ -91,7 +91,7 @@ def test_outside_the_mask_nothing_changes(tmp_path: Path) -> None:
         ({"strength": 0.0}, r"^strength lies in \(0, 1\].*got 0.0 and 1"),
         ({"strength": 1.5}, "got 1.5 and 1"),
         ({"repeats": 0}, "repeats are 1 or more, got 0.3 and 0"),
-        ({"strokes": torch.zeros(3, 8, 8)}, "layer with transparency of the picture's own size"),
+        ({"strokes": torch.zeros(3, 8, 8)}, "layer with transparency of the image's own size"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(mixture, settings: dict, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Tasks under prompts, LoRA and ControlNet, and with networks that see the picture."""
+"""Tasks under prompts, LoRA and ControlNet, and with networks that see the image."""
 
 import json
 import warnings
@@ -26,7 +26,7 @@ from diffprior.priors._conditions import conditioned
 from diffprior.priors.paired import PairedPrior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.placement import kept
+from diffprior.runtime.placement import prior_cache
 
 from support import tiny
 from support.adapters import controlnet, lora
@@ -86,7 +86,7 @@ TASKS: dict[str, Callable[..., Any]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def opened_once() -> Iterator[None]:
-    with kept():
+    with prior_cache():
         yield
 
 
@@ -119,7 +119,7 @@ def test_low_rank_changes_of_scale_0_are_none(place: Path, task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_controlnet_of_zeros_is_none_and_another_follows_its_picture(place, task) -> None:
+def test_a_controlnet_of_zeros_is_none_and_another_follows_its_image(place, task) -> None:
     plain, none, one, other = (
         TASKS[task](**asked(place, **more))
         for more in (
@@ -145,12 +145,12 @@ def test_what_is_asked_of_a_restoration_is_what_its_prior_is(place: Path, task: 
 def test_a_class_is_asked_of_a_restoration() -> None:
     """A posterior mean under a class, in one call; the report says which, and how much of it."""
     x = load_prior("fashion")  # of 28 x 28 pixels
-    picture = photo(1, 28, 28)
-    out = diffprior.denoise(picture, sigma=0.3, prior=x, label=5, **FULL)
-    by_hand = diffprior.denoise(picture, sigma=0.3, prior=conditioned(x, label=5), **FULL)
+    image = photo(1, 28, 28)
+    out = diffprior.denoise(image, sigma=0.3, prior=x, label=5, **FULL)
+    by_hand = diffprior.denoise(image, sigma=0.3, prior=conditioned(x, label=5), **FULL)
     assert torch.equal(out.image, by_hand.image)
     assert {"label": 5, "guidance": 3.0}.items() <= out.report.items()
-    plain = diffprior.denoise(picture, sigma=0.3, prior=x, **FULL)
+    plain = diffprior.denoise(image, sigma=0.3, prior=x, **FULL)
     assert (out.image - plain.image).abs().max() > 0.05 and "label" not in plain.report
 
 
@@ -183,7 +183,7 @@ def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path,
     [
         ({"lora_scale": 1.0}, SettingError, "made with lora_scale=0.5, and got 1.0"),
         ({"lora_scale": None}, SettingError, "made with lora_scale=0.5, and got 1.0"),
-        ({"control": 1 - CONTROL}, ImageError, "made with a control picture: give the same"),
+        ({"control": 1 - CONTROL}, ImageError, "made with a control image: give the same"),
         ({"lora": None, "lora_scale": None}, SettingError, "prior sd with lora .* got sd with con"),
     ],
 )
@@ -203,12 +203,12 @@ def seer(folder: Path, channels: int) -> Any:
     return load_prior(folder)
 
 
-def test_a_network_that_edits_pictures_sees_the_one_that_is_inverted(tmp_path: Path) -> None:
-    """By hand, each of two pictures: up and down with the picture beside, under either prompt."""
+def test_a_network_that_edits_images_sees_the_one_that_is_inverted(tmp_path: Path) -> None:
+    """By hand, each of two images: up and down with the image beside, under either prompt."""
     prior, x = seer(tmp_path, 8), photo(2, 3, 16, 16)
     settings = {"prior": prior, **FULL}
-    made = diffprior.invert(x, steps=4, names=["a", "b"], **settings).trajectory
-    out = diffprior.edit(x, inversion=made, **TEXT, guidance=3.0, names=["a", "b"], **settings)
+    made = diffprior.invert(x, steps=4, ids=["a", "b"], **settings).trajectory
+    out = diffprior.edit(x, inversion=made, **TEXT, guidance=3.0, ids=["a", "b"], **settings)
     method = build("edit_friendly(steps=4)", ("inversions",))
     for i, name in enumerate("ab"):
         pixels = 2 * x[i : i + 1] - 1
@@ -229,17 +229,17 @@ def test_a_network_that_edits_pictures_sees_the_one_that_is_inverted(tmp_path: P
 @pytest.mark.parametrize("name", ["null_text", "negative_prompt"])
 def test_guidance_between_texts_alone_is_refused_where_there_is_more(tmp_path, name) -> None:
     prior = seer(tmp_path, 8)
-    with pytest.raises(SettingError, match="guided by the picture that it edits, too"):
+    with pytest.raises(SettingError, match="guided by the image that it edits, too"):
         diffprior.edit(IMAGE, prior=prior, inversion=name, **TEXT, **FULL)
     made = diffprior.invert(IMAGE, prior=prior, steps=2, **FULL).trajectory
-    with pytest.raises(ImageError, match="there is no picture, and this network sees one"):
+    with pytest.raises(ImageError, match="there is no image, and this network sees one"):
         diffprior.edit(prior=prior, inversion=made, **TEXT, **FULL)
 
 
 @pytest.mark.parametrize("task", ["variations", "interpolate"])
-def test_codes_without_a_picture_are_refused(tmp_path: Path, task: str) -> None:
+def test_codes_without_a_image_are_refused(tmp_path: Path, task: str) -> None:
     prior = seer(tmp_path, 8)
-    with pytest.raises(ValueError, match="edits a picture, and there is none"):
+    with pytest.raises(ValueError, match="edits an image, and there is none"):
         TASKS[task](prior=prior, **FULL)
 
 
@@ -266,7 +266,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
     found = method.decode(PairedPrior(beside(prior), target), both, each).chunk(2)[1]
     raw = (prior.decode(found)[0] + 1) / 2
     assert torch.equal(out.image[:, MASK == 0], IMAGE[:, MASK == 0])
-    off = (out.image - raw)[:, 6:8, 8:10]  # in the middle, but for the colours that are moved
+    off = (out.image - raw)[:, 6:8, 8:10]  # in the middle, but for the colors that are moved
     assert off.std((1, 2)).max() < 0.2 * (raw - IMAGE)[:, 6:8, 8:10].std((1, 2)).min()
 
 

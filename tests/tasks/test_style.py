@@ -24,7 +24,7 @@ SHAPE = (3, 16, 16)
 
 @pytest.fixture(scope="module")
 def mixture() -> MixturePrior:
-    """Four greys with a little noise of their own."""
+    """Four grays with a little noise of their own."""
     means = torch.tensor([-0.3, -0.1, 0.1, 0.3]).double().reshape(4, 1, 1, 1).expand(4, *SHAPE)
     one = torch.ones(4, dtype=torch.float64)
     return MixturePrior(one, means.contiguous(), 0.01 * one)
@@ -32,7 +32,7 @@ def mixture() -> MixturePrior:
 
 @pytest.fixture(scope="module")
 def pair() -> torch.Tensor:
-    """Two pictures in [0, 1] of 32 x 32, away from black and white."""
+    """Two images in [0, 1] of 32 x 32, away from black and white."""
     x = random(2, 3, 5, 5, seed=2).float()
     return 0.5 + 0.08 * torch.nn.functional.interpolate(x, (32, 32), mode="bicubic")
 
@@ -42,22 +42,25 @@ def pair() -> torch.Tensor:
 def test_low_frequencies_are_the_references(pair, factor: int, strength: float) -> None:
     settings = {"factor": factor, "strength": strength, "samples": 2, "steps": 5}
     out = diffprior.style(pair[0], pair[1], **settings)
-    A = Bicubic(factor).on((3, 32, 32))
+    A = Bicubic(factor).for_shape((3, 32, 32))
     for x in out.samples:
         torch.testing.assert_close(A(x[None]), A(pair[1:]), atol=1e-4, rtol=0)
     assert (out.samples[0] - out.samples[1]).abs().mean() > 1e-3
 
 
-def test_a_reference_of_another_size_is_brought_to_the_pictures(pair) -> None:
+def test_a_reference_of_another_size_is_brought_to_the_images(pair) -> None:
     large = torch.nn.functional.interpolate(pair[1:], (64, 96), mode="bicubic")[0]
     small = torch.nn.functional.interpolate(large[None], (32, 32), mode="bicubic", antialias=True)
-    out, A = diffprior.style(pair[0], large, factor=8, steps=5).image, Bicubic(8).on((3, 32, 32))
+    out, A = (
+        diffprior.style(pair[0], large, factor=8, steps=5).image,
+        Bicubic(8).for_shape((3, 32, 32)),
+    )
     torch.testing.assert_close(A(out[None]), A(small), atol=1e-4, rtol=0)
 
 
-def test_details_are_the_pictures_at_a_small_strength(pair) -> None:
+def test_details_are_the_images_at_a_small_strength(pair) -> None:
     """And the lower the strength, the more of them."""
-    A, kept = Bicubic(8).on((3, 32, 32)), []
+    A, kept = Bicubic(8).for_shape((3, 32, 32)), []
     x = pair[:1] + 0.05 * random(1, 3, 32, 32, seed=7).float()
     fine = x - A.pinv(A(x))
     for strength in (0.02, 0.1, 0.5):
@@ -68,16 +71,16 @@ def test_details_are_the_pictures_at_a_small_strength(pair) -> None:
 
 
 def test_a_style_of_a_mixture_is_its_posterior(mixture) -> None:
-    """Whoever is told one mean is sure of the grey: details are the prior's, of deviation 0.1."""
-    grey = torch.full(SHAPE, 0.55)
-    out = diffprior.style(grey, factor=16, strength=1.0, prior=mixture, samples=16, steps=200)
+    """Whoever is told one mean is sure of the gray: details are the prior's, of deviation 0.1."""
+    gray = torch.full(SHAPE, 0.55)
+    out = diffprior.style(gray, factor=16, strength=1.0, prior=mixture, samples=16, steps=200)
     x = 2 * torch.stack(out.samples).double() - 1
     assert (x.mean((2, 3)) - 0.1).abs().max() < 1e-4
     assert abs(float((x - 0.1).std()) - 0.1) < 0.01
 
 
 def test_a_blend_redraws_the_region_alone(mixture) -> None:
-    """Whatever was there: round about it is the grey of one component, and so it becomes inside."""
+    """Whatever was there: round about it is the gray of one component, and so it becomes inside."""
     inside = torch.zeros(1, 16, 16, dtype=torch.bool)
     inside[:, 4:12, 4:12] = True
     x = 0.65 + 0.05 * random(*SHAPE, seed=5).float()
@@ -91,22 +94,20 @@ def test_a_blend_redraws_the_region_alone(mixture) -> None:
 
 def test_a_blend_by_the_command_leaves_the_rest_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    picture, mask = rng.integers(0, 256, (40, 52, 3)).astype(np.uint8), np.zeros((40, 52), np.uint8)
+    image, mask = rng.integers(0, 256, (40, 52, 3)).astype(np.uint8), np.zeros((40, 52), np.uint8)
     mask[10:20, 15:30] = 255
-    Image.fromarray(picture).save(tmp_path / "p.png")
+    Image.fromarray(image).save(tmp_path / "p.png")
     Image.fromarray(mask).save(tmp_path / "m.png")
     call = [sys.executable, "-m", "diffprior", "blend", "p.png", "--mask", "m.png"]
     call += ["--steps", "3", "--repeats", "1", "-q"]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     out = np.asarray(Image.open(tmp_path / "p.blended.png"))
-    assert (out[mask == 0] == picture[mask == 0]).all() and (
-        out[mask > 0] != picture[mask > 0]
-    ).any()
+    assert (out[mask == 0] == image[mask == 0]).all() and (out[mask > 0] != image[mask > 0]).any()
 
 
-class Greys(LabelledPrior):
-    """Dark pictures, class 0, and bright ones, class 1."""
+class Grays(LabelledPrior):
+    """Dark images, class 0, and bright ones, class 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,15 +124,15 @@ class Greys(LabelledPrior):
         return self.parts[2 if self.label is None else self.label](x_t, t)
 
 
-@pytest.mark.parametrize(("label", "grey"), [(0, -0.4), (1, 0.4)])
-def test_a_label_says_what_is_drawn(label: int, grey: float) -> None:
+@pytest.mark.parametrize(("label", "gray"), [(0, -0.4), (1, 0.4)])
+def test_a_label_says_what_is_drawn(label: int, gray: float) -> None:
     mask = torch.ones(1, 16, 16)
     mask[:, 0, 0] = 0
-    settings = {"prior": Greys(), "label": label, "steps": 20}
+    settings = {"prior": Grays(), "label": label, "steps": 20}
     blended = diffprior.blend(torch.full(SHAPE, 0.5), mask, guidance=1.0, repeats=1, **settings)
-    assert abs(float(2 * blended.image.mean() - 1) - grey) < 0.03
+    assert abs(float(2 * blended.image.mean() - 1) - gray) < 0.03
     assert blended.report["label"] == label
-    own = torch.full(SHAPE, (grey + 1) / 2)
+    own = torch.full(SHAPE, (gray + 1) / 2)
     near = diffprior.variations(own, strength=0.2, samples=1, **settings).image
     between = diffprior.interpolate(own, own, samples=2, **settings).image
     assert (near - own).abs().max() < 0.15 and (between - own).abs().max() < 0.01
@@ -156,7 +157,10 @@ def test_latents_are_what_is_styled_and_blended() -> None:
     assert torch.equal(out[:, ~mask[0]], x[:, ~mask[0]])
     assert (out[:, 8, 4:9] - x[:, 8, 4:9]).abs().min() > 0
     out = diffprior.style(x, y, factor=8, strength=0.3, prior=prior, steps=20).image
-    A, halved = Bicubic(4).on((3, 8, 8)), torch.nn.functional.avg_pool2d(torch.stack([out, y]), 2)
+    A, halved = (
+        Bicubic(4).for_shape((3, 8, 8)),
+        torch.nn.functional.avg_pool2d(torch.stack([out, y]), 2),
+    )
     torch.testing.assert_close(*A(halved), atol=1e-3, rtol=0)
     near = diffprior.variations(x, strength=0.05, prior=prior, samples=1, steps=20).image
     assert (near - prior.decode(prior.encode(x[None]))[0]).abs().mean() < 0.02
@@ -164,16 +168,16 @@ def test_latents_are_what_is_styled_and_blended() -> None:
         diffprior.style(x, factor=3, prior=prior)
 
 
-def test_a_batch_is_its_pictures(mixture) -> None:
+def test_a_batch_is_its_images(mixture) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     masks = torch.zeros(2, 1, 16, 16)
     masks[0, :, :8], masks[1, :, 4:12, 4:12] = 1, 1
     settings = {"prior": mixture, "samples": 2, "steps": 4, "precision": "full"}
-    blended = diffprior.blend(batch, masks, names=["a", "b"], **settings)
-    styled = diffprior.style(batch, batch.flip(0), factor=4, names=["a", "b"], **settings)
+    blended = diffprior.blend(batch, masks, ids=["a", "b"], **settings)
+    styled = diffprior.style(batch, batch.flip(0), factor=4, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):
-        one = diffprior.blend(batch[i], masks[i], names=[name], **settings)
-        two = diffprior.style(batch[i], batch[1 - i], factor=4, names=[name], **settings)
+        one = diffprior.blend(batch[i], masks[i], ids=[name], **settings)
+        two = diffprior.style(batch[i], batch[1 - i], factor=4, ids=[name], **settings)
         for k in range(2):
             assert torch.equal(blended.samples[k][i], one.samples[k])
             assert torch.equal(styled.samples[k][i], two.samples[k])
@@ -183,11 +187,11 @@ def test_a_batch_is_its_pictures(mixture) -> None:
     ("call", "words"),
     [
         (lambda x: diffprior.style(x, strength=0), r"strength lies in \(0, 1\], got 0"),
-        (lambda x: diffprior.style(x, factor=64), "from 2 to the picture's short side, 32; got 64"),
+        (lambda x: diffprior.style(x, factor=64), "from 2 to the image's short side, 32; got 64"),
         (lambda x: diffprior.style(x, factor=1), "got 1"),
         (lambda x: diffprior.style(x, torch.zeros(2, 3, 8, 8), factor=4), "a reference is of the"),
         (lambda x: diffprior.blend(x, x[:1], repeats=0), "repeats are 1 or more"),
-        (lambda x: diffprior.blend(x, x[:1, :8, :8]), "the mask is 8x8 but the picture is 32x32"),
+        (lambda x: diffprior.blend(x, x[:1, :8, :8]), "the mask is 8x8 but the image is 32x32"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(pair, call, words: str) -> None:

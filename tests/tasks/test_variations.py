@@ -1,4 +1,4 @@
-"""Variations: draws of the prior again, as near to the picture as was asked."""
+"""Variations: draws of the prior again, as near to the image as was asked."""
 
 import math
 
@@ -17,7 +17,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def gaussian() -> MixturePrior:
-    """Independent pixels about grey, of deviations from 0.05 to 0.3."""
+    """Independent pixels about gray, of deviations from 0.05 to 0.3."""
     deviations = 0.05 + 0.25 * torch.rand(768, generator=torch.Generator().manual_seed(1)).double()
     return MixturePrior(
         torch.ones(1).double(), torch.zeros(1, *SHAPE).double(), deviations[None] ** 2
@@ -25,24 +25,24 @@ def gaussian() -> MixturePrior:
 
 
 @pytest.fixture(scope="module")
-def picture(gaussian: MixturePrior) -> torch.Tensor:
+def image(gaussian: MixturePrior) -> torch.Tensor:
     """A draw of the prior, in [0, 1]."""
     return (gaussian.sample(diffprior.random.Noise(9, [0], 1))[0] + 1) / 2
 
 
-def varied(picture: torch.Tensor, prior: MixturePrior, strength: float, **more) -> torch.Tensor:
+def varied(image: torch.Tensor, prior: MixturePrior, strength: float, **more) -> torch.Tensor:
     """Return samples (n, D) in units of the prior's deviations."""
     more = {"samples": COUNT, "steps": 40} | more
-    out = diffprior.variations(picture, strength=strength, prior=prior, **more)
+    out = diffprior.variations(image, strength=strength, prior=prior, **more)
     x = 2 * torch.stack(out.samples).double().flatten(1) - 1
     return x / prior.eigvals[0].sqrt()
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.3, 0.7, 1.0])
-def test_a_variation_of_a_draw_is_a_draw_of_known_correlation(gaussian, picture, strength) -> None:
+def test_a_variation_of_a_draw_is_a_draw_of_known_correlation(gaussian, image, strength) -> None:
     """x' = cos(a) x + sin(a) eps in units of the deviations, so that |x'|^2 is chi-squared."""
-    x = varied(picture, gaussian, strength)
-    whole = (2 * picture.double().flatten() - 1) / gaussian.eigvals[0].sqrt()
+    x = varied(image, gaussian, strength)
+    whole = (2 * image.double().flatten() - 1) / gaussian.eigvals[0].sqrt()
     cos, n = math.cos(strength * math.pi / 2), x.numel()
     rest = x - cos * whole
     assert abs(float((rest * whole).mean())) < 4 * math.sqrt((1 - cos**2) / n) + 5e-3
@@ -50,12 +50,12 @@ def test_a_variation_of_a_draw_is_a_draw_of_known_correlation(gaussian, picture,
     assert abs(spread - (1 - cos**2)) < 4 * (1 - cos**2) * math.sqrt(2 / n) + 1e-2
 
 
-def test_more_strength_is_further_away_and_the_samples_differ(gaussian, picture) -> None:
-    whole = (2 * picture.double().flatten() - 1) / gaussian.eigvals[0].sqrt()
+def test_more_strength_is_further_away_and_the_samples_differ(gaussian, image) -> None:
+    whole = (2 * image.double().flatten() - 1) / gaussian.eigvals[0].sqrt()
     strengths = (0.02, 0.1, 0.3, 0.6)
     away, apart = [], []
     for strength in strengths:
-        x = varied(picture, gaussian, strength, samples=4)
+        x = varied(image, gaussian, strength, samples=4)
         away.append(float((x - whole).square().mean()))
         apart.append(float(torch.pdist(x).min()))
     assert away == sorted(away) and apart == sorted(apart)
@@ -63,7 +63,7 @@ def test_more_strength_is_further_away_and_the_samples_differ(gaussian, picture)
 
 
 def test_a_photograph_keeps_its_layout() -> None:
-    """On the shipped prior: the picture is found in its variations, and in no other picture."""
+    """On the shipped prior: the image is found in its variations, and in no other image."""
     blobs = torch.nn.functional.interpolate(
         random(2, 3, 6, 6, seed=4).float(), (64, 64), mode="bicubic"
     )
@@ -75,17 +75,17 @@ def test_a_photograph_keeps_its_layout() -> None:
     assert out.report["network_calls"] == 16 and "guidance" not in out.report
 
 
-def test_a_batch_is_its_pictures(gaussian: MixturePrior) -> None:
+def test_a_batch_is_its_images(gaussian: MixturePrior) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     settings = {"prior": gaussian, "samples": 2, "steps": 5, "precision": "full"}
-    both = diffprior.variations(batch, names=["a", "b"], **settings)
+    both = diffprior.variations(batch, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):
-        alone = diffprior.variations(batch[i], names=[name], **settings)
+        alone = diffprior.variations(batch[i], ids=[name], **settings)
         for k in range(2):
             assert torch.equal(both.samples[k][i], alone.samples[k])
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.2])
-def test_strength_outside_is_one_sentence(gaussian, picture, strength: float) -> None:
+def test_strength_outside_is_one_sentence(gaussian, image, strength: float) -> None:
     with pytest.raises(SettingError, match=r"^strength lies in \(0, 1\], got"):
-        diffprior.variations(picture, strength=strength, prior=gaussian)
+        diffprior.variations(image, strength=strength, prior=gaussian)

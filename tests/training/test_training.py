@@ -1,4 +1,4 @@
-"""Training: a kill costs nothing, the optimiser does what it says, the loss falls."""
+"""Training: a kill costs nothing, the optimizer does what it says, the loss falls."""
 
 import csv
 import subprocess
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diffprior.networks.nafunet import NAFUNet, karras, load_network
 from diffprior.training import trainer as module
-from diffprior.training.muon import Muon, orthogonalise
+from diffprior.training.muon import Muon, orthogonalize
 from diffprior.training.photographs import Crops, Photographs, View
 from diffprior.training.trainer import SIGMAS, Recipe, Trainer
 
@@ -25,12 +25,12 @@ RECIPE = Recipe(batch=4, patch=16, late_patch=32, warmup=2)
 
 
 def waves(size: int, seed: int) -> np.ndarray:
-    """Return a smooth colour picture."""
+    """Return a smooth color image."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     angles, phases = rng.uniform(0, 12, (2, 3)), rng.uniform(0, 6, 3)
-    picture = np.sin(x[..., None] * angles[0] + y[..., None] * angles[1] + phases)
-    return np.round(127.5 + 110 * picture).astype(np.uint8)
+    image = np.sin(x[..., None] * angles[0] + y[..., None] * angles[1] + phases)
+    return np.round(127.5 + 110 * image).astype(np.uint8)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / "pictures" / ("a" if i < 6 else "b") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), waves(140, i)[:, :, ::-1])
-    (tmp_path / "pictures" / "a" / "notes.txt").write_text("no picture")
+    (tmp_path / "pictures" / "a" / "notes.txt").write_text("no image")
     return tmp_path / "pictures"
 
 
@@ -133,7 +133,7 @@ def test_the_moving_average_is_the_power_law(photographs: Photographs, tmp_path:
 
 
 def test_the_loss_is_karras(tmp_path: Path, monkeypatch) -> None:
-    """On white pictures, x_0 = 1: a fresh network says c_skip x, so the loss is known.
+    """On white images, x_0 = 1: a fresh network says c_skip x, so the loss is known.
 
     The levels are stratified: the k-th of n lies in the k-th n-th of the log-normal law.
     """
@@ -172,7 +172,7 @@ def test_every_step_has_crops_and_noise_of_its_own(
 
 def test_a_run_writes_its_curve_and_its_weights(photographs: Photographs, tmp_path: Path) -> None:
     t, seen = trainer(photographs, tmp_path / "run"), []
-    t.run(minutes=1e-4, watch=lambda trainer, share: seen.append(share))
+    t.run(minutes=1e-4, callback=lambda trainer, share: seen.append(share))
     rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").read_text().splitlines()))
     assert list(rows[0]) == ["minutes", "step", "loss", *SIGMAS]
     assert int(rows[-1]["step"]) == t.step == len(seen) and seen[-1] >= 1
@@ -225,8 +225,8 @@ def test_a_run_takes_more_columns_from_outside(photographs: Photographs, tmp_pat
     assert all(torch.equal(v, t.ema[k]) for k, v in seen[0].items())
 
 
-def test_a_run_without_validation_pictures_goes_on(folder: Path, tmp_path: Path) -> None:
-    """Few pictures, none held out: the curve has no PSNR, and nothing is lost."""
+def test_a_run_without_validation_images_goes_on(folder: Path, tmp_path: Path) -> None:
+    """Few images, none held out: the curve has no PSNR, and nothing is lost."""
     t = trainer(Photographs([folder]), tmp_path / "run")
     t.run(minutes=1e-4)
     assert t.checkpoint.exists() and (tmp_path / "run" / "curve.csv").exists()
@@ -248,7 +248,7 @@ def test_late_crops_are_larger_and_fewer() -> None:
 def test_orthogonalise_makes_singular_values_near_one(shape: tuple[int, ...]) -> None:
     """Their order and their vectors stay; what is above 1/20 of the norm comes to 0.65 .. 1.25."""
     x = random(*shape, dtype=torch.float32)
-    out = orthogonalise(x)
+    out = orthogonalize(x)
     s_in = torch.linalg.svdvals(x) / x.flatten(1).norm(dim=1)[:, None]
     s = torch.linalg.svdvals(out)
     assert out.shape == x.shape and s.max() < 1.25 and s[s_in > 0.05].min() > 0.65
@@ -260,8 +260,8 @@ def test_orthogonalise_makes_singular_values_near_one(shape: tuple[int, ...]) ->
 
 def test_orthogonalise_knows_no_size() -> None:
     x = random(2, 8, 24, dtype=torch.float32)
-    torch.testing.assert_close(orthogonalise(1e4 * x), orthogonalise(x), rtol=1e-3, atol=1e-4)
-    assert orthogonalise(torch.zeros(1, 4, 4)).isfinite().all()
+    torch.testing.assert_close(orthogonalize(1e4 * x), orthogonalize(x), rtol=1e-3, atol=1e-4)
+    assert orthogonalize(torch.zeros(1, 4, 4)).isfinite().all()
 
 
 def test_muon_steps_down_with_momentum() -> None:
@@ -273,7 +273,7 @@ def test_muon_steps_down_with_momentum() -> None:
         p.grad = g.clone()
         optimizer.step()
     updates = [g1 + 0.95 * g1, g2 + 0.95 * (0.95 * g1 + g2)]
-    steps = [orthogonalise(u.reshape(1, 8, 36)).reshape(p.shape) for u in updates]
+    steps = [orthogonalize(u.reshape(1, 8, 36)).reshape(p.shape) for u in updates]
     torch.testing.assert_close(p.detach(), start - 0.1 * (steps[0] + steps[1]))
 
 
@@ -293,34 +293,34 @@ def test_photographs_are_read_from_folders_and_zips(folder: Path, tmp_path: Path
         for file in sorted(folder.rglob("*.*")):
             archive.write(file, file.relative_to(folder))
     for path in (folder, tmp_path / "all.zip"):
-        pictures = Photographs([path], held_out=4)
-        assert {k: len(v) for k, v in pictures.sources.items()} == {"a": 5, "b": 1}
-        assert len(pictures.validation) == 2
-        assert [x[1:] for x in pictures.sources["a"][0]] == [(140, 140), (70, 70), (35, 35)]
-        first = pictures.pixels[: 140 * 140].reshape(140, 140, 3).numpy()
+        images = Photographs([path], held_out=4)
+        assert {k: len(v) for k, v in images.sources.items()} == {"a": 5, "b": 1}
+        assert len(images.validation) == 2
+        assert [x[1:] for x in images.sources["a"][0]] == [(140, 140), (70, 70), (35, 35)]
+        first = images.pixels[: 140 * 140].reshape(140, 140, 3).numpy()
         assert np.array_equal(first, waves(140, 0))  # RGB, as it was
 
 
 def test_crops_are_what_slices_turns_and_mirrors_make(folder: Path) -> None:
-    """A crop gathered from its view is the picture sliced, turned counterclockwise, mirrored."""
+    """A crop gathered from its view is the image sliced, turned counterclockwise, mirrored."""
     x = waves(140, 0)
     view = View(3 * 140 + 7, 140, 1)
-    pictures, square = Photographs([folder]), x[3:23, 7:27]
+    images, square = Photographs([folder]), x[3:23, 7:27]
     for turns in range(4):
         expected = np.rot90(square, turns)
         for got, want in ((view, expected), (view.mirrored(20), expected[:, ::-1])):
             i, j = np.mgrid[:20, :20]
             index = torch.from_numpy(got.corner + i * got.down + j * got.right)
-            assert np.array_equal(pictures.pixels[index].numpy(), want)
+            assert np.array_equal(images.pixels[index].numpy(), want)
         view = view.turned(20)
 
 
-def test_every_crop_is_one_of_its_picture(tmp_path: Path) -> None:
-    """Each pixel says where it is: neighbours in a crop were neighbours in the one picture."""
+def test_every_crop_is_one_of_its_image(tmp_path: Path) -> None:
+    """Each pixel says where it is: neighbors in a crop were neighbors in the one image."""
     i, j = np.mgrid[:40, :50].astype(np.uint8)
     for k in range(2):
-        picture = np.stack([np.full_like(i, k), i, j], -1)
-        cv2.imwrite(str(tmp_path / f"{k}.png"), picture[:, :, ::-1])
+        image = np.stack([np.full_like(i, k), i, j], -1)
+        cv2.imwrite(str(tmp_path / f"{k}.png"), image[:, :, ::-1])
     x, _ = Photographs([tmp_path]).batch(np.random.default_rng(0), 50, 16, Crops(half=0, quarter=0))
     number, rows, columns = x.int().unbind(1)
     assert (number == number[:, :1, :1]).all() and len(number.unique()) == 2
@@ -329,10 +329,10 @@ def test_every_crop_is_one_of_its_picture(tmp_path: Path) -> None:
         assert (steps == 1).all()
 
 
-def test_no_picture_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="^no picture in "):
+def test_no_image_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^no image in "):
         Photographs([tmp_path])
-    with pytest.raises(ValueError, match="^no picture in no path at all$"):
+    with pytest.raises(ValueError, match="^no image in no path at all$"):
         Photographs([])
 
 
@@ -342,8 +342,8 @@ def test_sources_are_drawn_by_weight(tmp_path: Path) -> None:
         (tmp_path / source).mkdir()
         for i in range(count):
             cv2.imwrite(str(tmp_path / source / f"{i}.png"), np.full((20, 20, 3), value, np.uint8))
-    pictures = Photographs([tmp_path], weights={"black": 3.0})
-    x, _ = pictures.batch(np.random.default_rng(0), 2000, 8)
+    images = Photographs([tmp_path], weights={"black": 3.0})
+    x, _ = images.batch(np.random.default_rng(0), 2000, 8)
     share = (x[:, 0, 0, 0] == 0).double().mean()
     assert abs(share - 0.75) < 4 * (0.75 * 0.25 / 2000) ** 0.5
 
@@ -364,11 +364,11 @@ def test_crops_are_turned_and_mirrored_as_told(tmp_path: Path) -> None:
     """A ramp from left to right: without turns it never runs down."""
     ramp = np.tile(np.arange(0, 200, 10, dtype=np.uint8)[None, :, None], (20, 1, 3))
     cv2.imwrite(str(tmp_path / "0.png"), ramp)
-    pictures, rng = Photographs([tmp_path]), np.random.default_rng(0)
-    plain = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=0))[0].float()
+    images, rng = Photographs([tmp_path]), np.random.default_rng(0)
+    plain = images.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=0))[0].float()
     assert plain.diff(dim=2).abs().max() == 0
     mirrored = (plain[:, 0, 0, 0] > plain[:, 0, 0, 1]).double().mean()
     assert abs(mirrored - 0.5) < 4 * 0.5 / 200**0.5
-    turned = pictures.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=1))[0].float()
+    turned = images.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=1))[0].float()
     down = (turned.diff(dim=2).abs().amax((1, 2, 3)) > 0).double().mean()
     assert abs(down - 0.5) < 4 * 0.5 / 200**0.5

@@ -1,11 +1,11 @@
-"""Colourisation: of three channels one weighted sum is left."""
+"""Colorization: only a weighted sum of the three channels is measured."""
 
 import torch
 from torch import Tensor
 
 from .base import SVDOperator
 
-__all__ = ["Grey"]
+__all__ = ["Gray"]
 
 WEIGHTS = {
     "mean": (1 / 3, 1 / 3, 1 / 3),
@@ -14,14 +14,14 @@ WEIGHTS = {
 }
 
 
-class Grey(SVDOperator):
+class Gray(SVDOperator):
     """y = w^T (R, G, B), in closed form.
 
     A = s u^T with s = |w| and u = w / |w|; the reflection that swaps u and the first channel e is
     V, v = e - u: V z = z - 2 v (v^T z) / (v^T v), V = V^T.
 
     Arguments:
-        weights: "mean", a third each: "Zero-Shot Image Restoration Using Denoising Diffusion
+        weights: "mean", a third each, as in "Zero-Shot Image Restoration Using Denoising Diffusion
             Null-Space Model" (Wang et al., 2023), https://arxiv.org/abs/2212.00490;
             "luminance", 0.299 R + 0.587 G + 0.114 B: ITU-R BT.601;
             "orthonormal", 1 / sqrt(3) each, so that s = 1: "Score-Based Generative Modeling through
@@ -35,7 +35,7 @@ class Grey(SVDOperator):
     def __init__(self, weights: str = "mean") -> None:
         super().__init__()
         if weights not in WEIGHTS:
-            raise ValueError(f"the weights of grey are {', '.join(WEIGHTS)}, got {weights!r}")
+            raise ValueError(f"the weights of gray are {', '.join(WEIGHTS)}, got {weights!r}")
         w = torch.tensor(WEIGHTS[weights], dtype=torch.float64).reshape(3, 1, 1)
         s = torch.zeros(3, 1, 1)
         s[0] = w.norm()
@@ -49,7 +49,7 @@ class Grey(SVDOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != 3:
-            raise ValueError(f"grey is made of pictures of 3 channels, got {x.shape[1]}")
+            raise ValueError(f"gray takes images of 3 channels, got {x.shape[1]}")
         return (self.w.to(x) * x).sum(1, keepdim=True)
 
     def adjoint(self, y: Tensor) -> Tensor:
