@@ -151,6 +151,45 @@ def test_names_that_stand_alone_are_in_a_page() -> None:
     assert not [name for name in names if name not in written]
 
 
+def public() -> set[str]:
+    """Return the names that the modules of the package export."""
+    infos = list(pkgutil.walk_packages(diffprior.__path__, "diffprior."))
+    modules = [importlib.import_module(i.name) for i in infos if "__main__" not in i.name]
+    return {name for module in modules for name in getattr(module, "__all__", ())}
+
+
+@pytest.mark.parametrize(
+    ("section", "modules"),
+    [
+        ("diffusers", ["diffusers"]),
+        (
+            "deepinv",
+            ["deepinv.physics", "deepinv.sampling", "deepinv.models", "deepinv.optim"]
+            + ["deepinv.loss.metric"],
+        ),
+        (
+            "azula",
+            ["azula.denoise", "azula.noise", "azula.sample", "azula.guidance.cfg"]
+            + [f"azula.guidance.{m}" for m in ("diffpir", "dps", "mmps", "pgdm", "repaint")]
+            + ["azula.guidance.tds", "azula.guidance.tmpd"],
+        ),
+    ],
+)
+def test_the_names_of_other_libraries_exist(section: str, modules: list[str]) -> None:
+    """In the tables, theirs on the left and ours on the right."""
+    pytest.importorskip(section, reason="the extra `peers` is not installed")
+    text = re.split(rf"^## {section}$", TEXTS["coming_from.md"], flags=re.M)[1]
+    rows = re.findall(r"^\| (`.*) \| (.*) \|$", text.split("\n## ")[0], re.M)
+    assert len(rows) > 10
+    cells = [
+        " ".join(re.findall(r"`(.*?)`", " ".join(column))) for column in zip(*rows, strict=True)
+    ]
+    theirs, ours = ({n for n in re.findall(r"\b[A-Z][A-Za-z0-9]{2,}\b", cell)} for cell in cells)
+    there = {n for module in modules for n in dir(importlib.import_module(module))}
+    assert not theirs - there - {"Generator"}
+    assert not ours - public() - {"True"}
+
+
 def test_images_are_small_and_used() -> None:
     shown = set(re.findall(r"pictures/([\w.-]+\.(?:jpg|svg))", "\n".join(TEXTS.values())))
     there = {path.name: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
