@@ -348,7 +348,7 @@ def test_a_shaking_camera(intensity: float) -> None:
         s = torch.linalg.eigvalsh(cov)
         assert mean.abs().max() < 0.5  # an image stays where it is
         assert s[0] < 0.2 or intensity > 0  # else it is a line
-    spread = torch.stack([moments(k)[1].trace() for k in kernels]).mean()
+    spread = torch.stack([moments(k)[1].trace() for k in shaken]).mean()
     assert 75 < spread < 80 if intensity == 0 else 1 < spread < 75  # 30^2 / 12 of a straight path
 
 
