@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 import typer
-from benchmark_inpainting import load
+from tables.inpainting import load
 from PIL import Image, ImageDraw
 
 from diffprior.catalog import build
