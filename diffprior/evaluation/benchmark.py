@@ -208,7 +208,7 @@ def _solve(
     settings: Settings,
 ) -> list[Image]:
     """Return rows and images; streams are not those of the measurements' noise."""
-    prior = CountedPrior(prepare_prior(model, truth.shape[1:], precision=settings.precision))
+    prior = CountedPrior(prepare_prior(model, truth.shape[1:], dtype=settings.precision))
     n, start, memory = 1, time.perf_counter(), Memory(prior.like.device)
     if method is None:
         x = baselines.restore(text, given)
