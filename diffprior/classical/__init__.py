@@ -1,1 +1,1 @@
-"""What needs no prior: fills, masks, baselines."""
+"""Classical methods that need no prior: fills, mask edges, color propagation, baselines."""

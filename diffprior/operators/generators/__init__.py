@@ -1,1 +1,1 @@
-"""What operators are drawn from: blur kernels, pixel masks, frequency masks."""
+"""Generators of blur kernels, pixel masks and frequency masks."""
