@@ -13,12 +13,12 @@ from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import trainer as module
 from diffprior.training.labelled import ClassedImages
-from diffprior.training.trainer import Recipe, Trainer
+from diffprior.training.trainer import Trainer, TrainingConfig
 
 from support.exact import random
 
 SMALL = {"channels": (8, 16), "blocks": (1, 1), "embedding": 16, "image_channels": 1}
-RECIPE = Recipe(batch=64, patch=8, late_patch=8, warmup=2)
+CONFIG = TrainingConfig(batch=64, patch=8, late_patch=8, warmup=2)
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_another_file_is_one_sentence(tmp_path: Path, fault: str) -> None:
     else:
         held |= {"x_train": x / 2} if fault == "float" else {"y_train": y[:3]}
     np.savez(tmp_path / "other.npz", **held)
-    with pytest.raises(ValueError, match=r"holds no y_train$|^x_train is uint8 .* in .*other.npz$"):
+    with pytest.raises(
+        ValueError, match=r"has no y_train$|^x_train must be uint8 .* in .*other.npz$"
+    ):
         ClassedImages(tmp_path / "other.npz")
 
 
@@ -77,7 +79,7 @@ def test_a_share_of_the_classes_is_dropped(
     monkeypatch.setattr(
         module, "karras", lambda f, x, s, d, y: told.append(y) or karras(f, x, s, d, y)
     )
-    trainer = Trainer(network(), images, RECIPE, tmp_path)
+    trainer = Trainer(network(), images, CONFIG, tmp_path)
     for i in range(20):
         trainer.train_step(i / 20)
     labels = torch.cat(told)
@@ -89,7 +91,7 @@ def test_a_share_of_the_classes_is_dropped(
 def test_a_network_learns_its_classes(images: ClassedImages, tmp_path: Path) -> None:
     """From pure noise each class is its gray, and no class their mean, to 0.15 of 2."""
     torch.manual_seed(0)
-    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), images, RECIPE, tmp_path)
+    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), images, CONFIG, tmp_path)
     for i in range(300):
         trainer.train_step(i / 300)
     x, t = random(64, 1, 8, 8).float(), torch.tensor(1.0, dtype=torch.float64)
