@@ -61,11 +61,12 @@ def test_low_rank_changes(tmp_path: Path, scale: float) -> None:
     pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name="a")
     pipe.set_adapters(["a"], [scale])
     expected = pipe(PROMPT, **asked(z), **SIZE).images
-    text = {"prompt": PROMPT, "negative": NEGATIVE}
+    text = {"prompt": PROMPT, "negative_prompt": NEGATIVE}
     prior = load_prior(tmp_path / "sd", lora=file, lora_scale=scale, **text)
     agree(sampled(prior, z), expected)
     assert (expected - plain).abs().max() > 0.01 * plain.abs().max()
     assert prior.sha256 != load_prior(tmp_path / "sd").sha256
+    assert prior.source.name == "sd" and [a.kind for a in prior.source.added] == ["lora"]
     assert not any(p.requires_grad for p in prior.parameters())
 
 
