@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from .. import __version__, catalog
+from ..evaluation import commands as evaluation
 from ..runtime.conditions import PriorSettings
 from .batch import run
 from .outputs import Options
@@ -186,28 +187,7 @@ def _priors() -> None:
     _list("priors")
 
 
-@app.command(
-    "certify",
-    help="Certify methods against exact posteriors; writes tables to a folder.",
-    rich_help_panel=LISTS,
-)
-def _certify(
-    out: Annotated[Path, typer.Argument(help="Folder of the rows, the tables and the figure.")],
-    method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,
-    cell: Annotated[list[str] | None, typer.Option(help="Only these: d,dy or field.")] = None,
-    seeds: Annotated[int, typer.Option(help="Problems a cell.")] = 20,
-    few: Annotated[int, typer.Option(help="Problems a cell of heuristics, without --method.")] = 3,
-    jobs: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="d = 8 and the field, 3 seeds.")] = False,
-) -> None:
-    certification = import_module("diffprior.evaluation.certification")
-    cells = cell or (certification.QUICK if quick else certification.CELLS)
-    seeds = min(seeds, 3) if quick else seeds
-    given = {"few": None if method else few, "jobs": jobs}
-    try:
-        certification.certify(out, method or certification.METHODS, cells, seeds, **given)
-    except catalog.SettingError as error:
-        raise typer.BadParameter(str(error)) from None
+app.command("certify", rich_help_panel=LISTS)(evaluation.certify)
 
 
 def parameters(task: Callable[..., Any]) -> dict[str, inspect.Parameter]:
