@@ -12,7 +12,7 @@ import typer
 
 from .. import __version__, catalog
 from ..evaluation import commands as evaluation
-from ..runtime.conditions import PriorSettings
+from ..runtime.parameters import PARAMETERS, RENAMED
 from .batch import run
 from .outputs import Options
 
@@ -120,12 +120,15 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _option(name: str, hint: Any) -> Any:
     """Return a typer annotation for a task's: paths for images, text for what text can build."""
     base, note = get_args(hint)
-    panel = STEERED if name in PriorSettings.__annotations__ else None
+    shared = PARAMETERS.get(name)
+    panel = STEERED if shared is not None and shared.panel == "prior" else None
+    old = [key for key, new in RENAMED.items() if new == name] + ["grey"] * (name == "gray")
+    flags = [f"--{key.replace('_', '-')}" for key in (name, *old)] if old else []
     if not isinstance(note, str):
-        return Annotated[Path | None, typer.Option(help=note.help, rich_help_panel=panel)]
+        return Annotated[Path | None, typer.Option(*flags, help=note.help, rich_help_panel=panel)]
     plain = (bool, int, float, int | None, float | None)
     kind = base if base in plain else str | None
-    return Annotated[kind, typer.Option(help=note, rich_help_panel=panel)]
+    return Annotated[kind, typer.Option(*flags, help=note, rich_help_panel=panel)]
 
 
 @app.callback(invoke_without_command=True)
