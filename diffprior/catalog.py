@@ -16,7 +16,14 @@ from .validation import ANYWHERE, Checked, check
 __all__ = ["SettingError", "build", "find", "functions", "names", "summary"]
 
 KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
-ALIASES = {"grey": "gray"}  # names that recipes and scripts still use
+ALIASES = {  # names of earlier versions
+    "grey": "gray",
+    "adm": "network",
+    "diffusers": "network",
+    "edm": "network",
+    "labelled": "network",
+    "prompted": "text",
+}
 
 
 def names(kind: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""Attentions: what an edit of a prompt takes over from where the network looked for the source."""
+"""Attention edits: how the edit of a prompt reuses the attention maps of the source prompt."""

@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from .. import __version__, catalog
-from ..runtime.conditions import PriorSettings
+from ..evaluation import commands as evaluation
+from ..runtime.parameters import PARAMETERS, RENAMED
 from .batch import run
 from .outputs import Options
 
@@ -119,12 +120,15 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _option(name: str, hint: Any) -> Any:
     """Return a typer annotation for a task's: paths for images, text for what text can build."""
     base, note = get_args(hint)
-    panel = STEERED if name in PriorSettings.__annotations__ else None
+    shared = PARAMETERS.get(name)
+    panel = STEERED if shared is not None and shared.panel == "prior" else None
+    old = [key for key, new in RENAMED.items() if new == name] + ["grey"] * (name == "gray")
+    flags = [f"--{key.replace('_', '-')}" for key in (name, *old)] if old else []
     if not isinstance(note, str):
-        return Annotated[Path | None, typer.Option(help=note.help, rich_help_panel=panel)]
+        return Annotated[Path | None, typer.Option(*flags, help=note.help, rich_help_panel=panel)]
     plain = (bool, int, float, int | None, float | None)
     kind = base if base in plain else str | None
-    return Annotated[kind, typer.Option(help=note, rich_help_panel=panel)]
+    return Annotated[kind, typer.Option(*flags, help=note, rich_help_panel=panel)]
 
 
 @app.callback(invoke_without_command=True)
@@ -186,28 +190,7 @@ def _priors() -> None:
     _list("priors")
 
 
-@app.command(
-    "certify",
-    help="Certify methods against exact posteriors; writes tables to a folder.",
-    rich_help_panel=LISTS,
-)
-def _certify(
-    out: Annotated[Path, typer.Argument(help="Folder of the rows, the tables and the figure.")],
-    method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,
-    cell: Annotated[list[str] | None, typer.Option(help="Only these: d,dy or field.")] = None,
-    seeds: Annotated[int, typer.Option(help="Problems a cell.")] = 20,
-    few: Annotated[int, typer.Option(help="Problems a cell of heuristics, without --method.")] = 3,
-    jobs: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="d = 8 and the field, 3 seeds.")] = False,
-) -> None:
-    certification = import_module("diffprior.evaluation.certification")
-    cells = cell or (certification.QUICK if quick else certification.CELLS)
-    seeds = min(seeds, 3) if quick else seeds
-    given = {"few": None if method else few, "jobs": jobs}
-    try:
-        certification.certify(out, method or certification.METHODS, cells, seeds, **given)
-    except catalog.SettingError as error:
-        raise typer.BadParameter(str(error)) from None
+app.command("certify", rich_help_panel=LISTS)(evaluation.certify)
 
 
 def parameters(task: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,1 +1,1 @@
-"""Priors: what images look like, before any is seen."""
+"""Priors: what images look like before any measurement."""

@@ -31,7 +31,7 @@ from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.defaults import BEHIND
+from diffprior.runtime.problem import BEHIND
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny
@@ -97,7 +97,7 @@ Cell = tuple[float, float]  # PSNR and chi2
 
 def answered(text: str, name: str, curved: bool = False) -> Cell:
     decoder, inner = Decoder(curved), latents()
-    prior = LatentPrior(inner, decoder.encode, decoder.decode, factor=2)
+    prior = LatentPrior(inner, decoder.encode, decoder.decode, stride=2)
     x, A = decoder.decode(inner.sample(Noise(11, range(COUNT)))), operator(name)
     y = A(x) + SIGMA * random(*A(x).shape, seed=1)
     known = GaussianLikelihood(operator=A, y=A.mask_unmeasured(y), sigma=SIGMA)
