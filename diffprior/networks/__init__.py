@@ -1,1 +1,1 @@
-"""Torch modules, and how each is called."""
+"""Networks as torch modules, and their parameterizations."""
