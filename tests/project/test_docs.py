@@ -12,11 +12,12 @@ import pytest
 import typer
 
 from diffprior import catalog
-from diffprior.cli import commands
+from diffprior.cli import specs
+from diffprior.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-WORDS = [commands._word(function) for function in catalog.functions().values()]
+WORDS = [name for name, command in specs.commands().items() if command.options is not None]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -32,18 +33,14 @@ def commands() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def parser() -> Any:
     """The command line as it is, of which nothing is run."""
-    app = typer.Typer()
-    for function in catalog.functions().values():
-        app.command(commands._word(function))(commands._command(function))
-    for info in commands.app.registered_commands:
-        app.command(info.name)(info.callback)
     return typer.main.get_command(app)
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_every_command_parses(parser: Any, page: str, line: str) -> None:
     word, *rest = shlex.split(line)[1:]
-    context = parser.commands[word].make_context(word, rest)  # raises on what it does not know
+    command = parser.get_command(None, word)
+    context = command.make_context(word, rest)  # raises on what it does not know
     if page in WORDS:
         methods = [v for k, v in context.params.items() if k in ("method", "sampler") and v]
         assert all(catalog.build(text) for text in methods if isinstance(text, str))
@@ -52,7 +49,7 @@ def test_every_command_parses(parser: Any, page: str, line: str) -> None:
 def test_a_command_that_is_wrong_does_not_parse(parser: Any) -> None:
     """Guards the guard."""
     with pytest.raises(Exception, match="No such option"):
-        parser.commands["inpaint"].make_context("inpaint", ["a.png", "--masks", "m.png"])
+        parser.get_command(None, "inpaint").make_context("inpaint", ["a.png", "--masks", "m.png"])
 
 
 @pytest.mark.parametrize("word", WORDS)

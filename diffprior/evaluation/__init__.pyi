@@ -1,0 +1,25 @@
+# Written by scripts/generate_index.py.
+from . import benchmark as benchmark
+from . import certificates as certificates
+from . import certification as certification
+from . import datasets as datasets
+from . import exact_problems as exact_problems
+from . import figures as figures
+from . import html as html
+from . import ledger as ledger
+from . import pie_bench as pie_bench
+from . import recipes as recipes
+from . import report as report
+from . import scores as scores
+from .benchmark import Settings as Settings
+from .datasets import Item as Item
+from .exact_problems import FieldPrior as FieldPrior
+from .exact_problems import FieldProblem as FieldProblem
+from .exact_problems import MixtureProblem as MixtureProblem
+from .exact_problems import Problem as Problem
+from .html import Section as Section
+from .html import Table as Table
+from .ledger import Ledger as Ledger
+from .pie_bench import Edit as Edit
+from .recipes import Recipe as Recipe
+from .scores import Line as Line

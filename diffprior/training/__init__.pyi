@@ -1,0 +1,11 @@
+# Written by scripts/generate_index.py.
+from . import labelled as labelled
+from . import muon as muon
+from . import photographs as photographs
+from . import trainer as trainer
+from .labelled import ClassedImages as ClassedImages
+from .muon import Muon as Muon
+from .photographs import Crops as Crops
+from .photographs import Photographs as Photographs
+from .trainer import Recipe as Recipe
+from .trainer import Trainer as Trainer
