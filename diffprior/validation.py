@@ -1,16 +1,45 @@
-"""What a setting may be is its annotation, and it is checked in one place, whoever set it."""
+"""Checks of settings against their annotations, old names of keywords, and warnings."""
 
+import functools
 import math
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import FrameType, NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from .errors import SettingError
 
-__all__ = ["ANYWHERE", "Checked", "Positive", "Share", "Whole", "Within", "check"]
+__all__ = [
+    "ANYWHERE",
+    "Checked",
+    "Positive",
+    "Share",
+    "Whole",
+    "Within",
+    "check",
+    "renamed",
+    "warn",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Frames that no warning points at: the library's own, and those of decorators around its functions
+INSIDE = {__name__.partition(".")[0], "contextlib", "functools", "torch"}
 
 
 @dataclass(frozen=True)
@@ -105,3 +134,51 @@ def _said(kind: Any, within: Within) -> str:
         return f"a pair, each {_said(*next(_kinds(parts[0])))}"
     plain = {bool: "True or False", str: "a text", NoneType: "None"}
     return plain.get(origin) or f"a {origin.__name__}"
+
+
+def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function accept keywords by their old names, with one ``DeprecationWarning`` a call.
+
+    The signature that ``inspect`` and type checkers see has the new names alone.
+
+    Arguments:
+        old_to_new: The new name of each old one, as in ``renamed(names="ids")``.
+
+    Raises:
+        TypeError: When the wrapped function is called with both names of a keyword.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            old_names = [name for name in old_to_new if name in kwargs]
+            for old in old_names:
+                new = old_to_new[old]
+                if new in kwargs:
+                    raise TypeError(
+                        f"{function.__name__}() got both {new!r} and its old name {old!r}"
+                    )
+                kwargs[new] = kwargs.pop(old)
+            if old_names:
+                changes = ", ".join(f"{old} is now {old_to_new[old]}" for old in old_names)
+                text = f"{function.__name__}(): {changes}; the next release drops the old name"
+                warn(text, DeprecationWarning)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called the library, however deep in the library this call stands."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and _package(frame) in INSIDE:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

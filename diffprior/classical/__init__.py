@@ -1,4 +1,4 @@
-"""Classical algorithms that need no prior: fills, masks, baselines."""
+"""Classical methods that need no prior: fills, mask edges, color propagation, baselines."""
 
 import lazy_loader
 

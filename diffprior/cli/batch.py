@@ -127,7 +127,7 @@ def _check_depth(file: Source | None, targets: Targets) -> None:
         suffix = path.suffix.lower()
         kind = animations if suffix in animations.SUFFIXES else files
         if isinstance(file, files.File) and suffix in kind.SUFFIXES:
-            kind.demand(file.images.values.dtype, suffix)
+            kind.check_depth(file.images.values.dtype, suffix)
 
 
 def _call(task: Call, file: Source | None, settings: Mapping[str, Any], callback: Watch) -> Any:

@@ -112,7 +112,7 @@ class Coefficients(LinearOperator):
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
         colors = torch.tensor(YCC if c == 3 else [[1.0]])  # what is gray is luma alone
-        self.register_buffer("colours", LEVELS * colors)
+        self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -263,7 +263,7 @@ def test_an_exact_network_samples_its_gaussian(std: float) -> None:
 
 
 def ncsnpp(**more) -> UNet2DModel:
-    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centerd inputs."""
+    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centered inputs."""
     torch.manual_seed(0)
     return UNet2DModel(
         sample_size=8,

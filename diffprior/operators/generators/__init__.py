@@ -1,4 +1,4 @@
-"""What operators are drawn from: blur kernels, pixel masks, frequency masks."""
+"""Generators of blur kernels, pixel masks and frequency masks."""
 
 import lazy_loader
 
