@@ -83,8 +83,14 @@ def index() -> str:
     commands = [describe(function) for function in catalog.functions().values()]
     for name in filter(find_spec, MOUNTED):
         module = import_module(name)
-        commands += [describe_mounted(getattr(module, word)) for word in module.__all__]
+        functions = [getattr(module, word) for word in module.__all__]
+        commands += [describe_mounted(f) for f in functions if returns_nothing(f)]
     return json.dumps([command.as_dict() for command in commands], indent=1) + "\n"
+
+
+def returns_nothing(function: Callable[..., Any]) -> bool:
+    """Return whether a function is a command, which has no result."""
+    return inspect.signature(function).return_annotation is None
 
 
 # The stub of the package itself
@@ -148,8 +154,14 @@ def value(default: Any) -> str:
     return repr(default).replace("'", '"') if plain else "..."
 
 
-def annotation(hint: Any, imports: set[tuple[str, str]]) -> str:
-    """Return a hint as source; notes of ``Annotated`` are left out."""
+def annotation(hint: Any, imports: set[tuple[str, str]], bare: bool = True) -> str:
+    """Return a hint as source; notes of ``Annotated`` are left out.
+
+    Arguments:
+        hint: The hint, evaluated.
+        imports: The modules and names that the source needs, which are added to.
+        bare: Whether a generic class stands without parameters, which are ``Any`` then.
+    """
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
     if hint is None or hint is type(None):
@@ -167,13 +179,17 @@ def annotation(hint: Any, imports: set[tuple[str, str]]) -> str:
         return f"[{', '.join(annotation(a, imports) for a in hint)}]"
     if origin is not None:
         inner = ", ".join(annotation(a, imports) for a in arguments)
-        return f"{annotation(origin, imports)}[{inner}]"
+        return f"{annotation(origin, imports, bare=False)}[{inner}]"
     name = getattr(hint, "__qualname__", None) or str(hint).rpartition(".")[2]
     module = hint.__module__.removesuffix("._local")  # of pathlib, from Python 3.13 on
     if module == "builtins":
         return str(name)
     imports.add((module, name))
-    return f"{module}.{name}" if module in MODULES else str(name)
+    source = f"{module}.{name}" if module in MODULES else str(name)
+    parameters = getattr(hint, "__parameters__", ()) if inspect.isclass(hint) and bare else ()
+    if parameters:
+        imports.add(("typing", "Any"))
+    return f"{source}[{', '.join(['Any'] * len(parameters))}]" if parameters else source
 
 
 # The stubs of the packages

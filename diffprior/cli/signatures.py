@@ -3,15 +3,19 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from ..runtime.conditions import FromFile, PriorSettings
 from .specs import EDIT, EVALUATE, RESTORE, Command, Inputs, Kind, Option
 
 __all__ = ["describe", "describe_mounted", "parameters"]
 
 CONDITIONED = "Text-to-image and class-conditional priors"
-INPUTS: dict[str, Inputs] = {"image": "images", "y": "numbers"}
+INPUTS: dict[str | None, Inputs] = {
+    "image": "images",
+    "numbers": "numbers",
+    "y": "numbers",  # the parameter of a task without a record
+}
 KINDS: dict[Any, Kind] = {
     bool: "flag",
     int: "int",
@@ -25,14 +29,25 @@ def describe(task: Callable[..., Any]) -> Command:
     """Return the command of a task."""
     known = parameters(task)
     annotated = {k: p for k, p in known.items() if get_origin(p.annotation) is Annotated}
+    conditioned = _condition_names()
+    options = (_option(name, p, name in conditioned) for name, p in annotated.items())
+    record = getattr(task, "task", None)
+    if record is not None:
+        name = record.command
+        panel = RESTORE if record.group == "restore" else EDIT
+        inputs = INPUTS.get(record.input)
+    else:
+        name = getattr(import_module(task.__module__), "COMMAND", task.__name__)
+        panel = RESTORE if "method" in known else EDIT
+        inputs = next((INPUTS[name] for name in known if name in INPUTS), None)
     return Command(
-        name=str(getattr(import_module(task.__module__), "COMMAND", task.__name__)),
+        name=name,
         module=task.__module__,
         function=task.__name__,
         help=_purpose(task),
-        panel=RESTORE if "method" in known else EDIT,
-        inputs=next((INPUTS[name] for name in known if name in INPUTS), None),
-        options=tuple(_option(name, parameter) for name, parameter in annotated.items()),
+        panel=panel,
+        inputs=inputs,
+        options=tuple(options),
     )
 
 
@@ -68,19 +83,29 @@ def _purpose(function: Callable[..., Any]) -> str:
     return paragraph.replace("``", "")
 
 
-def _option(name: str, parameter: inspect.Parameter) -> Option:
+def _condition_names() -> frozenset[str]:
+    """Return the parameters about texts, classes and added weights, which have their own panel."""
+    if find_spec("diffprior.runtime.parameters"):
+        shared = import_module("diffprior.runtime.parameters").PARAMETERS
+        return frozenset(name for name, p in shared.items() if p.panel == "prior")
+    settings = import_module("diffprior.runtime.conditions").PriorSettings
+    return frozenset(settings.__annotations__)
+
+
+def _option(name: str, parameter: inspect.Parameter, is_conditioned: bool) -> Option:
     """Return the option of an annotated parameter.
 
-    Images are paths; what has no literal on a command line, such as a method, is a text.
+    A note that is more than a text marks an image, which is a path here. What has no literal on a
+    command line, such as a method, is a text.
     """
     base, note = get_args(parameter.annotation)[:2]
+    is_image = not isinstance(note, str)
     required = parameter.default is parameter.empty
-    is_image = isinstance(note, FromFile)
     return Option(
         name=name,
         kind="path" if is_image else KINDS.get(base, "text"),
         required=required,
         default=None if required else parameter.default,
-        help=note.help if is_image else str(note),
-        panel=CONDITIONED if name in PriorSettings.__annotations__ else None,
+        help=note.help if is_image else note,
+        panel=CONDITIONED if is_conditioned else None,
     )
