@@ -29,10 +29,13 @@ WIDTH = 200  # columns of a list that no terminal shows
 
 IMAGES = Annotated[
     list[str],
-    typer.Argument(help="Image files, folders or glob patterns; - reads standard input."),
+    typer.Argument(
+        metavar="FILE", help="Image files, folders or glob patterns; - reads standard input."
+    ),
 ]
 NUMBERS = Annotated[
-    list[str], typer.Argument(help="Files of numbers (.npy); - reads standard input.")
+    list[str],
+    typer.Argument(metavar="FILE", help="Files of numbers (.npy); - reads standard input."),
 ]
 OUTPUT = (
     "Where the result goes: a file, a folder/, or - for standard output. "
