@@ -186,7 +186,7 @@ def _option(option: specs.Option) -> tuple[Any, Any]:
         *_flags(option),
         help=option.help,
         rich_help_panel=option.panel,
-        show_default=option.default is not False,
+        show_default=option.default is not False and "default" not in option.help.lower(),
     )
     default = inspect.Parameter.empty if option.required else option.default
     return Annotated[kind, note], default
