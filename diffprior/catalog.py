@@ -32,6 +32,8 @@ KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators",
 BUILT = ("methods", "samplers")  # the kinds that a setting may name
 ALIASES = {"grey": "gray"}  # older spellings that texts may still use
 
+Resolve = Callable[[Any, dict[str, Any]], dict[str, Any]]
+
 
 def names(kind: str) -> list[str]:
     """Return the names of a kind, in order. No module of the kind is imported.
@@ -108,7 +110,7 @@ def _first_line(docstring: str | None) -> str:
     return next(iter((docstring or "").strip().splitlines()), "")
 
 
-def build(text: str, kinds: Sequence[str] = BUILT) -> Any:
+def build(text: str, kinds: Sequence[str] = BUILT, resolve: Resolve | None = None) -> Any:
     """Build a thing from its text, such as ``"mmps(iterations=5, sampler=ddim(steps=50))"``.
 
     A text is a name, with or without settings. Settings are named; each is a Python literal, or
@@ -118,6 +120,8 @@ def build(text: str, kinds: Sequence[str] = BUILT) -> Any:
     Arguments:
         text: The text.
         kinds: The kinds in which the outermost name is searched.
+        resolve: A function of the class and its settings that returns the settings to build it
+            with, such as tensors for the names of files. It is called from left to right.
 
     Raises:
         CatalogError: If the text cannot be read, or names something that does not exist.
@@ -128,9 +132,9 @@ def build(text: str, kinds: Sequence[str] = BUILT) -> Any:
     except SyntaxError:
         node = None
     if isinstance(node, ast.Name | ast.Call):
-        return _value(node, kinds)
+        return _value(node, kinds, resolve)
     if isinstance(node, ast.BinOp) and _is_composition(node, kinds):
-        return _compose(node, kinds)
+        return _compose(node, kinds, resolve)
     raise CatalogError(f"cannot read {text!r}; write a name, or name(setting=value)")
 
 
@@ -151,26 +155,27 @@ def _is_composition(node: ast.BinOp, kinds: Sequence[str]) -> bool:
     return isinstance(node.op, ast.MatMult) and "operators" in kinds
 
 
-def _compose(node: ast.BinOp, kinds: Sequence[str]) -> Any:
+def _compose(node: ast.BinOp, kinds: Sequence[str], resolve: Resolve | None) -> Any:
     """Return the composition of two operators, each of which may be one in turn."""
-    outer, inner = (build(ast.unparse(side), kinds) for side in (node.left, node.right))
+    outer, inner = (build(ast.unparse(side), kinds, resolve) for side in (node.left, node.right))
     try:
         return matmul(outer, inner)
     except (TypeError, ValueError) as error:
         raise CatalogError(f"cannot compose {ast.unparse(node)!r}: {error}") from error
 
 
-def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
+def _value(node: ast.expr, kinds: Sequence[str], resolve: Resolve | None) -> Any:
+    """Return what a part of a text stands for: a thing that is built, or a literal."""
     if isinstance(node, ast.Name):
-        return _make(node.id, {}, kinds)
+        return _make(node.id, {}, kinds, resolve)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(k.arg is None for k in node.keywords):
             raise CatalogError(f"settings of {node.func.id} are named, as in {node.func.id}(a=1)")
         settings = [str(k.arg) for k in node.keywords]
         if twice := [setting for setting in set(settings) if settings.count(setting) > 1]:
             raise CatalogError(f"{node.func.id} is given its setting {twice[0]!r} twice")
-        values = {str(k.arg): _value(k.value, BUILT) for k in node.keywords}
-        return _make(node.func.id, values, kinds)
+        values = {str(k.arg): _value(k.value, BUILT, resolve) for k in node.keywords}
+        return _make(node.func.id, values, kinds, resolve)
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -179,9 +184,13 @@ def _value(node: ast.expr, kinds: Sequence[str]) -> Any:
         ) from None
 
 
-def _make(name: str, settings: dict[str, Any], kinds: Sequence[str]) -> Any:
+def _make(
+    name: str, settings: dict[str, Any], kinds: Sequence[str], resolve: Resolve | None
+) -> Any:
     """Return the thing of this name with these settings."""
     thing = find(name, kinds)
+    if resolve is not None:
+        settings = resolve(thing, settings)
     known = inspect.signature(thing).parameters
     for setting, value in settings.items():
         if setting not in known:
@@ -191,6 +200,11 @@ def _make(name: str, settings: dict[str, Any], kinds: Sequence[str]) -> Any:
     for parameter in known.values():
         if parameter.default is parameter.empty:
             _check_required(name, parameter, settings)
+    return _call(name, thing, settings)
+
+
+def _call(name: str, thing: Any, settings: dict[str, Any]) -> Any:
+    """Return the thing, or raise the error of this module that says why it cannot be built."""
     try:
         return thing(**settings)
     except SettingError:
@@ -209,8 +223,9 @@ def _unknown_setting(name: str, setting: str, known: Sequence[str]) -> str:
 
 
 def _check_required(name: str, parameter: inspect.Parameter, settings: dict[str, Any]) -> None:
-    """Check that a setting without a default is there, and that a text can express it."""
-    if parameter.annotation is Any or _is_tensor(parameter.annotation):
+    """Check that a setting without a default is there, and that it is no literal of a tensor."""
+    is_built = _is_tensor(type(settings.get(parameter.name)))
+    if not is_built and (parameter.annotation is Any or _is_tensor(parameter.annotation)):
         raise CatalogError(
             f"{name} needs {parameter.name}, which no text can say: build it in Python"
         )

@@ -146,6 +146,21 @@ def test_compositions_are_read_from_the_right() -> None:
     assert nested(x).shape == (1, 1, 4, 4)
 
 
+def test_settings_of_a_text_can_be_resolved_from_left_to_right() -> None:
+    keep, kernel = (torch.rand(1, 4, 4) < 0.5).float(), torch.ones(3, 3) / 9
+    parts = iter((keep, kernel))
+
+    def resolve(thing: type, settings: dict[str, object]) -> dict[str, object]:
+        return {k: next(parts) if v == "*" else v for k, v in settings.items()}
+
+    A = build("mask(keep='*') @ blur(kernel='*')", ONLY, resolve)
+    x = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(A(x), keep * build("blur(kernel='uniform:3')", ONLY)(x))
+    assert next(parts, None) is None
+    with pytest.raises(CatalogError, match="^mask needs keep, which no text can say"):
+        build("mask(keep='*')", ONLY, lambda thing, settings: settings)
+
+
 @pytest.mark.parametrize(
     ("text", "kinds", "message"),
     [
