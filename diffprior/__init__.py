@@ -11,7 +11,7 @@ from typing import Any
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _tasks = find_spec("diffprior.tasks")
 _folders = (_tasks.submodule_search_locations if _tasks else None) or []

@@ -30,7 +30,14 @@ __all__ = [
 
 KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
 BUILT = ("methods", "samplers")  # the kinds that a setting may name
-ALIASES = {"grey": "gray"}  # older spellings that texts may still use
+ALIASES = {  # names of earlier versions
+    "grey": "gray",
+    "adm": "network",
+    "diffusers": "network",
+    "edm": "network",
+    "labelled": "network",
+    "prompted": "text",
+}
 
 Resolve = Callable[[Any, dict[str, Any]], dict[str, Any]]
 

@@ -45,15 +45,23 @@ BARE = ("tasks", "cli")
 
 def main() -> None:
     """Write the files that are out of date, or name them."""
-    if "--check" not in sys.argv[1:]:  # the packages cannot be imported without their stubs
-        for path, text in package_stubs().items():
-            path.write_text(text, encoding="utf-8")
-    stale = {p: text for p, text in generated().items() if not p.exists() or p.read_text() != text}
     if "--check" in sys.argv[1:]:
+        stale = outdated(generated())
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date; run scripts/generate_index.py")
         sys.exit(1 if stale else 0)
-    for path, text in stale.items():
+    write(outdated(package_stubs()))  # first, since a package cannot be imported without its stub
+    write(outdated(generated()))
+
+
+def outdated(files: dict[Path, str]) -> dict[Path, str]:
+    """Return the files whose text is another on disk."""
+    return {p: text for p, text in files.items() if not p.exists() or p.read_text() != text}
+
+
+def write(files: dict[Path, str]) -> None:
+    """Write files, and print their names."""
+    for path, text in files.items():
         path.write_text(text, encoding="utf-8")
         print(path.relative_to(ROOT))
 
@@ -216,7 +224,6 @@ def package_stub(package: str) -> str:
     functions = FUNCTIONS.get(package, {})
     for module in modules:
         exports = [*classes(module), *functions.get(module.stem, [])]
-        exports = [name for name in exports if name not in taken or name != "Problem"]
         if clash := taken & set(exports):
             raise ValueError(f"diffprior.{package} has two things called {clash}")
         taken |= set(exports)

@@ -1,4 +1,4 @@
-"""Attention edits: what an edit of a prompt keeps of the attention maps of the source."""
+"""Attention edits: how the edit of a prompt reuses the attention maps of the source prompt."""
 
 import lazy_loader
 

@@ -7,7 +7,6 @@ import inspect
 import shutil
 import sys
 import textwrap
-import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -273,32 +272,6 @@ def _tasks() -> None:
 
 @app.command("recipes", help="List the recipes of corrupted datasets.", rich_help_panel=INSPECT)
 def _recipes() -> None:
-    folder = Path(catalog.__file__).parent / "evaluation" / "recipe_files"
-    texts = {p.stem: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.toml"))}
-    titles = {name: tomllib.loads(text).get("title", "") for name, text in texts.items()}
-    _print_table(titles)
+    from ..evaluation.commands import recipes
 
-
-@app.command(
-    "certify",
-    help="Certify methods against exact posteriors; writes tables to a folder.",
-    rich_help_panel=EVALUATE,
-)
-def _certify(
-    out: Annotated[Path, typer.Argument(help="Folder of the rows, the tables and the figure.")],
-    method: Annotated[list[str] | None, typer.Option(help="Only these, as for a task.")] = None,
-    cell: Annotated[list[str] | None, typer.Option(help="Only these: d,dy or field.")] = None,
-    seeds: Annotated[int, typer.Option(help="Problems a cell.")] = 20,
-    few: Annotated[int, typer.Option(help="Problems a cell of heuristics, without --method.")] = 3,
-    jobs: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="d = 8 and the field, 3 seeds.")] = False,
-) -> None:
-    from ..evaluation import certification
-
-    cells = cell or (certification.QUICK if quick else certification.CELLS)
-    seeds = min(seeds, 3) if quick else seeds
-    methods = method or certification.METHODS
-    try:
-        certification.certify(out, methods, cells, seeds, few=None if method else few, jobs=jobs)
-    except catalog.SettingError as error:
-        raise typer.BadParameter(str(error)) from None
+    _print_table(recipes())

@@ -1,10 +1,9 @@
 """Null-text inversion (Mokady et al., 2023): the empty prompt, fitted to an image step by step."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,6 @@ from ..validation import Whole
 from .base import Code, Inversion, Keep, flow_coefficients, predict_eps
 
 __all__ = ["NullText"]
-
-WORDS = "encoder_hidden_states"  # of what a network is told of a text, that which is fitted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +116,7 @@ class _Listening(Prior):
 
 def _fitted(prior: Prior, e: Tensor) -> Prior:
     """Return a prior whose guidance is free by these words, a set a row."""
-    halves = (prior.source, prior.target) if isinstance(prior, PairedPrior) else (prior,)
+    halves = (prior.before, prior.after) if isinstance(prior, PairedPrior) else (prior,)
     words = zip(halves, e.chunk(len(halves)), strict=True)
     rows = [inside(p, partial(_told, e=row)) for p, part in words for row in torch.split(part, 1)]
     return _Rows(rows)
@@ -131,23 +128,18 @@ def _told(prior: Prior, e: Tensor) -> Prior:
 
 def _free(prior: Prior, e: Tensor) -> Prior:
     """Return the free side of a guided prior, told of other words."""
-    free: Any = copy.copy(_guided(prior).free)
-    free.told = free.told | {WORDS: e}
-    found: Prior = free
-    return found
+    return _guided(prior).free.with_embedding(e)
 
 
 def _words(prior: Prior) -> Tensor:
     """Return what is fitted at first, of shape ``(1, words, D)``."""
     free = _guided(innermost(prior)).free
-    told = getattr(free, "told", {})
-    if WORDS not in told:
+    if free.embedding is None:
         raise TypeError(
             f"null_text fits the empty prompt of a text-to-image prior, and {type(free).__name__} "
             "has none; direct and negative_prompt serve classes, too"
         )
-    words: Tensor = told[WORDS]
-    return words
+    return free.embedding
 
 
 def _scale(prior: Prior) -> float:

@@ -3,8 +3,10 @@ import diffprior.errors as _errors
 
 from . import animations as animations
 from . import arrays as arrays
+from . import figures as figures
 from . import files as files
 from . import jpeg as jpeg
+from . import ledger as ledger
 from . import numbers as numbers
 from . import sixteen_bit as sixteen_bit
 from .arrays import Images as Images
@@ -19,6 +21,7 @@ from .files import read as read
 from .files import read_mask as read_mask
 from .files import write as write
 from .jpeg import Coding as Coding
+from .ledger import Ledger as Ledger
 from .numbers import Measurement as Measurement
 
 ImageError = _errors.ImageError

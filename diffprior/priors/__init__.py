@@ -1,4 +1,4 @@
-"""Priors: the expected clean image E[x_0 | x_t] of a noisy one, exact or by a network."""
+"""Priors: what images look like before any measurement."""
 
 import lazy_loader
 

@@ -26,7 +26,7 @@ def test_the_folders_are_the_registry() -> None:
     assert {"ancestral", "ddim", "dpm", "heun"} <= set(names("samplers"))
     assert {"dps", "mmps", "pigdm", "repaint", "smc", "tilt"} <= set(names("methods"))
     assert {"identity", "mask", "matrix"} <= set(names("operators"))
-    assert {"bits", "diffusers", "latent", "mixture", "network", "tiled"} <= set(names("priors"))
+    assert {"bits", "latent", "mixture", "network", "text", "tiled"} <= set(names("priors"))
     assert "inpaint" in names("tasks")
     for kind in KINDS:
         assert names(kind) == sorted(names(kind)) and "base" not in names(kind)

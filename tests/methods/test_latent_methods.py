@@ -97,7 +97,7 @@ Cell = tuple[float, float]  # PSNR and chi2
 
 def answered(text: str, name: str, curved: bool = False) -> Cell:
     decoder, inner = Decoder(curved), latents()
-    prior = LatentPrior(inner, decoder.encode, decoder.decode, factor=2)
+    prior = LatentPrior(inner, decoder.encode, decoder.decode, stride=2)
     x, A = decoder.decode(inner.sample(Noise(11, range(COUNT)))), operator(name)
     y = A(x) + SIGMA * random(*A(x).shape, seed=1)
     known = GaussianLikelihood(operator=A, y=A.mask_unmeasured(y), sigma=SIGMA)

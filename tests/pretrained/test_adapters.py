@@ -180,7 +180,7 @@ def test_a_network_that_fills_holes(tmp_path: Path) -> None:
         **asked(z),
         **SIZE,
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
+    prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
     agree(sampled(beside(prior, image, hole), z), expected)
     with pytest.raises(ValueError, match="takes 9 channels, an image beside the state"):
         prior(z, torch.tensor(0.5))
@@ -196,7 +196,7 @@ def test_a_network_that_edits_images(tmp_path: Path) -> None:
     pipe.set_progress_bar_config(disable=True)
     image, z = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8)
     expected = pipe(PROMPT, image=(image + 1) / 2, **asked(z, image_guidance_scale=1.5)).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
+    prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
     agree(sampled(beside(prior, image), z), expected)
     with pytest.raises(ValueError, match="edits an image, and there is none"):
         beside(prior)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import diffprior
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors.network import NetworkPrior
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data" / "fashion"
@@ -40,9 +40,9 @@ def held_out(classes) -> tuple[Tensor, Tensor]:
         return classes.states(file["x"]), torch.from_numpy(file["y"]).long()
 
 
-def prior() -> LabelledPrior:
+def prior() -> NetworkPrior:
     found = load_prior("fashion")
-    assert isinstance(found, LabelledPrior)
+    assert isinstance(found, NetworkPrior)
     return found
 
 
@@ -72,7 +72,7 @@ def test_a_class_helps_to_denoise(held_out) -> None:
 
     def error(shift: int | None) -> float:
         parts = [
-            model.labelled(None if shift is None else (c + shift) % 10)(x_t[y == c], t) - x[y == c]
+            model.for_label(None if shift is None else (c + shift) % 10)(x_t[y == c], t) - x[y == c]
             for c in range(10)
         ]
         return float(torch.cat(parts).square().mean())

@@ -185,7 +185,7 @@ def test_a_prior_of_one_channel_edits_gray_and_colors() -> None:
 
 def test_an_automatic_mask_is_where_the_conditions_disagree() -> None:
     prior = halves()
-    a, b = prior.labelled(0), prior.labelled(1)
+    a, b = prior.for_label(0), prior.for_label(1)
     x = prior.parts[0].sample(Noise(0, samples=2))
     found = disagreement(a, b, x, Noise(1, samples=2))
     assert found.shape == (2, 1, 16, 16) and found[..., :8].all() and not found[..., 8:].any()
@@ -205,7 +205,7 @@ def test_latent_states_are_masked_by_cells() -> None:
         small,
         lambda x: torch.nn.functional.avg_pool2d(x, 2),
         lambda z: torch.nn.functional.interpolate(z, scale_factor=2.0),
-        factor=2,
+        stride=2,
     )
     image = np.full((16, 16, 3), 76, np.uint8)
     mask = np.zeros((16, 16), bool)
@@ -336,14 +336,21 @@ class WordsPrior(TextPrior):
 
     def __init__(self, text: str | None = None) -> None:
         super().__init__(text)
-        self.told = {"encoder_hidden_states": torch.zeros(1, 3, 64).double() + len(text or "") / 10}
+        self.words = torch.zeros(1, 3, 64).double() + len(text or "") / 10
 
-    def prompted(self, text: str | None) -> "WordsPrior":
+    @property
+    def embedding(self) -> torch.Tensor:
+        return self.words
+
+    def with_embedding(self, embedding: torch.Tensor) -> "WordsPrior":
+        return self._replace(words=embedding)
+
+    def for_text(self, text: str | None, negative: bool = False) -> "WordsPrior":
         return WordsPrior(text)
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         alpha_t, sigma_t = self.diffusion.schedule(t)
-        mean = self.told["encoder_hidden_states"].reshape(-1, *SHAPE)
+        mean = self.words.reshape(-1, *SHAPE)
         gain = alpha_t / (alpha_t**2 + sigma_t**2)  # of variance 1
         return mean + gain * (x_t - alpha_t * mean)
 

@@ -148,7 +148,7 @@ def test_the_command_line_takes_prompts_and_adapters(tmp_path: Path) -> None:
     ("asked", "words"),
     [
         ({"label": 3}, "label=3 needs a class-conditional prior"),
-        ({"guidance": 4.0}, "guidance=4.0 strengthens a prompt"),
+        ({"guidance": 4.0}, "guidance_scale=4.0 strengthens a prompt"),
     ],
 )
 def test_what_a_prior_has_not_is_one_sentence(prior: Prior, asked: dict, words: str) -> None:

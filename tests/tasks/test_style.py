@@ -13,7 +13,7 @@ import diffprior
 from diffprior.catalog import SettingError
 from diffprior.io.arrays import ImageError
 from diffprior.operators.bicubic import Bicubic
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors._conditions import ConditionalPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 
@@ -106,7 +106,7 @@ def test_a_blend_by_the_command_leaves_the_rest_bit_for_bit(tmp_path: Path) -> N
     assert (out[mask == 0] == image[mask == 0]).all() and (out[mask > 0] != image[mask > 0]).any()
 
 
-class Grays(LabelledPrior):
+class Grays(ConditionalPrior):
     """Dark images, class 0, and bright ones, class 1."""
 
     def __init__(self) -> None:
@@ -117,10 +117,13 @@ class Grays(LabelledPrior):
         )
         parts = [MixturePrior(one, mean, 0.01 * one) for mean in (-means, means)]
         self.parts = torch.nn.ModuleList([*parts, whole])
-        self.classes, self.label = 2, None
+        self.classes = 2
         self.diffusion, self.shape = whole.diffusion, whole.shape
 
-    def estimate(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def for_label(self, label: int | None) -> "Grays":
+        return self._replace(label=label)
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return self.parts[2 if self.label is None else self.label](x_t, t)
 
 
@@ -148,7 +151,7 @@ def test_latents_are_what_is_styled_and_blended() -> None:
         inner,
         lambda x: torch.nn.functional.avg_pool2d(x, 2),
         lambda z: z.repeat_interleave(2, -1).repeat_interleave(2, -2),
-        factor=2,
+        stride=2,
     )
     x, y = 0.5 + 0.1 * random(2, 3, 16, 16, seed=8)
     mask = torch.zeros(1, 16, 16, dtype=torch.bool)
