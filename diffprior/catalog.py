@@ -80,7 +80,7 @@ def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
     raise CatalogError(f"no {what} {name!r}; the nearest are {', '.join(near)}")
 
 
-def functions() -> dict[str, Callable[..., Any]]:
+def functions() -> dict[str, Any]:
     """Return the functions of all tasks, by their own names."""
     tasks = (find(name, ("tasks",)) for name in names("tasks"))
     return {function.__name__: function for function in tasks}

@@ -109,21 +109,22 @@ def root_stub() -> str:
     import diffprior
     from diffprior import catalog
 
+    package: Any = diffprior
     imports: set[tuple[str, str]] = set()
     tasks = catalog.functions()
     bodies = [task_stub(name, function, imports) for name, function in tasks.items()]
-    aliases = [f"{alias} = {name}\n" for alias, name in diffprior._ALIASES.items()]
-    lines = [f"from . import {name} as {name}" for name in diffprior._SUBMODULES]
-    for module, names in diffprior._ATTRIBUTES.items():
+    aliases = [f"{alias} = {name}\n" for alias, name in package._ALIASES.items()]
+    lines = [f"from . import {name} as {name}" for name in package._SUBMODULES]
+    for module, names in package._ATTRIBUTES.items():
         if not module.startswith("tasks."):
             lines += [f"from .{module} import {name} as {name}" for name in names]
-    exported = {n for names in diffprior._ATTRIBUTES.values() for n in names}
+    exported = {n for names in package._ATTRIBUTES.values() for n in names}
     for module, name in sorted(imports):
         if module in MODULES:
             lines.append(f"import {module}")
         elif name not in exported:
             lines.append(f"from {module} import {name}")
-    lines += ["__version__: str", f"__all__ = {diffprior.__all__}", *bodies, *aliases]
+    lines += ["__version__: str", f"__all__ = {package.__all__}", *bodies, *aliases]
     return formatted(NOTE + "\n".join(lines))
 
 

@@ -5,7 +5,6 @@ The file ``index.json`` is generated from the signatures of the tasks by
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import import_module
@@ -64,10 +63,9 @@ class Command:
     inputs: Inputs | None = None
     options: tuple[Option, ...] | None = None
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Any:
         """Return the function itself."""
-        function: Callable[..., Any] = getattr(import_module(self.module), self.function)
-        return function
+        return getattr(import_module(self.module), self.function)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry of the index."""
