@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,13 +19,9 @@ __all__ = [
     "gradient_energy",
     "gradient_inner_product",
     "lpips",
-    "noise_level",
     "psnr",
     "ssim",
 ]
-
-
-NORMAL_MEDIAN = 0.6744897501960817  # of |z|, z ~ N(0, 1)
 
 
 def psnr(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -140,29 +135,6 @@ def gradient_energy(x: Tensor, mask: Tensor) -> Tensor:
             pixels lie in the region.
     """
     return gradient_inner_product(x, x, mask)
-
-
-def noise_level(x: Tensor) -> Tensor:
-    """Return an estimate of the white noise in each image, in [0, 1] units, of shape ``(B,)``.
-
-    The median of the finest diagonal wavelet details over 0.6745, mean over the channels; details
-    of exactly 0 are left out, and a channel without any other has no noise. "Ideal spatial
-    adaptation by wavelet shrinkage" (Donoho and Johnstone, 1994), eq. 21. Texture counts as noise,
-    and noise that was smoothed (by a camera, by JPEG) hardly shows.
-
-    Arguments:
-        x: Images in [-1, 1], of shape ``(B, C, H, W)``.
-    """
-    import pywt
-
-    details = (pywt.dwtn(p.double().cpu().numpy() / 2, "db2", axes=(1, 2))["dd"] for p in x)
-    return torch.tensor([sum(map(_median, channels)) / len(channels) for channels in details])
-
-
-def _median(details: Any) -> float:
-    """Return the deviation of white noise of these wavelet details; flat parts say nothing."""
-    size = abs(details[details != 0])
-    return float(np.median(size)) / NORMAL_MEDIAN if len(size) else 0.0
 
 
 def gradient_inner_product(

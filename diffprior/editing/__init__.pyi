@@ -3,7 +3,11 @@ from . import chains as chains
 from . import codes as codes
 from . import difference_mask as difference_mask
 from . import invert as invert
+from . import page as page
 from . import trajectory as trajectory
-from .invert import Chain as Chain
-from .invert import InversionResult as InversionResult
+from .invert import Descent as Descent
+from .page import Edit as Edit
+from .page import Edited as Edited
+from .page import Session as Session
+from .trajectory import InversionResult as InversionResult
 from .trajectory import Trajectory as Trajectory

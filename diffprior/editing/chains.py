@@ -18,8 +18,9 @@ from ..runtime.report import Meter
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
+__all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
+Chain = Callable[[Tensor, Tensor, Noise, Callback | None], Tensor]
 FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 
 
@@ -27,7 +28,7 @@ FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 def run_chain(
     model: Prior,
     z: Tensor,
-    chain: Callable[[Tensor, Tensor, Noise, Callback | None], Tensor],
+    chain: Chain,
     noise: Noise,
     callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:

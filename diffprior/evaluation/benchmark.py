@@ -202,7 +202,7 @@ class _Runner:
         The names of the noise streams differ from those of the measurements.
         """
         options, method = self.options, self.methods[text]
-        ready = prepare_prior(self.prior, truth.shape[1:], precision=options.precision)
+        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.precision)
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)
         start = time.perf_counter()

@@ -39,7 +39,7 @@ from diffprior.operators.mask import Mask
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.counted import CountedPrior
 from diffprior.random import Noise
-from diffprior.tasks import deblur, inpaint, super_resolve
+from diffprior.tasks import deblur, inpaint
 
 try:
     import azula_peers
@@ -137,9 +137,9 @@ def setups(shape: tuple[int, ...]) -> dict[str, Setup]:
     return {
         "half the pixels": hole(pixels, inpaint.THIN),
         "box": hole(box, inpaint.DEEP),
-        "upscale 4": Setup(Bicubic(4, shape), super_resolve.ONE, enlarge),
-        "Gaussian 1.5": Setup(CircularBlur("gaussian:1.5", shape), deblur.ONE),
-        "motion 15": Setup(CircularBlur("shake:15,0.5,0", shape), deblur.ONE),
+        "upscale 4": Setup(Bicubic(4, shape), "dpir(start=0.4, steps=30)", enlarge),
+        "Gaussian 1.5": Setup(CircularBlur("gaussian:1.5", shape), deblur.KNOWN),
+        "motion 15": Setup(CircularBlur("shake:15,0.5,0", shape), deblur.KNOWN),
     }
 
 

@@ -176,7 +176,7 @@ def inversions(
     loaded = diffprior.load_prior(prior)
     for path in [p for f in folder for p in files.find([f])][:limit]:
         x = 2 * load(path, side) - 1
-        model = prepare_prior(loaded, tuple(x.shape[1:]), precision="full")
+        model = prepare_prior(loaded, tuple(x.shape[1:]), dtype="float32")
         for text in inversion or INVERSIONS:
             if (text, path.name) in ledger:
                 continue

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from skimage.color import rgb2lab
@@ -47,7 +47,7 @@ class Degradation(NamedTuple):
 
     operator: Operator
     sigma: float
-    restore: Callable[[Tensor], Result]
+    restore: Callable[[Tensor], Result[Any]]
 
 
 def denoising(level: int) -> Degradation:

@@ -85,10 +85,10 @@ def test_a_sandal_becomes_a_boot(held_out, classifier) -> None:
     x = held_out[0][held_out[1] == SANDAL][:6]
     gray = ((x + 1) / 2).expand(-1, 3, -1, -1)
     way = {"inversion": "edit_friendly(steps=20)", "strength": 0.45, "source_label": SANDAL}
-    common = {"prior": "fashion", "names": list(range(6))}
+    common = {"prior": "fashion", "ids": list(range(6))}
     back = diffprior.edit(gray, **way, **common).image
     assert (back - gray).abs().max() < 0.02
-    boots = diffprior.edit(gray, **way, **common, label=BOOT, guidance=3.0).image
+    boots = diffprior.edit(gray, **way, **common, label=BOOT, guidance_scale=3.0).image
     told = classifier(2 * boots[:, :1] - 1).argmax(1)
     assert (told == BOOT).sum() >= 4, told
     assert (boots - gray).abs().mean() > 0.02

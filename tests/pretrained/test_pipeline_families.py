@@ -110,7 +110,7 @@ def test_flux(tmp_path: Path, straight: None, embeds: bool) -> None:
 
 def test_windows_are_of_whole_patches(tmp_path: Path) -> None:
     tiny.stable_diffusion_3(tmp_path, third=False)
-    model = prepare_prior(load_prior(tmp_path), (3, 30, 250), tile=129, precision="full")
+    model = prepare_prior(load_prior(tmp_path), (3, 30, 250), tile_size=129, dtype="float32")
     assert model.shape == (4, 16, 126) and model.inner.tile == 66
     with torch.no_grad():
         assert model(floats(1, 4, 16, 126), torch.tensor(0.5)).isfinite().all()
@@ -151,7 +151,7 @@ def test_a_refiner_of_xl(tmp_path: Path) -> None:
     prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE).for_shape((3, 16, 24))
     agree(sampled(prior, z, start=0.5), expected)
     image = floats(1, 3, 16, 24).sigmoid()
-    settings = {"prior": prior, "strength": 0.3, "steps": 3, "precision": "full"}
+    settings = {"prior": prior, "strength": 0.3, "steps": 3, "dtype": "float32"}
     assert not torch.equal(diffprior.sdedit(image, **settings).image, image)
 
 
@@ -201,7 +201,7 @@ def test_the_shift_grows_with_the_image(tmp_path: Path, straight: None, kind, si
     pipe = tiny.stable_diffusion_3(tmp_path / "sd3", third=False, **flow)
     expected = pipe(PROMPT, negative_prompt="", latents=z, sigmas=steps, **asked).images
     prior = load_prior(tmp_path / "sd3", prompt=PROMPT)
-    agree(sampled(prepare_prior(prior, (3, h, w), precision="full"), z), expected)
+    agree(sampled(prepare_prior(prior, (3, h, w), dtype="float32"), z), expected)
 
 
 def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
     flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 8192}
     tiny.stable_diffusion_3(tmp_path, third=False, **flow)
     prior, t = load_prior(tmp_path, prompt=PROMPT, guidance_scale=2.0), torch.tensor(0.5)
-    cut = prepare_prior(prior, (3, 130, 250), tile=130, precision="full")
-    one = prepare_prior(prior, (3, 130, 128), precision="full")
-    whole = prepare_prior(prior, (3, 130, 250), precision="full")
+    cut = prepare_prior(prior, (3, 130, 250), tile_size=130, dtype="float32")
+    one = prepare_prior(prior, (3, 130, 128), dtype="float32")
+    whole = prepare_prior(prior, (3, 130, 250), dtype="float32")
     shift = [p.diffusion.schedule.shift for p in (cut, one, whole)]
     assert shift[0] == shift[1] < shift[2]
     assert innermost(cut).conditional.parameterization.schedule == cut.diffusion.schedule

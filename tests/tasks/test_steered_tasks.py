@@ -30,7 +30,7 @@ from support import tiny
 from support.adapters import controlnet, lora
 from support.exact import random
 
-FULL = {"precision": "full", "device": "cpu"}
+FULL = {"dtype": "float32", "device": "cpu"}
 TEXT = {"prompt": "a cat"}
 
 
@@ -122,9 +122,9 @@ def test_a_controlnet_of_zeros_is_none_and_another_follows_its_image(place, task
         TASKS[task](**asked(place, **more))
         for more in (
             {},
-            {"controlnet": "zero", "control": CONTROL},
-            {"controlnet": "net", "control": CONTROL},
-            {"controlnet": "net", "control": 1 - CONTROL},
+            {"controlnet": "zero", "control_image": CONTROL},
+            {"controlnet": "net", "control_image": CONTROL},
+            {"controlnet": "net", "control_image": 1 - CONTROL},
         )
     )
     assert torch.equal(none, plain)
@@ -134,9 +134,10 @@ def test_a_controlnet_of_zeros_is_none_and_another_follows_its_image(place, task
 @pytest.mark.parametrize("task", RESTORING)
 def test_what_is_asked_of_a_restoration_is_what_its_prior_is(place: Path, task: str) -> None:
     """The settings make the prior that can be made by hand."""
-    more = {"guidance": 4.0, "negative": "a dog"}
+    more = {"guidance_scale": 4.0, "negative_prompt": "a dog"}
     asked = TASKS[task](prior=str(place / "sd"), lora=place / "lora", **FULL, **more)
-    by_hand = conditioned(load_prior(place / "sd", lora=place / "lora"), **TEXT, **more)
+    condition = {**TEXT, "guidance": 4.0, "negative": "a dog"}
+    by_hand = conditioned(load_prior(place / "sd", lora=place / "lora"), **condition)
     assert torch.equal(asked, TASKS[task](prior=by_hand, prompt=None, **FULL))
 
 
@@ -160,7 +161,7 @@ def test_a_setting_that_is_none_is_a_type_error(task: str) -> None:
 
 @pytest.mark.parametrize("name", ["edit_friendly", "direct"])
 def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path, name) -> None:
-    steered = asked(place, lora="lora", lora_scale=0.5, controlnet="net", control=CONTROL)
+    steered = asked(place, lora="lora", lora_scale=0.5, controlnet="net", control_image=CONTROL)
     made = diffprior.invert(IMAGE, inversion=f"{name}(steps=6)", **TEXT, **steered)
     with torch.no_grad():
         prior = load_prior(place / "sd")
@@ -172,7 +173,7 @@ def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path,
     added = Trajectory.read(code).added
     assert added.keys() == {"lora", "lora_scale", "controlnet", "control"}
     assert added.items() <= back.report.items() and added["lora"] == str(place / "lora")
-    other = diffprior.edit(IMAGE, inversion=code, prompt="a dog", guidance=5.0, **steered)
+    other = diffprior.edit(IMAGE, inversion=code, prompt="a dog", guidance_scale=5.0, **steered)
     assert (other.image - best).abs().max() > 0.01
 
 
@@ -181,19 +182,21 @@ def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path,
     [
         ({"lora_scale": 1.0}, SettingError, "made with lora_scale=0.5, and got 1.0"),
         ({"lora_scale": None}, SettingError, "made with lora_scale=0.5, and got 1.0"),
-        ({"control": 1 - CONTROL}, ImageError, "made with a control image: give the same"),
+        ({"control_image": 1 - CONTROL}, ImageError, "made with a control image: give the same"),
         ({"lora": None, "lora_scale": None}, SettingError, "prior sd with lora .* got sd with con"),
     ],
 )
 def test_an_inversion_under_other_adapters_is_refused(place, more, error, words: str) -> None:
-    given = {"lora": "lora", "lora_scale": 0.5, "controlnet": "net", "control": CONTROL}
+    given = {"lora": "lora", "lora_scale": 0.5, "controlnet": "net", "control_image": CONTROL}
     made = diffprior.invert(IMAGE, steps=2, **asked(place, **given)).trajectory
     settings = {k: v for k, v in (given | more).items() if v is not None}
     with pytest.raises(error, match=words):
         diffprior.edit(IMAGE, inversion=made, **TEXT, **asked(place, **settings))
     plain = diffprior.invert(IMAGE, steps=2, **asked(place)).trajectory
     with pytest.raises(SettingError, match="prior sd .sha256 .* got sd with controlnet"):
-        diffprior.edit(IMAGE, inversion=plain, **asked(place, controlnet="net", control=CONTROL))
+        diffprior.edit(
+            IMAGE, inversion=plain, **asked(place, controlnet="net", control_image=CONTROL)
+        )
 
 
 def seer(folder: Path, channels: int) -> Any:
@@ -206,7 +209,7 @@ def test_a_network_that_edits_images_sees_the_one_that_is_inverted(tmp_path: Pat
     prior, x = seer(tmp_path, 8), photo(2, 3, 16, 16)
     settings = {"prior": prior, **FULL}
     made = diffprior.invert(x, steps=4, ids=["a", "b"], **settings).trajectory
-    out = diffprior.edit(x, inversion=made, **TEXT, guidance=3.0, ids=["a", "b"], **settings)
+    out = diffprior.edit(x, inversion=made, **TEXT, guidance_scale=3.0, ids=["a", "b"], **settings)
     method = build("edit_friendly(steps=4)", ("inversions",))
     for i, name in enumerate("ab"):
         pixels = 2 * x[i : i + 1] - 1
@@ -250,7 +253,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
     with torch.no_grad():
         best = (prior.decode(prior.encode(pixels)).clamp(-1, 1)[0] + 1) / 2
     assert (back - best).abs().max() < 0.01
-    out = diffprior.edit(IMAGE, MASK, **TEXT, guidance=3.0, **settings, feather=0)
+    out = diffprior.edit(IMAGE, MASK, **TEXT, guidance_scale=3.0, **settings, feather=0)
     method, z = build("direct(steps=4)", ("inversions",)), prior.encode(pixels)
     target = beside(conditioned(prior, **TEXT, guidance=3.0), pixels, hole)
     code = method.encode(beside(prior), z, half=True)

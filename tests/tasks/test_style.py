@@ -132,7 +132,9 @@ def test_a_label_says_what_is_drawn(label: int, gray: float) -> None:
     mask = torch.ones(1, 16, 16)
     mask[:, 0, 0] = 0
     settings = {"prior": Grays(), "label": label, "steps": 20}
-    blended = diffprior.blend(torch.full(SHAPE, 0.5), mask, guidance=1.0, repeats=1, **settings)
+    blended = diffprior.blend(
+        torch.full(SHAPE, 0.5), mask, guidance_scale=1.0, repeats=1, **settings
+    )
     assert abs(float(2 * blended.image.mean() - 1) - gray) < 0.03
     assert blended.report["label"] == label
     own = torch.full(SHAPE, (gray + 1) / 2)
@@ -175,7 +177,7 @@ def test_a_batch_is_its_images(mixture) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     masks = torch.zeros(2, 1, 16, 16)
     masks[0, :, :8], masks[1, :, 4:12, 4:12] = 1, 1
-    settings = {"prior": mixture, "samples": 2, "steps": 4, "precision": "full"}
+    settings = {"prior": mixture, "samples": 2, "steps": 4, "dtype": "float32"}
     blended = diffprior.blend(batch, masks, ids=["a", "b"], **settings)
     styled = diffprior.style(batch, batch.flip(0), factor=4, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):
