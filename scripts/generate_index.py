@@ -134,9 +134,6 @@ def task_stub(name: str, function: Callable[..., Any], imports: set[tuple[str, s
     parts: list[str] = []
     is_keyword = False
     for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            parts += keywords_of(parameter.annotation, imports)
-            continue
         if parameter.kind is parameter.KEYWORD_ONLY and not is_keyword:
             is_keyword = True
             parts.append("*")
@@ -148,13 +145,6 @@ def task_stub(name: str, function: Callable[..., Any], imports: set[tuple[str, s
     doc = inspect.cleandoc(function.__doc__ or "").replace("\\", "\\\\")
     text = "\n".join(f"    {line}".rstrip() for line in doc.splitlines())
     return f'def {name}(\n{body}) -> {result}:\n    """{text.lstrip()}\n    """\n'
-
-
-def keywords_of(unpacked: Any, imports: set[tuple[str, str]]) -> list[str]:
-    """Return the parameters that a dictionary of keywords stands for."""
-    (keys,) = typing.get_args(unpacked)
-    hints = typing.get_type_hints(keys)
-    return [f"{k}: {annotation(hint, imports)} = ..." for k, hint in hints.items()]
 
 
 def value(default: Any) -> str:

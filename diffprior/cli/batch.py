@@ -1,12 +1,10 @@
 """One task over many files: read, run, write, report. A failed file does not stop the others."""
 
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import replace
 from os.path import abspath
 from pathlib import Path
 from typing import Any, Literal
@@ -22,64 +20,18 @@ from ..errors import ImageError, PriorError, SettingError
 from ..io import animations, arrays, files, numbers
 from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
+from ..runtime.signature import TaskFunction
+from ..runtime.task import Task
 from .outputs import Input, Options, Targets, heat_map, plan_outputs
 
 __all__ = ["Options", "run"]
 
-Function = Callable[..., Any]
 Source = files.File | numbers.Measurement
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a run needs to know of a task.
-
-    Attributes:
-        past: The word in the names of result files, as in ``photo.inpainted.png``.
-        suffixes: How files of results may end; the first one is the default.
-        keywords: The words that may stand in the place of an image.
-        reads_numbers: Whether the input is a file of measurements.
-        takes_ids: Whether each input has a noise stream of its own.
-        takes_coding: Whether the task uses the JPEG coding of the input.
-    """
-
-    past: str
-    suffixes: Sequence[str]
-    keywords: Sequence[str]
-    reads_numbers: bool
-    takes_ids: bool
-    takes_coding: bool
-
-    @classmethod
-    def of(cls, function: Function) -> "Record":
-        """Return the record of a task."""
-        task = getattr(function, "task", None)
-        if task is not None:
-            images = (*files.SUFFIXES, *(animations.SUFFIXES if task.animated else ()))
-            return cls(
-                past=task.past,
-                suffixes=(task.suffix,) if task.suffix else images,
-                keywords=task.keywords,
-                reads_numbers=task.input == "numbers",
-                takes_ids=task.ids,
-                takes_coding=task.jpeg_coding,
-            )
-        module = import_module(function.__module__)
-        parameters = inspect.signature(function).parameters
-        suffix = getattr(module, "SUFFIX", None)
-        return cls(
-            past=module.WORD,
-            suffixes=(suffix,) if suffix else (*files.SUFFIXES, *getattr(module, "FILMS", ())),
-            keywords=getattr(module, "KEYWORDS", ()),
-            reads_numbers="y" in parameters,
-            takes_ids="ids" in parameters,
-            takes_coding="coding" in parameters,
-        )
 
 
 @prior_cache()
 def run(
-    function: Function, names: Sequence[str] | None, settings: dict[str, Any], o: Options
+    function: TaskFunction, names: Sequence[str] | None, settings: dict[str, Any], o: Options
 ) -> int:
     """Run a task over files.
 
@@ -92,11 +44,12 @@ def run(
     Returns:
         The exit code: 0, 1 if a file failed, 2 for wrong usage.
     """
-    task = Record.of(function)
+    task = function.task
+    suffixes = _suffixes(task)
     try:
         sources, faults = _expand(names)
-        word = f"{task.past}{task.suffixes[0]}"
-        plan = plan_outputs(sources, word, task.suffixes, settings.get("samples", 1), o)
+        word = f"{task.past}{suffixes[0]}"
+        plan = plan_outputs(sources, word, suffixes, settings.get("samples", 1), o)
         values = _read_settings(task, settings)
     except ImageError as error:
         return _print_error(error, 1)
@@ -115,6 +68,13 @@ def run(
     return code
 
 
+def _suffixes(task: Task) -> Sequence[str]:
+    """Return how files of results may end; the first one is the default."""
+    if task.suffix is not None:
+        return (task.suffix,)
+    return (*files.SUFFIXES, *animations.SUFFIXES) if task.animated else files.SUFFIXES
+
+
 def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[ImageError]]:
     """Return the files to work on, each once, and the errors of names that match nothing."""
     if names is None:
@@ -131,7 +91,7 @@ def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[Imag
     return list(inputs.values()), faults
 
 
-def _read_settings(task: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
@@ -141,12 +101,12 @@ def _read_settings(task: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_one(
-    function: Function, source: Input, values: Mapping[str, Any], o: Options, targets: Targets
+    function: TaskFunction, source: Input, values: Mapping[str, Any], o: Options, targets: Targets
 ) -> None:
     """Run the task on one file, and write its results."""
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
-    file = None if source is None else _read(Record.of(function), source)
+    file = None if source is None else _read(function.task, source)
     _check_depth(file, targets)
     with _progress(str(source or function.__name__), o.quiet) as callback:
         result = _call(function, file, values, callback)
@@ -163,12 +123,12 @@ def _run_one(
         print(f"{source}: {result.report['note']}", file=sys.stderr)
 
 
-def _read(task: Record, source: Path | Literal["-"]) -> Source:
+def _read(task: Task, source: Path | Literal["-"]) -> Source:
     """Return what a file holds: numbers, or an image."""
     if sys.stdin is None and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(data) if task.reads_numbers else files.read(data)
+    return numbers.read(data) if task.input == "numbers" else files.read(data)
 
 
 def _check_depth(file: Source | None, targets: Targets) -> None:
@@ -183,18 +143,18 @@ def _check_depth(file: Source | None, targets: Targets) -> None:
 
 
 def _call(
-    function: Function, file: Source | None, values: Mapping[str, Any], callback: Callback
+    function: TaskFunction, file: Source | None, values: Mapping[str, Any], callback: Callback
 ) -> Any:
     """Call the task on one file; the images of its result are values and alpha."""
     if file is None:
         return function(**values, callback=callback)
-    task = Record.of(function)
+    task = function.task
     settings = dict(values)
-    if task.takes_ids:
+    if task.ids:
         settings["ids"] = [Path(file.name).name]
     if isinstance(file, numbers.Measurement):
         return function(file.array, **settings, callback=callback)
-    if task.takes_coding:
+    if task.jpeg_coding:
         settings["coding"] = file.coding
     raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
     return function(raw, **settings, callback=callback)

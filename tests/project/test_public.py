@@ -86,13 +86,9 @@ def test_the_stub_has_the_parameters_of_every_task(script: typing.Any) -> None:
         stub = inspect.signature(package[name])
         assert stub.return_annotation is inspect.signature(function).return_annotation
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                (keys,) = typing.get_args(parameter.annotation)
-                assert set(typing.get_type_hints(keys)) <= set(stub.parameters)
-                continue
             own = stub.parameters[parameter.name]
             assert own.kind == parameter.kind
-            assert own.default in (parameter.default, ...)
+            assert own.default == parameter.default
         assert inspect.getdoc(package[name]) == inspect.getdoc(function)
 
 
@@ -112,8 +108,8 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
     call = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(file)]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     lines = [line.partition("user.py:")[2] for line in done.stdout.splitlines()]
-    assert "def (image: Any, mask: Any =" in lines[0] and "samples: int =" in lines[0], done
-    assert lines[0].endswith('-> diffprior.runtime.results.Result"')
+    assert "def (image: " in lines[0] and "samples: int =" in lines[0], done
+    assert lines[0].endswith('-> diffprior.runtime.results.Result[Any]"')
     assert lines[1].endswith('"list[Any]"') and lines[2].endswith('"int"')
     assert 'Unexpected keyword argument "masks" for "inpaint"' in done.stdout
     assert 'Module has no attribute "inpiant"' in done.stdout
