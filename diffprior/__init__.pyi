@@ -1,14 +1,14 @@
 # Written by scripts/generate_index.py.
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy import ndarray
 from PIL.Image import Image
 
 from diffprior.attention.base import AttentionEdit
-from diffprior.editing.trajectory import Trajectory
+from diffprior.editing.trajectory import InversionResult, Trajectory
 from diffprior.inversions.base import Inversion
 from diffprior.io.arrays import Images
 from diffprior.io.jpeg import Coding
@@ -49,6 +49,7 @@ from .pretrained.load import load_prior as load_prior
 from .runtime.results import Result as Result
 
 __version__: str
+_T = TypeVar("_T", bound=Image | ndarray[Any, Any] | torch.Tensor)
 __all__ = [
     "DiffpriorError",
     "Result",
@@ -101,7 +102,7 @@ __all__ = [
 ]
 
 def blend(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     mask: Any,
     *,
     strength: float = 1.0,
@@ -125,7 +126,7 @@ def blend(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Redraw a region of an image from noise.
 
     x_s = m x_s' + (1 - m) q(x_s | x), x_s' ~ p(x_s | x_t), in the states of the prior: pixels, or
@@ -187,7 +188,7 @@ def blend(
     """
 
 def colorize(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     mask: Any = None,
     *,
     scribble: Any = None,
@@ -212,7 +213,7 @@ def colorize(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Color a gray image; an image with colors loses them first.
 
     The luma of the result is the gray image, up to its noise and the rounding to pixels. One result
@@ -277,7 +278,7 @@ def colorize(
     """
 
 def deblur(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     kernel: torch.Tensor | str | None = None,
     *,
     blind: bool = False,
@@ -303,7 +304,7 @@ def deblur(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Undo a blur.
 
     An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. This
@@ -452,7 +453,7 @@ def dejpeg(
     """
 
 def denoise(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     *,
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
@@ -474,7 +475,7 @@ def denoise(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Remove white noise from an image.
 
     One result is the posterior mean, in one call of the prior: it has the least mean squared error,
@@ -530,7 +531,7 @@ def denoise(
     """
 
 def edit(
-    image: Images | None = None,
+    image: Image | ndarray[Any, Any] | torch.Tensor | Images | None = None,
     mask: Any = None,
     *,
     inversion: Trajectory | Inversion | str | Path | None = None,
@@ -693,7 +694,7 @@ def generate(
     """
 
 def inpaint(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     mask: Any = None,
     *,
     texture: bool = False,
@@ -720,7 +721,7 @@ def inpaint(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -789,7 +790,7 @@ def inpaint(
     """
 
 def interpolate(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     to: Any,
     *,
     steps: int = 30,
@@ -808,7 +809,7 @@ def interpolate(
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Draw frames that lead from an image to another one.
 
     z = U(x) is the code of DPM-Solver++, upwards to pure noise, of each of the two. Frame k comes
@@ -862,7 +863,7 @@ def interpolate(
     """
 
 def invert(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     *,
     inversion: Inversion | str = "edit_friendly",
     strength: float | None = None,
@@ -883,7 +884,7 @@ def invert(
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> InversionResult:
     """Invert an image: find the code that the prior turns back into it.
 
     ``edit`` reads the file that the command writes. The result's image is the round trip, and its
@@ -1024,7 +1025,7 @@ def reconstruct(
     """
 
 def restore(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     scratches: Any = None,
     *,
     blur: str | None = None,
@@ -1049,7 +1050,7 @@ def restore(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Mend an image with several faults in one solve.
 
     It undoes a blur, then the loss of colors, then scratches, then white noise: the operator is
@@ -1109,7 +1110,7 @@ def restore(
     """
 
 def sdedit(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     mask: Any = None,
     *,
     strength: float = 0.3,
@@ -1133,7 +1134,7 @@ def sdedit(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Add noise to an image and remove it again, so that rough strokes become things.
 
     x_t0 = alpha_t0 x + sigma_t0 eps, then the reverse diffusion from t0 down. Outside the mask the
@@ -1195,7 +1196,7 @@ def sdedit(
     """
 
 def style(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     reference: Any = None,
     *,
     factor: int = 32,
@@ -1218,7 +1219,7 @@ def style(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Draw an image anew under the low frequencies of a reference.
 
     The result, made small by ``factor``, is the reference made small, up to the rounding to pixels.
@@ -1277,7 +1278,7 @@ def style(
     """
 
 def super_resolve(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     scale: int = 4,
     *,
     kernel: str = "bicubic",
@@ -1301,7 +1302,7 @@ def super_resolve(
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Enlarge an image.
 
     The result, made small again by ``diffprior.operators.bicubic`` or ``average``, is the image
@@ -1361,7 +1362,7 @@ def super_resolve(
     """
 
 def variations(
-    image: Image | ndarray[Any, Any] | torch.Tensor | Images,
+    image: _T | Images,
     *,
     strength: float = 0.15,
     steps: int = 30,
@@ -1380,7 +1381,7 @@ def variations(
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
-) -> Result[Any]:
+) -> Result[_T]:
     """Draw variations of an image.
 
     z = U(x) is the code of DPM-Solver++, upwards to pure noise; the result is what comes down from

@@ -38,6 +38,9 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
     "interop": {},
 }
 ERRORS = {"io": ["ImageError"], "pretrained": ["PriorError"]}  # that belong to a package
+RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all others: Result
+# An image comes back as the kind that went in: T is PIL's Image, a numpy array or a tensor.
+TYPE_VARIABLE = '_T = TypeVar("_T", bound=Image | ndarray[Any, Any] | torch.Tensor)'
 MODULES = ("torch",)  # imported whole, since a parameter has the name of a class: device
 # Packages without a stub: tasks are attributes of diffprior itself.
 BARE = ("tasks", "cli")
@@ -124,23 +127,34 @@ def root_stub() -> str:
             lines.append(f"import {module}")
         elif name not in exported:
             lines.append(f"from {module} import {name}")
-    lines += ["__version__: str", f"__all__ = {package.__all__}", *bodies, *aliases]
+    lines.append("from typing import TypeVar")
+    lines += ["__version__: str", TYPE_VARIABLE, f"__all__ = {package.__all__}", *bodies, *aliases]
     return formatted(NOTE + "\n".join(lines))
 
 
 def task_stub(name: str, function: Callable[..., Any], imports: set[tuple[str, str]]) -> str:
     """Return a function with the signature and the docstring of a task, and collect its imports."""
+    from diffprior.io.arrays import Images
+    from diffprior.runtime.signature import ImageLike
+
     signature = inspect.signature(function, eval_str=True)
     parts: list[str] = []
     is_keyword = False
+    result = annotation(signature.return_annotation, imports)
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not is_keyword:
             is_keyword = True
             parts.append("*")
-        kind = annotation(parameter.annotation, imports)
+        hint = parameter.annotation
+        kind = annotation(ImageLike | None if hint == Images | None else hint, imports)
+        if hint == ImageLike:
+            kind = "_T | Images"
+            result = result.replace("[Any]", "[_T]")
         default = "" if parameter.default is parameter.empty else f" = {value(parameter.default)}"
         parts.append(f"{parameter.name}: {kind}{default}")
-    result = annotation(signature.return_annotation, imports)
+    if name in RESULTS:
+        imports.add(RESULTS[name])
+        result = RESULTS[name][1]
     body = "".join(f"    {part},\n" for part in parts)
     doc = inspect.cleandoc(function.__doc__ or "").replace("\\", "\\\\")
     text = "\n".join(f"    {line}".rstrip() for line in doc.splitlines())
