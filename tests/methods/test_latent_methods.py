@@ -31,7 +31,7 @@ from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.priors.prompted import beside
 from diffprior.random import Noise
-from diffprior.runtime.defaults import BEHIND
+from diffprior.runtime.problem import BEHIND
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny
