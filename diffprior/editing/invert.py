@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..batching import Callback, StepCallback, part_callback, step_callback
-from ..catalog import build
+from ..catalog import build, spell
 from ..errors import SettingError
 from ..inversions.base import Inversion
 from ..io.arrays import digest
@@ -22,7 +22,7 @@ from ..runtime.placement import under_condition
 from . import trajectory
 from .chains import noise_level_of
 from .page import Session
-from .trajectory import Trajectory, spell
+from .trajectory import Trajectory
 
 __all__ = [
     "Condition",

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import ControlNetModel
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
 import diffprior
-from diffprior import catalog
 from diffprior.catalog import SettingError, build
 from diffprior.cli import commands
 from diffprior.editing.trajectory import Trajectory
@@ -275,10 +273,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
 
 def command(*words: str | Path) -> Any:
     """Run the command line in this process, where the libraries are open."""
-    app = typer.Typer()
-    for function in catalog.functions().values():
-        app.command(commands._word(function))(commands._command(function))
-    return CliRunner().invoke(app, [*map(str, words), "-q"])
+    return CliRunner().invoke(commands.app, [*map(str, words), "-q"])
 
 
 def test_adapters_by_the_commands(place: Path, tmp_path: Path, monkeypatch) -> None:
