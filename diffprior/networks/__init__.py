@@ -1,4 +1,4 @@
-"""The networks of the priors, and how each is called."""
+"""Networks as torch modules, and their parameterizations."""
 
 import lazy_loader
 

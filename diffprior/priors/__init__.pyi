@@ -26,6 +26,7 @@ from .latent import LatentPrior as LatentPrior
 from .mixture import MixturePrior as MixturePrior
 from .network import NetworkPrior as NetworkPrior
 from .paired import PairedPrior as PairedPrior
+from .prompted import PromptedPrior as PromptedPrior
 from .text import TextPrior as TextPrior
 from .tiled import TiledPrior as TiledPrior
 from .tilted import TiltedPrior as TiltedPrior

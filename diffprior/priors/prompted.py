@@ -5,7 +5,12 @@ from torch import Tensor
 from .base import Prior, show_image
 from .text import TextPrior, text_prior
 
-__all__ = ["TextPrior", "beside", "controlled", "prompted", "seeing"]
+__all__ = ["PromptedPrior", "beside", "controlled", "prompted", "seeing"]
+
+
+class PromptedPrior(TextPrior):
+    """``TextPrior``."""
+
 
 beside = show_image
 prompted = text_prior

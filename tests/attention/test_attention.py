@@ -221,7 +221,7 @@ def test_shares_are_shares(name: str) -> None:
     [
         ("replace", "a cat", "a fat cat", "one for one, and the prompts have 2 and 3"),
         ("reweight", "a cat", "a dog", "reweight is of one prompt, got 'a cat' and 'a dog'"),
-        ("refine(weights={'rat': 2.0})", "a cat", "a dog", "no word 'rat' to weigh in 'a dog'"),
+        ("refine(weights={'rat': 2.0})", "a cat", "a dog", "no word 'rat' to weight in 'a dog'"),
     ],
 )
 def test_prompts_that_do_not_go_together_are_one_sentence(sd, text, before, after, told) -> None:

@@ -114,7 +114,7 @@ def test_a_controlnet_follows_its_image(steered) -> None:
     expected = pipe([PROMPT] * 2, image=(control + 1) / 2, **more).images
     settings = {"prompt": PROMPT, "negative": NEGATIVE, "control_scale": 0.8}
     prior = load_prior(folder, controlnet=net, **settings).for_shape((3, 16, 24))
-    with pytest.raises(ValueError, match="was given no control image"):
+    with pytest.raises(ValueError, match="and got no control image"):
         prior(z, torch.tensor(0.5))
     ours = sampled(controlled(prior, control), z)
     agree(ours, expected)
@@ -182,7 +182,7 @@ def test_a_network_that_fills_holes(tmp_path: Path) -> None:
     ).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
     agree(sampled(beside(prior, image, hole), z), expected)
-    with pytest.raises(ValueError, match="takes 9 channels, an image beside the state"):
+    with pytest.raises(ValueError, match="takes 9 channels, an image in addition to the state"):
         prior(z, torch.tensor(0.5))
     blank = beside(prior)(z, torch.tensor(0.5))
     agree(beside(prior, torch.zeros_like(image))(z, torch.tensor(0.5)), blank)
