@@ -1,9 +1,10 @@
-"""Make the images of the docs: run a page's commands, and set what they made in a row.
+"""Make the images of the docs: run the commands of a page, and put their results in a row.
 
     python scripts/docs_pictures.py docs/tasks/inpaint.md
 
-A page says in a comment which files its image shows: ``<!-- fill.jpg: before.png after.png -->``.
-The commands run in a folder of small images, made of those in data/samples from fixed seeds.
+A comment of the page names the files that an image shows: ``<!-- fill.jpg: before.png after.png
+-->``. The commands run in a temporary folder with small images, which are made of those in
+data/samples from fixed seeds.
 """
 
 import re
@@ -18,10 +19,10 @@ import cv2
 import numpy as np
 import torch
 import typer
-from benchmark_inpainting import load
 from PIL import Image, ImageDraw
 
 from diffprior.catalog import build
+from diffprior.evaluation.datasets import load
 from diffprior.io.arrays import to_pil
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators import masks
@@ -31,7 +32,8 @@ from diffprior.random import Noise
 ROOT = Path(__file__).parent.parent
 SIDE, QUALITY, GAP = 192, 88, 4
 NAMES = ("city", "dog", "flowers", "girl", "grass", "haze", "house", "mc1", "mc2")
-STROKES = {  # color, width, points, by file
+Stroke = tuple[tuple[int, ...], int, list[tuple[int, int]]]  # color, width and points
+STROKES: dict[str, list[Stroke]] = {  # by file
     "paint.png": [
         ((70, 40, 20, 255), 7, [(60, 150), (60, 95)]),
         ((40, 90, 30, 255), 34, [(44, 84), (60, 66), (76, 84)]),
@@ -49,14 +51,14 @@ STROKES = {  # color, width, points, by file
 
 
 def inputs(folder: Path) -> None:
-    """Write what the commands of the docs work on."""
+    """Write the input images of the commands."""
     x = {name: 2 * load(ROOT / "data" / "samples" / f"{name}.png", SIDE) - 1 for name in NAMES}
     for name, image in x.items():
         to_pil(image[0]).save(folder / f"{name}.png")
     eps = Noise(0).normal(x["dog"])
     lost = masks.scratches(SIDE, SIDE, 0)
     old = Gray("luminance")(Blur("gaussian:1")(x["girl"])).expand(-1, 3, -1, -1) + 0.04 * eps
-    made = {
+    images = {
         "scratched": torch.where(lost, 1.0, x["girl"]),
         "noisy": x["dog"] + 50 / 255 * eps,
         "blurred": Blur("motion:9,30")(x["city"]),
@@ -64,7 +66,7 @@ def inputs(folder: Path) -> None:
         "scratches": 2 * lost[None].float().expand(-1, 3, -1, -1) - 1,
         "region": region(),
     }
-    for name, image in made.items():
+    for name, image in images.items():
         to_pil(image[0]).save(folder / f"{name}.png")
     small = cv2.resize(np.asarray(to_pil(x["mc1"][0])), (48, 48), interpolation=cv2.INTER_AREA)
     Image.fromarray(small).save(folder / "small.png")
@@ -82,8 +84,8 @@ def region() -> torch.Tensor:
     return torch.from_numpy(np.asarray(image) / 127.5 - 1).expand(1, 3, -1, -1).float()
 
 
-def paint(strokes: list[tuple[tuple[int, ...], int, list[tuple[int, int]]]]) -> Image.Image:
-    """Return a clear layer with strokes."""
+def paint(strokes: list[Stroke]) -> Image.Image:
+    """Return a transparent image with strokes."""
     layer = Image.new("RGBA", (SIDE, SIDE))
     for color, width, points in strokes:
         ImageDraw.Draw(layer).line(points, fill=color, width=width, joint="curve")
@@ -94,14 +96,14 @@ def paint(strokes: list[tuple[tuple[int, ...], int, list[tuple[int, int]]]]) -> 
 
 
 def commands(text: str) -> list[str]:
-    """Return the commands of a page, but those that want files that are not here."""
+    """Return the commands of a page, except those on files that do not exist."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
     return [x for x in lines if x.startswith("diffprior ") and "path/to" not in x]
 
 
 def row(files: list[Path]) -> Image.Image:
-    """Return images side by side; clear parts are shown on gray, small ones in large pixels."""
+    """Return images in a row; transparent parts are gray, and small images are enlarged."""
     panels = []
     for file in files:
         with Image.open(file) as image:
@@ -117,8 +119,12 @@ def row(files: list[Path]) -> Image.Image:
     return whole
 
 
-def main(pages: Annotated[list[Path], typer.Argument(help="Pages of the docs.")]) -> None:
-    """Make the images of some pages."""
+def main(
+    pages: Annotated[list[Path], typer.Argument(help="Markdown files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the images.")] = ROOT / "docs" / "pictures",
+) -> None:
+    """Make the images of pages of the docs."""
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder)
@@ -130,7 +136,7 @@ def main(pages: Annotated[list[Path], typer.Argument(help="Pages of the docs.")]
                 subprocess.run(call, cwd=folder, check=True)
             for target, files in shown:
                 image = row([folder / file for file in files.split()])
-                image.save(ROOT / "docs" / "pictures" / target, quality=QUALITY)
+                image.save(out / target, quality=QUALITY)
                 print(target)
 
 

@@ -1,9 +1,9 @@
-"""Change what an image shows, from its inversion: another prompt or class, within a mask."""
+"""Change what an image shows: its code, read back under another prompt or class."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
@@ -13,212 +13,207 @@ from torch.nn import functional
 from diffprior.attention._control import attended
 from diffprior.attention.base import AttentionEdit
 from diffprior.batching import Callback, part_callback
-from diffprior.catalog import SettingError, build
+from diffprior.catalog import build
 from diffprior.classical import mask_edges
 from diffprior.classical.fill import pyramid
 from diffprior.editing import trajectory
 from diffprior.editing.chains import latent_mask
 from diffprior.editing.difference_mask import disagreement
 from diffprior.editing.invert import (
-    Chain,
     Condition,
+    Descent,
     condition_prior,
     decode_trajectory,
+    inversion_condition,
     inversion_report,
     invert_images,
     resolve_inversion,
-    source_condition,
 )
+from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.editing.trajectory import Trajectory
+from diffprior.errors import ImageError, SettingError
 from diffprior.inversions.base import Inversion
-from diffprior.io.arrays import ImageError, Images, as_images, mask_tensor
+from diffprior.io.arrays import Images, as_images, mask_tensor
 from diffprior.pretrained.load import shipped
-from diffprior.priors._conditions import innermost, unguided
-from diffprior.priors.base import Prior
-from diffprior.priors.prompted import beside, seeing
-from diffprior.random import Noise, stream_ids
-from diffprior.runtime.conditions import (
-    FromFile,
-    LoadSettings,
-    guidance_entry,
-    not_none,
-    open_prior,
-)
+from diffprior.priors.base import Prior, show_image
+from diffprior.random import Noise
 from diffprior.runtime.memory import batch_size
-from diffprior.runtime.report import Meter
-from diffprior.runtime.results import Result, make_result
-
-from .invert import METHOD
-from .invert import WORD as INVERTED
+from diffprior.runtime.parameters import FromFile
+from diffprior.runtime.report import Meter, guidance_entry
+from diffprior.runtime.settings import Settings, not_none
 
 __all__ = ["edit"]
 
 WORD, KEYWORDS = "edited", ("auto",)
-FILED = f"{INVERTED}{trajectory.SUFFIX}"
-Inside = Callable[[], Tensor]  # where the edit shows by now
+DEFAULT = "edit_friendly"
+FILE_NAME = f"{{}}.inverted{trajectory.SUFFIX}"  # of the image of this name, in a folder
+Inside = Callable[[], Tensor]  # returns where the edit shows by now
 
 
+@editing(past="edited", without=("samples",), source=True, full_precision=True)
 def edit(
-    image: Any = None,
-    mask: Annotated[Any, FromFile("White = edit, all if not given; auto finds where.")] = None,
+    image: Images | None = None,
+    mask: Annotated[
+        Any,
+        FromFile(
+            "Mask of the region to edit, white where to edit; auto finds it; "
+            "default: the whole image.",
+            words=("auto",),
+        ),
+    ] = None,
     *,
     inversion: Annotated[
         Trajectory | Inversion | str | Path | None,
-        "What invert wrote: a file, or a folder/; or as there.",
+        "File that invert wrote, a folder/ of them, or an inversion to make, as of invert; "
+        "default: edit_friendly.",
     ] = None,
-    prompt: Annotated[str | None, "What the image is to show."] = None,
-    negative: Annotated[str | None, "What it is not to show."] = None,
-    label: Annotated[int | None, "The class that it is to have."] = None,
-    guidance: Annotated[float | None, "How much of it; 1 is none."] = None,
-    source_prompt: Annotated[str | None, "What it shows, where inverted here."] = None,
-    source_label: Annotated[int | None, "The class it has, where inverted here."] = None,
-    source_guidance: Annotated[float | None, "Of the way up; 1 is none."] = None,
-    strength: Annotated[float | None, "How far up to go, in (0, 1], where inverted here."] = None,
+    strength: Annotated[
+        float | None,
+        "Share of the noise that an inversion made here goes up to, in (0, 1]; default: that of "
+        "the inversion.",
+    ] = None,
     attention: Annotated[
-        AttentionEdit | str | None, 'Of prompt to prompt, as in "replace(cross=0.8)".'
+        AttentionEdit | str | None,
+        'Attention that the edit takes over from the source prompt, as in "replace(cross=0.8)"; '
+        "default: none.",
     ] = None,
-    feather: Annotated[int, "Blend over so many pixels inside the mask."] = 2,
-    prior: Annotated[Prior | str | Path | None, "A shipped name, a folder or a hub id."] = None,
-    steps: Annotated[int | None, "Steps of the chain, where inverted here."] = None,
-    seed: Annotated[int, "Another seed, another answer, where a code is drawn."] = 0,
-    tile: Annotated[int | None, "Side of the windows of a large image, in pixels."] = None,
-    device: Annotated[str | torch.device | None, "auto, cpu, cuda, cuda:n or mps."] = None,
-    precision: Annotated[str, "Of the network: auto, full, bf16 or fp16."] = "full",
-    ids: Sequence[int | str] | None = None,
-    callback: Callback | None = None,
-    **added: Unpack[LoadSettings],
-) -> Result:
-    """Show an image, or each image of a batch, under another prompt or class.
+    feather: Annotated[
+        int, "Width of the blend inside the mask, in pixels, from 0 on; default 2."
+    ] = 2,
+    steps: Annotated[
+        int | None,
+        "Steps of an inversion made here; default: as many as the inversion has.",
+    ] = None,
+) -> Callable[[Settings], Edit]:
+    """Show an image under another prompt or class.
 
     Its code is read back under that condition; under its own it is the round trip. With a mask,
-    image and edit go down the chain side by side, and after every step the states outside are the
-    image's own (blended diffusion); the answer is the image there, bit for bit, and inside its
-    colors are brought to meet those at the edge. Without ``inversion``, or with the name of one,
-    the image is inverted first.
+    image and edit come down the chain in step, and after every step the states outside are the
+    image's own (blended diffusion). The result is the image there, bit for bit; inside, its colors
+    are brought to meet those at the edge. Without a file the image is inverted first.
 
     Arguments:
-        image: PIL, numpy ``(H, W[, C])`` or torch ``([B,] C, H, W)``; uint8, uint16 or [0, 1]. None
-            is what the file of an inversion is of, to get PIL.
-        mask: White, True or 1 where to edit; one for all or one for each; or "auto", for where the
-            two conditions disagree: "DiffEdit" (Couairon et al., 2023),
+        image: None for the image of the file of an inversion, to get PIL.
+        mask: True or 1 where to edit. One for all images or one for each. "auto" is where the two
+            conditions disagree: "DiffEdit" (Couairon et al., 2023),
             https://arxiv.org/abs/2210.11427.
-        inversion: What ``invert`` gave as ``trajectory``, its file, a folder/ with one by the name
-            of each image, or an inversion to make.
-        guidance: By default 7.5 of a prompt, 3 of a class.
+        inversion: Or the ``trajectory`` of a result of ``invert``. A folder, with / at its end, has
+            a file by the name of each image.
         strength: As of ``invert``.
-        attention: What is taken over from where the network looked for the source's prompt, one of
-            ``diffprior.attention``: replace, refine or reweight.
-        ids: What the images' noise streams depend on beside ``seed``; by default they share.
-        callback: Called with states and the share of the work that is done.
-        added: LoRA, ControlNet and where they run, as of ``LoadSettings``.
-
-    Raises:
-        ValueError: If image, mask or a setting is not usable; one sentence says why.
+        attention: One of ``diffprior.attention``: replace, refine or reweight.
     """
     if feather < 0:
         raise SettingError(f"a feather is pixels from 0 on, got {feather}")
-    start, meter, look = time.perf_counter(), Meter(), _look(attention)
-    up = {"prompt": source_prompt, "label": source_label, "guidance": source_guidance}
-    file = _opened(inversion, ids, steps=steps, strength=strength, **up)
-    given = _given(image, mask is not None or bool(look and look.local), file)
-    model, report = _model(
-        prior, image, given, file, tile=tile, device=device, precision=precision, **added
-    )
-    method, before = _way(file, inversion or METHOD, model, steps, strength, up)
-    after = {"prompt": prompt, "negative": negative, "label": label, "guidance": guidance}
-    source = condition_prior(model, before)
-    after = _wished(method, before, after)
-    target = source if after is before else method.edit_prior(condition_prior(model, after), source)
-    _matched(look, source, target)
-    with meter.on(innermost(unguided(source))):
-        soft = _soft(mask, given, source, target, Noise(seed, _auto(ids, given)))
-        first = part_callback(callback, 0, 2)
-        made = file or invert_images(method, source, before, given, report, seed, ids, first)
-        x, soft = _read(made, source, target, given, soft, look, part_callback(callback, 1, 2))
-    report |= {"seed": seed, **inversion_report(method)}
-    report |= {
-        "source": before | guidance_entry(source, before),
-        "target": after | guidance_entry(target, after),
-    }
-    report |= ({"attention": repr(look)} if look else {}) | meter.report()
-    report["seconds"] = round(time.perf_counter() - start, 2)
-    return make_result(given, x, _cover(soft, feather), 1, report)
+    look = _attention(attention)
+
+    def plan(settings: Settings) -> Edit:
+        file = _open_file(inversion, settings, steps, strength)
+        images = _images(image, mask is not None or bool(look and look.local), file)
+
+        def draw(session: Session) -> Edited:
+            _check_file(file, image, session)
+            start, meter = time.perf_counter(), Meter()
+            if file is None:
+                wanted = (
+                    inversion if isinstance(inversion, Inversion) else str(inversion or DEFAULT)
+                )
+                method = resolve_inversion(wanted, session.prior, steps, strength)
+                before = inversion_condition(method, settings.source_condition)
+            else:
+                method, before = file.inversion, file.condition
+            after = _target_condition(method, before, settings.condition)
+            source, target = _priors(method, session.prior, before, after)
+            if look is not None:
+                _check_attention(look, source, target)
+            with meter.on(source.without_guidance().innermost):
+                soft = _soft_mask(mask, session, source, target)
+                up = part_callback(settings.callback, 0, 2)
+                down = part_callback(settings.callback, 1, 2)
+                code = file or invert_images(method, source, before, session, up)
+                x, soft = _read(code, source, target, images, soft, look, down)
+            report: dict[str, Any] = {
+                **inversion_report(method),
+                "source": before | guidance_entry(source, before),
+                "target": after | guidance_entry(target, after),
+            }
+            if look is not None:
+                report["attention"] = repr(look)
+            report |= meter.report() | {"seconds": round(time.perf_counter() - start, 2)}
+            return Edited(x=x, report=report, cover=_cover(soft, feather))
+
+        own = file.prior if file is not None and file.prior in shipped() else None
+        return Edit(draw=draw, images=images, prior=own, conditioned=False)
+
+    return plan
 
 
-def _opened(inversion: Any, ids: Sequence[int | str] | None, **own: Any) -> Trajectory | None:
-    """Return the trajectory that is meant, None where it is to be made."""
-    many = isinstance(inversion, str) and inversion.endswith("/")
-    if many and ids:
-        inversion = f"{inversion}{Path(str(ids[0])).stem}.{FILED}"
+def _open_file(
+    inversion: Any, settings: Settings, steps: int | None, strength: float | None
+) -> Trajectory | None:
+    """Return the inversion that is in a file, None where one is to be made."""
+    in_folder = isinstance(inversion, str) and inversion.endswith("/")
+    if in_folder and settings.ids:
+        inversion += FILE_NAME.format(Path(str(settings.ids[0])).stem)
     if isinstance(inversion, Inversion | None):
         return None
     if isinstance(inversion, str) and not inversion.endswith(trajectory.SUFFIX):
         return None
-    settings = [k for k, v in own.items() if v is not None]
-    if settings:
+    own = not_none(steps=steps, strength=strength) | settings.source_condition
+    if own:
         raise SettingError(
-            f"an inversion that was made has its own {settings[0]}; leave it out, or invert anew"
+            f"an inversion that was made has its own {next(iter(own))}; leave it out, or invert "
+            "anew"
         )
     if isinstance(inversion, Trajectory):
         return inversion
     try:
         return Trajectory.read(inversion)
     except SettingError as error:
-        if not many:
+        if not in_folder:
             raise
-        raise ImageError(str(error)) from error  # that of one image, and no setting
+        raise ImageError(str(error)) from error  # a fault of one image, not of a setting
 
 
-def _given(image: Any, shown: bool, file: Trajectory | None) -> Images:
-    """Return the images, black ones where the trajectory alone is there and they do not show."""
+def _images(image: Images | None, shown: bool, file: Trajectory | None) -> Images:
+    """Return the images; black ones where the file alone is there, and no pixel of them shows."""
     if image is not None:
-        return as_images(image)
+        return image
     if file is None or shown:
         raise ImageError("there is no image, which a new inversion, or a mask, is of")
-    h, w = file.size
-    return as_images(Image.new("RGB", (w, h)))
+    height, width = file.size
+    return as_images(Image.new("RGB", (width, height)))
 
 
-def _model(
-    prior: Any, image: Any, given: Images, file: Trajectory | None, **asked: Any
-) -> tuple[Prior, dict[str, Any]]:
-    """Return the prior, which is that of the trajectory, and the report."""
-    own = file.prior if file is not None and file.prior in shipped() else None
-    model, report = open_prior("edit", prior or own, (3, *given.size), **asked)
+def _check_file(file: Trajectory | None, image: Images | None, session: Session) -> None:
+    """Refuse a prior, or an image, that is not that of the file."""
     if file is not None:
-        file.check(report, None if image is None else given)
-    if image is None and seeing(model):
+        file.check(dict(session.report), image)
+    if image is None and session.prior.sees_image:
         raise ImageError("there is no image, and this network sees one beside the state")
-    return model, report
 
 
-def _way(
-    file: Trajectory | None,
-    inversion: Any,
-    model: Prior,
-    steps: int | None,
-    strength: float | None,
-    up: Condition,
-) -> tuple[Inversion, Condition]:
-    """Return the inversion that was made, or is to be, and its condition."""
-    if file is not None:
-        return file.inversion, file.condition
-    method = resolve_inversion(inversion, model, steps, strength)
-    return method, source_condition(method, **up)
-
-
-def _wished(method: Inversion, before: Condition, after: Condition) -> Condition:
-    """Return the condition of the edit; what is not said of it is as it was."""
-    wished = not_none(**after)
-    if not wished:
+def _target_condition(method: Inversion, before: Condition, after: Condition) -> Condition:
+    """Return the condition of the edit; what the call does not say of it is as it was."""
+    if not after:
         return before
-    kept = {"guidance"} if method.guided else set()
-    kept |= set() if wished.keys() & {"prompt", "label"} else {"prompt", "label"}
-    return {k: v for k, v in before.items() if k in kept} | wished
+    inherited = {"guidance"} if method.guided else set()
+    if not after.keys() & {"prompt", "label"}:
+        inherited |= {"prompt", "label"}
+    return {key: value for key, value in before.items() if key in inherited} | after
 
 
-def _look(attention: AttentionEdit | str | None) -> AttentionEdit | None:
-    """Return what is taken over of attention, from what was given for it."""
+def _priors(
+    method: Inversion, prior: Prior, before: Condition, after: Condition
+) -> tuple[Prior, Prior]:
+    """Return the prior under the condition of the image, and under that of the edit."""
+    source = condition_prior(prior, before)
+    if after is before:
+        return source, source
+    return source, method.edit_prior(condition_prior(prior, after), source)
+
+
+def _attention(attention: AttentionEdit | str | None) -> AttentionEdit | None:
+    """Return an attention edit from an object or a text."""
     if attention is None or isinstance(attention, AttentionEdit):
         return attention
     try:
@@ -228,75 +223,75 @@ def _look(attention: AttentionEdit | str | None) -> AttentionEdit | None:
         raise SettingError(str(error)) from error
 
 
-def _matched(look: AttentionEdit | None, source: Prior, target: Prior) -> None:
+def _check_attention(look: AttentionEdit, source: Prior, target: Prior) -> None:
     """Refuse prompts that do not go with each other, before any work is done."""
     try:
-        _ = look and attended(look, source, target, torch.ones(1))
+        attended(look, source, target, torch.ones(1))
     except ValueError as error:
         raise SettingError(str(error)) from error
 
 
-def _soft(mask: Any, given: Images, source: Prior, target: Prior, noise: Noise) -> Tensor | None:
+def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Tensor | None:
     """Return the soft mask ``(B, 1, H, W)`` in [0, 1], or None for none."""
+    images = session.images
+    assert images is not None
     if mask is None:
         return None
     if not (isinstance(mask, str) and mask == "auto"):
-        return mask_tensor(mask, given)
+        return mask_tensor(mask, images)
     if source is target:
         raise SettingError("an automatic mask is where two conditions disagree; give another one")
-    x = given.tensor().to(source.like)
-    z, a, b = source.encode(x), unguided(source), unguided(target)
-    found = [
-        disagreement(beside(a, x[i]), beside(b, x[i]), z[i], noise.rows(i.tolist()))
+    noise = Noise(session.settings.seed, [f"{name} mask" for name in session.ids])
+    x = images.tensor().to(source.like)
+    z, a, b = source.encode(x), source.without_guidance(), target.without_guidance()
+    differs = [
+        disagreement(show_image(a, x[i]), show_image(b, x[i]), z[i], noise.rows(i.tolist()))
         for i in torch.split(torch.arange(len(z)), batch_size(source))
     ]
-    return _pixels(torch.cat(found), given, target)
+    return _pixels(torch.cat(differs), images, target)
 
 
-def _pixels(cells: Tensor, given: Images, model: Prior) -> Tensor:
-    """Return what entries of states cover of the images, ``(B, 1, H, W)``."""
-    wide = functional.interpolate(cells.float(), scale_factor=float(getattr(model, "factor", 1)))
-    return wide[..., : given.size[0], : given.size[1]].cpu()
+def _pixels(entries: Tensor, images: Images, prior: Prior) -> Tensor:
+    """Return which pixels of the images some entries of states cover, ``(B, 1, H, W)``."""
+    wide = functional.interpolate(entries.float(), scale_factor=float(prior.stride))
+    return wide[..., : images.size[0], : images.size[1]].cpu()
 
 
 def _read(
-    made: Trajectory,
+    code: Trajectory,
     source: Prior,
     target: Prior,
-    given: Images,
+    images: Images,
     soft: Tensor | None,
     look: AttentionEdit | None,
     callback: Callback | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the edited images, moved smoothly to those given where they meet, and their mask."""
-    x, times, masks = given.tensor().to(target.like), made.inversion.times(target), list[Inside]()
+    """Return the edited images, their colors joined to the images at the edge, and their mask."""
+    x = images.tensor().to(target.like)
+    times = code.inversion.times(target)
+    masks: list[Inside] = []
     if soft is None and look is not None and look.local:
-        soft = torch.ones(len(x), 1, *given.size)
+        soft = torch.ones(len(x), 1, *images.size)
 
-    def chain(i: Tensor) -> Chain:
-        hole, sight = None if soft is None else soft[i], None
-        first, then = beside(source, x[i]), beside(target, x[i], hole)
+    def descent(i: Tensor) -> Descent:
+        hole = None if soft is None else soft[i]
+        before, after, control = show_image(source, x[i]), show_image(target, x[i], hole), None
         if look is not None:
-            first, then, sight = attended(look, first, then, times)
+            before, after, control = attended(look, before, after, times)
         if hole is None:
-            return Chain(target=then, source=None if look is None else first)
+            return Descent(target=after, source=None if look is None else before)
         free = latent_mask(hole, target) > 0
-        masks.append(lambda: free if sight is None else free & sight.mask())
-        return Chain(target=then, source=first, inside=masks[-1])
+        masks.append(lambda: free if control is None else free & control.mask())
+        return Descent(target=after, source=before, inside=masks[-1])
 
-    edited = target.decode(decode_trajectory(made, target, chain, callback))
+    edited = target.decode(decode_trajectory(code, target, descent, callback))
     if soft is None:
         return edited, None
-    shown = _pixels(torch.cat([inside() for inside in masks]), given, target)
+    shown = _pixels(torch.cat([inside() for inside in masks]), images, target)
     hole = shown.to(edited) > 0
     return edited + pyramid((x - edited).where(~hole, 0), hole), soft * shown
 
 
-def _cover(soft: Tensor | None, pixels: int) -> Tensor | None:
-    """Return how much of the edit shows: a ramp of so many pixels inside the mask."""
-    return None if soft is None else 1 - mask_edges.feather(1 - soft, pixels)
-
-
-def _auto(ids: Sequence[int | str] | None, given: Images) -> list[str]:
-    """Return ids of noise streams beside those of the inversion."""
-    return [f"{name} mask" for name in stream_ids(ids, len(given))]
+def _cover(soft: Tensor | None, feather: int) -> Tensor | None:
+    """Return the weight of the edit: a ramp of so many pixels inside the mask."""
+    return None if soft is None else 1 - mask_edges.feather(1 - soft, feather)

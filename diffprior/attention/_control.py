@@ -1,7 +1,7 @@
-"""Prompt-to-prompt (Hertz et al., 2023): the target looks where the source did, in one chain."""
+"""Prompt-to-prompt (Hertz et al., 2023): the edit attends as the source does, in one chain."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
@@ -11,23 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..networks.text_to_image import StableDiffusion
-from ..priors._conditions import guided, inside
 from ..priors.base import Prior, Wrapper
-from ..priors.prompted import PromptedPrior, prompted
+from ..priors.guided import GuidedPrior
+from ..priors.text import TextPrior, text_prior
 from .base import AttentionEdit, Words
 
 __all__ = ["Sight", "attended"]
 
+Edit = Callable[[Tensor, bool, int], Tensor]  # (maps, whether they attend to words, heads) -> maps
+
 
 class Sight:
-    """Where an edit shows: M > threshold max M of the source's words, or of the target's.
+    """Where an edit shows: M > threshold max M, for the words of the source or of the target.
 
-    M is the sum, over all calls so far, of what is looked at in the words, a mean over layers.
+    M is the sum over all calls so far of the attention to the words, a mean over layers.
 
     Arguments:
-        rows: Of the words, in the text of the source and in that of the target.
+        rows: Rows of the words, in the embedding of the source prompt and of the target prompt.
         shape: (h, w) of the states.
-        side: As of ``AttentionEdit``, as is the threshold.
+        side: As in ``AttentionEdit``, like the threshold.
     """
 
     def __init__(
@@ -42,7 +44,12 @@ class Sight:
         self.layers: list[Tensor] = []
 
     def look(self, which: int, A: Tensor, heads: int) -> None:
-        """Note a layer's maps ``(B * heads, positions, words)`` of the source, 0, or the target."""
+        """Note the maps of a layer.
+
+        Arguments:
+            which: 0 for the source, 1 for the target.
+            A: The maps, of shape ``(B * heads, positions, words)``.
+        """
         if A.shape[1] > self.side**2:
             return
         h, w = self.shape
@@ -52,18 +59,18 @@ class Sight:
         self.layers.append(F.interpolate(M.reshape(-1, 1, h, w), self.shape, mode="bilinear"))
 
     def close(self, which: int, x_t: Tensor) -> None:
-        """Add up what was noted in a call of states, row by row or of all rows at once."""
+        """Add up the maps of one call of states, which came row by row or all at once."""
         if x_t.shape[-2:] != self.shape or not self.layers:
             raise ValueError(
                 f"words are looked for in a whole image, in states of at most {self.side} a side "
-                "within its network: give a larger tile, or side"
+                "within its network: set a larger tile, or side"
             )
         (B, n), layers = (len(x_t), len(self.layers[0])), torch.stack(self.layers)
         M = layers.reshape(B // n, -1, n, 1, *self.shape).mean(1).flatten(0, 1)
         self.M[which], self.layers = self.M[which] + M, []
 
     def mask(self) -> Tensor:
-        """Return where the edit shows by now, ``(B, 1, h, w)`` of bool."""
+        """Return where the edit shows after the calls so far, ``(B, 1, h, w)`` of bool."""
         source, target = (M > self.threshold * M.amax((1, 2, 3), keepdim=True) for M in self.M)
         return source | target
 
@@ -71,16 +78,17 @@ class Sight:
 def attended(
     edit: AttentionEdit, source: Prior, target: Prior, times: Tensor
 ) -> tuple[Prior, Prior, Sight | None]:
-    """Return two priors, of which the second looks where the first did: to be called in turn.
+    """Return the two priors with the attention of the second edited; they are called in turn.
 
-    What free guidance sees is left alone. Third, if the edit is a local one, is where it shows.
+    The part of guidance without a condition is left alone. The third value is where the edit
+    shows, if it is a local one.
 
     Arguments:
-        source, target: Priors of prompts, of one U-Net of Stable Diffusion 1, 2 or XL.
-        times: Those of the chain, of shape ``(steps + 1,)``, descending.
+        source, target: Priors of prompts, with the same U-Net of Stable Diffusion 1, 2 or XL.
+        times: The times of the chain, of shape ``(steps + 1,)``, descending.
 
     Raises:
-        ValueError: If they are no such priors, or the prompts do not go with the edit.
+        ValueError: If they are no such priors, or the prompts do not suit the edit.
     """
     before, after = _words(source), _words(target)
     (M, k), spots = edit.columns(before, after), edit.spots(before, after)
@@ -88,11 +96,11 @@ def attended(
     sight = Sight(spots, (h, w), edit.side, edit.threshold) if edit.local else None
     control = _Control(edit, M, k, edit.factors(after), times, sight)
     first, second = (partial(_watched, control, which) for which in (0, 1))
-    return inside(source, first), inside(target, second), sight
+    return source.map_inner(first), target.map_inner(second), sight
 
 
 def _words(prior: Prior) -> Words:
-    leaf = prompted(prior)
+    leaf = text_prior(prior)
     if leaf is None or not isinstance(leaf.family, StableDiffusion):
         raise ValueError("attention is that of a U-Net of Stable Diffusion 1, 2 or XL to prompts")
     if leaf.text is None:
@@ -100,27 +108,27 @@ def _words(prior: Prior) -> Words:
     tokenizer = leaf.family.pipe.tokenizer
 
     def tokens(word: str) -> list[int]:
-        found: list[int] = tokenizer(word, add_special_tokens=False).input_ids
-        return found
+        ids: list[int] = tokenizer(word, add_special_tokens=False).input_ids
+        return ids
 
     return Words.of(leaf.text, tokens, tokenizer.model_max_length)
 
 
 def _watched(control: "_Control", which: int, prior: Prior) -> Prior:
-    if guided(prior):
+    if isinstance(prior, GuidedPrior):
         return prior.with_inner(_watched(control, which, prior.conditional), prior.free)
     return _Attending(prior, control, which)
 
 
 class _Attending(Wrapper):
-    """A prior of a prompt whose attention is noted, or put in its place."""
+    """A prior of a prompt whose attention maps are noted (the source) or edited (the target)."""
 
     def __init__(self, inner: Prior, control: "_Control", which: int) -> None:
         super().__init__(inner)
         self.control, self.which = control, which
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        assert isinstance(self.inner, PromptedPrior)
+        assert isinstance(self.inner, TextPrior)
         with self.control.on(self.inner.family.network, self.which, t):
             x_0 = self.inner(x_t, t)
         if self.control.sight is not None:
@@ -132,7 +140,7 @@ class _Attending(Wrapper):
 
 
 class _Control:
-    """The maps of the source's call, first in, first out, and what is made of them."""
+    """The maps of the source's call, first in, first out, and how they edit the target's."""
 
     def __init__(
         self,
@@ -153,30 +161,33 @@ class _Control:
 
     @contextmanager
     def on(self, network: Any, which: int, t: Tensor) -> Iterator[None]:
-        """Look at the attention of a network for a while."""
-        from diffusers.models.attention_processor import AttnProcessor
-
-        before, plain = network.attn_processors, AttnProcessor()
-        meet = partial(self._meet, which, t)
-        network.set_attn_processor({name: partial(_attend, plain, meet) for name in before})
+        """Give the transformer blocks of a network our processor for the time of a call."""
+        before = network.attn_processors
+        editing = _Processor(partial(self._edit, which, t))
+        network.set_attn_processor(
+            {
+                name: editing if _is_plain(network, name) else processor
+                for name, processor in before.items()
+            }
+        )
         try:
             yield
         finally:
             network.set_attn_processor(before)
 
-    def _meet(self, which: int, t: Tensor, A: Tensor, cross: bool, heads: int) -> Tensor:
+    def _edit(self, which: int, t: Tensor, A: Tensor, cross: bool, heads: int) -> Tensor:
         A = (self._put if which else self._note)(t, A, cross)
         if cross and self.sight is not None:
             self.sight.look(which, A, heads)
         return A
 
     def _note(self, t: Tensor, A: Tensor, cross: bool) -> Tensor:
-        if self._holds(t, A, cross):
+        if self._applies(t, A, cross):
             self.maps.append(A)
         return A
 
     def _put(self, t: Tensor, A: Tensor, cross: bool) -> Tensor:
-        if not self._holds(t, A, cross):
+        if not self._applies(t, A, cross):
             return A
         source = self.maps.popleft()
         if not cross:
@@ -184,24 +195,46 @@ class _Control:
         M, k, c = (v.to(A) for v in (self.M, self.k, self.c))
         return (source @ M + A * k) * c
 
-    def _holds(self, t: Tensor, A: Tensor, cross: bool) -> bool:
+    def _applies(self, t: Tensor, A: Tensor, cross: bool) -> bool:
         return bool(t > self.last[cross]) and (cross or A.shape[1] <= self.side**2)
 
 
-def _attend(
-    plain: Any,
-    meet: Any,
-    attn: Any,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor | None = None,
-    *given: Any,
-    **more: Any,
-) -> Tensor:
-    """Attend as a network does by itself, but for what becomes of its maps."""
-    cross, scores = encoder_hidden_states is not None, attn.get_attention_scores
-    attn.get_attention_scores = lambda *args: meet(scores(*args), cross, attn.heads)
-    try:
-        out: Tensor = plain(attn, hidden_states, encoder_hidden_states, *given, **more)
+class _Processor:
+    """An attention processor of diffusers: softmax attention whose maps pass through an edit.
+
+    Arguments:
+        edit: Gets maps ``(B * heads, positions, keys)``, whether the keys are words, and the number
+            of heads; returns maps.
+    """
+
+    def __init__(self, edit: Edit) -> None:
+        self.edit = edit
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *unused: Any,
+        **more: Any,
+    ) -> Tensor:
+        cross = encoder_hidden_states is not None
+        keys = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        mask = attn.prepare_attention_mask(attention_mask, keys.shape[1], len(hidden_states))
+        Q = attn.head_to_batch_dim(attn.to_q(hidden_states))
+        K, V = (attn.head_to_batch_dim(layer(keys)) for layer in (attn.to_k, attn.to_v))
+        A = self.edit(attn.get_attention_scores(Q, K, mask), cross, attn.heads)
+        linear, dropout = attn.to_out
+        out: Tensor = dropout(linear(attn.batch_to_head_dim(torch.bmm(A, V))))
         return out
-    finally:
-        del attn.get_attention_scores
+
+
+def _is_plain(network: Any, name: str) -> bool:
+    """Return whether an attention layer is that of a transformer block, without norms of its own.
+
+    Others attend to no words, and keep their processors.
+    """
+    attn = network.get_submodule(name.removesuffix(".processor"))
+    norms = (attn.group_norm, attn.spatial_norm, attn.norm_cross)
+    return all(norm is None for norm in norms) and not attn.residual_connection

@@ -1,4 +1,4 @@
-"""The kernel of an unknown blur, from the edges of the image that it blurred."""
+"""Estimation of an unknown blur kernel from the edges of a blurred image."""
 
 from collections.abc import Iterator
 
@@ -8,33 +8,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
+from ..io.arrays import LUMA
+
 __all__ = ["estimate"]
 
-EDGES = 4e-3  # lambda: price of an edge pixel, in squared units of [0, 1]
-RIDGE = 60.0  # gamma: price of a kernel's energy
-ROUNDS = 3  # of image and kernel, a scale
+EDGES = 4e-3  # lambda: cost of an edge pixel, in squared units of [0, 1]
+RIDGE = 60.0  # gamma: cost of the energy of the kernel
+ROUNDS = 3  # of image and kernel per scale
 RATIO = 2**0.5  # from one scale to the next
-FAINT = 0.1  # of a kernel's largest value; what is below it is noise
-LUMA = (0.299, 0.587, 0.114)
+FAINT = 0.1  # of the largest value of a kernel; smaller values are noise
 
 
 @torch.no_grad()
 def estimate(x: Tensor, size: int = 31) -> Tensor:
-    """Return the kernel k, ``(size, size)``, not negative and of sum 1, that blurred an image.
+    """Return the kernel k, ``(size, size)``, non-negative and with sum 1, that blurred an image.
 
-    From coarse to fine, in turn: the image u of few edges that k blurs into the luma y, and the
-    k that blurs the gradients of u into those of y,
+    Two steps alternate from coarse to fine. The first finds an image u with few edges that k blurs
+    into the luma y; the second finds the k that blurs the gradients of u into those of y:
 
         u = argmin ||k * u - y||^2 + lambda #{grad u != 0},
         k = argmin ||k * grad u - grad y||^2 + gamma ||k||^2.
 
-    Heuristic: it takes strong edges to have been sharp. "Deblurring Text Images via
-    L0-Regularized Intensity and Gradient Prior" (Pan et al., 2014), without its term of
-    intensities, https://doi.org/10.1109/CVPR.2014.371.
+    Heuristic: it assumes that strong edges were sharp. "Deblurring Text Images via
+    L0-Regularized Intensity and Gradient Prior" (Pan et al., 2014), without its intensity
+    term, https://doi.org/10.1109/CVPR.2014.371.
 
     Arguments:
         x: One image ``(3, H, W)`` in [-1, 1].
-        size: Taps a side; odd, and wider than the blur.
+        size: Taps per side; odd, and wider than the blur.
     """
     luma = (x.double() * x.new_tensor(LUMA, dtype=torch.float64)[:, None, None]).sum(0) / 2 + 0.5
     k, price = torch.zeros(0, 0), EDGES
@@ -48,7 +49,7 @@ def estimate(x: Tensor, size: int = 31) -> Tensor:
 
 
 def _scales(y: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the taps a side of the kernel and the image, the smallest first."""
+    """Yield the size of the kernel and the image at each scale, coarse to fine."""
     count = int(np.floor(np.log(size / 3) / np.log(RATIO))) + 1
     for i in reversed(range(count)):
         n = max(3, round(size / RATIO**i) // 2 * 2 + 1)
@@ -63,7 +64,7 @@ def _resized(k: Tensor, n: int) -> Tensor:
 
 
 def _otf(k: Tensor, shape: torch.Size) -> Tensor:
-    """Return the transform of k on a torus, its middle at the origin."""
+    """Return the Fourier transform of k with periodic borders, its center at the origin."""
     n = len(k)
     wide = F.pad(k, (0, shape[1] - n, 0, shape[0] - n))
     K: Tensor = rfft2(wide.roll((-(n // 2), -(n // 2)), (0, 1)))
@@ -79,7 +80,7 @@ def _gradients(shape: torch.Size, like: Tensor) -> Tensor:
 
 
 def _tapered(y: Tensor, k: Tensor) -> Tensor:
-    """Return y with borders that are blurred into those across, as on a torus."""
+    """Return y with borders that are blended into the opposite ones, for periodic transforms."""
     weight = torch.ones_like(y)
     for axis, length in enumerate(y.shape):
         p = k.sum(1 - axis)
@@ -91,7 +92,7 @@ def _tapered(y: Tensor, k: Tensor) -> Tensor:
 
 
 def _edges(y: Tensor, k: Tensor, price: float) -> Tensor:
-    """Return the u of few edges, by half-quadratic splitting: g is grad u where that is large."""
+    """Return the u with few edges, by half-quadratic splitting: g is grad u where that is large."""
     K, D = _otf(k, y.shape), _gradients(y.shape, y)
     blurred, energy = K.conj() * rfft2(y), K.abs() ** 2
     u, beta = y, 2 * price
@@ -114,13 +115,13 @@ def _kernel(u: Tensor, y: Tensor, n: int) -> Tensor:
     top, energy = (gu.conj() * gy).sum(0), (gu.abs() ** 2).sum(0)
     full = irfft2(top / (energy + RIDGE), y.shape)
     k = full.roll((n // 2, n // 2), (0, 1))[:n, :n]
-    return _centerd(_connected(_plain(k)))
+    return _centered(_connected(_plain(k)))
 
 
 def _plain(k: Tensor) -> Tensor:
-    """Return k without what is negative or faint, of sum 1; no blur at all where nothing is left.
+    """Return k without negative and faint values, with sum 1.
 
-    An image without an edge says nothing of its blur.
+    If nothing is left, as for an image without edges, k is a single pixel: no blur.
     """
     k = torch.where(k < FAINT * k.max(), 0, k.clamp_min(0))
     if not k.sum() > 0:
@@ -129,7 +130,7 @@ def _plain(k: Tensor) -> Tensor:
 
 
 def _connected(k: Tensor) -> Tensor:
-    """Return the connected part of k that holds most of it, of sum 1."""
+    """Return the heaviest connected part of k, with sum 1."""
     from skimage.measure import label
 
     parts = torch.from_numpy(label((k > 0).cpu().numpy()).astype(np.int64)).to(k.device)
@@ -138,8 +139,8 @@ def _connected(k: Tensor) -> Tensor:
     return k / k.sum()
 
 
-def _centerd(k: Tensor) -> Tensor:
-    """Return k moved by whole pixels, its center of mass in the middle."""
+def _centered(k: Tensor) -> Tensor:
+    """Return k moved by whole pixels so that its center of mass is in the center."""
     i = torch.arange(len(k), dtype=k.dtype, device=k.device) - len(k) // 2
     shift = [-round(float((i * k.sum(1 - axis)).sum())) for axis in (0, 1)]
     return k.roll(shift, (0, 1))

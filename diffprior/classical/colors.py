@@ -1,4 +1,4 @@
-"""Colors from strokes: what they say of a gray image, and how far they reach."""
+"""Colors from strokes: propagated over a gray image."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ from .fill import pyramid
 
 __all__ = ["fit_to_luma", "propagate_colors"]
 
-EDGE = 0.05  # of luma in [-1, 1]; neighbors that differ by as much hardly share their color
-LEAK = 1e-3  # what they share across an edge, so that every color is known
+EDGE = 0.05  # of luma in [-1, 1]; neighbors with a larger difference hardly share their color
+LEAK = 1e-3  # weight across an edge, so that every pixel gets a color
 GRAY = Gray("luminance")
 
 
 def fit_to_luma(colors: Tensor, luma: Tensor) -> Tensor:
-    """Return colors moved to a luma, their chroma scaled down where [-1, 1] cannot hold it.
+    """Return the colors with another luma; chroma is reduced where [-1, 1] cannot hold it.
 
     Arguments:
         colors: Of shape ``(B, 3, H, W)``, in [-1, 1].
@@ -27,15 +27,15 @@ def fit_to_luma(colors: Tensor, luma: Tensor) -> Tensor:
 
 
 def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: int = 100) -> Tensor:
-    """Return the colors of all pixels: those of the known ones, carried along equal luma.
+    """Return colors for all pixels: the known colors, propagated along equal luma.
 
     The chroma u minimizes sum w (u_i - u_j)^2 over neighbors, where w falls with their difference
     in luma, by conjugate gradients from a pull-push fill. "Colorization using Optimization" (Levin
     et al., 2004), https://doi.org/10.1145/1015706.1015780, with the weights of a plain Laplacian.
 
     Arguments:
-        colors: Of shape ``(B, 3, H, W)``; what lies at unknown pixels does not matter.
-        known: True where a color is known, ``(B, 1, H, W)``; not nowhere.
+        colors: Of shape ``(B, 3, H, W)``; values at unknown pixels do not matter.
+        known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
     m, weights = 1 - known.to(luma), [_affinity(luma, axis) for axis in (-1, -2)]

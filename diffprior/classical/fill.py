@@ -1,4 +1,4 @@
-"""The smooth fill that a chain may start from: what interpolation alone can say."""
+"""Smooth fills of holes by interpolation, which a chain may start from."""
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,15 @@ __all__ = ["biharmonic", "laplacian", "pyramid"]
 
 
 def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
-    """Return images whose hole minimizes ||Laplacian x||^2, all else as it was.
+    """Return the images with holes filled to minimize ||Laplacian x||^2; the rest is unchanged.
 
-    Conjugate gradients from a pull-push fill: in 60 rounds scattered holes converge to what
-    scikit-image solves exactly, in a small part of the time; wide ones stay closer to the start.
+    Conjugate gradients from a pull-push fill. After 60 iterations, scattered holes agree with the
+    exact solution of scikit-image, in a fraction of the time; wide holes stay closer to the start.
 
     Arguments:
-        x: Images, of shape ``(B, C, H, W)``; what lies in the hole does not matter.
-        hole: True where they are to be filled, ``(B, 1, H, W)``; not everywhere.
-        iterations: Rounds of conjugate gradients.
+        x: Images, of shape ``(B, C, H, W)``; values in the hole do not matter.
+        hole: True where to fill, ``(B, 1, H, W)``; not everywhere.
+        iterations: Iterations of conjugate gradients.
     """
     start, m = pyramid(x, hole), hole.to(x)
     residual = -m * laplacian(laplacian(start))
@@ -26,7 +26,7 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:
-    """Return images filled by pull-push: means of what is known, from coarser and coarser levels.
+    """Return the images filled by pull-push: means of the known pixels, from coarser levels.
 
     "The Lumigraph" (Gortler et al., 1996), sec. 3.4. Arguments as for ``biharmonic``.
     """

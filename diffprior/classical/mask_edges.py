@@ -1,4 +1,4 @@
-"""What is done to the hole of a mask before it is filled: it grows, or its edge is made soft."""
+"""Masks are dilated, or their edges are feathered, before a hole is filled."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ __all__ = ["dilate", "feather"]
 
 
 def dilate(mask: Tensor, pixels: int) -> Tensor:
-    """Return a mask ``(B, 1, H, W)``, the most of what was within `pixels` of each place."""
+    """Return a mask ``(B, 1, H, W)``, dilated by a disc with a radius of ``pixels``."""
     if pixels >= sum(mask.shape[2:]):
         return mask.amax((2, 3), keepdim=True).expand_as(mask).contiguous()
-    if bool(((mask == 0) | (mask == 1)).all()):  # without a look at the disc round every place
+    if bool(((mask == 0) | (mask == 1)).all()):  # a distance is faster than a disc
         return _each(lambda m: (_away(m) <= pixels).astype(m.dtype), mask)
     d = np.hypot(*np.ogrid[-pixels : pixels + 1, -pixels : pixels + 1])
     return _each(lambda m: np.asarray(cv2.dilate(m, (d <= pixels).astype(np.uint8))), mask)
 
 
 def feather(mask: Tensor, pixels: int) -> Tensor:
-    """Return a mask ``(B, 1, H, W)`` with a ramp of `pixels` around its hole, the part that is 1.
+    """Return a mask ``(B, 1, H, W)`` with a ramp of ``pixels`` around its hole, the part that is 1.
 
     At the distance d from the hole, the mask becomes at least 1 - d / (pixels + 1).
     """
@@ -29,7 +29,7 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
 
 
 def _away(mask: np.ndarray) -> np.ndarray:
-    """Return the distance of each place ``(H, W)`` from the hole, in pixels."""
+    """Return the distance of each pixel ``(H, W)`` from the hole, in pixels."""
     outside = (mask < 1).astype(np.uint8)
     return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
 

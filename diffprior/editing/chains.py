@@ -18,8 +18,9 @@ from ..runtime.report import Meter
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
+__all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
+Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
 FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 
 
@@ -27,7 +28,7 @@ FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 def run_chain(
     model: Prior,
     z: Tensor,
-    chain: Callable[[Tensor, Tensor, Noise, Callback], Tensor],
+    chain: Chain,
     noise: Noise,
     callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:
@@ -88,9 +89,9 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
     Arguments:
         mask: How much of each pixel is covered, ``(B, 1, H, W)``.
     """
-    factor, (h, w) = getattr(model, "factor", 1), model.shape[-2:]
-    beyond = (0, factor * w - mask.shape[-1], 0, factor * h - mask.shape[-2])
-    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), factor)
+    stride, (h, w) = model.stride, model.shape[-2:]
+    beyond = (0, stride * w - mask.shape[-1], 0, stride * h - mask.shape[-2])
+    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), stride)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Images to codes, and back through the same prior or another."""
+"""Images to codes, and codes back to images, through the same prior or another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count as counting
@@ -9,64 +9,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprior.batching import Callback, StepCallback, part_callback, step_callback
-from diffprior.catalog import SettingError, build
-from diffprior.editing import trajectory
-from diffprior.editing.chains import noise_level_of
-from diffprior.editing.trajectory import Trajectory, spell
-from diffprior.inversions.base import Inversion
-from diffprior.io.arrays import Images, digest
-from diffprior.priors._conditions import conditioned, innermost, unguided
-from diffprior.priors.base import Prior
-from diffprior.priors.paired import PairedPrior
-from diffprior.priors.prompted import beside, prompted
-from diffprior.random import Noise
-from diffprior.runtime.checks import check_counts
-from diffprior.runtime.memory import batch_size
-from diffprior.runtime.results import Result
-
-from ..random import stream_ids
-from ..runtime.conditions import not_none
+from ..batching import Callback, StepCallback, part_callback, step_callback
+from ..catalog import build, spell
+from ..errors import SettingError
+from ..inversions.base import Inversion
+from ..io.arrays import digest
+from ..priors.base import Prior, show_image
+from ..priors.paired import PairedPrior
+from ..random import Noise
+from ..runtime.memory import batch_size
+from ..runtime.placement import under_condition
+from . import trajectory
+from .chains import noise_level_of
+from .page import Session
+from .trajectory import Trajectory
 
 __all__ = [
-    "InversionResult",
-    "resolve_inversion",
+    "Condition",
+    "Descent",
     "condition_prior",
-    "inversion_report",
-    "source_condition",
-    "invert_images",
-    "Chain",
     "decode_trajectory",
+    "inversion_condition",
+    "inversion_report",
+    "invert_images",
+    "resolve_inversion",
 ]
 
-Condition = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InversionResult(Result):
-    """What an inversion gives back: ``image`` is the round trip, ``trajectory`` what to keep."""
-
-    trajectory: Trajectory
-
-    def data(self) -> bytes:
-        """Return the bytes of the trajectory's file."""
-        return self.trajectory.data()
+Condition = dict[str, Any]  # what a prior is to show, as keywords of ``conditioned``
 
 
 def resolve_inversion(
-    inversion: Any, model: Prior, steps: int | None, strength: float | None
+    inversion: Inversion | str, prior: Prior, steps: int | None, strength: float | None
 ) -> Inversion:
-    """Return an inversion from what was given for it."""
-    check_counts(samples=1, steps=steps)
-    given = isinstance(inversion, Inversion)
-    method: Inversion = inversion if given else build(str(inversion), ("inversions",))
+    """Return an inversion from an object or a text, with other steps or another strength."""
+    method: Inversion
+    if isinstance(inversion, Inversion):
+        method = inversion
+    else:
+        method = build(str(inversion), ("inversions",))
     changes: dict[str, Any] = {} if steps is None else {"steps": steps}
     if strength is not None:
         ratio = noise_level_of(strength)
-        changes["stop"] = 1.0 if ratio is None else float(model.diffusion.schedule.time(ratio))
-    method, leaf = replace(method, **changes), prompted(model)
+        changes["stop"] = 1.0 if ratio is None else float(prior.diffusion.schedule.time(ratio))
+    method = replace(method, **changes)
     texts = method.guided or type(method).edit_prior is not Inversion.edit_prior
-    if texts and leaf is not None and leaf.extra == leaf.shape[0]:
+    if texts and prior.edits_image:
         raise SettingError(
             f"{type(method).__name__} is of a guidance between texts, and this network is guided "
             "by the image that it edits, too; take another inversion"
@@ -75,20 +62,23 @@ def resolve_inversion(
 
 
 def inversion_report(method: Inversion) -> dict[str, Any]:
-    """Return what the reports of inversions, and of edits, say of how they were made."""
+    """Return the keys of a report that name an inversion."""
     return {"method": spell(method), "inversion": spell(method)}
 
 
-def source_condition(method: Inversion, **condition: Any) -> Condition:
-    """Return what is not None of the condition of a way up, and its guidance."""
-    given = not_none(**condition)
-    return given if method.guided else {"guidance": 1.0, **given}
+def inversion_condition(method: Inversion, condition: Condition) -> Condition:
+    """Return the condition that an inversion runs under: without guidance, unless it fits one."""
+    return condition if method.guided else {"guidance": 1.0, **condition}
 
 
-def condition_prior(model: Prior, condition: Condition) -> Prior:
-    """Return a prior under a condition, or refuse in one sentence."""
+def condition_prior(prior: Prior, condition: Condition) -> Prior:
+    """Return a prior under a condition.
+
+    Raises:
+        SettingError: If the prior knows nothing of the kind.
+    """
     try:
-        return conditioned(model, **condition)
+        return under_condition(prior, condition)
     except ValueError as error:
         raise SettingError(str(error)) from error
 
@@ -97,49 +87,48 @@ def invert_images(
     method: Inversion,
     source: Prior,
     condition: Condition,
-    given: Images,
-    report: dict[str, Any],
-    seed: int,
-    ids: Sequence[int | str] | None,
+    session: Session,
     callback: Callback | None,
 ) -> Trajectory:
-    """Return the inversion of images, as many at a time as memory holds.
+    """Return the inversion of the images of a session, as many at a time as memory holds.
 
     Arguments:
         source: The prior under the condition of the images.
-        report: Its provenance.
+        condition: That condition.
     """
-    x = given.tensor().to(source.like)
+    images, report = session.images, session.report
+    assert images is not None
+    x = images.tensor().to(source.like)
     z = source.encode(x)
-    noise = Noise(seed, stream_ids(ids, len(z)))
+    noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
-    called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
+    called = source.without_guidance().innermost if method.guided else source
     with _report_calls(called, method.calls * len(parts), callback):
         codes = [
-            method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
+            method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
             for i in parts
         ]
     return Trajectory(
         inversion=method,
-        code={k: torch.cat([code[k] for code in codes]) for k in codes[0]},
+        code={key: torch.cat([code[key] for code in codes]) for key in codes[0]},
         prior=report["prior"],
         sha256=report["prior_sha256"],
         condition=condition,
-        size=given.size,
-        picture=digest(given),
-        added={k: report[k] for k in trajectory.ADDED if k in report},
+        size=images.size,
+        picture=digest(images),
+        added={key: report[key] for key in trajectory.ADDED if key in report},
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain:
-    """What goes down from some rows of a code: a prior, or two side by side.
+class Descent:
+    """The prior that some rows of a code come down with, or two priors in step.
 
-    Arguments:
-        target: The prior whose states are asked for.
-        source: A prior to go down beside.
-        inside: Called after each step; where the target's states are then its own, ``(B, 1, *)`` of
-            bool. Elsewhere they are the source's.
+    Attributes:
+        target: The prior whose states are the result.
+        source: A prior that comes down in step with it.
+        inside: Called after each step; returns where the target's states are then its own,
+            ``(B, 1, *)`` of bool. Elsewhere they are the source's.
     """
 
     target: Prior
@@ -148,53 +137,55 @@ class Chain:
 
 
 def decode_trajectory(
-    made: Trajectory, like: Prior, chain: Callable[[Tensor], Chain], callback: Callback | None
+    code: Trajectory, like: Prior, descent: Callable[[Tensor], Descent], callback: Callback | None
 ) -> Tensor:
-    """Return the states that come of a code, as many at a time as memory holds.
+    """Return the states that come down from a code, as many at a time as memory holds.
 
     Arguments:
         like: A prior of these states.
-        chain: Is given the numbers of some rows.
+        descent: Makes the descent of the rows of these numbers.
     """
-    method, done = made.inversion, []
+    method = code.inversion
+    states = []
     count = 1 if method.guided else batch_size(like)
-    parts = torch.split(torch.arange(len(made.code["x_T"])), count)
+    parts = torch.split(torch.arange(len(code.code["x_T"])), count)
     for k, part in enumerate(parts):
-        code, way = {key: v[part].to(like.like) for key, v in made.code.items()}, chain(part)
-        each = _step(part_callback(callback, k, len(parts)), method.steps, way.inside)
-        if way.source is None:
-            done.append(method.decode(way.target, code, each))
+        rows = {key: v[part].to(like.like) for key, v in code.code.items()}
+        priors = descent(part)
+        after_step = _step(part_callback(callback, k, len(parts)), method.steps, priors.inside)
+        if priors.source is None:
+            states.append(method.decode(priors.target, rows, after_step))
         else:
-            both = {key: torch.cat([v, v]) for key, v in code.items()}
-            pair = PairedPrior(way.source, way.target)
-            done.append(method.decode(pair, both, each).chunk(2)[1])
-    return torch.cat(done)
+            both = {key: torch.cat([v, v]) for key, v in rows.items()}
+            pair = PairedPrior(priors.source, priors.target)
+            states.append(method.decode(pair, both, after_step).chunk(2)[1])
+    return torch.cat(states)
 
 
 def _step(
     callback: Callback | None, steps: int, inside: Callable[[], Tensor] | None
 ) -> StepCallback:
-    """Return what is done after each step."""
-    tell = step_callback(callback, steps)
+    """Return the function to call after each step: the callback, then the mask if there is one."""
+    report = step_callback(callback, steps)
     if inside is None:
-        return tell
+        return report
 
-    def each(x: Tensor, i: int) -> Tensor:
-        kept, new = tell(x, i).chunk(2)
-        return torch.cat([kept, torch.where(inside(), new, kept)])
+    def mask_step(x: Tensor, i: int) -> Tensor:
+        source, target = report(x, i).chunk(2)
+        return torch.cat([source, torch.where(inside(), target, source)])
 
-    return each
+    return mask_step
 
 
 @contextmanager
 def _report_calls(prior: Prior, calls: int, callback: Callback | None) -> Iterator[None]:
-    """Tell ``callback`` of every call of a prior, of which this many are expected."""
+    """Call ``callback`` after every call of a prior, of which this many are expected."""
     if callback is None:
         yield
         return
     number = counting(1)
     hook = prior.register_forward_hook(
-        lambda _, given, x_0: callback(x_0, min(1.0, next(number) / calls))
+        lambda _, inputs, x_0: callback(x_0, min(1.0, next(number) / calls))
     )
     try:
         yield

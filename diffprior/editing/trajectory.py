@@ -1,7 +1,7 @@
-"""Files of inversions: an image's code, with what it takes to read it back."""
+"""Inversions of images, and their files: a code, with what it takes to read it back."""
 
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,11 +9,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .. import __version__
-from ..catalog import SettingError, build
+from ..catalog import build, spell
+from ..errors import ImageError, SettingError
 from ..inversions.base import Code, Inversion
-from ..io.arrays import ImageError, Images, digest
+from ..io.arrays import Images, digest
+from ..runtime.results import Result
 
-__all__ = ["ADDED", "SUFFIX", "Trajectory", "spell"]
+__all__ = ["ADDED", "SUFFIX", "InversionResult", "Trajectory"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
@@ -22,18 +24,19 @@ ADDED = ("lora", "lora_scale", "controlnet", "control")  # in the report of its 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
-    """An inversion that was made.
+    """The code of an image, and how it was made.
 
     Attributes:
-        inversion: How.
-        code: What it left. What is noted at every step (noises, corrections, words) is in half
-            precision; states at the end of the way, of names in _T, are in full.
-        prior, sha256: Name and weights of the prior.
-        condition: What it was under, as keywords of ``priors.conditions.conditioned``.
-        size: The size ``(H, W)`` of the image in pixels.
-        image: The hash of the image (see ``digest``).
-        added: What changes the prior, of ``ADDED``: names of weights, the scale of those of low
-            rank, and the hash of the control image.
+        inversion: The inversion that made it.
+        code: The tensors. Those of every step (noises, corrections, texts) are in half precision;
+            the last states, whose names end in _T, are in float32.
+        prior: Name of the prior.
+        sha256: SHA-256 of the prior's weights; None where it has none.
+        condition: Condition of the image: any of prompt, negative, label, guidance.
+        size: Size ``(H, W)`` of the image in pixels.
+        picture: SHA-256 of the image, see ``diffprior.io.arrays.digest``.
+        added: What was added to the prior, of ``ADDED``: names of weights, the LoRA scale, the
+            hash of the control image.
     """
 
     inversion: Inversion
@@ -50,7 +53,7 @@ class Trajectory:
         object.__setattr__(self, "code", short)
 
     def data(self) -> bytes:
-        """Return the bytes of its file."""
+        """Return the bytes of the file."""
         notes = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "code"}
         notes |= {"inversion": spell(self.inversion), "diffprior": __version__}
         tensors = {k: v.cpu().contiguous() for k, v in self.code.items()}
@@ -58,7 +61,11 @@ class Trajectory:
 
     @classmethod
     def read(cls, file: str | Path) -> Self:
-        """Open a file, or refuse it in one sentence."""
+        """Open a file.
+
+        Raises:
+            SettingError: If it is none of an inversion, or of another version.
+        """
         try:
             with safe_open(file, "pt") as data:
                 found, names = data.metadata() or {}, data.keys()
@@ -78,7 +85,12 @@ class Trajectory:
         return cls(inversion=inversion, code=code, **notes | {"size": tuple(notes["size"])})
 
     def check(self, report: dict[str, Any], given: Images | None) -> None:
-        """Refuse a prior, of this provenance, or an image that is not its own, in one sentence."""
+        """Refuse another prior or another image than those of the inversion.
+
+        Arguments:
+            report: The first keys of a report, which name the prior.
+            given: The image; None where the file alone is in use.
+        """
         own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
         if self.sha256 != other[1] or (self.sha256 is None and own != other):
             raise SettingError(
@@ -98,12 +110,20 @@ class Trajectory:
             raise ImageError("this inversion is of another image of the same size")
 
 
-def spell(thing: Any) -> str:
-    """Return the text that ``catalog.build`` makes this thing of."""
-    if not is_dataclass(thing):
-        return repr(thing)
-    settings = ", ".join(f"{f.name}={spell(getattr(thing, f.name))}" for f in fields(thing))
-    return f"{type(thing).__module__.rpartition('.')[2]}({settings})"
+@dataclass(frozen=True, kw_only=True, repr=False)
+class InversionResult(Result[Any]):
+    """The result of ``invert``.
+
+    Attributes:
+        image: The image after inversion and back.
+        trajectory: The inversion, which ``edit`` takes.
+    """
+
+    trajectory: Trajectory
+
+    def data(self) -> bytes:
+        """Return the bytes of the trajectory's file."""
+        return self.trajectory.data()
 
 
 def _called(name: str, sha256: str | None, added: dict[str, Any]) -> str:

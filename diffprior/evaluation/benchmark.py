@@ -1,12 +1,11 @@
-"""Benchmarks: every method on every item of a corrupted dataset, through any number of kills."""
+"""Benchmarks: every method on every item of a corrupted dataset; a stopped run goes on."""
 
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ import torch
 from torch import Tensor
 
 from .. import catalog
-from ..catalog import SettingError
 from ..classical import baselines
-from ..errors import CatalogError
+from ..errors import CatalogError, SettingError
 from ..io import files
 from ..io.arrays import to_pil
+from ..io.ledger import Ledger, Row
 from ..likelihoods.base import Likelihood
 from ..methods.base import Method
 from ..pretrained.load import load_prior
@@ -31,85 +30,88 @@ from ..runtime.placement import device_of, prepare_prior
 from . import report, scores
 from .datasets import Item, likelihood, manifest
 
-__all__ = ["Settings", "benchmark"]
+__all__ = ["Options", "benchmark"]
 
-Row = dict[str, Any]
-Image = tuple[Row, Tensor | None]
-ROOM = {"cpu": 512**2}  # px at a time: a CPU gains little by more, and a kill costs more
+Key = tuple[str, str, str]
+PIXELS = {"cpu": 512**2}  # at a time: more helps a CPU little, and a kill costs more work
+MORE_PIXELS = 4096**2  # at a time on other devices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What all rows of a folder have in common.
+class Options:
+    """How a benchmark runs.
 
     Arguments:
-        samples: How many a method draws of each posterior; 2 or more for coverage.
-        seed: Of the methods; the measurements have their own.
-        precision: Of the network, as for ``deploy.ready``.
-        lpips: Whether LPIPS is measured, which takes longer than all else of a small image.
+        samples: Posterior samples of each item; 2 or more for coverage.
+        seed: Seed of the methods. The measurements have their own.
+        precision: Number format of the network: "auto", "float32", "bfloat16" or "float16".
+        lpips: Whether to measure LPIPS, which takes longer than all else for a small image.
+        device: Device of the prior; by default the fastest that is available.
+        batch: Images at a time, of the same operator, noise and size; by default what fits.
+        rank: Number of this process.
+        world: Number of processes that share the work.
     """
 
-    prior: str
-    prior_sha256: str | None
     samples: int = 1
     seed: int = 0
     precision: str = "auto"
     lpips: bool = True
+    device: str | None = None
+    batch: int | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise SettingError(f"samples must be 1 or more, got {self.samples}")
+        if not 0 <= self.rank < self.world:
+            raise SettingError(f"rank must be in 0 ... {self.world - 1}, got {self.rank}")
 
 
 def benchmark(
     data: Path,
     out: Path,
     methods: Sequence[str],
+    options: Options = Options(),  # noqa: B008 (frozen)
     *,
     prior: Prior | str | None = None,
-    samples: int = 1,
-    seed: int = 0,
-    device: str | None = None,
-    precision: str = "auto",
-    lpips: bool = True,
-    batch: int | None = None,
-    rank: int = 0,
-    world: int = 1,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Run methods on a dataset; return how many rows of ``out`` are errors.
+    """Run methods on a corrupted dataset; return how many rows of ``out`` are errors.
 
-    A row is written when its image lies in ``out/pictures``, whole, and is then never done
-    again; errors are. Of ``world`` processes each takes its share and writes a file of its own;
-    the one that ends last writes the reports of all.
+    A row is written after its image in ``out/images``, and is then never computed again, unless
+    it is an error. Each process computes its share and writes a file of its own; the process that
+    ends last writes the reports of all: ``table.md``, ``table.csv`` and ``report.html``.
 
     Arguments:
-        data: A folder that ``datasets.corrupt`` wrote.
-        methods: Texts for ``catalog.build``, or names of ``classical.METHODS``.
-        batch: Images at a time, of the same operator, noise and size; what the device holds
-            where not given.
+        data: Folder that ``datasets.corrupt`` wrote.
+        out: Folder of the rows, images and reports.
+        methods: Texts for ``catalog.build``, or names of ``baselines.METHODS``.
+        options: How to run.
+        prior: Prior, or what ``load_prior`` takes.
+        say: Receives one line for each row.
 
     Raises:
-        SettingError: If a method is not there, or the folder holds rows of other settings.
+        SettingError: If a method does not exist, or the folder holds rows of other settings.
     """
-    if samples < 1 or not 0 <= rank < world:
-        raise SettingError(f"samples are 1 or more and 0 <= rank < world, got {samples}, {rank}")
-    items, built = manifest(data), {name: _method(name) for name in methods}
-    model = prior if isinstance(prior, Prior) else load_prior(prior, device_of(device))
-    settings = Settings(
-        **_known(model), samples=samples, seed=seed, precision=precision, lpips=lpips
-    )
-    _same(out / "run.json", settings)
-    path = out / f"rows.{rank}.jsonl"
-    _mend(path)
+    items = manifest(data)
+    built = {name: _method(name) for name in methods}
+    model = prior if isinstance(prior, Prior) else load_prior(prior, device_of(options.device))
+    settings = _settings(model, options)
+    _check_settings(out / "run.json", settings)
+    ledger = Ledger(out / f"rows.{options.rank}.jsonl", scores.KEYS, len(scores.KEYS))
     done = {_key(row) for row in scores.rows(out) if row["status"] != "error"}
-    share = sorted(items, key=lambda item: item.form)[rank::world]
-    with path.open("a", buffering=1) as file:
-        for text, part in _plan(share, built, done, model, settings, batch):
-            for row, x in _attempt(part, text, built[text], model, settings):
-                if x is not None:
-                    _keep(out / row["restored"], x)
-                file.write(json.dumps(row) + "\n")
-                told = row["reason"] if x is None else f"{row['psnr']:.2f} dB"
-                say(f"{row['id']}, {text}: {told}")
-    found = report.write(out, items, list(built), asdict(settings))
-    return sum(row["status"] == "error" for row in found)
+    share = sorted(items, key=lambda item: item.form)[options.rank :: options.world]
+    runner = _Runner(model, built, options)
+    for text, batch in runner.batches(share, done):
+        for row, x in runner.attempt(batch, text):
+            if x is not None:
+                _save_image(out / row["restored"], x)
+            ledger.add(row)
+            result = row["reason"] if x is None else f"{row['psnr']:.2f} dB"
+            say(f"{row['id']}, {text}: {result}")
+    rows = report.write(out, items, list(built), settings)
+    return sum(row["status"] == "error" for row in rows)
 
 
 def _method(name: str) -> Method[Any] | None:
@@ -122,132 +124,126 @@ def _method(name: str) -> Method[Any] | None:
     return None
 
 
-def _known(model: Prior) -> dict[str, Any]:
-    name, digest = getattr(model, "name", type(model).__name__), getattr(model, "sha256", None)
-    return {"prior": name, "prior_sha256": digest}
+def _settings(model: Prior, options: Options) -> dict[str, Any]:
+    """Return what all rows of a folder have in common."""
+    return {
+        "prior": model.name,
+        "prior_sha256": model.sha256,
+        "samples": options.samples,
+        "seed": options.seed,
+        "precision": options.precision,
+        "lpips": options.lpips,
+    }
 
 
-def _same(path: Path, settings: Settings) -> None:
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a folder, or refuse other ones than it has."""
-    text = json.dumps(asdict(settings), indent=1)
+    text = json.dumps(settings, indent=1)
     if path.exists() and path.read_text() != text:
-        raise SettingError(f"{path} tells of other settings; give another folder for this run")
+        raise SettingError(f"{path} has other settings; choose another folder for this run")
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(text.encode(), path, force=True)
 
 
-def _mend(path: Path) -> None:
-    """Cut off a line that a kill left half-written."""
-    if path.exists():
-        data = path.read_bytes()
-        os.truncate(path, data.rfind(b"\n") + 1)
-
-
-def _key(row: Row) -> tuple[str, str, str]:
+def _key(row: Row) -> Key:
     return row["id"], row["method"], row["measurement_sha256"]
 
 
-def _plan(
-    items: Sequence[Item],
-    built: dict[str, Method[Any] | None],
-    done: set[tuple[str, str, str]],
-    model: Prior,
-    settings: Settings,
-    batch: int | None,
-) -> Iterator[tuple[str, list[Item]]]:
-    """Yield methods with batches of what is left to do, form by form."""
-    for form in dict.fromkeys(item.form for item in items):
-        alike = [item for item in items if item.form == form]
-        size = batch or _room(model, alike[0].row["shape"], settings.samples)
-        for text in built:
-            left = [item for item in alike if _key(_head(item, text)) not in done]
-            for i in range(0, len(left), size):
-                yield text, left[i : i + size]
+@dataclass(frozen=True)
+class _Runner:
+    """Runs methods on batches of items."""
 
+    prior: Prior
+    methods: Mapping[str, Method[Any] | None]
+    options: Options
 
-def _room(model: Prior, shape: Sequence[int], samples: int) -> int:
-    room = ROOM.get(model.like.device.type, 4096**2)
-    return max(1, room // (shape[-2] * shape[-1] * samples))
+    def batches(self, items: Sequence[Item], done: set[Key]) -> Iterator[tuple[str, list[Item]]]:
+        """Yield the names of methods with batches of the items that are left to do."""
+        for form in dict.fromkeys(item.form for item in items):
+            alike = [item for item in items if item.form == form]
+            size = self.options.batch or self._batch_size(alike[0].row["shape"])
+            for text in self.methods:
+                left = [item for item in alike if _key(_head(item, text)) not in done]
+                for i in range(0, len(left), size):
+                    yield text, left[i : i + size]
 
+    def _batch_size(self, shape: Sequence[int]) -> int:
+        pixels = PIXELS.get(self.prior.like.device.type, MORE_PIXELS)
+        return max(1, pixels // (shape[-2] * shape[-1] * self.options.samples))
 
-# One batch
+    def attempt(self, items: list[Item], text: str) -> list[tuple[Row, Tensor | None]]:
+        """Return the rows of a batch and its samples; after a failure, of each item alone.
 
-
-def _attempt(
-    items: list[Item], text: str, method: Method[Any] | None, model: Prior, settings: Settings
-) -> list[Image]:
-    """Return the rows of a batch; where it fails, each of its items is tried alone.
-
-    What a method refuses, in a sentence, is "n/a": all else that goes wrong is an error.
-    """
-    try:
-        given, truth = likelihood(items), torch.stack([item.truth() for item in items])
-    except Exception as error:  # whatever a damaged file leads to, the others are to go on
-        found, status = error, "error"
-    else:
+        A refusal of the method, which is a sentence, has the status "n/a"; all other failures are
+        errors.
+        """
         try:
-            return _solve(items, text, method, given, truth, model, settings)
-        except (TypeError, ValueError) as error:
-            found, status = error, "n/a"
-        except Exception as error:
-            found, status = error, "error"
-    if len(items) > 1:
-        alone = ([item] for item in items)
-        return [p for one in alone for p in _attempt(one, text, method, model, settings)]
-    reason = " ".join(str(found).split()) or type(found).__name__
-    return [(_head(items[0], text) | {"status": status, "reason": reason}, None)]
+            posterior = likelihood(items)
+            truth = torch.stack([item.truth() for item in items])
+        except Exception as error:  # a damaged file must not stop the others
+            status, cause = "error", error
+        else:
+            try:
+                return self._solve(items, text, posterior, truth)
+            except (TypeError, ValueError) as error:
+                status, cause = "n/a", error
+            except Exception as error:
+                status, cause = "error", error
+        if len(items) > 1:
+            return [result for item in items for result in self.attempt([item], text)]
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        return [(_head(items[0], text) | {"status": status, "reason": reason}, None)]
 
+    def _solve(
+        self, items: Sequence[Item], text: str, posterior: Likelihood[Any], truth: Tensor
+    ) -> list[tuple[Row, Tensor | None]]:
+        """Return the rows of a batch, and its samples ``(n, C, H, W)``.
 
-def _solve(
-    items: Sequence[Item],
-    text: str,
-    method: Method[Any] | None,
-    given: Likelihood[Any],
-    truth: Tensor,
-    model: Prior,
-    settings: Settings,
-) -> list[Image]:
-    """Return rows and images; streams are not those of the measurements' noise."""
-    prior = CountedPrior(prepare_prior(model, truth.shape[1:], precision=settings.precision))
-    n, start, memory = 1, time.perf_counter(), Memory(prior.like.device)
-    if method is None:
-        x = baselines.restore(text, given)
-    else:
-        n, names = (
-            settings.samples if method.stochastic else 1,
-            [f"{item.id} restored" for item in items],
-        )
-        x = method(prior, given, n, settings.seed, ids=names, batch_size=batch_size(prior))
-    x = x.cpu().float().reshape(len(items), n, *truth.shape[1:])
-    if not x.isfinite().all():
-        raise FloatingPointError("the restored image holds NaN or infinity")
-    spent = {
-        "seconds": (time.perf_counter() - start) / len(items),
-        "calls": prior.count["calls"] // (len(items) * n),
-        "gradients": prior.count["vjps"] // (len(items) * n),
-        "memory": memory.peak(),
-        "device": str(prior.like.device),
-        "samples": n,
-    }
-    found = scores.measure(x, truth, given, settings.lpips)
-    heads = (_head(item, text) | {"status": "ok"} for item in items)
-    return [(head | row | spent, z) for head, row, z in zip(heads, found, x, strict=True)]
+        The names of the noise streams differ from those of the measurements.
+        """
+        options, method = self.options, self.methods[text]
+        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.precision)
+        prior = CountedPrior(ready)
+        memory = PeakMemory(prior.like.device)
+        start = time.perf_counter()
+        n = options.samples if method is not None and method.stochastic else 1
+        if method is None:
+            x = baselines.restore(text, posterior)
+        else:
+            ids = [f"{item.id} restored" for item in items]
+            rows = batch_size(prior)
+            x = method(prior, posterior, n, options.seed, ids=ids, batch_size=rows)
+        x = x.cpu().float().reshape(len(items), n, *truth.shape[1:])
+        if not x.isfinite().all():
+            raise FloatingPointError("the restored image holds NaN or infinity")
+        costs = {
+            "seconds": (time.perf_counter() - start) / len(items),
+            "calls": prior.count["calls"] // (len(items) * n),
+            "gradients": prior.count["vjps"] // (len(items) * n),
+            "memory": memory.megabytes(),
+            "device": str(prior.like.device),
+            "samples": n,
+        }
+        measured = scores.measure(x, truth, posterior, options.lpips)
+        heads = (_head(item, text) | {"status": "ok"} for item in items)
+        return [(head | row | costs, z) for head, row, z in zip(heads, measured, x, strict=True)]
 
 
 def _head(item: Item, text: str) -> Row:
+    """Return the fields of a row that are known before it is computed."""
     slug = re.sub(r"[^\w.-]+", "_", text)[:40] + "-" + sha256(text.encode()).hexdigest()[:8]
     same = {k: item.row[k] for k in ("problem", "picture", "measurement_sha256")}
     return {"id": item.id, "method": text, **same, "restored": f"images/{slug}/{item.id}.png"}
 
 
-def _keep(path: Path, x: Tensor) -> None:
+def _save_image(path: Path, x: Tensor) -> None:
     """Write the first of the samples ``(n, 3, H, W)``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(files.encode(np.asarray(to_pil(x[0])), None, ".png"), path, force=True)
 
 
-class Memory:
-    """The peak of memory in MB since it was made: the device's, or this process's on Linux."""
+class PeakMemory:
+    """The peak of memory since this object was created, of a GPU, or of this process on Linux."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -257,7 +253,8 @@ class Memory:
             with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
 
-    def peak(self) -> float | None:
+    def megabytes(self) -> float | None:
+        """Return the peak in MB, None where it is not known."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
         status = Path("/proc/self/status")

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from ..errors import FigureError
-from . import figures
-from .ledger import Row
+from ..io import figures
+from ..io.ledger import Row
+from . import tables
+from .tables import numbers, unique
 
 __all__ = ["markdown", "report", "table", "uniformity"]
 
@@ -39,88 +41,77 @@ def report(out: Path, rows: Sequence[Row], say: Callable[[str], None] = print) -
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the distances over their floors, cell by cell."""
-    cells = [c for c in _once(rows, "problem") if c != "field"]
-    found = {m: [_multiple(rows, c, m) for c in cells] for m in _once(rows, "method")}
-    series = {m: [v for v in values if v] for m, values in found.items() if all(values)}
+    """Draw the distance of each method, over that of two exact samples, for each cell."""
+    cells = [cell for cell in unique(rows, "problem") if cell != "field"]
+    ratios = {m: [_ratio(rows, c, m) for c in cells] for m in unique(rows, "method")}
+    series = {m: [v for v in values if v] for m, values in ratios.items() if all(values)}
     if cells:
-        figures.lines(
-            path,
-            range(len(cells)),
-            series,
-            across="d, dy",
-            up="sliced W2 over that of two exact samples",
-            places=cells,
-            log=True,
-        )
+        axes = "d, dy", "sliced W2 over that of two exact samples"
+        figures.lines(path, range(len(cells)), series, axes=axes, ticks=cells, log=True)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return a table a measure, methods down and problems across: means over the seeds."""
+    """Return a table for each measure, methods down and problems across: means over the seeds."""
     parts = []
     for key, title in TITLES.items():
         head, *body = table(rows, key)
         if len(head) > 1:
-            lines = [head, ["---"] * len(head), *body]
-            parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(r)} |" for r in lines))
-    ranks = [f"- {m}: {p}" for m, p in _ranks(rows).items()]
+            parts.append(f"### {title}\n\n{tables.markdown(head, body)}")
+    ranks = [f"- {method}: {p}" for method, p in _uniformities(rows).items()]
     parts.append("### Uniformity of the ranks of the truth: p-value\n\n" + "\n".join(ranks))
     return "\n\n".join(parts) + "\n"
 
 
 def table(rows: Sequence[Row], key: str) -> list[list[str]]:
-    """Return the head and the lines of one measure; beside sliced W2, its multiple of the floor."""
-    cells = [c for c in _once(rows, "problem") if any(r[key] for r in rows if r["problem"] == c)]
+    """Return the head and the lines of one measure.
+
+    Sliced W2 is followed by its ratio to the floor, the distance of two exact samples.
+    """
+    problems = unique(rows, "problem")
+    cells = [c for c in problems if any(r[key] for r in rows if r["problem"] == c)]
     lines = [["", *cells]]
-    for name in _once(rows, "method"):
+    for name in unique(rows, "method"):
         line = [name]
         for cell in cells:
-            value, multiple = _mean(rows, key, cell, name), _multiple(rows, cell, name)
-            line.append("" if value is None else f"{value:.3g}")
-            if key == "sliced" and multiple and name != "floor":
-                line[-1] += f" ({multiple:.2f}x)"
+            own = [r for r in rows if (r["problem"], r["method"]) == (cell, name)]
+            ratio = _ratio(rows, cell, name)
+            line.append(f"{tables.mean(own, key):.3g}" if numbers(own, key) else "")
+            if key == "sliced" and ratio and name != "floor":
+                line[-1] += f" ({ratio:.2f}x)"
         lines.append(line)
     return lines
 
 
-def _once(rows: Sequence[Row], key: str) -> list[str]:
-    return list(dict.fromkeys(r[key] for r in rows))
-
-
-def _mean(rows: Sequence[Row], key: str, cell: str, name: str) -> float | None:
-    here = [r[key] for r in rows if (r["problem"], r["method"]) == (cell, name)]
-    values = [float(v) for v in here if v]
-    return sum(values) / len(values) if values else None
-
-
-def _multiple(rows: Sequence[Row], cell: str, name: str) -> float | None:
-    """Return the distance over the floor, that of the very problems that the method was run on."""
-    found = {
-        who: {
+def _ratio(rows: Sequence[Row], cell: str, name: str) -> float | None:
+    """Return the distance over the floor, on the problems that the method was run on."""
+    distances = {
+        method: {
             r["seed"]: float(r["sliced"])
             for r in rows
-            if (r["problem"], r["method"]) == (cell, who) and r["sliced"]
+            if (r["problem"], r["method"]) == (cell, method) and r["sliced"]
         }
-        for who in (name, "floor")
+        for method in (name, "floor")
     }
-    floor = sum(v for seed, v in found["floor"].items() if seed in found[name])
-    return sum(found[name].values()) / floor if floor else None
+    floor = sum(v for seed, v in distances["floor"].items() if seed in distances[name])
+    return sum(distances[name].values()) / floor if floor else None
 
 
-def _ranks(rows: Sequence[Row]) -> dict[str, str]:
-    found = {}
-    for name in _once(rows, "method"):
-        ranks = [float(r["rank"]) for r in rows if r["method"] == name and r["rank"]]
+def _uniformities(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the p-value of each method that has ranks, with the number of problems."""
+    values = {}
+    for name in unique(rows, "method"):
+        ranks = numbers([r for r in rows if r["method"] == name], "rank")
         if name != "prior" and ranks:
-            found[name] = f"{uniformity(ranks):.3g} ({len(ranks)} problems)"
-    return found
+            values[name] = f"{uniformity(ranks):.3g} ({len(ranks)} problems)"
+    return values
 
 
 def uniformity(ranks: Sequence[float], bins: int = 10) -> float:
     """Return the p-value of a chi^2 test that ranks in [0, 1] are uniform.
 
-    Those of truths among exact posterior draws are: "Validating Bayesian Inference Algorithms with
-    Simulation-Based Calibration" (Talts et al., 2018), https://arxiv.org/abs/1804.06788.
+    The ranks of truths among exact posterior samples are uniform: "Validating Bayesian Inference
+    Algorithms with Simulation-Based Calibration" (Talts et al., 2018),
+    https://arxiv.org/abs/1804.06788.
     """
     counts = torch.histc(torch.tensor(ranks, dtype=torch.float64), bins, 0, 1)
     chi2 = ((counts - len(ranks) / bins) ** 2 / (len(ranks) / bins)).sum()

@@ -1,4 +1,4 @@
-"""Corrupted datasets: what a recipe makes of images, the same bytes from the same seed."""
+"""Corrupted datasets: measurements of images by a recipe, the same bytes from the same seed."""
 
 import hashlib
 import json
@@ -7,52 +7,59 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..catalog import SettingError
+from ..errors import ImageError, SettingError
 from ..io import files
-from ..io.arrays import ImageError
+from ..io.ledger import Row
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Operator
 from ..operators.quantize import Quantize
 from ..random import Noise
 from . import recipes
-from .recipes import Problem, Recipe
+from .recipes import BenchmarkRecipe, Degradation
 
-__all__ = ["Item", "corrupt", "likelihood", "manifest"]
-
-Row = dict[str, Any]
+__all__ = ["Item", "corrupt", "likelihood", "load", "manifest"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One line of a manifest: an image, and a measurement of it."""
+    """One line of a manifest: an image, and a measurement of it.
+
+    Arguments:
+        folder: Folder of the dataset.
+        row: Fields of the line.
+    """
 
     folder: Path
     row: Row
 
     @property
     def id(self) -> str:
+        """Name of the item, of its degradation and its image."""
         return f"{self.row['problem']}/{self.row['picture']}"
 
     @property
     def form(self) -> str:
-        """What the items of one batch have in common."""
-        text, _ = recipes.parts(self.row["operator"])
+        """Text that is the same for items that can be one batch."""
+        text, _ = recipes.split_files(self.row["operator"])
         return json.dumps([text, *(self.row[k] for k in ("problem", "shape", "sigma", "noise"))])
 
     def truth(self) -> Tensor:
-        """Return the image, ``(3, H, W)`` in [-1, 1]."""
+        """Return the true image, of shape ``(3, H, W)``, in [-1, 1]."""
         return files.read(self.folder / self.row["truth"]).images.tensor()[0]
 
     def y(self) -> Tensor:
-        """Return the measurement, or refuse one that is not that of the manifest."""
+        """Return the measurement.
+
+        Raises:
+            ImageError: If the file has changed since the dataset was written.
+        """
         path = self.folder / self.row["measurement"]
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != self.row["measurement_sha256"]:
@@ -70,21 +77,30 @@ def corrupt(
     problems: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> int:
-    """Measure images by a recipe; return how many measurements failed, each told in a line.
+    """Measure images by a recipe; return the number of measurements that failed.
 
-    What is written of an image hangs on its name, its bytes, the recipe and the seed alone:
-    ``manifest.jsonl``, ``recipe.toml``, ``truths``, ``arrays`` (masks, kernels), ``measurements``.
+    The files of an image depend on its name, its bytes, the recipe and the seed, and on nothing
+    else. The folder receives ``manifest.jsonl``, ``recipe.toml``, and the folders ``truths``,
+    ``arrays`` (masks and kernels) and ``measurements``.
 
     Arguments:
-        images: Files, each of another name.
-        side: In place of the recipe's own.
-        problems: Names of some of its problems; all where empty.
+        images: Image files of different names.
+        recipe: TOML file of the recipe.
+        out: Folder to write.
+        seed: Seed of masks, kernels and noise.
+        side: Short side in pixels, in place of that of the recipe.
+        problems: Names of the degradations to apply; by default all.
+        say: Receives one line for each failure.
+
+    Raises:
+        SettingError: If the recipe cannot be used, or two images have the same name.
     """
     plan = recipes.read(recipe)
     chosen = _chosen(plan, problems)
-    if len({p.name for p in images}) < len(images):
-        raise SettingError("two images of one name cannot be told apart; rename one")
-    rows, failures = list[Row](), 0
+    if len({path.name for path in images}) < len(images):
+        raise SettingError("two images have the same name; rename one of them")
+    rows: list[Row] = []
+    failures = 0
     for path in images:
         try:
             head, x = _prepare(path, plan, out, plan.side if side is None else side)
@@ -104,10 +120,14 @@ def corrupt(
 
 
 def manifest(folder: Path) -> list[Item]:
-    """Return the items of a folder that ``corrupt`` wrote."""
+    """Return the items of a folder that ``corrupt`` wrote.
+
+    Raises:
+        SettingError: If there is no manifest, or it is empty.
+    """
     path = folder / "manifest.jsonl"
     if not path.is_file():
-        raise SettingError(f"{folder} holds no manifest.jsonl; scripts/corrupt.py writes one")
+        raise SettingError(f"{folder} holds no manifest.jsonl; diffprior corrupt writes one")
     lines = path.read_text().splitlines()
     if not lines:
         raise SettingError(f"{path} is empty: no image could be measured")
@@ -115,31 +135,46 @@ def manifest(folder: Path) -> list[Item]:
 
 
 def likelihood(items: Sequence[Item]) -> Likelihood[Operator]:
-    """Return the likelihood of items of one ``form``, as a batch."""
-    row, texts = items[0].row, [item.row["operator"] for item in items]
+    """Return the likelihood of items of the same ``form``, as one batch."""
+    row = items[0].row
+    texts = [item.row["operator"] for item in items]
     operator = recipes.build(texts, items[0].folder).for_shape(row["shape"])
-    return _bound(row, operator, torch.stack([item.y() for item in items]))
+    return _likelihood(row, operator, torch.stack([item.y() for item in items]))
 
 
-def _bound(row: Row, operator: Operator, y: Tensor) -> Likelihood[Operator]:
+def load(path: Path, side: int) -> Tensor:
+    """Return an image with a short side of ``side`` pixels.
+
+    Returns:
+        An image of shape ``(1, 3, H, W)`` in [0, 1], rounded to 8 bits.
+    """
+    x = (files.read(path).images.tensor() + 1) / 2
+    scale = side / min(x.shape[-2:])
+    height, width = (round(n * scale) for n in x.shape[-2:])
+    pixels = x[0].movedim(0, -1).numpy()
+    array = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return (torch.from_numpy(array).movedim(-1, 0)[None] * 255).round() / 255
+
+
+def _likelihood(row: Row, operator: Operator, y: Tensor) -> Likelihood[Operator]:
     settings = dict(row["noise"])
     kind = recipes.NOISES[settings.pop("kind")]
     if kind is GaussianLikelihood:
         settings["sigma"] = row["sigma"]["[-1, 1]"]
-    held: Likelihood[Operator] = kind(operator=operator, y=y, **settings)
-    return held
+    result: Likelihood[Operator] = kind(operator=operator, y=y, **settings)
+    return result
 
 
-def _chosen(plan: Recipe, names: Sequence[str]) -> list[Problem]:
-    known = {p.name: p for p in plan.problems}
+def _chosen(plan: BenchmarkRecipe, names: Sequence[str]) -> list[Degradation]:
+    problems = {p.name: p for p in plan.problems}
     for name in names:
-        if name not in known:
-            raise SettingError(f"no problem {name!r}; {plan.name} has {', '.join(known)}")
-    return [known[name] for name in names or known]
+        if name not in problems:
+            raise SettingError(f"no problem {name!r}; {plan.name} has {', '.join(problems)}")
+    return [problems[name] for name in names or problems]
 
 
-def _prepare(path: Path, plan: Recipe, out: Path, side: int) -> tuple[Row, Tensor]:
-    """Write an image as it is to be found again; return its part of the rows, and its states."""
+def _prepare(path: Path, plan: BenchmarkRecipe, out: Path, side: int) -> tuple[Row, Tensor]:
+    """Write the true image as an 8-bit PNG; return its fields of the manifest, and its state."""
     values = (files.read(path).images.tensor()[0].movedim(0, -1).numpy() + 1) * 127.5
     h, w = values.shape[:2]
     if side > min(h, w):
@@ -148,40 +183,44 @@ def _prepare(path: Path, plan: Recipe, out: Path, side: int) -> tuple[Row, Tenso
         size = round(w * side / min(h, w)), round(h * side / min(h, w))
         values = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
         h = w = side
-    h, w = h // plan.multiple * plan.multiple, w // plan.multiple * plan.multiple
-    i, j = (values.shape[0] - h) // 2, (values.shape[1] - w) // 2
-    middle = np.ascontiguousarray(values[i : i + h, j : j + w].round().astype(np.uint8))
+    h = h // plan.multiple * plan.multiple
+    w = w // plan.multiple * plan.multiple
+    i = (values.shape[0] - h) // 2
+    j = (values.shape[1] - w) // 2
+    center = np.ascontiguousarray(values[i : i + h, j : j + w].round().astype(np.uint8))
     truth = f"truths/{path.name}.png"
-    _write(out / truth, files.encode(middle, None, ".png"))
+    _write(out / truth, files.encode(center, None, ".png"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     head = {"recipe": plan.name, "picture": path.name, "picture_sha256": digest, "truth": truth}
     return head | {"shape": [3, h, w]}, files.read(out / truth).images.tensor()[0]
 
 
-def _measure(problem: Problem, x: Tensor, out: Path, seed: int, head: Row) -> Row:
-    """Write the measurement of one problem; return its row."""
+def _measure(problem: Degradation, x: Tensor, out: Path, seed: int, head: Row) -> Row:
+    """Write the measurement of one degradation; return its line of the manifest."""
     place = f"{problem.name}/{head['picture']}"
     number = _number(seed, problem.name if problem.shared else place)
-    words, row = {"seed": str(number)}, head | {"problem": problem.name, "seed": seed}
+    words = {"seed": str(number)}
+    row = head | {"problem": problem.name, "seed": seed}
     row |= {"drawn_by": number, "shared": problem.shared, "sigma": problem.levels()}
     row |= {"noise": dict(problem.noise or {"kind": "gaussian"}), "added": problem.added}
     if problem.draw is not None:
         size = "x".join(map(str, x.shape[1:]))
         name = f"arrays/{problem.name}/{size if problem.shared else head['picture']}.npy"
-        array = recipes.drawn(problem.draw, x.shape[1:], number)
+        array = recipes.draw(problem.draw, x.shape[1:], number)
         row |= {"draw": dict(problem.draw), "array_sha256": _save(out / name, array)}
         words["drawn"] = repr(name)
-    row["operator"] = re.sub(r"\{(\w+)\}", lambda m: words[m[1]], problem.operator)
+    row["operator"] = re.sub(r"\{(\w+)\}", lambda match: words[match[1]], problem.operator)
     A = recipes.build([row["operator"]], out).for_shape(x.shape)
     camera = Quantize(8) @ A if problem.quantized else A
     with torch.no_grad():
-        noisy = _bound(row, camera, x).sample(x[None], Noise(seed, [place]))
+        noisy = _likelihood(row, camera, x).sample(x[None], Noise(seed, [place]))
         y = noisy if problem.added else camera(x[None])
     row |= {"quantized": problem.quantized, "measurement": f"measurements/{place}.npy"}
     return row | {"measurement_sha256": _save(out / row["measurement"], y[0].numpy())}
 
 
 def _number(seed: int, words: str) -> int:
+    """Return a 32-bit seed that depends on a seed and on words."""
     return int.from_bytes(hashlib.sha256(f"{seed} {words}".encode()).digest()[:4], "big")
 
 

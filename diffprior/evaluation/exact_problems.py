@@ -1,4 +1,4 @@
-"""Inverse problems whose posteriors are known: what a method can be certified against."""
+"""Inverse problems with exact posteriors, against which methods are certified."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -19,17 +19,19 @@ from ..priors.mixture import MixturePrior
 from ..random import Noise
 from ..schedules import Geometric
 
-__all__ = ["FieldPrior", "FieldProblem", "MixtureProblem", "Problem", "field", "mixture"]
+__all__ = ["ExactProblem", "FieldPrior", "FieldProblem", "MixtureProblem", "field", "mixture"]
 
 FLOAT = torch.float64
 
 
 @dataclass(frozen=True)
-class Problem(ABC):
-    """A truth drawn from a prior, and a measurement of it.
+class ExactProblem(ABC):
+    """A truth drawn from a prior, a measurement of it, and the exact posterior.
 
     Arguments:
-        truth: The state that was measured, of shape ``(1, *shape)``.
+        prior: Prior of the truth.
+        likelihood: Likelihood of the measurement.
+        truth: State that was measured, of shape ``(1, *shape)``.
     """
 
     prior: Prior
@@ -37,17 +39,17 @@ class Problem(ABC):
     truth: Tensor
 
     @abstractmethod
-    def draw(self, noise: Noise) -> Tensor:
-        """Draw from the exact posterior, one state a row of ``noise``."""
+    def sample_posterior(self, noise: Noise) -> Tensor:
+        """Return samples of the exact posterior, one for each row of ``noise``."""
 
     @abstractmethod
-    def free(self, noise: Noise) -> Tensor:
-        """Draw from the prior."""
+    def sample_prior(self, noise: Noise) -> Tensor:
+        """Return samples of the prior, one for each row of ``noise``."""
 
 
 @dataclass(frozen=True)
-class MixtureProblem(Problem):
-    """A mixture of round Gaussians of unit variance."""
+class MixtureProblem(ExactProblem):
+    """A linear measurement of a mixture of isotropic Gaussians of unit variance."""
 
     prior: MixturePrior
 
@@ -57,24 +59,31 @@ class MixtureProblem(Problem):
         evidence = self.likelihood.evidence(self.prior.means, 1.0)
         return (self.prior.log_weights + evidence).softmax(0)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def sample_posterior(self, noise: Noise) -> Tensor:
         edges = self.weights.cumsum(0)
         k = torch.searchsorted(edges, noise.uniform(edges.new_empty(len(noise), 1)))[:, 0]
         m = self.prior.means[k.clamp_max(len(edges) - 1)]
-        known = cast(GaussianLikelihood[LinearOperator], self.likelihood)
-        return exact(known.select(torch.zeros_like(k)), m, torch.ones_like(edges[0]), noise)
+        likelihood = cast(GaussianLikelihood[LinearOperator], self.likelihood)
+        return exact(likelihood.select(torch.zeros_like(k)), m, torch.ones_like(edges[0]), noise)
 
-    def free(self, noise: Noise) -> Tensor:
+    def sample_prior(self, noise: Noise) -> Tensor:
         return self.prior.sample(noise)
 
 
 def mixture(d: int, dy: int, seed: int) -> MixtureProblem:
-    """Return the problem of MCGDiff: dy numbers of a mixture of 25 Gaussians in d dimensions.
+    """Return the problem of MCGDiff: dy linear measurements of a mixture of 25 Gaussians.
 
-    The means are (-8 i, -8 j), tiled d / 2 times, for i and j from -2 to 2; weights are squares of
-    normal numbers; A has singular values uniform in [0, 1], sigma is uniform up to the largest.
-    Cardoso et al. (2023), https://arxiv.org/abs/2308.07983. The diffusion reaches ten times the
-    distance of the farthest means, so that its end is N(0, sigma_1^2) to a twentieth of sigma_1.
+    The means are (-8 i, -8 j), repeated d / 2 times, for i and j from -2 to 2. The weights are
+    squares of normal numbers. The singular values of A are uniform in [0, 1], and sigma is uniform
+    between 0 and the largest of them: "Monte Carlo guided Diffusion for Bayesian linear inverse
+    problems" (Cardoso et al., 2023), https://arxiv.org/abs/2308.07983. The largest noise level of
+    the diffusion is ten times the distance of the farthest means, so that its end is
+    N(0, sigma_1^2) to a twentieth of sigma_1.
+
+    Arguments:
+        d: Dimension, even.
+        dy: Number of measured values.
+        seed: Seed of the problem.
     """
     generator = torch.Generator().manual_seed(seed)
     i = -8 * torch.arange(-2, 3, dtype=FLOAT)
@@ -88,17 +97,18 @@ def mixture(d: int, dy: int, seed: int) -> MixtureProblem:
     k = torch.multinomial(w, 1, generator=generator)
     x = means[k] + torch.randn(1, d, generator=generator, dtype=FLOAT)
     y = x @ A.T + sigma * torch.randn(1, dy, generator=generator, dtype=FLOAT)
-    far = 10 * float((means[0] - means[-1]).norm())
-    diffusion = GaussianDiffusion(Geometric(sigma_min=0.02, sigma_max=far))
+    sigma_max = 10 * float((means[0] - means[-1]).norm())
+    diffusion = GaussianDiffusion(Geometric(sigma_min=0.02, sigma_max=sigma_max))
     prior = MixturePrior(w, means, torch.ones(25, dtype=FLOAT), diffusion)
-    return MixtureProblem(prior, GaussianLikelihood(operator=Matrix(A), y=y, sigma=sigma), x)
+    likelihood = GaussianLikelihood(operator=Matrix(A), y=y, sigma=sigma)
+    return MixtureProblem(prior, likelihood, x)
 
 
 class FieldPrior(Prior):
-    """A stationary Gaussian field on a torus, N(0, V diag(spectrum) V), V the Hartley transform.
+    """A stationary Gaussian field on a torus: N(0, V diag(spectrum) V), V the Hartley transform.
 
     Arguments:
-        spectrum: Variance of each frequency, of shape ``(1, H, W)``, the same at f and -f.
+        spectrum: Variance of each frequency f, of shape ``(1, H, W)``, equal to that of -f.
     """
 
     spectrum: Tensor
@@ -116,17 +126,18 @@ class FieldPrior(Prior):
 
 
 @dataclass(frozen=True)
-class FieldProblem(Problem):
-    """A field behind a circular blur, both diagonal in the same basis: s^2 of one, C of the other.
+class FieldProblem(ExactProblem):
+    """A Gaussian field, blurred by a circular convolution.
 
-    x | y ~ N(V P V A^T y / sigma^2, V P V), with P = (1 / C + s^2 / sigma^2)^-1.
+    Both are diagonal in the basis V: the field with variances C, the blur with gains s. The
+    posterior is x | y ~ N(V P V A^T y / sigma^2, V P V), with P = (1 / C + s^2 / sigma^2)^-1.
     """
 
     prior: FieldPrior
 
     @cached_property
     def spectrum(self) -> Tensor:
-        """Return P."""
+        """Return P, of shape ``(1, H, W)``."""
         return 1 / (
             1 / self.prior.spectrum + (self.likelihood.operator.s / self.likelihood.sigma) ** 2
         )
@@ -134,37 +145,39 @@ class FieldProblem(Problem):
     @cached_property
     def mean(self) -> Tensor:
         """Return the exact mean, of shape ``(1, 1, H, W)``."""
-        seen = self.likelihood.operator.adjoint(self.likelihood.y) / self.likelihood.sigma**2
-        return hartley(self.spectrum * hartley(seen))
+        back = self.likelihood.operator.adjoint(self.likelihood.y) / self.likelihood.sigma**2
+        return hartley(self.spectrum * hartley(back))
 
     @cached_property
     def var(self) -> Tensor:
-        """Return the exact variance, that of every pixel."""
+        """Return the exact variance of a pixel, which is the same for all."""
         return self.spectrum.mean()
 
-    def draw(self, noise: Noise) -> Tensor:
+    def sample_posterior(self, noise: Noise) -> Tensor:
         rows = self.mean.expand(len(noise), *self.prior.shape)
         return rows + hartley(self.spectrum.sqrt() * noise.normal(rows))
 
-    def free(self, noise: Noise) -> Tensor:
+    def sample_prior(self, noise: Noise) -> Tensor:
         spectrum = self.prior.spectrum
         return hartley(spectrum.sqrt() * noise.normal(spectrum.expand(len(noise), *spectrum.shape)))
 
 
 def field(size: int, seed: int) -> FieldProblem:
-    """Return a field of deviation 0.5 and spectrum (1 + f)^-3, blurred by 2 pixels, sigma 0.05."""
+    """Return a field of standard deviation 0.5 and spectrum (1 + f)^-3, blurred by 2 pixels.
+
+    The noise level is 0.05.
+    """
     f = torch.fft.fftfreq(size, 1 / size, dtype=FLOAT)
     spectrum = (1 + (f**2 + f[:, None] ** 2).sqrt()) ** -3
     prior = FieldPrior(0.25 * (spectrum / spectrum.mean())[None])
     noise = Noise(seed, ["truth"])
     truth = hartley(prior.spectrum.sqrt() * noise.normal(prior.spectrum[None]))
     A = CircularBlur("gaussian:2", prior.shape).to(FLOAT)
-    return FieldProblem(
-        prior, GaussianLikelihood(operator=A, sigma=0.05).measure(truth, noise), truth
-    )
+    likelihood = GaussianLikelihood(operator=A, sigma=0.05).measure(truth, noise)
+    return FieldProblem(prior, likelihood, truth)
 
 
 def hartley(x: Tensor) -> Tensor:
-    """Return V x, with V = V^T = V^-1."""
+    """Return the Hartley transform V x; V = V^T = V^-1."""
     z: Tensor = torch.fft.fft2(x, norm="ortho")
     return z.real - z.imag

@@ -1,7 +1,8 @@
-"""Reports of a benchmark: means with their errors as markdown and csv, images in one page."""
+"""Reports of a benchmark: means with their errors as markdown and CSV, and images on one page."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,209 +10,258 @@ from typing import Any
 from torch import Tensor
 
 from ..io import files
+from ..io.ledger import Row
 from ..operators.base import LinearOperator
-from . import html, recipes
+from . import html, recipes, tables
 from .datasets import Item, likelihood
-from .recipes import Problem, Recipe
+from .recipes import BenchmarkRecipe, Degradation
 from .scores import ALWAYS, COLUMNS, COSTS, Line, lines, rows
 
-__all__ = ["markdown", "table", "web", "write"]
+__all__ = ["Report", "csv_table", "markdown", "web", "write"]
 
-Row = dict[str, Any]
-SHOWN = 6  # images a problem on the page
-GAIN = 4  # of errors, to be seen
+SHOWN = 6  # images of each degradation on the page
+GAIN = 4  # factor of the errors on the page, so that they can be seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is written from.
+
+    Arguments:
+        plan: Recipe of the dataset.
+        items: Items of the dataset.
+        rows: Rows of the benchmark, in the order of the items.
+        lines: Means of the rows, and the published results.
+        preface: Paragraphs that hold for all tables.
+        out: Folder of the benchmark.
+    """
+
+    plan: BenchmarkRecipe
+    items: Sequence[Item]
+    rows: Sequence[Row]
+    lines: Sequence[Line]
+    preface: Sequence[str]
+    out: Path
+
+    @property
+    def title(self) -> str:
+        """Title of the recipe, or its name."""
+        return self.plan.title or self.plan.name
+
+    def problems(self) -> Iterator[tuple[Degradation, list[Line]]]:
+        """Yield each degradation that has results, with its lines."""
+        for problem in self.plan.problems:
+            if own := [line for line in self.lines if line.problem == problem.name]:
+                yield problem, own
 
 
 def write(
     out: Path, items: Sequence[Item], methods: Sequence[str], settings: Mapping[str, Any]
 ) -> list[Row]:
-    """Write ``table.md``, ``table.csv`` and ``report.html``; return the rows that they tell of.
+    """Write ``table.md``, ``table.csv`` and ``report.html``; return the rows that they show.
 
-    They are written again where another process has added rows meanwhile.
+    The files are written again if another process has added rows meanwhile.
     """
-    plan, place = recipes.read(items[0].folder / "recipe.toml"), {i.id: i for i in items}
+    plan = recipes.read(items[0].folder / "recipe.toml")
+    by_id = {item.id: item for item in items}
+    index = {key: k for k, key in enumerate(by_id)}
     while True:
-        now = rows(out)
-        order = {m: k for k, m in enumerate(dict.fromkeys([*methods, *(r["method"] for r in now)]))}
-        known = [r for r in now if _current(r, place)]
-        index = {key: k for k, key in enumerate(place)}
-        known.sort(key=lambda r: (index[r["id"]], order[r["method"]]))
-        found = lines(known, plan, items)
-        text = preface(plan, items, known, settings)
-        told = {
-            "table.md": markdown(found, plan, text),
-            "table.csv": table(found),
-            "report.html": web(found, plan, text, items, known, out),
+        latest = rows(out)
+        order = dict.fromkeys([*methods, *(row["method"] for row in latest)])
+        rank = {method: k for k, method in enumerate(order)}
+        current = [row for row in latest if _is_current(row, by_id)]
+        current.sort(key=lambda row: (index[row["id"]], rank[row["method"]]))
+        report = Report(
+            plan=plan,
+            items=items,
+            rows=current,
+            lines=lines(current, plan, items),
+            preface=preface(plan, items, current, settings),
+            out=out,
+        )
+        contents = {
+            "table.md": markdown(report),
+            "table.csv": csv_table(report.lines),
+            "report.html": web(report),
         }
-        for name, content in told.items():
+        for name, content in contents.items():
             files.write(content.encode(), out / name, force=True)
-        if len(rows(out)) == len(now):
-            return known
+        if len(rows(out)) == len(latest):
+            return current
 
 
-def _current(row: Row, place: Mapping[str, Item]) -> bool:
-    item = place.get(row["id"])
+def _is_current(row: Row, by_id: Mapping[str, Item]) -> bool:
+    item = by_id.get(row["id"])
     return item is not None and item.row["measurement_sha256"] == row["measurement_sha256"]
 
 
 # Tables
 
 
-def table(found: Sequence[Line]) -> str:
-    """Return csv: a line each, with the means and their standard errors."""
+def csv_table(results: Sequence[Line]) -> str:
+    """Return the lines as CSV, with the means and their standard errors."""
     file = StringIO()
     heads = [name for key in COLUMNS for name in (key, f"{key}_error")]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["problem", "method", "kind", "n", *heads, "said"])
-    for line in found:
+    for line in results:
         pairs = [line.values.get(key, (None, None)) for key in COLUMNS]
         cells = ["" if v is None else f"{v:.6g}" for pair in pairs for v in pair]
-        writer.writerow([line.problem, line.method, line.kind, line.n, *cells, line.said])
+        writer.writerow([line.problem, line.method, line.kind, line.n, *cells, line.remark])
     return file.getvalue()
 
 
-def markdown(found: Sequence[Line], plan: Recipe, text: Sequence[str]) -> str:
-    """Return a table a problem, with what stands behind its figures."""
-    parts = [f"# {plan.title or plan.name}", *text]
-    for problem, mine in _grouped(found, plan):
-        parts += [f"## {problem.name}", problem.told()] + [problem.note] * bool(problem.note)
-        shown = _summary(mine)
-        cells = [shown.head, ["---"] * len(shown.head), *shown.rows]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in cells))
-        parts += ["\n".join(f"- {note}" for note in notes)] if (notes := _notes(mine)) else []
+def markdown(report: Report) -> str:
+    """Return a table for each degradation, with notes on its results."""
+    parts = [f"# {report.title}", *report.preface]
+    for problem, own in report.problems():
+        parts += [f"## {problem.name}", *_introduction(problem)]
+        summary = _summary(own)
+        parts.append(tables.markdown(summary.head, summary.rows))
+        if notes := _notes(own):
+            parts.append("\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
 def preface(
-    plan: Recipe, items: Sequence[Item], known: Sequence[Row], settings: Mapping[str, Any]
+    plan: BenchmarkRecipe,
+    items: Sequence[Item],
+    current: Sequence[Row],
+    settings: Mapping[str, Any],
 ) -> list[str]:
-    """Return what holds for all tables, a paragraph each."""
-    count, n = len({i.row["picture"] for i in items}), settings["samples"]
-    sizes = dict.fromkeys("x".join(map(str, i.row["shape"][1:])) for i in items)
-    settled = {**settings, "prior_sha256": (settings["prior_sha256"] or "none")[:12]}
-    told = [
-        f"Recipe {items[0].row['recipe']}, {count} images of {', '.join(list(sizes)[:4])}; "
-        + ", ".join(f"{k} {v}" for k, v in settled.items())
+    """Return the paragraphs that hold for all tables."""
+    count = len({item.row["picture"] for item in items})
+    n = settings["samples"]
+    sizes = list(dict.fromkeys("x".join(map(str, item.row["shape"][1:])) for item in items))
+    shown = {**settings, "prior_sha256": (settings["prior_sha256"] or "none")[:12]}
+    paragraphs = [
+        f"Recipe {items[0].row['recipe']}, {count} images of {', '.join(sizes[:4])}; "
+        + ", ".join(f"{k} {v}" for k, v in shown.items())
         + ". Means ± standard errors over the images.",
-        "chi^2 is ||y - A x||^2 / (m sigma^2), about 1 for what explains y; residuals are root "
-        "mean squares of y - A x, in the units of y; seconds are those of an image, network calls "
-        "and gradients those of a sample.",
+        "chi^2 is ||y - A x||^2 / (m sigma^2); it is about 1 if x explains y. The residual is the "
+        "root mean square of y - A x, in the units of y. Seconds are per image; network calls and "
+        "gradients are per sample.",
     ]
-    told += list(dict.fromkeys(f"LPIPS: n/a. {r['no_lpips']}" for r in known if "no_lpips" in r))
+    reasons = dict.fromkeys(row["no_lpips"] for row in current if "no_lpips" in row)
+    paragraphs += [f"LPIPS: n/a. {reason}" for reason in reasons]
     if n > 1:
-        told.append(
-            f"Coverage is that of the central 90% interval of {n} samples, which holds the truth "
-            f"of exact samples about {0.9 * (n - 1) / (n + 1):.2f} of the time."
+        share = 0.9 * (n - 1) / (n + 1)
+        paragraphs.append(
+            f"Coverage is that of the central 90% interval of {n} samples. That interval of "
+            f"exact samples covers the truth about {share:.2f} of the time."
         )
-    if plan.pictures:
-        told.append(
-            f"Published figures were reached on {plan.pictures}, with {plan.prior}; ours stand "
-            "beside them, and compare only on those images and with that prior."
+    if plan.images:
+        paragraphs.append(
+            f"The published results were obtained on {plan.images}, with {plan.prior}. They "
+            "compare with ours only on the same images and with the same prior."
         )
-    return [*told, plan.note] if plan.note else told
+    return [*paragraphs, plan.note] if plan.note else paragraphs
 
 
-def _notes(mine: Sequence[Line]) -> list[str]:
-    """Return why there are gaps, and the sources, numbered as by ``_label``."""
-    gaps = [f"{line.method}: {line.said}" for line in mine if line.kind == "ours" and line.said]
-    return gaps + [f"[{k + 1}] {said}" for k, said in enumerate(_sources(mine))]
+def _introduction(problem: Degradation) -> list[str]:
+    return [text for text in (problem.description(), problem.note) if text]
 
 
-def _sources(mine: Sequence[Line]) -> list[str]:
-    return list(dict.fromkeys(line.said for line in mine if line.kind == "published"))
+def _notes(own: Sequence[Line]) -> list[str]:
+    """Return the reasons of the gaps, and the sources, numbered as in ``_label``."""
+    gaps = [f"{x.method}: {x.remark}" for x in own if x.kind == "ours" and x.remark]
+    return gaps + [f"[{k + 1}] {source}" for k, source in enumerate(_sources(own))]
 
 
-def columns_of(mine: Sequence[Line]) -> list[str]:
-    """Return the columns that hold something, and those that never are left out."""
-    return [c for c in COLUMNS if c in ALWAYS or any(c in line.values for line in mine)]
+def _sources(own: Sequence[Line]) -> list[str]:
+    return list(dict.fromkeys(line.remark for line in own if line.kind == "published"))
 
 
-def _grouped(found: Sequence[Line], plan: Recipe) -> Iterator[tuple[Problem, list[Line]]]:
-    for problem in plan.problems:
-        if mine := [line for line in found if line.problem == problem.name]:
-            yield problem, mine
+def columns_of(own: Sequence[Line]) -> list[str]:
+    """Return the columns that hold a value, and those that are always shown."""
+    return [c for c in COLUMNS if c in ALWAYS or any(c in line.values for line in own)]
 
 
-def _label(line: Line, mine: Sequence[Line]) -> str:
+def _label(line: Line, own: Sequence[Line]) -> str:
     if line.kind == "ours":
         return line.method
-    return f"{line.method}, published [{_sources(mine).index(line.said) + 1}]"
+    return f"{line.method}, published [{_sources(own).index(line.remark) + 1}]"
 
 
 def _cell(line: Line, column: str) -> str:
     if column not in line.values:
         return "" if line.kind == "published" else "n/a"
-    (mean, error), (_, form) = line.values[column], COLUMNS[column]
+    mean, error = line.values[column]
+    form = COLUMNS[column][1]
     return f"{mean:{form}}" + ("" if error is None or column in COSTS else f" ± {error:{form}}")
 
 
 # The page
 
 
-def web(
-    found: Sequence[Line],
-    plan: Recipe,
-    text: Sequence[str],
-    items: Sequence[Item],
-    known: Sequence[Row],
-    out: Path,
-) -> str:
-    """Return the tables, and the first ``SHOWN`` images of each problem, as one page."""
+def web(report: Report) -> str:
+    """Return the tables, and the first ``SHOWN`` images of each degradation, as one page."""
     sections = []
-    for problem, mine in _grouped(found, plan):
-        here = [r for r in known if r["problem"] == problem.name and r["status"] == "ok"]
-        shown = [i for i in items if any(r["id"] == i.id for r in here)][:SHOWN]
-        told = f"{len(shown)} images: the truth, what was measured, and what each method made of "
-        told += f"it, beside {GAIN} times its error."
+    for problem, own in report.problems():
+        good = [r for r in report.rows if r["problem"] == problem.name and r["status"] == "ok"]
+        ids = {row["id"] for row in good}
+        shown = [item for item in report.items if item.id in ids][:SHOWN]
+        caption = (
+            f"{len(shown)} images: the truth, the measurement, and the result of each method, "
+            f"followed by {GAIN} times its error."
+        )
         section = html.Section(
             title=problem.name,
-            text=[problem.told(), *[problem.note] * bool(problem.note)],
-            tables=[_summary(mine), _single(here)],
-            notes=[*_notes(mine), told],
-            strips=[_strip(i, [r for r in here if r["id"] == i.id], out) for i in shown],
+            text=_introduction(problem),
+            tables=[_summary(own), _image_table(good)],
+            notes=[*_notes(own), caption],
+            strips=[
+                _strip(item, [row for row in good if row["id"] == item.id], report.out)
+                for item in shown
+            ],
         )
         sections.append(section)
-    return html.page(plan.title or plan.name, text, sections)
+    return html.page(report.title, report.preface, sections)
 
 
-def _summary(mine: Sequence[Line]) -> html.Table:
-    columns = columns_of(mine)
+def _summary(own: Sequence[Line]) -> html.Table:
+    columns = columns_of(own)
     return html.Table(
         head=["method", "n", *(COLUMNS[c][0] for c in columns)],
-        rows=[[_label(x, mine), str(x.n or ""), *(_cell(x, c) for c in columns)] for x in mine],
-        faint=[k for k, line in enumerate(mine) if line.kind == "published"],
+        rows=[[_label(x, own), str(x.n or ""), *(_cell(x, c) for c in columns)] for x in own],
+        faint=[k for k, line in enumerate(own) if line.kind == "published"],
     )
 
 
-def _single(here: Sequence[Row]) -> html.Table:
+def _image_table(good: Sequence[Row]) -> html.Table:
     """Return the table of single images."""
-    columns = [c for c in COLUMNS if any(r.get(c) is not None for r in here)]
+    columns = [c for c in COLUMNS if any(row.get(c) is not None for row in good)]
     return html.Table(
-        title="Image by image",
+        title="Each image",
         head=["image and method", *(COLUMNS[c][0] for c in columns)],
         rows=[
-            [f"{r['picture']}, {r['method']}"]
-            + ["n/a" if r.get(c) is None else f"{r[c]:{COLUMNS[c][1]}}" for c in columns]
-            for r in here
+            [f"{row['picture']}, {row['method']}"]
+            + ["n/a" if row.get(c) is None else f"{row[c]:{COLUMNS[c][1]}}" for c in columns]
+            for row in good
         ],
     )
 
 
-def _strip(item: Item, here: Sequence[Row], out: Path) -> list[tuple[str, str]]:
+def _strip(item: Item, own: Sequence[Row], out: Path) -> list[html.Panel]:
     """Return the images of one item: truth, measurement, then every method with its error."""
     truth = item.truth()
-    strip = [(html.source(truth), item.row["picture"]), (html.source(_seen(item)), "measured")]
-    for row in here:
+    strip = [
+        html.Panel(html.image_source(truth), item.row["picture"]),
+        html.Panel(html.image_source(_visible(item)), "measured"),
+    ]
+    for row in own:
         x = files.read(out / row["restored"]).images.tensor()[0]
-        told = f"{row['method']}: {row['psnr']:.2f} dB"
-        strip += [(html.source(x), told), (html.source(GAIN * (x - truth)), "error")]
+        caption = f"{row['method']}: {row['psnr']:.2f} dB"
+        strip.append(html.Panel(html.image_source(x), caption))
+        strip.append(html.Panel(html.image_source(GAIN * (x - truth)), "error"))
     return strip
 
 
-def _seen(item: Item) -> Tensor:
-    """Return y where it is an image, A^+ y where it is not."""
-    given = likelihood([item])
-    y = given.y
+def _visible(item: Item) -> Tensor:
+    """Return the measurement as an image: y if it is one, else A^+ y."""
+    posterior = likelihood([item])
+    y = posterior.y
     if y.ndim != 4 or y.shape[1] not in (1, 3):
-        y = given.operator.pinv(y) if isinstance(given.operator, LinearOperator) else y
+        operator = posterior.operator
+        y = operator.pinv(y) if isinstance(operator, LinearOperator) else y
     return y[0].expand(3, -1, -1)

@@ -1,6 +1,5 @@
-"""What a benchmark measures of an image, and the means of it beside what others published."""
+"""What a benchmark measures of an image, and means of it next to published results."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,15 @@ from torch import Tensor
 
 from .. import metrics
 from ..errors import MetricError
+from ..io.ledger import Row, read_rows
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from .datasets import Item
-from .recipes import Recipe
+from .recipes import BenchmarkRecipe
 
-__all__ = ["ALWAYS", "COLUMNS", "COSTS", "Line", "lines", "measure", "rows"]
+__all__ = ["ALWAYS", "COLUMNS", "COSTS", "KEYS", "Line", "lines", "measure", "rows"]
 
-Row = dict[str, Any]
+KEYS = ("id", "method", "measurement_sha256")  # fields that identify a row
 COLUMNS = {  # titles and formats
     "psnr": ("PSNR, dB", ".2f"),
     "psnr_mean": ("PSNR of the mean", ".2f"),
@@ -35,44 +35,59 @@ COLUMNS = {  # titles and formats
     "gradients": ("gradients", ".0f"),
     "memory": ("memory, MB", ".0f"),
 }
-ALWAYS = ("psnr", "ssim", "lpips", "chi2")  # a PSNR never stands alone
+ALWAYS = ("psnr", "ssim", "lpips", "chi2")  # columns that are shown even if they are empty
 COSTS = ("seconds", "calls", "gradients", "memory")
 
 
 @torch.no_grad()
-def measure(x: Tensor, truth: Tensor, given: Likelihood[Any], lpips: bool = True) -> list[Row]:
-    """Return the scores of samples ``(B, n, *shape)``, for each of the B: means over its samples.
+def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool = True) -> list[Row]:
+    """Return the scores of each image: means over its samples.
 
-    ``psnr_mean`` is the PSNR of the samples' mean, ``residual`` the root mean square of y - A x;
-    what cannot be had is None, and ``no_lpips`` says why there is no LPIPS.
+    ``psnr_mean`` is the PSNR of the mean of the samples, ``residual`` the root mean square of
+    y - A x. Scores that cannot be computed are left out; ``no_lpips`` says why LPIPS is.
+
+    Arguments:
+        x: Samples, of shape ``(B, n, C, H, W)``.
+        truth: True images, of shape ``(B, C, H, W)``.
+        likelihood: Likelihood of the B measurements.
+        lpips: Whether to measure LPIPS.
     """
-    draws, why = x.unbind(1), "" if lpips else "It was not asked for."
-    found: dict[str, list[Tensor]] = {"psnr": [metrics.psnr(z, truth) for z in draws]}
-    found["ssim"] = [metrics.ssim(z, truth) for z in draws]
+    samples = x.unbind(1)
+    reason = "" if lpips else "It is switched off."
+    scores: dict[str, list[Tensor]] = {
+        "psnr": [metrics.psnr(z, truth) for z in samples],
+        "ssim": [metrics.ssim(z, truth) for z in samples],
+    }
     try:
         if lpips:
-            found["lpips"] = [metrics.lpips(z, truth) for z in draws]
+            scores["lpips"] = [metrics.lpips(z, truth) for z in samples]
     except MetricError as error:
-        why = str(error)
-    A, y = given.operator, given.y
+        reason = str(error)
+    A, y = likelihood.operator, likelihood.y
     m = A.mask_unmeasured(torch.ones_like(y)).flatten(1).sum(1)
-    squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in draws]
-    found["residual"] = [r.sqrt() for r in squares]
-    if isinstance(given, GaussianLikelihood) and given.sigma > 0:
-        found["chi2"] = [given.chi2(z) for z in draws]
-    if len(draws) > 1:
-        found["psnr_mean"] = [metrics.psnr(x.mean(1), truth)]
-        found["coverage"] = [metrics.coverage(x.movedim(1, 0), truth)]
-    means = {key: torch.stack(v).double().mean(0).tolist() for key, v in found.items()}
-    said = {"no_lpips": why} if why else {}
-    return [said | {key: v[i] for key, v in means.items()} for i in range(len(x))]
+    squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in samples]
+    scores["residual"] = [square.sqrt() for square in squares]
+    if isinstance(likelihood, GaussianLikelihood) and likelihood.sigma > 0:
+        scores["chi2"] = [likelihood.chi2(z) for z in samples]
+    if len(samples) > 1:
+        scores["psnr_mean"] = [metrics.psnr(x.mean(1), truth)]
+        scores["coverage"] = [metrics.coverage(x.movedim(1, 0), truth)]
+    means = {key: torch.stack(v).double().mean(0).tolist() for key, v in scores.items()}
+    note = {"no_lpips": reason} if reason else {}
+    return [note | {key: v[i] for key, v in means.items()} for i in range(len(x))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What one method reached on one problem: (mean, standard error) by column, over n images.
+    """The result of one method on one degradation.
 
-    ``said`` tells why there is nothing, or where a published figure stands.
+    Arguments:
+        problem: Name of the degradation.
+        method: Name of the method.
+        kind: "ours", or "published" for a result of others.
+        n: Number of images.
+        values: Mean and standard error, by column.
+        remark: Why there is no result, or where a published one stands.
     """
 
     problem: str
@@ -80,49 +95,51 @@ class Line:
     kind: str = "ours"
     n: int = 0
     values: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
-    said: str = ""
+    remark: str = ""
 
 
 def rows(out: Path) -> list[Row]:
-    """Return the rows of all processes, the last of each item and method."""
-    found = dict[tuple[str, str, str], Row]()
+    """Return the rows of all processes, the last one of each item and method."""
+    latest: dict[tuple[Any, ...], Row] = {}
     for path in sorted(out.glob("rows.*.jsonl")):
-        for text in path.read_text().split("\n")[:-1]:  # what follows the last \n is half a line
-            row = json.loads(text)
-            found[row["id"], row["method"], row["measurement_sha256"]] = row
-    return list(found.values())
+        latest |= {tuple(row[k] for k in KEYS): row for row in read_rows(path)}
+    return list(latest.values())
 
 
-def lines(found: Sequence[Row], plan: Recipe, items: Sequence[Item]) -> list[Line]:
-    """Return the lines of all problems, the published ones of each below ours."""
-    out = []
+def lines(current: Sequence[Row], plan: BenchmarkRecipe, items: Sequence[Item]) -> list[Line]:
+    """Return the lines of all degradations, the published ones of each below ours."""
+    result = []
     for name in dict.fromkeys(item.row["problem"] for item in items):
-        here = [r for r in found if r["problem"] == name]
-        for method in dict.fromkeys(r["method"] for r in here):
-            out.append(_line(name, method, [r for r in here if r["method"] == method]))
+        own = [r for r in current if r["problem"] == name]
+        for method in dict.fromkeys(r["method"] for r in own):
+            result.append(_line(name, method, [r for r in own if r["method"] == method]))
         published = next(p.published for p in plan.problems if p.name == name)
-        for given in published:
-            values = {k: (float(given[k]), None) for k in COLUMNS if k in given}
-            said = given.get("source", plan.source)
-            kind = {"kind": "published", "method": given["method"]}
-            out.append(Line(problem=name, values=values, said=said, **kind))
-    return out
+        for figures in published:
+            line = Line(
+                problem=name,
+                method=figures["method"],
+                kind="published",
+                values={k: (float(figures[k]), None) for k in COLUMNS if k in figures},
+                remark=figures.get("source", plan.source),
+            )
+            result.append(line)
+    return result
 
 
-def _line(problem: str, method: str, mine: Sequence[Row]) -> Line:
-    good = [r for r in mine if r["status"] == "ok"]
+def _line(problem: str, method: str, own: Sequence[Row]) -> Line:
+    good = [r for r in own if r["status"] == "ok"]
     values = {}
     for key in COLUMNS:
         numbers = [r[key] for r in good if r.get(key) is not None]
         if numbers:
-            values[key] = statistics.fmean(numbers), _error(numbers)
-    bad = [r for r in mine if r["status"] != "ok"]
-    said = f"{bad[0]['status']}, {len(bad)} of {len(mine)}: {bad[0]['reason']}" if bad else ""
-    return Line(problem=problem, method=method, n=len(good), values=values, said=said)
+            values[key] = statistics.fmean(numbers), _standard_error(numbers)
+    bad = [r for r in own if r["status"] != "ok"]
+    remark = f"{bad[0]['status']}, {len(bad)} of {len(own)}: {bad[0]['reason']}" if bad else ""
+    return Line(problem=problem, method=method, n=len(good), values=values, remark=remark)
 
 
-def _error(numbers: Sequence[float]) -> float | None:
-    """Return the standard error of the mean, None of one number or of infinite ones."""
+def _standard_error(numbers: Sequence[float]) -> float | None:
+    """Return the standard error of the mean; None for one number or infinite ones."""
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         return None
     return statistics.stdev(numbers) / math.sqrt(len(numbers))

@@ -1,4 +1,4 @@
-"""Priors for the users of deepinv."""
+"""Priors as denoisers of deepinv."""
 
 from typing import Any
 
@@ -14,14 +14,13 @@ __all__ = ["DeepinvDenoiser"]
 class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
     """D(x, sigma) = (E[x_0 | x_t] + 1) / 2, with x_t = alpha_t (2 x - 1).
 
-    t is where sigma_t = 2 sigma alpha_t; where sigma is beyond the schedule, x_t is scaled down to
-    its end.
-    Called as deepinv calls its denoisers, on images in [0, 1] with noise of deviation ``sigma``
-    in those units, one number or one for each image; gradients pass. Needs
-    ``pip install diffprior[deepinv]``.
+    The time t has sigma_t = 2 sigma alpha_t. If sigma is above the noise levels of the schedule,
+    x_t is scaled down to the highest. Like other denoisers of deepinv, it takes images in [0, 1]
+    with noise of standard deviation ``sigma`` in the same units, one number or one per image.
+    Gradients pass through it. It needs ``pip install diffprior[deepinv]``.
 
     Arguments:
-        prior: A prior of images, not of latents, of any size that its ``for_shape`` accepts.
+        prior: A prior of images, not of latents; images have any size that its ``for_shape`` takes.
     """
 
     def __init__(self, prior: Prior) -> None:

@@ -1,6 +1,7 @@
-"""The default prior's network as a diffusers model, for the tools of that ecosystem."""
+"""The network of the shipped priors as a model of diffusers."""
 
-from collections.abc import Sequence
+from functools import wraps
+from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -13,35 +14,10 @@ __all__ = ["NAFUNet"]
 class NAFUNet(nafunet.NAFUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """``diffprior.networks.nafunet.NAFUNet`` with ``save_pretrained`` and ``from_pretrained``.
 
-    Both classes read what the other writes.
+    Both classes read what the other writes, and have the same arguments.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(
-        self,
-        channels: Sequence[int] = (64, 128, 256, 256),
-        blocks: Sequence[int] = (2, 3, 3, 2),
-        image_channels: int = 3,
-        patch: int = 2,
-        expansion: int = 2,
-        embedding: int = 128,
-        sigma_data: float = 0.5,
-        sigma_min: float = 0.005,
-        sigma_max: float = 20.0,
-        classes: int = 0,
-        size: int = 256,
-    ) -> None:
-        nafunet.NAFUNet.__init__(
-            self,
-            channels,
-            blocks,
-            image_channels,
-            patch,
-            expansion,
-            embedding,
-            sigma_data,
-            sigma_min,
-            sigma_max,
-            classes,
-            size,
-        )
+    @wraps(nafunet.NAFUNet.__init__)  # its signature, from which diffusers takes the config
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        nafunet.NAFUNet.__init__(self, *args, **settings)

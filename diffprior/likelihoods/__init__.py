@@ -1,24 +1,5 @@
-"""Likelihoods: how a measurement y depends on the clean image x, with its noise."""
+"""Likelihoods: what a measurement says about the clean image."""
 
-from .base import ConditionableLikelihood, Likelihood
-from .bits import FlipLikelihood
-from .gaussian import GaussianLikelihood
-from .noises import (
-    LaplaceLikelihood,
-    PoissonGaussianLikelihood,
-    PoissonLikelihood,
-    SaltPepperLikelihood,
-    SpeckleLikelihood,
-)
+import lazy_loader
 
-__all__ = [
-    "ConditionableLikelihood",
-    "FlipLikelihood",
-    "GaussianLikelihood",
-    "LaplaceLikelihood",
-    "Likelihood",
-    "PoissonGaussianLikelihood",
-    "PoissonLikelihood",
-    "SaltPepperLikelihood",
-    "SpeckleLikelihood",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The noise-conditioned network of the default prior: small, fully convolutional, plain torch."""
+"""NAFUNet, the network of the shipped priors: small, fully convolutional, in plain torch."""
 
 import json
 import math
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["NAFUNet", "karras", "load_network", "save_network"]
+__all__ = ["NAFUNet", "load_network", "save_network"]
 
 FREQUENCIES = 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the names that diffusers gives to its files
@@ -20,7 +20,7 @@ CONFIG = "config.json"
 
 
 class ChannelNorm(nn.Module):
-    """Root-mean-square norm over the channels of each pixel, blind to its neighbors."""
+    """Root-mean-square norm over the channels of each pixel by itself."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class ChannelNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Norm, depthwise 3x3, a gated pair of 1x1 convolutions modulated by the noise level, residual.
+    """Norm, depthwise 3x3 and gated 1x1 convolutions with noise modulation, on a residual branch.
 
     After "Simple Baselines for Image Restoration" (Chen et al., 2022), https://arxiv.org/abs/2204.04676.
     """
@@ -50,7 +50,7 @@ class Block(nn.Module):
         for zero in self.film.parameters():
             nn.init.zeros_(zero)
         with torch.no_grad():
-            self.reduce.weight.mul_(0.2)  # residual branches start small: deep stacks stay tame
+            self.reduce.weight.mul_(0.2)  # small residual branches keep deep stacks stable
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         p, q = self.expand(self.depthwise(self.norm(x))).chunk(2, 1)
@@ -61,25 +61,26 @@ class Block(nn.Module):
 
 
 class NAFUNet(nn.Module):
-    """Raw network F(x, c_noise) of Karras et al. (2022), for images of any size.
+    """The network F(x, c_noise) inside the preconditioning of Karras et al. (2022).
 
-    The image is unshuffled by ``patch``, passes an encoder and a decoder of gated blocks joined
-    by added skips, and is shuffled back. Height and width must be multiples of ``stride``.
+    Squares of ``patch`` x ``patch`` pixels become channels, pass an encoder and a decoder of gated
+    blocks with added skip connections, and become pixels again. The image can have any size whose
+    sides are multiples of ``stride``.
 
     Arguments:
         channels: Width of each level, finest first.
-        blocks: Blocks of each level, on the way down; the way up has as many.
+        blocks: Number of blocks of each level of the encoder; the decoder has as many.
         image_channels: Channels of the image.
-        patch: Side of the pixel blocks that become channels.
-        expansion: Width of a block's gate over its channels.
+        patch: Side of the squares of pixels that become channels.
+        expansion: Width of the gate of a block, as a multiple of its channels.
         embedding: Width of the noise embedding.
-        sigma_data: Standard deviation of the data, for the preconditioning around the network.
-        sigma_min, sigma_max: Noise levels that the network is for, in [-1, 1] units.
-        classes: How many classes it can be told of; 0 for none.
-        size: Side of the images that it draws when nothing says another, in pixels.
+        sigma_data: Standard deviation of the data.
+        sigma_min, sigma_max: Noise levels of the training, in [-1, 1] units.
+        classes: Number of classes; 0 for none.
+        size: Default side of its images, in pixels.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the entries of config.json
         self,
         channels: Sequence[int] = (64, 128, 256, 256),
         blocks: Sequence[int] = (2, 3, 3, 2),
@@ -93,9 +94,9 @@ class NAFUNet(nn.Module):
         classes: int = 0,
         size: int = 256,
     ) -> None:
-        given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
-        self.settings: dict[str, Any] = given | {"channels": [*channels], "blocks": [*blocks]}
+        self.settings: dict[str, Any] = config | {"channels": [*channels], "blocks": [*blocks]}
         self.patch, self.stride = patch, patch * 2 ** (len(channels) - 1)
         self.image_channels, self.classes, self.size = image_channels, classes, size
         self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
@@ -110,7 +111,7 @@ class NAFUNet(nn.Module):
         self.embed = nn.Sequential(*chain(*dense))
         if classes:  # the last row is that of no class
             self.label = nn.Embedding(classes + 1, embedding)
-        self.first = nn.Conv2d(pixels + 1, channels[0], 3, padding=1)  # + ones: it shows the border
+        self.first = nn.Conv2d(pixels + 1, channels[0], 3, padding=1)  # + 1: ones show the border
         self.encoder = nn.ModuleList(level(c, n) for c, n in zip(channels, blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
@@ -127,7 +128,8 @@ class NAFUNet(nn.Module):
         Arguments:
             x: Scaled noisy images, of shape ``(B, C, H, W)``.
             c_noise: log(sigma) / 4 of each, of shape ``(B,)``.
-            labels: The class of each, of shape ``(B,)``; ``classes``, or None for all, is no class.
+            labels: The class of each, of shape ``(B,)``; the number ``classes``, or None for the
+                whole batch, is no class.
         """
         embedding = self._condition(c_noise, labels)
         h = F.pixel_unshuffle(x, self.patch)
@@ -154,49 +156,32 @@ class NAFUNet(nn.Module):
         if not self.classes:
             return embedding
         none = torch.full_like(c_noise, self.classes, dtype=torch.long)
-        told: Tensor = self.label(none if labels is None else labels)
-        return embedding + told
-
-
-def karras(
-    network: nn.Module, x: Tensor, sigma: Tensor, sigma_data: float, labels: Tensor | None = None
-) -> Tensor:
-    """Return D(x; sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4), the estimate of x_0.
-
-    "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022),
-    table 1, https://arxiv.org/abs/2206.00364.
-
-    Arguments:
-        network: F, any map of images ``(B, C, H, W)`` and levels ``(B,)`` to images.
-        x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
-        sigma: Noise levels, of shape ``(B,)``.
-        sigma_data: Standard deviation of x_0.
-        labels: The class of each, of shape ``(B,)``, for a network that is told.
-    """
-    s = sigma[:, None, None, None]
-    total = s**2 + sigma_data**2
-    c_skip, c_out, c_in = sigma_data**2 / total, s * sigma_data / total.sqrt(), total.rsqrt()
-    told = () if labels is None else (labels,)
-    out: Tensor = c_skip * x + c_out * network(c_in * x, sigma.log() / 4, *told).to(x.dtype)
-    return out
+        classes: Tensor = self.label(none if labels is None else labels)
+        return embedding + classes
 
 
 def save_network(
     network: NAFUNet,
     folder: Path,
     weights: dict[str, Tensor] | None = None,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | None = torch.float16,
 ) -> None:
-    """Write a diffusers model folder; other ``weights`` may stand in for the network's own."""
+    """Write a model folder that ``load_network`` and diffusers read.
+
+    Arguments:
+        weights: Written in the place of the network's own, such as a moving average of them.
+        dtype: Their dtype in the file; None keeps the dtype that they have.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"_class_name": "NAFUNet", **network.settings}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    tensors = {k: v.to(dtype).contiguous() for k, v in (weights or network.state_dict()).items()}
+    state = weights or network.state_dict()
+    tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def load_network(folder: Path) -> NAFUNet:
-    """Read what ``save_network``, or diffusers' ``save_pretrained``, wrote; in float32."""
+    """Open a folder of ``save_network``, or of ``save_pretrained`` of diffusers, in float32."""
     config = json.loads((folder / CONFIG).read_text())
     network = NAFUNet(**{k: v for k, v in config.items() if not k.startswith("_")})
     network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})

@@ -1,4 +1,4 @@
-"""What a network is asked, and how its answer becomes E[x_0 | x_t]: one convention a class."""
+"""Parameterizations: what a network takes, and how E[x_0 | x_t] follows from its output."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,44 +17,61 @@ __all__ = [
     "Consistency",
     "Discrete",
     "Flow",
-    "Head",
     "Karras",
+    "Parameterization",
     "Score",
     "cosine_table",
+    "karras",
     "linear_table",
+    "scalings",
 ]
 
 Kind = Literal["epsilon", "v_prediction", "sample"]
 KINDS = ("epsilon", "v_prediction", "sample")
 
 
-class Head(ABC):
-    """A convention. Attributes: schedule, on which x_t = alpha_t x_0 + sigma_t eps in [-1, 1]."""
+class Parameterization(ABC):
+    """How a network is used as a denoiser.
+
+    Networks differ in the noisy image and the time that they take, and in what they predict: the
+    noise, the clean image, a score or a velocity. A parameterization converts both ways::
+
+        x, time = parameterization.inputs(x_t, t)
+        x_0 = parameterization.denoised(x_t, t, network(x, time))
+
+    Attributes:
+        schedule: The schedule of the states x_t = alpha_t x_0 + sigma_t eps, x_0 in [-1, 1].
+    """
 
     schedule: Schedule
 
     @abstractmethod
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the image and the time that the network is given."""
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image, of the shape of ``x_t``, and the time that the network takes.
+
+        Arguments:
+            x_t: Noisy states, of shape ``(B, C, H, W)``.
+            t: Their time in [0, 1], without axes. So is the time that is returned.
+        """
 
     @abstractmethod
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], given what the network answered."""
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        """Return E[x_0 | x_t], of the shape of ``x_t``, from the output of the network."""
 
-    def with_time_shift(self, tokens: int) -> "Head":
-        """Return the convention for states of so many tokens, where times hang on that."""
+    def with_time_shift(self, tokens: int) -> "Parameterization":
+        """Return the parameterization for states of so many tokens, if its times depend on it."""
         return self
 
 
-class Discrete(Head):
-    """Networks of N steps, asked for step N t - 1, fractions and all, and none below step 0.
+class Discrete(Parameterization):
+    """Networks of N steps: time t is step N t - 1, fractions included, and at least step 0.
 
-    With an epsilon head x_0 = (x_t - sigma_t out) / alpha_t, with a v_prediction head
-    x_0 = (alpha_t x_t - sigma_t out) / (alpha_t^2 + sigma_t^2), with a sample head x_0 = out.
+    With kind ``epsilon``, x_0 = (x_t - sigma_t out) / alpha_t; with kind ``v_prediction``,
+    x_0 = (alpha_t x_t - sigma_t out) / (alpha_t^2 + sigma_t^2); with kind ``sample``, x_0 = out.
 
     Arguments:
-        alphas_cumprod: The products of 1 - beta at its steps, of shape ``(N,)``.
-        kind: What it predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        alphas_cumprod: The products of 1 - beta up to each step, of shape ``(N,)``.
+        kind: What the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
         scale: What the step is multiplied by.
     """
 
@@ -62,14 +79,14 @@ class Discrete(Head):
         self, alphas_cumprod: Tensor, kind: Kind | str = "epsilon", scale: float = 1.0
     ) -> None:
         if kind not in KINDS:
-            raise ValueError(f"no head {kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"no prediction {kind!r}; there are {', '.join(KINDS)}")
         self.schedule = Tabulated(alphas_cumprod=alphas_cumprod)
         self.kind, self.steps, self.scale = kind, len(alphas_cumprod), scale
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return x_t, (t * self.steps - 1).clamp_min(0) * self.scale
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         alpha_t, sigma_t = self.schedule(t)
         if self.kind == "epsilon":
             return (x_t - sigma_t * out) / alpha_t
@@ -78,31 +95,39 @@ class Discrete(Head):
         return out
 
 
-class Score(Head):
+class Score(Parameterization):
     """Scores of images in [0, 1] under exploding noise: x_0 = x_t + sigma_t^2 out / 2.
 
     "Score-Based Generative Modeling through Stochastic Differential Equations" (Song et al., 2021),
-    https://arxiv.org/abs/2011.13456. In [-1, 1] all noise is twice as high as the network is told.
+    https://arxiv.org/abs/2011.13456. Noise levels in [-1, 1] are twice those that the network
+    takes.
 
     Arguments:
-        sigma_min, sigma_max: The noise levels it was trained for, in [0, 1] units.
+        sigma_min, sigma_max: Noise levels of the training, in [0, 1] units.
     """
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 1348.0) -> None:
         self.schedule = Geometric(sigma_min=2 * sigma_min, sigma_max=2 * sigma_max)
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return (x_t + 1) / 2, self.schedule(t)[1] / 2
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         return x_t + self.schedule(t)[1] ** 2 * out / 2
 
 
-class Karras(Head):
-    """x_0 = c_skip x_t + c_out out, asked c_in x_t at log(sigma_t) / 4; c_out < 0 for v.
+class Karras(Parameterization):
+    """x_0 = c_skip x + c_out out, with x = x_t / alpha_t; the network takes c_in x and c_noise.
 
-    "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022),
-    table 1, https://arxiv.org/abs/2206.00364.
+    The factors are those of ``scalings`` at sigma = sigma_t / alpha_t; c_out < 0 for
+    ``v_prediction``. "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et
+    al., 2022), table 1, https://arxiv.org/abs/2206.00364.
+
+    Arguments:
+        sigma_min, sigma_max: Noise levels of the training, in [-1, 1] units.
+        sigma_data: Standard deviation of the data.
+        kind: ``epsilon`` or ``v_prediction``.
+        schedule: The schedule of the states; by default ``EDM`` between the two levels.
     """
 
     def __init__(
@@ -111,25 +136,31 @@ class Karras(Head):
         sigma_max: float = 80.0,
         sigma_data: float = 0.5,
         kind: Kind | str = "epsilon",
+        schedule: Schedule | None = None,
     ) -> None:
         if kind not in ("epsilon", "v_prediction"):
-            raise ValueError(f"no head {kind!r}; there are epsilon, v_prediction")
-        self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
-        self.sigma_data, self.sign = sigma_data, 1 if kind == "epsilon" else -1
+            raise ValueError(f"no prediction {kind!r}; there are epsilon, v_prediction")
+        self.schedule = schedule or EDM(sigma_min=sigma_min, sigma_max=sigma_max)
+        self.sigma_min, self.sigma_data = sigma_min, sigma_data
+        self.sign = 1 if kind == "epsilon" else -1
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        sigma = self.schedule(t)[1]
-        return x_t / (sigma**2 + self.sigma_data**2).sqrt(), sigma.log() / 4
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = self._sigma(x_t, t)
+        c_in = scalings(sigma, self.sigma_data)[2]
+        return c_in * (x_t / self.schedule(t)[0]), sigma.log() / 4
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        sigma = self.schedule(t)[1]
-        total = sigma**2 + self.sigma_data**2
-        c_skip, c_out = self.sigma_data**2 / total, self.sign * sigma * self.sigma_data
-        return c_skip * x_t + c_out / total.sqrt() * out
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        c_skip, c_out, _ = scalings(self._sigma(x_t, t), self.sigma_data)
+        return c_skip * (x_t / self.schedule(t)[0]) + self.sign * c_out * out
+
+    def _sigma(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the noise level in the dtype of the states, within those of the training."""
+        alpha_t, sigma_t = self.schedule(t)
+        return (sigma_t / alpha_t).clamp_min(self.sigma_min).to(x_t)
 
 
-class VP(Head):
-    """x_0 = x_t - sigma_t out, asked x_t / sqrt(sigma_t^2 + 1) at 999 tau.
+class VP(Parameterization):
+    """x_0 = x_t - sigma_t out; the network takes x_t / sqrt(sigma_t^2 + 1) and 999 tau.
 
     tau = (sqrt(beta_min^2 + 2 beta_d log(1 + sigma_t^2)) - beta_min) / beta_d is the time of the VP
     SDE at that noise level; Karras et al. (2022), table 1.
@@ -140,31 +171,34 @@ class VP(Head):
         self.schedule = EDM(sigma_min=ends[0], sigma_max=ends[1])
         self.beta_d, self.beta_min, self.steps = beta_d, beta_min, steps
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.schedule(t)[1]
         root = (self.beta_min**2 + 2 * self.beta_d * (sigma**2).log1p()).sqrt()
         tau = (root - self.beta_min) / self.beta_d
         return x_t / (sigma**2 + 1).sqrt(), (self.steps - 1) * tau
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         return x_t - self.schedule(t)[1] * out
 
 
-class VE(Head):
-    """x_0 = x_t + sigma_t out, asked x_t at log(sigma_t / 2); Karras et al. (2022), table 1."""
+class VE(Parameterization):
+    """x_0 = x_t + sigma_t out; the network takes x_t and log(sigma_t / 2).
+
+    Karras et al. (2022), table 1.
+    """
 
     def __init__(self, sigma_min: float = 0.02, sigma_max: float = 100.0) -> None:
         self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return x_t, (self.schedule(t)[1] / 2).log()
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         return x_t + self.schedule(t)[1] * out
 
 
-class Consistency(Head):
-    """The end of the flow from x_t, which stands for the mean: heuristic.
+class Consistency(Parameterization):
+    """The end of the flow from x_t, used as the mean: a heuristic.
 
     x_0 = c_skip x_t + c_out out, with d = sigma_t - sigma_min, c_skip = s^2 / (d^2 + s^2),
     c_out = d s / sqrt(sigma_t^2 + s^2), s = sigma_data.
@@ -178,26 +212,26 @@ class Consistency(Head):
         self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
         self.sigma_min, self.sigma_data = sigma_min, sigma_data
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.schedule(t)[1]
         return x_t / (sigma**2 + self.sigma_data**2).sqrt(), 250 * sigma.log()
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         sigma, s = self.schedule(t)[1], self.sigma_data
         d = sigma - self.sigma_min
         return s**2 / (d**2 + s**2) * x_t + d * s / (sigma**2 + s**2).sqrt() * out
 
 
-class Flow(Head):
+class Flow(Parameterization):
     """Velocities eps - x_0 of the straight path: x_0 = x - s out.
 
     x = x_t / (alpha_t + sigma_t) lies on the path at s = sigma_t / (alpha_t + sigma_t).
     "Flow Straight and Fast" (Liu et al., 2022), https://arxiv.org/abs/2209.03003.
 
     Arguments:
-        steps: The step that the network is told at s = 1.
-        shift: That of the schedule.
-        growth: Where it hangs on the size of a state: the shift for so many tokens.
+        steps: The step that the network takes at s = 1.
+        shift: The shift of the schedule.
+        growth: The shift as a function of the number of tokens, if it depends on the image size.
     """
 
     def __init__(
@@ -216,22 +250,51 @@ class Flow(Head):
         total = alpha_t + sigma_t
         return x_t / total, sigma_t / total
 
-    def ask(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         x, s = self._place(x_t, t)
         return x, self.steps * s
 
-    def mean(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         x, s = self._place(x_t, t)
         return x - s * out
 
 
+def scalings(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return c_skip, c_out and c_in of Karras et al. (2022), table 1, of the shape of ``sigma``."""
+    total = sigma**2 + sigma_data**2
+    return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), total.rsqrt()
+
+
+def karras(
+    network: Callable[..., Tensor],
+    x: Tensor,
+    sigma: Tensor,
+    sigma_data: float,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Return D(x; sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4), the estimate of x_0.
+
+    Unlike ``Karras``, it takes a noise level for each row, as training needs it.
+
+    Arguments:
+        network: F, a map from images ``(B, C, H, W)`` and levels ``(B,)`` to images.
+        x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
+        sigma: Noise levels, of shape ``(B,)``.
+        sigma_data: Standard deviation of x_0.
+        labels: The class of each row, of shape ``(B,)``, for a network with classes.
+    """
+    c_skip, c_out, c_in = scalings(sigma[:, None, None, None], sigma_data)
+    classes = () if labels is None else (labels,)
+    return c_skip * x + c_out * network(c_in * x, sigma.log() / 4, *classes).to(x.dtype)
+
+
 def linear_table(steps: int = 1000) -> Tensor:
-    """Return the products of 1 - beta with betas from 0.1 / N to 20 / N, those of DDPM at 1000."""
+    """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000."""
     return (1 - torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)).cumprod(0)
 
 
 def cosine_table(steps: int = 1000) -> Tensor:
-    """Return the products of 1 - beta of improved diffusion, beta_i no larger than 0.999.
+    """Return the products of 1 - beta of improved diffusion, with beta at most 0.999.
 
     "Improved Denoising Diffusion Probabilistic Models" (Nichol and Dhariwal, 2021), eq. 17,
     https://arxiv.org/abs/2102.09672.

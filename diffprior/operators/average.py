@@ -1,8 +1,9 @@
-"""Super-resolution from means: every pixel of y is the mean of a block of the image."""
+"""Super-resolution from averages: each pixel of y is the mean of a block of pixels."""
 
 import torch
 from torch import Tensor
 
+from ._blocks import from_blocks, to_blocks
 from .base import SVDOperator
 
 __all__ = ["Average"]
@@ -32,13 +33,7 @@ class Average(SVDOperator):
         self.register_buffer("s", s)
 
     def _blocks(self, x: Tensor) -> Tensor:
-        if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
-            raise ValueError(
-                f"averages of {self.factor} x {self.factor} pixels need sides that are multiples "
-                f"of {self.factor}, got {x.shape[-1]}x{x.shape[-2]}"
-            )
-        (H, W), N = x.shape[-2:], self.factor
-        return x.reshape(*x.shape[:-2], H // N, N, W // N, N)
+        return to_blocks(x, self.factor, f"an average of {self.factor} x {self.factor} pixels")
 
     def _reflect(self, z: Tensor) -> Tensor:
         v = (self.s > 0).to(z) - 1 / self.factor
@@ -57,7 +52,7 @@ class Average(SVDOperator):
         return self._reflect(self._blocks(x))
 
     def from_spectrum(self, z: Tensor) -> Tensor:
-        return self._reflect(z).flatten(-2).flatten(-3, -2)
+        return from_blocks(self._reflect(z))
 
     def to_left(self, y: Tensor) -> Tensor:
         return y[..., None, :, None] * (self.s > 0).to(y)

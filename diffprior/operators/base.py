@@ -1,4 +1,4 @@
-"""What an operator can do is its class: any map, a linear one, one with an SVD, a diagonal one."""
+"""Base classes of the operators. What an operator can do is its class: linear, SVD, diagonal."""
 
 import itertools
 import math
@@ -27,12 +27,32 @@ __all__ = [
 
 
 class Operator(nn.Module, ABC):
-    """A map A from states ``(B, *shape)`` to measurements ``(B, *)``."""
+    """A measurement operator A: the part of y = A x + noise that is not noise.
+
+    An operator maps states ``(B, *shape)`` to measurements ``(B, *)``. It knows nothing of noise,
+    which belongs to a likelihood, and nothing of priors. What a method may do with an operator is
+    given by its class:
+
+    - ``Operator``: any differentiable map; ``A(x)``.
+    - ``LinearOperator``: also ``A.adjoint(y)`` = A^T y and ``A.pinv(y)`` = A^+ y.
+    - ``SVDOperator``: also A = U diag(s) V^T, with the four products that it takes.
+    - ``DiagonalOperator``: A = diag(s).
+
+    Operators compose with ``@``: ``Decimate(4) @ Blur("gaussian:2")`` blurs, then decimates.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.operators.average import Average
+        >>> A = Average(2)
+        >>> y = A(torch.ones(1, 3, 8, 8))
+        >>> y.shape
+        torch.Size([1, 3, 4, 4])
+    """
 
     neutral: ClassVar[bool] = False  # True of the identity, which a composition leaves out
 
     def __getattr__(self, name: str) -> Any:
-        """Say of an operator without a shape, whose tensors wait for one, what it lacks."""
+        """Explain a missing attribute of an operator whose shape is not set yet."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -56,17 +76,17 @@ class Operator(nn.Module, ABC):
         return y
 
     def select(self, index: Tensor) -> Self:
-        """Return the operator of some images of its batch; itself where one serves them all."""
+        """Return the operator for these images of the batch; ``self`` if it is the same for all."""
         return self
 
     def for_shape(self, shape: Sequence[int]) -> Self:
-        """Return the same map for states of this shape; itself where any shape will do."""
+        """Return the same operator for states of this shape; ``self`` if any shape is accepted."""
         return self
 
     def __matmul__(self, inner: "Operator") -> "Operator":
-        """Return A B, which applies B and then A: linear where both are, B where A changes nothing.
+        """Return A B, which applies B first. It is linear if both are.
 
-        An SVD is kept beside an identity only.
+        An SVD is lost, unless one of the two is the identity.
         """
         if not isinstance(inner, Operator):
             raise TypeError(f"A @ B composes operators, got a B of class {type(inner).__name__}")
@@ -80,9 +100,10 @@ class Operator(nn.Module, ABC):
 
 
 class LinearOperator(Operator, ABC):
-    """A linear map; the adjoint, where none is written, is taken from autograd.
+    """A linear operator.
 
-    A class that leaves it to autograd says the ``shape`` of one state.
+    A subclass that does not define ``adjoint`` gets it from autograd, and must then set ``shape``,
+    the shape of one state.
     """
 
     shape: tuple[int, ...]
@@ -94,9 +115,9 @@ class LinearOperator(Operator, ABC):
             return torch.autograd.grad(self(x), x, y)[0]
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Return A^+ y = (A^T A)^+ A^T y, the least of the states that explain y best, by CG.
+        """Return A^+ y = (A^T A)^+ A^T y, the least-squares state of least norm, by CG.
 
-        A^T (A A^T)^+ y is the same, but CG cannot solve for a y that no state explains.
+        A^T (A A^T)^+ y is equal, but CG does not converge to it if y is not in the range of A.
         """
         return cg(lambda x: self.adjoint(self(x)), self.adjoint(y))
 
@@ -109,7 +130,10 @@ class LinearOperator(Operator, ABC):
 
 
 class SVDOperator(LinearOperator, ABC):
-    """A = U diag(s) V^T. A spectrum has a state's size: ``s`` is zero where nothing is seen."""
+    """A linear operator with a known SVD, A = U diag(s) V^T.
+
+    A spectrum z = V^T x has as many entries as a state; ``s`` is zero where nothing is measured.
+    """
 
     s: Tensor
 
@@ -136,13 +160,13 @@ class SVDOperator(LinearOperator, ABC):
         return self.from_spectrum(self.s * self.to_left(y))
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Return A^+ y = V diag(s^+) U^T y, with nothing where s is zero to rounding."""
+        """Return A^+ y = V diag(s^+) U^T y; singular values that are zero to rounding give zero."""
         real = self.s > 1e-6 * self.s.max()
         return self.from_spectrum(torch.where(real, 1 / self.s, 0) * self.to_left(y))
 
 
 class DiagonalOperator(SVDOperator, ABC):
-    """A = diag(s): every entry of a state is seen alone, s times its size."""
+    """A = diag(s): each entry of a state is measured by itself, multiplied by s."""
 
     def to_spectrum(self, x: Tensor) -> Tensor:
         return x
@@ -158,7 +182,7 @@ class DiagonalOperator(SVDOperator, ABC):
 
 
 class Composed(Operator):
-    """x -> outer(inner(x)), for any inner map: a decoder, another operator."""
+    """x -> outer(inner(x)), where inner is any map: a decoder, or another operator."""
 
     outer: Operator
     inner: Callable[[Tensor], Tensor]
@@ -198,7 +222,7 @@ class LinearComposed(Composed, LinearOperator):
 
 
 class Stacked(Operator):
-    """x -> (A x, B x, ...), each flattened, laid end to end: ``(B, M)``.
+    """x -> (A x, B x, ...), each flattened, then concatenated: ``(B, M)``.
 
     Arguments:
         operators: A, B, ...
@@ -217,14 +241,14 @@ class Stacked(Operator):
         return [cast(Operator, A) for A in self.operators]
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """Return what A, B, ... each measured, in their own shapes."""
+        """Return the measurements of A, B, ..., each in its own shape."""
         if not self.shapes:
-            raise ValueError("to take y apart, give a state's shape: stack(A, B, shape=(C, H, W))")
+            raise ValueError("to split y, give the shape of a state: stack(A, B, shape=(C, H, W))")
         parts = torch.split(y, [math.prod(s) for s in self.shapes], 1)
         return [part.reshape(-1, *s) for part, s in zip(parts, self.shapes, strict=True)]
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the y of what A, B, ... each measured; one row among many is repeated."""
+        """Return the y of the measurements of A, B, ...; a single row is repeated for the batch."""
         rows = max(map(len, parts))
         return torch.cat([part.flatten(1).expand(rows, -1) for part in parts], 1)
 
@@ -256,9 +280,11 @@ def stack(*operators: LinearOperator, shape: Sequence[int] | None = None) -> Lin
 @overload
 def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked: ...
 def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked:
-    """Return the operator that measures all that these do, linear where they all are.
+    """Return the operator that makes all these measurements. It is linear if they all are.
 
-    ``split`` takes its y apart; ``shape`` is that of one state, as for ``Stacked``.
+    Arguments:
+        operators: One or more operators, on states of one shape.
+        shape: The shape of one state, which ``split`` needs; ``for_shape`` sets it later.
     """
     if not operators:
         raise ValueError("stack(A, B, ...) takes one operator or more, got none")
@@ -268,7 +294,11 @@ def stack(*operators: Operator, shape: Sequence[int] | None = None) -> Stacked:
 
 @torch.no_grad()
 def output_shape(A: Operator, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of what A measures of a state of this shape, or refuse in one sentence."""
+    """Return the shape of the measurement of a state of this shape.
+
+    Raises:
+        ValueError: If A cannot measure states of this shape.
+    """
     tensors = itertools.chain(A.parameters(), A.buffers())
     like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     try:

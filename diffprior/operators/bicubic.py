@@ -1,4 +1,4 @@
-"""Super-resolution as the benchmarks pose it: y is the image, reduced by bicubic weights."""
+"""Super-resolution as in most benchmarks: y is the image, reduced with bicubic weights."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,15 +14,16 @@ __all__ = ["Bicubic", "weights"]
 
 
 class Bicubic(SVDOperator):
-    """y = A_h x A_w^T, both of the rows of ``weights``: antialiased, as MATLAB's ``imresize``.
+    """y = A_h x A_w^T, both of the rows of ``weights``: antialiased, like MATLAB's ``imresize``.
 
     A_h = U_h diag(s_h) V_h^T and A_w likewise, so z = V_h^T x V_w and s = s_h s_w^T. The kernel is
     that of "Cubic Convolution Interpolation for Digital Image Processing" (Keys, 1981),
-    https://doi.org/10.1109/TASSP.1981.1163711. Sides of any length; those of y are rounded up.
+    https://doi.org/10.1109/TASSP.1981.1163711. Sides may have any length; those of y are rounded
+    up.
 
     Arguments:
         factor: N, at least 2.
-        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
+        shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
     s: Tensor
@@ -41,13 +42,15 @@ class Bicubic(SVDOperator):
             (U_h, s_h, V_h), (U_w, s_w, V_w) = (_svd(n, factor) for n in self.shape[-2:])
             self.register_buffer("s", torch.outer(s_h, s_w).to(torch.get_default_dtype()))
             for name, part in {"U_h": U_h, "V_h": V_h, "U_w": U_w, "V_w": V_w}.items():
-                self.register_buffer(name, part)  # of float64, to be orthonormal there too
+                self.register_buffer(
+                    name, part
+                )  # float64, so that they are orthonormal in float64 too
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.factor, shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        h, w = len(self.U_h), len(self.U_w)  # as of the base, less what s = 0 leaves out
+        h, w = len(self.U_h), len(self.U_w)  # the rest of V meets s = 0
         z = _between(self.V_h[:, :h].mT, x, self.V_w[:, :w])
         return _between(self.U_h, self.s[:h, :w] * z, self.U_w.mT)
 
@@ -75,7 +78,7 @@ def weights(n: int, factor: int) -> Tensor:
     """Return A of one axis, of shape ``(ceil(n / N), n)``, in float64.
 
     A_ij = k((j - c_i) / N) / sum_j k((j - c_i) / N), with the center c_i = N (i + 1/2) - 1/2 of
-    output i and an image that goes on mirrored, its border pixels twice.
+    output i. The image is mirrored at its borders, with the border pixels repeated.
     """
     c = factor * (torch.arange(-(-n // factor), dtype=torch.float64)[:, None] + 0.5) - 0.5
     j = (c - 2 * factor).floor() + torch.arange(4 * factor + 2)
@@ -86,9 +89,9 @@ def weights(n: int, factor: int) -> Tensor:
 
 
 def _between(P: Tensor, x: Tensor, Q: Tensor) -> Tensor:
-    """Return P x Q of each image, alone and in a place of its own.
+    """Return P x Q of each image, one product per image on a copy of its own.
 
-    Its bits are not to hang on the batch, nor on where in memory a row of it begins.
+    So the result does not depend, to the last bit, on the batch or on memory alignment.
     """
     P, Q = P.to(x), Q.to(x)
     return torch.stack([P @ (row.clone() @ Q) for row in x])
@@ -104,6 +107,6 @@ def _cubic(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _svd(n: int, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U, s with zeros up to ``n`` entries, and V."""
+    """Return U, s padded with zeros to ``n`` entries, and V."""
     U, s, Vh = torch.linalg.svd(weights(n, factor))
     return U, F.pad(s, (0, n - len(s))), Vh.mT

@@ -1,4 +1,4 @@
-"""Blur by any kernel, with what is beyond the border of the image said by name."""
+"""Blur with any kernel, and a named rule for what lies beyond the border."""
 
 from typing import Self
 
@@ -17,16 +17,16 @@ MODES = {"reflect": "reflect", "circular": "circular", "zero": "constant"}
 class Blur(LinearOperator):
     """y[i] = sum_m k[m] x[i - m + h // 2], on both axes and in each channel.
 
-    A convolution, the kernel turned, as of ``scipy.ndimage.convolve``; computed by FFT. With
+    A convolution as in ``scipy.ndimage.convolve`` (the kernel is flipped), computed by FFT. With
     "reflect" and a Gaussian it is the blur of "Diffusion Posterior Sampling for General Noisy
     Inverse Problems" (Chung et al., 2023), https://arxiv.org/abs/2209.14687, which correlates:
-    turn a kernel that is not its own mirror image. ``CircularBlur`` is the one with an SVD.
+    flip a kernel that is not symmetric. ``CircularBlur`` is the blur with an SVD.
 
     Arguments:
         kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
-            what ``blurs.kernel`` reads, as "gaussian:3".
-        boundary: "reflect", mirrored about the middle of the border pixels, as
-            ``torch.nn.ReflectionPad2d`` and scipy's "mirror"; "circular"; "zero".
+            a text such as "gaussian:3", see ``generators.kernels.kernel``.
+        boundary: "reflect", mirrored at the centers of the border pixels, as in
+            ``torch.nn.ReflectionPad2d`` and scipy's "mirror"; "circular"; or "zero".
     """
 
     kernel: Tensor
@@ -69,7 +69,7 @@ class Blur(LinearOperator):
         return y
 
     def _fold(self, x: Tensor, taps: int, axis: int) -> Tensor:
-        """Add what lies beyond the border to the pixels that it is a copy of."""
+        """Add the values beyond the border to the pixels that they are copies of."""
         a, b = taps - 1 - taps // 2, taps // 2
         n = x.shape[axis] - a - b
         before, x, after = torch.split(x, [a, n, b], axis)

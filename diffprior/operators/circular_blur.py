@@ -1,4 +1,4 @@
-"""Blur on a torus, where a kernel has an SVD: that of its Fourier transform."""
+"""Blur with periodic borders, whose SVD is given by the Fourier transform of the kernel."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,7 +14,7 @@ __all__ = ["CircularBlur"]
 
 
 class CircularBlur(SVDOperator):
-    """y = k * x, the ``Blur`` of "circular" boundary: k_hat = s e^(i phi), its transform.
+    """y = k * x, the ``Blur`` with the boundary "circular"; k_hat = s e^(i phi) is its transform.
 
     V is the Hartley transform, V x = Re F x - Im F x: real, orthonormal and its own inverse
     ("Discrete Hartley Transform", Bracewell, 1983, https://doi.org/10.1364/JOSA.73.001832).
@@ -23,8 +23,8 @@ class CircularBlur(SVDOperator):
 
     Arguments:
         kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
-            what ``blurs.kernel`` reads, as "gaussian:3".
-        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
+            a text such as "gaussian:3", see ``generators.kernels.kernel``.
+        shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
     kernel: Tensor
@@ -76,5 +76,7 @@ def _polar(kernel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     k_hat = torch.fft.fft2(k.roll((-(h // 2), -(w // 2)), (-2, -1)))
     k_hat = k_hat[:, None] if kernel.ndim == 3 else k_hat
     s = k_hat.abs()
-    real = s > 1e-12 * s.amax((-2, -1), keepdim=True)  # else rounding, whose phase means nothing
+    real = s > 1e-12 * s.amax(
+        (-2, -1), keepdim=True
+    )  # the rest is rounding, whose phase has no meaning
     return torch.where(real, s, 0), torch.where(real, k_hat / s, 1)

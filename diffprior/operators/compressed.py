@@ -1,4 +1,4 @@
-"""Compressed sensing by a Gaussian matrix that is drawn again from its seed, never kept whole."""
+"""Compressed sensing with a Gaussian matrix that is drawn again from its seed when needed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,15 @@ class Compressed(LinearOperator):
     """y = A x on the flattened state, A_ij ~ N(0, 1 / m), of m rows.
 
     As in "Compressed Sensing using Generative Models" (Bora et al., 2017),
-    https://arxiv.org/abs/1703.03208. Row i has a stream of its own, so the entries hang on the
-    seed and the shape alone. A matrix of more than ``BLOCK`` entries is drawn anew at every
-    product, at some 30 million entries a second; a smaller one is kept. y has the shape ``(B, m)``.
+    https://arxiv.org/abs/1703.03208. Each row has its own random stream, so the entries
+    depend only on the seed and the shape. A matrix with more than ``BLOCK`` entries is drawn again
+    for each product, at about 30 million entries per second; a smaller one is kept. y has the shape
+    ``(B, m)``.
 
     Arguments:
-        ratio: m over the numbers of a state, above 0.
-        seed: Any integer that is not negative.
-        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
+        ratio: m divided by the number of entries of a state, above 0.
+        seed: A non-negative integer.
+        shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Compressed(LinearOperator):
         return self if tuple(shape) == self.shape else type(self)(self.ratio, self.seed, shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(1)  # one product a row: its bits do not hang on the batch
+        rows = x.flatten(1)  # one product per row, so that the batch changes no bit
         y = torch.cat([torch.stack([A @ v for v in rows]) for A, _ in self._blocks(x)], 1)
         return y / math.sqrt(self.m)
 
@@ -55,7 +56,7 @@ class Compressed(LinearOperator):
         return x.reshape(-1, *self.shape) / math.sqrt(self.m)
 
     def _blocks(self, like: Tensor) -> Iterator[tuple[Tensor, slice]]:
-        """Yield rows of sqrt(m) A, and which they are."""
+        """Yield blocks of rows of sqrt(m) A, each with its slice."""
         n = math.prod(self.shape)
         count = max(1, BLOCK // n)
         for i in range(0, self.m, count):
@@ -67,7 +68,7 @@ class Compressed(LinearOperator):
 def _draw(
     seed: int, first: int, last: int, n: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return rows of standard normal numbers."""
+    """Return the rows from first to last - 1 of a matrix of standard normal numbers."""
     A = np.empty((last - first, n), np.float32)
     for i, row in enumerate(A, first):
         np.random.Generator(np.random.Philox(key=[seed, i])).standard_normal(out=row, dtype="f4")

@@ -1,8 +1,9 @@
-"""Decimation: every N-th pixel is kept, so that Decimate(4) @ Blur(k) is a camera of few pixels."""
+"""Decimation: every N-th pixel is kept. Decimate(4) @ Blur(k) models a low-resolution camera."""
 
 import torch
 from torch import Tensor
 
+from ._blocks import from_blocks, to_blocks
 from .base import SVDOperator
 
 __all__ = ["Decimate"]
@@ -35,16 +36,10 @@ class Decimate(SVDOperator):
         self.register_buffer("s", s)
 
     def to_spectrum(self, x: Tensor) -> Tensor:
-        if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
-            raise ValueError(
-                f"a decimation by {self.factor} needs sides that are multiples of it, "
-                f"got {x.shape[-1]}x{x.shape[-2]}"
-            )
-        (H, W), N = x.shape[-2:], self.factor
-        return x.reshape(*x.shape[:-2], H // N, N, W // N, N)
+        return to_blocks(x, self.factor, f"a decimation by {self.factor}")
 
     def from_spectrum(self, z: Tensor) -> Tensor:
-        return z.flatten(-2).flatten(-3, -2)
+        return from_blocks(z)
 
     def to_left(self, y: Tensor) -> Tensor:
         return y[..., None, :, None] * self.s

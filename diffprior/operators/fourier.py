@@ -1,4 +1,4 @@
-"""Magnetic resonance imaging with one coil: some frequencies of the image are measured."""
+"""Single-coil magnetic resonance imaging: some frequencies of the image are measured."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -13,7 +13,7 @@ __all__ = ["Fourier"]
 
 
 class Fourier(SVDOperator):
-    """y = keep (Re F x, Im F x), F the orthonormal 2-D Fourier transform, zero in the middle.
+    """y = keep (Re F x, Im F x), F the orthonormal, centered 2-D Fourier transform.
 
     V is the Hartley transform, V x = Re F x - Im F x, its own inverse. A real image has
     F x(-f) = conj F x(f), so s^2 = (keep(f) + keep(-f)) / 2, and U = A V diag(s)^+.
@@ -22,9 +22,10 @@ class Fourier(SVDOperator):
 
     Arguments:
         keep: True or 1 where a frequency is measured, of shape ``(H, W)``, or ``(B, H, W)`` with
-            one for each image of a batch; or what ``frequencies.draw`` reads, as "radial:30".
-        shape: The shape of one state, which a ``keep`` in words needs; ``for_shape`` gives it later
-            where it is not known yet.
+            one for each image of a batch; or a text such as "radial:30", see
+            ``generators.frequencies.draw``.
+        shape: The shape of one state, needed if ``keep`` is a text; ``for_shape`` sets it later if
+            it is not known yet.
     """
 
     keep: Tensor
@@ -93,7 +94,7 @@ class Fourier(SVDOperator):
 
 
 def _transform(x: Tensor) -> Tensor:
-    """Return F x, of frequency zero at ``(H // 2, W // 2)``, as the image's own middle."""
+    """Return F x, with frequency zero at ``(H // 2, W // 2)``, the center of the image."""
     axes = (-2, -1)
     z: Tensor = torch.fft.fft2(torch.fft.ifftshift(x, axes), norm="ortho")
     return z.roll((x.shape[-2] // 2, x.shape[-1] // 2), axes)

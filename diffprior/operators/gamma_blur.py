@@ -1,4 +1,4 @@
-"""Blur as a camera makes it: light is averaged before it is encoded."""
+"""Blur as in a camera: the light is averaged before it is encoded with a gamma curve."""
 
 from torch import Tensor
 
@@ -6,20 +6,20 @@ from .base import Operator
 
 __all__ = ["GammaBlur"]
 
-BLACK = 1e-3  # the least light that is told from none, a quarter of a gray level
+BLACK = 1e-3  # least light that differs from none, a quarter of a gray level
 
 
 class GammaBlur(Operator):
     """y = 2 (G * z^gamma)^(1 / gamma) - 1, with z = max((x + 1) / 2, 0.001) the image in [0, 1].
 
-    G is a Gaussian of 2 int(4 sigma + 0.5) + 1 taps, and edges are reflected. Bright spots spread
-    further than a linear blur lets them, as in real photographs. A stand-in, in closed form, for
-    the learned non-linear blur of "Explore Image Deblurring via Encoded Blur Kernel Space" (Tran et
-    al., 2021), https://arxiv.org/abs/2104.00317, that the field tests on; not that operator.
+    G is a Gaussian of 2 int(4 sigma + 0.5) + 1 taps, and borders are reflected. Bright spots spread
+    further than under a linear blur, as in real photographs. It is a substitute, in closed form,
+    for the learned nonlinear blur of "Explore Image Deblurring via Encoded Blur Kernel Space" (Tran
+    et al., 2021), https://arxiv.org/abs/2104.00317, used in benchmarks, not that operator itself.
 
     Arguments:
         sigma: Standard deviation of the Gaussian, in pixels.
-        gamma: Exponent that turns values of a file into light; 1 is a linear blur.
+        gamma: Exponent from the values of a file to light; 1 is a linear blur.
     """
 
     def __init__(self, sigma: float = 3.0, gamma: float = 2.2) -> None:

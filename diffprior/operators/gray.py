@@ -1,15 +1,16 @@
-"""Colorisation: of three channels one weighted sum is left."""
+"""Colorization: only a weighted sum of the three channels is measured."""
 
 import torch
 from torch import Tensor
 
+from ..io.arrays import LUMA
 from .base import SVDOperator
 
 __all__ = ["Gray"]
 
 WEIGHTS = {
     "mean": (1 / 3, 1 / 3, 1 / 3),
-    "luminance": (0.299, 0.587, 0.114),
+    "luminance": LUMA,
     "orthonormal": (3**-0.5, 3**-0.5, 3**-0.5),
 }
 
@@ -21,7 +22,7 @@ class Gray(SVDOperator):
     V, v = e - u: V z = z - 2 v (v^T z) / (v^T v), V = V^T.
 
     Arguments:
-        weights: "mean", a third each: "Zero-Shot Image Restoration Using Denoising Diffusion
+        weights: "mean", a third each, as in "Zero-Shot Image Restoration Using Denoising Diffusion
             Null-Space Model" (Wang et al., 2023), https://arxiv.org/abs/2212.00490;
             "luminance", 0.299 R + 0.587 G + 0.114 B: ITU-R BT.601;
             "orthonormal", 1 / sqrt(3) each, so that s = 1: "Score-Based Generative Modeling through
@@ -49,7 +50,7 @@ class Gray(SVDOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != 3:
-            raise ValueError(f"gray is made of images of 3 channels, got {x.shape[1]}")
+            raise ValueError(f"gray takes images of 3 channels, got {x.shape[1]}")
         return (self.w.to(x) * x).sum(1, keepdim=True)
 
     def adjoint(self, y: Tensor) -> Tensor:

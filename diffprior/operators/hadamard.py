@@ -1,4 +1,4 @@
-"""Compressed sensing by signs: some coefficients of the Walsh-Hadamard transform are measured."""
+"""Compressed sensing with some coefficients of the Walsh-Hadamard transform."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ __all__ = ["Hadamard"]
 
 
 class Hadamard(SVDOperator):
-    """y = m coefficients of H x of each channel, drawn by seed: the first m of (H x)[order].
+    """y = m coefficients of H x per channel, chosen by the seed: the first m of (H x)[order].
 
     H_ij = (-1)^(bits that i and j share) / sqrt(n) over the n pixels of a channel, row by row, so
-    V = V^T = H up to the order, and s is 1 for what is seen. The ``cs2`` and ``cs4`` of "Denoising
-    Diffusion Restoration Models" (Kawar et al., 2022), https://arxiv.org/abs/2201.11793, at the
-    ratios 1/2 and 1/4. Sides are powers of two. y has the shape ``(B, C, m)``.
+    V = V^T = H up to the order, and s is 1 for what is measured. The ``cs2`` and ``cs4`` of
+    "Denoising Diffusion Restoration Models" (Kawar et al., 2022), https://arxiv.org/abs/2201.11793,
+    at the ratios 1/2 and 1/4. Sides are powers of two. y has the shape ``(B, C, m)``.
 
     Arguments:
         ratio: m / n, in (0, 1].
-        seed: Any integer that is not negative.
-        shape: The shape of one state; ``for_shape`` gives it later where it is not known yet.
+        seed: A non-negative integer.
+        shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
     s: Tensor
@@ -71,7 +71,7 @@ class Hadamard(SVDOperator):
 
 
 def _transform(x: Tensor) -> Tensor:
-    """Return H x along the last axis, in n log n sums."""
+    """Return H x along the last axis, with n log n additions."""
     n, span = x.shape[-1], 1
     while span < n:
         a, b = x.reshape(*x.shape[:-1], -1, 2, span).unbind(-2)

@@ -1,4 +1,4 @@
-"""High dynamic range: what is brighter than the sensor can hold is lost."""
+"""High dynamic range: values beyond the range of the sensor are clipped."""
 
 from torch import Tensor
 
@@ -8,13 +8,13 @@ __all__ = ["HDR"]
 
 
 class HDR(Operator):
-    """y = clip(gain x, -1, 1), at both ends, with no gradient where it clips.
+    """y = clip(gain x, -1, 1); the gradient is zero where it clips.
 
-    With the gain of 2 it is the task of "Improving Diffusion Inverse Problem Solving with Decoupled
+    With a gain of 2 it is the task of "Improving Diffusion Inverse Problem Solving with Decoupled
     Noise Annealing" (Zhang et al., 2024), https://arxiv.org/abs/2407.01521.
 
     Arguments:
-        gain: How far contrast is stretched about mid-gray; half of the range is left at 2.
+        gain: Factor of the contrast around middle gray; 2 keeps half of the range.
     """
 
     def __init__(self, gain: float = 2.0) -> None:

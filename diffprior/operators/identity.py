@@ -1,4 +1,4 @@
-"""Denoising: everything is seen, noise aside."""
+"""Denoising: the measurement is the image plus noise."""
 
 from typing import ClassVar
 

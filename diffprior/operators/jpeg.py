@@ -1,4 +1,4 @@
-"""JPEG: the commonest way to lose detail."""
+"""JPEG compression."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -12,17 +12,17 @@ __all__ = ["JPEG"]
 
 
 class JPEG(Operator):
-    """y = what a JPEG file of quality q holds of x, colors at half the resolution; of any size.
+    """y = x after JPEG compression at quality q, with 4:2:0 chroma subsampling; any size.
 
-    The map is kornia's, with the differentiable rounding round(u) + (u - round(u))^3; photographs
-    come within 4 gray levels (root mean square) of their files at quality 10, 2 at 75. With
-    ``exact`` the values are those of libjpeg's file, and the gradient is straight through to
-    kornia's. Gray images have one channel. "Differentiable JPEG: The Devil is in the Details"
-    (Reich et al., 2024), https://arxiv.org/abs/2309.06978.
+    The map is kornia's, with the differentiable rounding round(u) + (u - round(u))^3. For
+    photographs it is within 4 gray levels (root mean square) of a real file at quality 10, and
+    within 2 at 75. With ``exact`` the values are those of libjpeg, and the gradient is kornia's.
+    Gray images have one channel. "Differentiable JPEG: The Devil is in the Details" (Reich et al.,
+    2024), https://arxiv.org/abs/2309.06978.
 
     Arguments:
-        quality: A whole number from 1 to 100; one for all, or one for each image of a batch.
-        exact: Whether to code the image, in 8 bits and on the CPU, with libjpeg.
+        quality: An integer from 1 to 100; one for all images, or one for each image of a batch.
+        exact: Whether to compress the image with libjpeg, in 8 bits and on the CPU.
     """
 
     quality: Tensor
@@ -54,7 +54,7 @@ class JPEG(Operator):
 
 
 def _code(image: Tensor, quality: int) -> Tensor:
-    """Return an image in [0, 1], ``(C, H, W)``, after a round trip through a file."""
+    """Return an image in [0, 1], ``(C, H, W)``, after encoding and decoding."""
     from torchvision.io import decode_jpeg, encode_jpeg
 
     raw = (255 * image).round().clamp(0, 255).to("cpu", torch.uint8)

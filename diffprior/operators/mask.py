@@ -1,4 +1,4 @@
-"""Inpainting: keep some entries, lose the rest."""
+"""Inpainting: some entries are measured, the others are lost."""
 
 from typing import Self
 
@@ -14,7 +14,7 @@ class Mask(DiagonalOperator):
     """y = keep x.
 
     Arguments:
-        keep: 1 or True where an entry is seen, 0 or False where it is lost; of any shape that
+        keep: 1 or True where an entry is measured, 0 or False where it is lost; any shape that
             broadcasts to a state, or ``(B, *)`` with one mask for each image of a batch.
         batched: Whether the first dimension of ``keep`` counts images.
     """

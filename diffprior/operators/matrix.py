@@ -1,4 +1,4 @@
-"""Any linear map small enough to be written down."""
+"""Any linear map that is small enough for a matrix."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Matrix(SVDOperator):
 
     Arguments:
         A: The matrix, of shape ``(M, D)``.
-        shape: The shape of one state, of D numbers; ``(D,)`` where not given.
+        shape: The shape of one state, with D entries; ``(D,)`` by default.
     """
 
     A: Tensor

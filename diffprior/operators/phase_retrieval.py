@@ -1,4 +1,4 @@
-"""Phase retrieval: a detector in the Fourier plane counts light, so that phases are lost."""
+"""Phase retrieval: a detector in the Fourier plane measures magnitudes; phases are lost."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,17 +10,17 @@ __all__ = ["PhaseRetrieval"]
 
 
 class PhaseRetrieval(Operator):
-    """y = |F P x|: zeros round the image, a centerd orthonormal Fourier transform, its size.
+    """y = |F P x|: zero padding P, a centered orthonormal Fourier transform F, the magnitude.
 
     P pads each edge with int(oversample / 8 side) zeros, 64 for a side of 256, and ||y|| = ||x||.
-    The negative of x, and x turned by 180 degrees, have the y of x.
+    -x, and x rotated by 180 degrees, have the same y as x.
     "Diffusion Posterior Sampling for General Noisy Inverse Problems" (Chung et al., 2023),
     https://arxiv.org/abs/2209.14687.
 
     Arguments:
-        oversample: How far the image is padded: by a factor of 1 + oversample / 4 a side.
-        light: Whether x stands for the light (x + 1) / 2, in [0, 1], as in DAPS, which tells it
-            from -x; else it is x itself, in [-1, 1], as in DPS and InverseBench.
+        oversample: Amount of padding: each side grows by a factor of 1 + oversample / 4.
+        light: Whether the transform is of the light (x + 1) / 2, in [0, 1], as in DAPS, which
+            distinguishes x from -x; otherwise of x, in [-1, 1], as in DPS and InverseBench.
     """
 
     def __init__(self, oversample: float = 2.0, light: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The cameras of deepinv: MRI, tomography, radio and others, as they stand there."""
+"""The physics of deepinv (MRI, tomography, radio, ...) as operators."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -12,12 +12,12 @@ __all__ = ["Physics", "LinearPhysics"]
 
 
 class Physics(Operator):
-    """y = A(x) of a ``deepinv.physics`` object, without its noise, which a likelihood has.
+    """y = A(x) of a ``deepinv.physics`` object, without its noise, which belongs to a likelihood.
 
-    Nothing is converted: the physics is given states as they are, images in [-1, 1], and y is in
-    its own units. A linear A is the same map in [0, 1]; a non-linear one, made for light, may not
-    be. One of deepinv's ``LinearPhysics`` becomes a ``LinearOperator``, with its ``A_adjoint``. All
-    images of a batch meet the same physics. Needs ``pip install diffprior[deepinv]``.
+    Nothing is converted: the physics receives states as they are, images in [-1, 1], and y is in
+    its own units. A linear A is the same map in [0, 1]; a nonlinear one, designed for light, may
+    not be. A ``LinearPhysics`` of deepinv becomes a ``LinearOperator`` with its ``A_adjoint``. All
+    images of a batch share the same physics. Needs ``pip install diffprior[deepinv]``.
 
     Arguments:
         physics: The object, whose measurements are tensors ``(B, *)``.
@@ -26,7 +26,7 @@ class Physics(Operator):
     def __new__(cls, *physics: Any) -> "Physics":
         from deepinv.physics import LinearPhysics as Linear
 
-        linear = physics and isinstance(physics[0], Linear)  # nothing is given to a copy
+        linear = physics and isinstance(physics[0], Linear)  # a copy calls without arguments
         return super().__new__(LinearPhysics if linear else cls)
 
     def __init__(self, physics: Any) -> None:
@@ -38,7 +38,7 @@ class Physics(Operator):
         self.physics = physics
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move its tensors; torch alone would cast complex ones to real."""
+        """Move the tensors; torch alone would cast complex ones to real."""
 
         def move(x: Tensor) -> Tensor:
             if x.is_complex():

@@ -1,4 +1,4 @@
-"""Few gray levels: an image stored with less than 8 bits."""
+"""Quantization: an image stored with few bits per value."""
 
 from torch import Tensor
 
@@ -10,12 +10,12 @@ __all__ = ["Quantize"]
 class Quantize(Operator):
     """y = round(l (x + 1)) / l - 1, with l = (2^bits - 1) / 2: the nearest of 2^bits levels.
 
-    The levels are even, and -1 and 1 are two of them; what is beyond is clipped first.
+    The levels are evenly spaced from -1 to 1; values beyond are clipped first.
 
     Arguments:
-        bits: How many bits an entry has, from 1 on.
-        straight_through: Whether the gradient passes the rounding as if it were not there; it is
-            zero otherwise, as it truly is almost everywhere. Clipped entries have none either way.
+        bits: Bits per entry, from 1 to 16.
+        straight_through: Whether the gradient ignores the rounding. Otherwise it is zero, which it
+            is almost everywhere. Clipped entries have a zero gradient in both cases.
     """
 
     def __init__(self, bits: int, straight_through: bool = True) -> None:

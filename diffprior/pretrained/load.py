@@ -1,10 +1,11 @@
-"""Finding and opening a pretrained prior: the shipped default, a folder, a file or a hub id."""
+"""Pretrained priors: shipped ones, folders, weights files and hub ids, found and opened."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from inspect import signature
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,24 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from ..catalog import shipped_priors
 from ..errors import PriorError
-from ..networks.nafunet import load_network
-from ..priors.adm import ADMPrior
-from ..priors.base import Prior
-from ..priors.diffusers import DiffusersPrior
-from ..priors.edm import EDMPrior, is_edm
-from ..priors.network import NetworkPrior
+from ..priors.base import Prior, Source
+from .adm import ADMSettings, load_adm
 from .checkpoints import SUFFIXES, settings_beside
 from .components import INDEX, download, is_latent, parts
-from .pipelines import load_pipeline
+from .diffusers import NetworkSettings, load_unet
+from .edm import is_edm, load_edm
+from .native import NativeSettings, load_native
+from .pipelines import PipelineSettings, load_pipeline
 
 __all__ = ["load_prior", "sha256", "shipped"]
 
-WEIGHTS = Path(__file__).parent.parent / "priors" / "weights"
 DEFAULT = "photo"
 HUB_ID = r"[\w.-]+/[\w.-]+"
 CONFIGS = ("config.json", "unet/config.json", INDEX)
 ADDED = ("lora", "controlnet")  # settings that are weights, too
+RENAMED = {"negative": "negative_prompt", "guidance": "guidance_scale"}
 FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
 
 
@@ -40,42 +41,60 @@ def load_prior(
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Prior:
-    """Open a prior.
+    """Open a pretrained prior.
+
+    Example::
+
+        prior = diffprior.load_prior()  # photographs
+        prior = diffprior.load_prior("fashion", label=9)
+        prior = diffprior.load_prior("owner/name", prompt="a red cat", device="cuda")
 
     Arguments:
-        source: The name of a shipped prior (the default where not given), a folder that diffusers
-            or this library wrote, a weights file in one, a guided-diffusion (ADM) file, or a hub id
-            ``owner/name`` of any of these.
-        device: Where it is to live.
-        dtype: What the weights of a latent pipeline are held in; those of others are of float32.
-        settings: What the files do not say, such as ``label=3`` for a network with classes (see
-            ``load`` of its class in ``diffprior.priors``, or ``diffprior.pretrained.pipelines``). A
-            JSON file of a weights file's own name beside it says them as well.
+        source: The name of a shipped prior (by default that of photographs); a folder that
+            diffusers or this library wrote, or a weights file in it; a guided-diffusion (ADM) or
+            converted EDM weights file; or a hub id ``owner/name`` of any of these.
+        device: The device of the prior.
+        dtype: Dtype of the weights of a latent pipeline; those of other priors are float32.
+        settings: What the files do not say, such as ``label=3`` for a network with classes or
+            ``prompt="a cat"`` for a text-to-image pipeline: see the settings classes in the
+            modules of ``diffprior.pretrained``. A JSON file with the name of a weights file can
+            hold settings as well.
 
     Returns:
-        A prior of [-1, 1] images, of float32 states, with its ``name`` and its weights'
-        ``sha256``.
+        A prior of images in [-1, 1] with float32 states. Its ``source`` has its name and the
+        SHA-256 of its weights.
+
+    Raises:
+        PriorError: If there is no such prior, or it cannot be opened.
     """
+    for old, new in RENAMED.items():
+        if old in settings:
+            warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=2)
+            settings[new] = settings.pop(old)
     place = _place(DEFAULT if source is None else str(source))
     added = {k: _added(str(settings[k])) for k in ADDED if settings.get(k)}
+    name = str(source or DEFAULT)
     try:
-        prior = _open(place, dtype, settings | added)
+        prior, chosen = _open(place, dtype, settings | added)
     except PriorError:
         raise
     except FAULTS as error:
-        said = " ".join(str(error).split()).partition(" If you want to instead")[0]
-        reason = said[:600]  # what diffusers advises next would draw the weights anew
-        name = source or DEFAULT
+        # what diffusers advises next would draw the missing weights at random
+        reason = " ".join(str(error).split()).partition(" If you want to instead")[0][:600]
         raise PriorError(f"{name} does not hold a prior that can be opened: {reason}") from error
-    known = source is None or not Path(source).exists()
-    prior.name = str(source or DEFAULT) if known else place.name  # type: ignore[assignment]
-    prior.sha256 = sha256(place, *added.values())  # type: ignore[assignment]
+    on_disk = source is not None and Path(source).exists()
+    weights = chosen.added if isinstance(chosen, PipelineSettings) else ()
+    prior.source = Source(
+        name=place.name if on_disk else name,
+        sha256=sha256(place, *added.values()),
+        added=weights,
+    )
     return prior.to(device)
 
 
 def shipped() -> dict[str, Path]:
     """Return the folders of the priors that come with the package, by name."""
-    return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob("*/config.json"))}
+    return shipped_priors()
 
 
 def sha256(*places: Path) -> str:
@@ -88,37 +107,41 @@ def sha256(*places: Path) -> str:
     return digest.hexdigest()
 
 
-def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> Prior:
-    load: Callable[..., Prior]
-    given: dict[str, Any]
-    if place.is_file() and is_edm(beside := settings_beside(place)):
-        load, given = EDMPrior.load, {k: beside[k] for k in ("label", "clip") if k in beside}
-    elif place.is_file():
-        load, given = ADMPrior.load, beside
+def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> tuple[Prior, Any]:
+    """Return the prior in a place, and the settings that it was opened with."""
+    load: Callable[[Path, Any], Prior]
+    kind: type
+    own: Mapping[str, Any] = {}
+    if place.is_file():
+        own = settings_beside(place)
+        load, kind = load_adm, ADMSettings
+        if is_edm(own):
+            load, kind = load_edm, NetworkSettings
+            own = {k: own[k] for k in ("label", "clip") if k in own}
     elif is_latent(place):
-        load, given = load_pipeline, {"dtype": dtype or torch.float32}
+        load, kind = load_pipeline, PipelineSettings
+        own = {"dtype": dtype or torch.float32}
     else:
-        kind = _config(place).get("_class_name", "UNet2DModel")
-        if kind not in FOLDERS:
-            kinds = ", ".join(FOLDERS)
+        name = _config(place).get("_class_name", "UNet2DModel")
+        if name not in FOLDERS:
             raise ValueError(
-                f"it holds a {kind}; a folder holds one of {kinds}, or a pipeline ({INDEX}) with "
-                "an autoencoder"
+                f"it holds a {name}; a folder holds one of {', '.join(FOLDERS)}, or a pipeline "
+                f"({INDEX}) with an autoencoder"
             )
-        load, given = FOLDERS[kind], {}
-    given |= settings
-    known = [*signature(load).parameters][1:]
-    for setting in given:
+        load, kind = FOLDERS[name]
+    known = [field.name for field in fields(kind)]
+    chosen = {**own, **settings}
+    for setting in chosen:
         if setting not in known:
-            raise ValueError(f"it has no setting {setting!r}; it has {', '.join(known) or 'none'}")
-    return load(place, **given)
+            raise ValueError(f"it has no setting {setting!r}; it has {', '.join(known)}")
+    built = kind(**chosen)
+    return load(place, built), built
 
 
-def _native(folder: Path, label: int | None = None) -> Prior:
-    return NetworkPrior.of(load_network(folder), label)
-
-
-FOLDERS: dict[str, Callable[..., Prior]] = {"NAFUNet": _native, "UNet2DModel": DiffusersPrior.load}
+FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
+    "NAFUNet": (load_native, NativeSettings),
+    "UNet2DModel": (load_unet, NetworkSettings),
+}
 
 
 def _weights(folder: Path) -> Iterator[Path]:
@@ -134,7 +157,7 @@ def _weights(folder: Path) -> Iterator[Path]:
 
 
 def _place(source: str) -> Path:
-    """Return the folder with a config, or else the weights file, that is meant."""
+    """Return the folder with a config, or the weights file, of a source."""
     path = Path(source)
     if source in shipped():
         return shipped()[source]
@@ -153,21 +176,21 @@ def _place(source: str) -> Path:
 
 
 def _added(source: str) -> Path:
-    """Return where weights are that are added to a pipeline's, on disk or from the hub."""
+    """Return where added weights are, on disk or downloaded from the hub."""
     if Path(source).exists() or not re.fullmatch(HUB_ID, source) or Path(source).parent.is_dir():
         return Path(source)
     return _download(source)
 
 
 def _is_of_a_folder(file: Path) -> bool:
-    """Return whether a file is what diffusers, or this library, calls its weights."""
+    """Return whether a file has a name that diffusers or this library gives to weights."""
     return any((file.parent / name).exists() for name in CONFIGS) and file.stem.startswith(
         ("diffusion_pytorch_model", "config", "scheduler_config", "model_index")
     )
 
 
 def _inside(folder: Path) -> Path:
-    """Return a folder with a config as it is, and of another its one weights file."""
+    """Return a folder if it has a config, and otherwise its only weights file."""
     if any((folder / name).exists() for name in CONFIGS):
         return folder
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
@@ -194,9 +217,7 @@ def _download(name: str) -> Path:
         return folder
     except (OSError, HfHubHTTPError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise PriorError(
-            f"no prior {name!r} on disk, nor to be had from the hub: {reason}"
-        ) from error
+        raise PriorError(f"no prior {name!r} on disk, nor on the hub: {reason}") from error
 
 
 def _config(folder: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Latent pipelines of diffusers, opened from a folder as priors of images."""
 
 import json
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -9,73 +10,113 @@ from typing import Any
 
 import torch
 
-from ..networks.autoencoder import Decoder, Encoder, factor
+from ..networks.autoencoder import Decoder, Encoder, pixels_per_latent
 from ..networks.text_to_image import FAMILIES, Family, StableDiffusion, family_of
-from ..priors._conditions import conditioned
-from ..priors.base import Prior
-from ..priors.diffusers import DiffusersPrior, head_of
+from ..priors.base import AddedWeights, Prior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import PromptedPrior
+from ..priors.text import TextPrior
 from .components import CODERS, INDEX, index, opened, parts, quiet
+from .diffusers import NetworkSettings, parameterization_of, unet_prior
 
-__all__ = ["load_pipeline"]
+__all__ = ["PipelineSettings", "load_pipeline"]
 
 NETWORKS, WORDLESS = ("unet", "transformer"), "UNet2DModel"
 
 
-def load_pipeline(
-    folder: Path,
-    *,
-    prompt: str | None = None,
-    negative: str | None = None,
-    label: int | None = None,
-    guidance: float | None = None,
-    lora: Path | str | None = None,
-    lora_scale: float = 1.0,
-    controlnet: Path | str | None = None,
-    control_scale: float = 1.0,
-    distilled: float | None = None,
-    offload: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> Prior:
-    """Open a folder that diffusers wrote: its network, its readers of text and its autoencoder.
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """What a latent pipeline is opened with.
 
-    Arguments:
-        prompt, negative, label, guidance: As of ``diffprior.priors._conditions.conditioned``.
-        lora: A file of low-rank changes to its networks, or a folder with one.
-        lora_scale: How much of them.
-        controlnet: A folder of a ``ControlNetModel``, the pipeline's own where it has one;
-            ``diffprior.priors.prompted.controlled`` then gives it its image.
-        control_scale: How much of it.
-        distilled: The guidance that the network is told of, where it was trained to be (Flux dev,
-            latent consistency models); by default that of its pipeline.
-        offload: Whether only the network at work is on the GPU; needs CUDA and accelerate.
-        dtype: What its weights are held in; states are of float32.
+    Attributes:
+        prompt, negative_prompt, label, guidance_scale: As in ``Prior.with_condition``.
+        lora: A file of low-rank changes to the networks, or a folder with one.
+        lora_scale: What they are multiplied by.
+        controlnet: A folder of a ``ControlNetModel``; by default the pipeline's own, if it has one.
+            ``with_control`` of the prior then sets its image.
+        control_scale: What the output of the ControlNet is multiplied by.
+        distilled: The guidance scale that the network takes as an input, if it does (Flux dev,
+            latent consistency models). By default that of its pipeline.
+        offload: Whether only the network at work is on the GPU. Needs CUDA and accelerate.
+        dtype: Dtype of the weights; states are float32.
     """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    label: int | None = None
+    guidance_scale: float | None = None
+    lora: Path | str | None = None
+    lora_scale: float = 1.0
+    controlnet: Path | str | None = None
+    control_scale: float = 1.0
+    distilled: float | None = None
+    offload: bool = False
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def added(self) -> tuple[AddedWeights, ...]:
+        """Return the weights that these settings add."""
+        pairs = (
+            ("lora", self.lora, self.lora_scale),
+            ("controlnet", self.controlnet, self.control_scale),
+        )
+        return tuple(AddedWeights(k, Path(v).name, scale) for k, v, scale in pairs if v)
+
+
+def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
+    """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler."""
     coder, kind, scheduler = _three(named := parts(folder))
-    found = {name: opened(folder, name, *part, dtype) for name, part in named.items()}
-    vae, network, head = found[coder], found[kind], head_of(found[scheduler])
+    found = {name: opened(folder, name, *part, settings.dtype) for name, part in named.items()}
+    vae, network = found[coder], found[kind]
+    parameterization = parameterization_of(found[scheduler])
     inner: Prior
     if type(network).__name__ == WORDLESS:
-        if lora or controlnet or offload:
-            raise ValueError("lora, controlnet and offload are for networks that a text steers")
-        inner, patch = DiffusersPrior(network.float(), head, label), 1
+        if settings.lora or settings.controlnet or settings.offload:
+            raise ValueError("lora, controlnet and offload are for text-to-image networks")
+        inner, patch = unet_prior(network.float(), parameterization, _labelled(settings)), 1
     else:
-        pipe, family = _pipe(network, found, index(folder)), family_of(network)
-        control = _controlnet(controlnet, family, dtype) if controlnet else found.get("controlnet")
-        if lora:
-            _lora(pipe, Path(lora), lora_scale)
-        if offload:
-            _offload(pipe, control)
-        steered, shape = family(pipe, control, control_scale), _shape(network, vae)
-        inner, patch = PromptedPrior(steered, head, shape, distilled=distilled), family.patch
-    sizes = {"factor": factor(vae), "stride": factor(vae) * patch}
-    prior = LatentPrior(inner, Encoder(vae), Decoder(vae), **sizes, stays=offload)
-    return conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
+        family = _family(network, found, index(folder), settings)
+        inner = TextPrior(
+            family, parameterization, _shape(network, vae), distilled=settings.distilled
+        )
+        patch = family.patch
+    stride = pixels_per_latent(vae)
+    prior = LatentPrior(
+        inner,
+        Encoder(vae),
+        Decoder(vae),
+        stride=stride,
+        multiple=stride * patch,
+        stays=settings.offload,
+    )
+    return prior.with_condition(
+        prompt=settings.prompt,
+        negative_prompt=settings.negative_prompt,
+        label=settings.label,
+        guidance_scale=settings.guidance_scale,
+    )
+
+
+def _labelled(settings: PipelineSettings) -> NetworkSettings:
+    return NetworkSettings(label=settings.label)
+
+
+def _family(
+    network: Any, found: dict[str, Any], flags: dict[str, Any], settings: PipelineSettings
+) -> Family:
+    """Return the network with its text encoders, and with the weights that are added."""
+    pipe, family = _pipe(network, found, flags), family_of(network)
+    control = found.get("controlnet")
+    if settings.controlnet:
+        control = _controlnet(settings.controlnet, family, settings.dtype)
+    if settings.lora:
+        _lora(pipe, Path(settings.lora), settings.lora_scale)
+    if settings.offload:
+        _offload(pipe, control)
+    return family(pipe, control, settings.control_scale)
 
 
 def _three(named: dict[str, tuple[str, str]]) -> tuple[str, str, str]:
-    """Return the names of autoencoder, network and scheduler, which every pipeline has."""
+    """Return the names of the autoencoder, the network and the scheduler of a pipeline."""
     picked = [
         next((name for name in names if name in named), None)
         for names in (CODERS, NETWORKS, ("scheduler",))
@@ -88,14 +129,14 @@ def _three(named: dict[str, tuple[str, str]]) -> tuple[str, str, str]:
         )
     if (kind := named[network][1]) not in (WORDLESS, *FAMILIES):
         raise ValueError(
-            f"its {network} is a {kind}; it is to be a {WORDLESS} or, steered by a "
-            f"text, one of {', '.join(FAMILIES)}"
+            f"its {network} is a {kind}; it is to be a {WORDLESS} or, for "
+            f"prompts, one of {', '.join(FAMILIES)}"
         )
     return coder, network, scheduler
 
 
 def _pipe(network: Any, found: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """Return the pipeline of diffusers that keeps the books of these parts."""
+    """Return the pipeline of diffusers with these parts."""
     family = family_of(network)
     if missing := [name for name in family.readers if name not in found]:
         raise ValueError(
@@ -128,7 +169,7 @@ def _controlnet(folder: Path | str, family: type[Family], dtype: torch.dtype) ->
 
 
 def _lora(pipe: Any, place: Path, scale: float) -> None:
-    """Put low-rank changes into a pipeline, or refuse what it has no place for."""
+    """Add low-rank changes to a pipeline, or refuse those of another network."""
     if find_spec("peft") is None:
         raise ValueError("lora needs the package peft: pip install 'diffprior[latent]'")
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]

@@ -1,172 +1,68 @@
-"""A prior is asked for its condition here: a prompt, a label, how much of it, what to avoid."""
+"""Priors with a condition of their own, a prompt or a class, and how guidance is added to them."""
 
-import math
-from collections.abc import Callable
-from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
+from abc import ABC
 
-from .base import Prior, Wrapper
+from .base import Condition, Prior
 from .guided import GuidedPrior
-from .labelled import LabelledPrior
-from .latent import LatentPrior
 
-__all__ = [
-    "Prompted",
-    "against",
-    "conditioned",
-    "guidance_of",
-    "guided",
-    "innermost",
-    "inside",
-    "unguided",
-]
+__all__ = ["ConditionalPrior"]
 
-PROMPT_GUIDANCE, LABEL_GUIDANCE = 7.5, 3.0  # w where none is given
+PROMPT_GUIDANCE, LABEL_GUIDANCE = 7.5, 3.0  # default guidance scales
 
 
-@runtime_checkable
-class Prompted(Protocol):
-    """What a prior of images that a text describes can do.
+class ConditionalPrior(Prior, ABC):
+    """p(x_0 | c), where the condition c is a prompt or a class.
 
-    Attributes:
-        text: The text; None is the empty one.
+    A subclass sets ``reads_text`` and defines ``for_text``, or sets ``classes`` and defines
+    ``for_label``. The methods of ``Prior`` that set conditions then work on it.
     """
 
-    text: str | None
+    usual_guidance: float = PROMPT_GUIDANCE  # of prompts
+    embeds_guidance: bool = False
 
-    def prompted(self, text: str | None) -> Prior:
-        """Return the prior of another text; None is the empty one."""
-        ...
+    def with_embedded_guidance(self, scale: float) -> Prior:
+        """Return this prior with a network whose guidance is an input at another scale."""
+        raise NotImplementedError(f"the network of {self.name} has no input for a guidance scale")
 
+    def _under(self, condition: Condition, name: str) -> Prior:
+        if self.reads_text and condition.label is None:
+            return self._under_text(condition)
+        if self.classes and not condition.texts:
+            return self._under_label(condition.label, condition.guidance_scale)
+        return super()._under(condition, name)
 
-def conditioned(
-    prior: Prior,
-    *,
-    prompt: str | None = None,
-    negative: str | None = None,
-    label: int | None = None,
-    guidance: float | None = None,
-) -> Prior:
-    """Return a prior under its condition, inside whatever wraps it; of nothing asked, as it is.
+    def _under_text(self, condition: Condition) -> Prior:
+        scale, negative = condition.guidance_scale, condition.negative_prompt
+        text = self.text if condition.prompt is None else condition.prompt
+        if text is None and negative is None:
+            raise ValueError(f"guidance_scale={scale} strengthens a prompt, and none was set")
+        if negative is not None and scale is None and self.usual_guidance == 1:
+            raise ValueError(
+                f"negative_prompt={negative!r} needs a guidance_scale above 1, and that of this "
+                "network is 1"
+            )
+        conditional = self.for_text(text)
+        if negative is None and self.embeds_guidance:
+            if scale is None or not isinstance(conditional, ConditionalPrior):
+                return conditional
+            return conditional.with_embedded_guidance(scale)
+        scale = self.usual_guidance if scale is None else scale
+        free = self.for_text(negative, negative=True)
+        return conditional if scale == 1 else GuidedPrior(conditional, free, scale)
 
-    Arguments:
-        prompt: A text, of a text-to-image prior; its own where it has one.
-        negative: A text to move away from; the empty one where not given.
-        label: A class, of a class-conditional prior; its own where it has one.
-        guidance: w of ``GuidedPrior``, 1 being the condition alone. By default the model's own or
-            7.5 of a text; 3 of a class, or 1 where the network was never trained without classes.
-            A network that is told of a guidance is told of this one, if there is no ``negative``.
-
-    Raises:
-        ValueError: If the prior has nothing of what is asked; one sentence says what.
-    """
-    if guidance is not None and not math.isfinite(guidance):
-        raise ValueError(f"guidance is a finite number, got {guidance}")
-    texts = {k: v for k, v in (("prompt", prompt), ("negative", negative)) if v is not None}
-    if not texts and label is None and guidance in (None, 1):
-        return unguided(prior) if guidance == 1 and guided(innermost(prior)) else prior
-    if texts and label is not None:
-        raise ValueError(f"a prior has texts or classes, not both; got {texts} and label={label}")
-
-    def condition(found: Prior) -> Prior:
-        found = found.conditional if guided(found) else found
-        if isinstance(found, Prompted) and label is None:
-            return _of_text(found, prompt, negative, guidance)
-        if isinstance(found, LabelledPrior) and found.classes and not texts:
-            return _of_class(found, label, guidance)
-        raise ValueError(_missing(prior, texts, label, guidance))
-
-    return inside(prior, condition)
-
-
-def unguided(prior: Prior) -> Prior:
-    """Return a prior under its condition alone, w = 1."""
-    return inside(prior, lambda p: p.conditional if guided(p) else p)
-
-
-def against(prior: Prior, other: Prior) -> Prior:
-    """Return a guided prior that moves away from the condition of another."""
-    away = innermost(unguided(other))
-    return inside(prior, lambda p: p.with_inner(p.conditional, away) if guided(p) else p)
-
-
-def guidance_of(prior: Prior) -> float:
-    """Return w of a prior's guidance, 1 where it is under its condition alone."""
-    found: Any = innermost(prior)
-    if guided(found):
-        return found.scale
-    if not getattr(found, "embeds", False):
-        return 1.0
-    return float(found.guidance if found.distilled is None else found.distilled)
-
-
-def guided(prior: Prior) -> TypeGuard[GuidedPrior]:
-    """Return whether this prior itself is a guided one."""
-    return isinstance(prior, GuidedPrior)
-
-
-def innermost(prior: Prior) -> Prior:
-    """Return what all the wrappers are round."""
-    while isinstance(prior, Wrapper | LatentPrior):
-        prior = prior.inner
-    return prior
-
-
-def inside(prior: Prior, change: Callable[[Prior], Prior]) -> Prior:
-    """Return a prior with its innermost one changed; names and hashes are carried over."""
-    if isinstance(prior, Wrapper | LatentPrior):
-        return _named(prior.with_inner(inside(prior.inner, change)), prior)
-    return _named(change(prior), prior)
-
-
-def _of_text(
-    prior: Prompted, prompt: str | None, negative: str | None, guidance: float | None
-) -> Prior:
-    text = prior.text if prompt is None else prompt
-    if text is None and negative is None:
-        raise ValueError(f"guidance={guidance} strengthens a prompt, and none was given")
-    usual: float = getattr(prior, "guidance", PROMPT_GUIDANCE)
-    if negative is not None and guidance is None and usual == 1:
-        raise ValueError(
-            f"negative={negative!r} needs a guidance above 1, and the one of this network is 1"
-        )
-    scale, conditional = usual if guidance is None else guidance, prior.prompted(text)
-    if negative is None and getattr(prior, "embeds", False):  # the network guides itself
-        strengthened: Prior = cast(Any, conditional).strengthened(scale)
-        return conditional if guidance is None else strengthened
-    avoided: Prior = getattr(prior, "avoided", prior.prompted)(negative)
-    return conditional if scale == 1 else GuidedPrior(conditional, avoided, scale)
-
-
-def _of_class(prior: LabelledPrior, label: int | None, guidance: float | None) -> Prior:
-    conditional = prior if label is None else prior.labelled(label)
-    if conditional.label is None:
-        raise ValueError(f"guidance={guidance} strengthens a label, and none was given")
-    if guidance == 1:
-        return conditional
-    try:
-        free = prior.labelled(None)
-    except ValueError:
-        if guidance is None:
+    def _under_label(self, label: int | None, scale: float | None) -> Prior:
+        conditional = self if label is None else self.for_label(label)
+        if conditional.label is None:
+            raise ValueError(f"guidance_scale={scale} strengthens a label, and none was set")
+        if scale == 1:
             return conditional
-        raise ValueError(
-            f"guidance={guidance} needs a network that was trained without labels, too, "
-            "and this one was not: guidance is 1"
-        ) from None
-    return GuidedPrior(conditional, free, LABEL_GUIDANCE if guidance is None else guidance)
-
-
-def _missing(prior: Prior, texts: dict[str, str], label: int | None, guidance: float | None) -> str:
-    name = getattr(prior, "name", type(innermost(prior)).__name__)
-    if texts:
-        key, text = next(iter(texts.items()))
-        return f"{key}={text!r} needs a prior of a text-to-image model, and {name} knows no text"
-    if label is not None:
-        return f"label={label} needs a class-conditional prior, and {name} has no classes"
-    return f"guidance={guidance} needs a prior with a prompt or a label, and {name} has neither"
-
-
-def _named(prior: Prior, like: Prior) -> Prior:
-    for key in ("name", "sha256"):
-        if hasattr(like, key):
-            setattr(prior, key, getattr(like, key))
-    return prior
+        try:
+            free = self.for_label(None)
+        except ValueError:
+            if scale is None:
+                return conditional
+            raise ValueError(
+                f"guidance_scale={scale} needs a network that was trained without labels, too, "
+                "and this one was not: its guidance_scale is 1"
+            ) from None
+        return GuidedPrior(conditional, free, LABEL_GUIDANCE if scale is None else scale)

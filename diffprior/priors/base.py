@@ -1,46 +1,226 @@
-"""The one question a prior answers: what was x_0, given x_t?"""
+"""What a prior is: a diffusion and its denoiser, E[x_0 | x_t]."""
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..diffusions import Diffusion
-from ..errors import ImageError
+from ..errors import ImageError, PriorError
 from ..kernels import Kernel
 
-__all__ = ["Prior", "Wrapper", "row_by_row", "denoise_vjp"]
+__all__ = [
+    "AddedWeights",
+    "Condition",
+    "Prior",
+    "Source",
+    "Wrapper",
+    "denoise_vjp",
+    "row_by_row",
+    "show_image",
+]
+
+
+@dataclass(frozen=True)
+class AddedWeights:
+    """Weights that were added to a model when it was opened.
+
+    Attributes:
+        kind: ``lora`` or ``controlnet``.
+        name: Name of their file or folder, or their hub id.
+        scale: What they are multiplied by.
+    """
+
+    kind: str
+    name: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a prior comes from.
+
+    Attributes:
+        name: Name of a shipped prior, of a file or folder, or a hub id.
+        sha256: SHA-256 of all its weights, in hexadecimal.
+        added: The weights that were added to its own.
+    """
+
+    name: str
+    sha256: str
+    added: tuple[AddedWeights, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What the images of a prior show; None is not set.
+
+    Attributes:
+        prompt: A text, for text-to-image models.
+        negative_prompt: A text to move away from; by default the empty text.
+        label: A class, for class-conditional models.
+        guidance_scale: w of ``GuidedPrior``; 1 is the condition alone.
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    label: int | None = None
+    guidance_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.guidance_scale is not None and not math.isfinite(self.guidance_scale):
+            raise ValueError(f"guidance_scale is a finite number, got {self.guidance_scale}")
+        if self.texts and self.label is not None:
+            raise ValueError(
+                f"a prior has texts or classes, not both; got {self.texts} and label={self.label}"
+            )
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the texts that are set."""
+        texts = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
+        return {k: v for k, v in texts.items() if v is not None}
 
 
 class Prior(nn.Module, ABC):
-    """A diffusion and its denoiser.
+    """What images look like, as a diffusion and its denoiser.
+
+    The diffusion adds noise to a clean state x_0, which is an image or its latents, until nothing
+    is left of it: x_t = alpha_t x_0 + sigma_t eps, with eps standard normal and t from 0 (clean)
+    to 1 (noise). A prior answers one question: which x_0 is behind x_t, on average?
+
+        prior(x_t, t) = E[x_0 | x_t]
+
+    Everything else follows from this mean. The score of the noisy states is
+    (alpha_t E[x_0 | x_t] - x_t) / sigma_t^2 (Tweedie's formula), and each step of a sampler draws
+    x_s from ``prior.kernel(x_t, t, s)``, at an earlier time s < t.
+
+    Images are tensors ``(B, C, H, W)`` with values in [-1, 1], and states are tensors
+    ``(B, *shape)``. For priors of images the two are the same; a latent prior converts them with
+    ``encode`` and ``decode``. A time is a tensor without axes, one for the whole batch.
+
+    A prior never changes. Methods that begin with ``with_`` or ``for_`` return a changed copy,
+    which shares the network.
+
+    Example::
+
+        prior = diffprior.load_prior()  # the shipped prior of photographs
+        prior = prior.for_shape((3, 128, 128))
+        x = prior.encode(image)  # (B, 3, 128, 128), in [-1, 1]
+        t = torch.tensor(0.5, dtype=torch.float64)
+        alpha_t, sigma_t = prior.diffusion.schedule(t)
+        x_t = (alpha_t * x + sigma_t * torch.randn_like(x)).to(x)
+        x_0 = prior.decode(prior(x_t, t))  # the denoised image
+
+    To write a prior, set ``diffusion`` and ``shape`` and define ``forward``.
 
     Attributes:
-        diffusion: How states are noised.
+        diffusion: How noise is added to states.
         shape: Shape of one state, without the batch.
-        latent: Whether an image is to be decoded from a state.
+        latent: Whether states are latents, which ``decode`` turns into images.
+        stride: Pixels per element of a state, along each side; 1 for priors of images.
+        source: The model that the prior was opened from; None if it was built in Python.
+        classes: Number of classes that the prior distinguishes; 0 for none.
+        label: The class of its images, from 0; None for any.
+        reads_text: Whether a prompt can describe its images.
+        text: The prompt of its images; None for no prompt.
+        sees_image: Whether the network takes an image in addition to the state (``with_image``).
+            Such a prior is for one image at a time.
+        edits_image: Whether the network edits the image that it sees. Otherwise it fills a hole.
+        takes_control: Whether a ControlNet follows a control image (``with_control``).
     """
 
     diffusion: Diffusion
     shape: tuple[int, ...]
     latent: ClassVar[bool] = False
+    stride: int = 1
+    source: Source | None = None
+    classes: int = 0
+    label: int | None = None
+    reads_text: bool = False
+    text: str | None = None
+    sees_image: bool = False
+    edits_image: bool = False
+    takes_control: bool = False
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
+        """Open a pretrained prior of this class; on ``Prior``, the same as ``load_prior``.
+
+        Arguments:
+            source: A name, folder, weights file or hub id, as in ``diffprior.load_prior``.
+            settings: The other arguments of ``diffprior.load_prior``.
+
+        Raises:
+            PriorError: If it cannot be opened, or is of another class.
+        """
+        # by name: loading stands above priors, and imports all their classes
+        prior = import_module("diffprior.pretrained.load").load_prior(source, **settings)
+        if not isinstance(prior, cls):
+            raise PriorError(
+                f"{prior.name} holds a {type(prior).__name__}, not a {cls.__name__}: "
+                "use Prior.from_pretrained"
+            )
+        return prior
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write this prior to a folder that ``from_pretrained`` and diffusers read.
+
+        Raises:
+            PriorError: If this kind of prior has no file format of ours.
+        """
+        raise PriorError(f"save_pretrained writes network priors, not a {type(self).__name__}")
+
+    def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
+        """Upload this prior to the Hugging Face hub, and return the address of the upload.
+
+        Arguments:
+            repo_id: Hub id ``owner/name``; the repository is created if it does not exist.
+            token: Access token; by default that of ``hf auth login``.
+            private: Whether a new repository is private.
+
+        Raises:
+            PriorError: If this kind of prior has no file format of ours.
+        """
+        from huggingface_hub import HfApi
+
+        hub = HfApi(token=token)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            hub.create_repo(repo_id, private=private, exist_ok=True)
+            return str(
+                hub.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message="Upload a prior"
+                )
+            )
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], of the shape of ``x_t``, at one time t for the whole batch."""
+        """Return E[x_0 | x_t], of the shape of ``x_t``.
+
+        Arguments:
+            x_t: Noisy states, of shape ``(B, *shape)``.
+            t: Their time in [0, 1], without axes.
+        """
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         x_0: Tensor = super().__call__(x_t, t)
         return x_0
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
-        """Return p(x_s | x_t), for s < t."""
+        """Return p(x_s | x_t), for s < t; ``eta`` is the share of fresh noise, in [0, 1]."""
         return self.diffusion.bridge(x_t, self(x_t, t), t, s, eta)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Return the states of images."""
+        """Return the states of images ``(B, C, H, W)`` in [-1, 1]."""
         return image
 
     def decode(self, state: Tensor) -> Tensor:
@@ -48,7 +228,11 @@ class Prior(nn.Module, ABC):
         return state
 
     def for_shape(self, shape: Sequence[int]) -> "Prior":
-        """Return this prior for states of another shape, or refuse in one sentence."""
+        """Return this prior for images of shape ``(C, H, W)``.
+
+        Raises:
+            ImageError: If the prior has one size only.
+        """
         if tuple(shape) != self.shape:
             raise ImageError(
                 f"{type(self).__name__} is a prior of states of shape {self.shape}, "
@@ -57,32 +241,270 @@ class Prior(nn.Module, ABC):
         return self
 
     def with_time_shift(self, shape: Sequence[int]) -> "Prior":
-        """Return this prior with its times as for networks that see states of this shape whole."""
+        """Return this prior with the times of a network that sees states of this shape.
+
+        Flows such as Flux and Stable Diffusion 3 spend more time at high noise on larger images.
+        """
         return self
 
     @property
     def like(self) -> Tensor:
-        """Return an empty tensor of the dtype and device that states are to have."""
+        """Return an empty tensor of the dtype and device that states should have."""
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point():
                 return tensor.new_empty(0)
         return torch.empty(0)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the dtype that the network computes in."""
+        return self.like.dtype
+
+    @property
+    def name(self) -> str:
+        """Return the name of the prior's source, or that of its class if it has none."""
+        return type(self).__name__ if self.source is None else self.source.name
+
+    @property
+    def sha256(self) -> str | None:
+        """Return the SHA-256 of the prior's weights, or None if it has no source."""
+        return None if self.source is None else self.source.sha256
+
+    @property
+    def guidance_scale(self) -> float:
+        """Return w of its guidance; 1 is the condition alone."""
+        return 1.0
+
+    @property
+    def embedding(self) -> Tensor | None:
+        """Return the embedding of the prompt, ``(1, tokens, D)``, or None without one."""
+        return None
+
+    @property
+    def innermost(self) -> "Prior":
+        """Return the prior inside all wrappers."""
+        return self
+
+    def map_inner(self, change: Callable[["Prior"], "Prior"]) -> "Prior":
+        """Return this prior with its innermost one changed; wrappers and source stay."""
+        return self._keep_source(change(self))
+
+    def with_condition(
+        self,
+        *,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        label: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> "Prior":
+        """Return this prior for images that a prompt or a class describes.
+
+        Without any setting the prior is returned as it is.
+
+        Arguments:
+            prompt: What the images show, for a text-to-image prior. By default its own prompt.
+            negative_prompt: What to move away from. By default the empty text, or the negative
+                prompt that the prior has, if the prompt does not change either.
+            label: The class of the images, for a class-conditional prior. By default its own.
+            guidance_scale: w of ``GuidedPrior``; 1 is the condition alone. For prompts it is by
+                default the model's own or 7.5. For classes it is 3, or 1 if the network was only
+                trained with classes. Networks that take the guidance as an input (Flux dev, latent
+                consistency models) get it so, unless there is a ``negative_prompt``.
+
+        Raises:
+            ValueError: If the prior cannot do what is asked.
+        """
+        condition = Condition(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            label=label,
+            guidance_scale=guidance_scale,
+        )
+        if not condition.texts and label is None and guidance_scale in (None, 1):
+            return self if guidance_scale is None else self.without_guidance()
+        return self.map_inner(lambda prior: prior._under(condition, self.name))
+
+    def with_prompt(self, prompt: str, negative_prompt: str | None = None) -> "Prior":
+        """Return this prior for images that a prompt describes; see ``with_condition``."""
+        return self.with_condition(prompt=prompt, negative_prompt=negative_prompt)
+
+    def with_label(self, label: int) -> "Prior":
+        """Return this prior for images of one class; see ``with_condition``."""
+        return self.with_condition(label=label)
+
+    def with_guidance(self, scale: float) -> "Prior":
+        """Return this prior with its prompt or class at another guidance scale.
+
+        A scale of 1 is the condition alone. See ``with_condition``.
+        """
+        return self.with_condition(guidance_scale=scale)
+
+    def without_guidance(self) -> "Prior":
+        """Return this prior under its condition alone, which is guidance at a scale of 1."""
+        return self.map_inner(lambda prior: prior._alone())
+
+    def with_negative(self, other: "Prior") -> "Prior":
+        """Return this prior guided away from the condition of another.
+
+        A prior without guidance is returned as it is.
+        """
+        away = other.without_guidance().innermost
+        return self.map_inner(lambda prior: prior._away_from(away))
+
+    def for_text(self, text: str | None, negative: bool = False) -> "Prior":
+        """Return the prior of another prompt, without guidance; None is no prompt.
+
+        Arguments:
+            text: The prompt.
+            negative: Whether guidance moves away from it.
+        """
+        raise ValueError(f"text={text!r} needs a prior of a text-to-image model, not {self.name}")
+
+    def for_label(self, label: int | None) -> "Prior":
+        """Return the prior of another class, without guidance; None is any class."""
+        raise ValueError(f"label={label!r} needs a class-conditional prior, not {self.name}")
+
+    def with_embedding(self, embedding: Tensor) -> "Prior":
+        """Return this prior with an embedding in the place of that of its prompt.
+
+        Arguments:
+            embedding: Of shape ``(1, tokens, D)``.
+        """
+        raise ValueError(f"an embedding needs a prior of a text-to-image model, not {self.name}")
+
+    def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> "Prior":
+        """Return this prior with its network shown an image, or all of it but a hole.
+
+        A network with twice the channels edits the image: "InstructPix2Pix" (Brooks et al., 2023),
+        https://arxiv.org/abs/2211.09800. Under guidance w, the image has a guidance of its own:
+        x_0 = x_0() + 1.5 (x_0(image) - x_0()) + w (x_0(image, text) - x_0(image)).
+        A network with the channels of a mask more fills the hole: "High-Resolution Image Synthesis
+        with Latent Diffusion Models" (Rombach et al., 2022), https://arxiv.org/abs/2112.10752.
+
+        Arguments:
+            image: Of shape ``(1, 3, H, W)``, in [-1, 1]; None is a blank image, all of it a hole.
+            hole: Of shape ``(1, 1, H, W)``, 1 in the pixels to hide; None hides all.
+
+        Raises:
+            ValueError: If ``sees_image`` is False, or the network edits an image and there is none.
+        """
+        raise ValueError(f"{self.name} does not take an image: its network has no input for one")
+
+    def with_control(self, image: Tensor) -> "Prior":
+        """Return this prior with its ControlNet following an image.
+
+        "Adding Conditional Control to Text-to-Image Diffusion Models" (Zhang et al., 2023),
+        https://arxiv.org/abs/2302.05543.
+
+        Arguments:
+            image: Edges, depths or what the ControlNet was trained on, of shape ``(1, 3, H, W)``
+                in [-1, 1].
+
+        Raises:
+            ValueError: If the prior has no ControlNet, or the image has another size than its own.
+        """
+        raise ValueError("a control image needs a prior with a ControlNet (controlnet=...)")
+
+    def _under(self, condition: Condition, name: str) -> "Prior":
+        """Return this prior under a condition, or refuse by the name that the user knows."""
+        if condition.texts:
+            key, text = next(iter(condition.texts.items()))
+            raise ValueError(
+                f"{key}={text!r} needs a prior of a text-to-image model, and {name} knows no text"
+            )
+        if condition.label is not None:
+            raise ValueError(
+                f"label={condition.label} needs a class-conditional prior, and {name} has no "
+                "classes"
+            )
+        raise ValueError(
+            f"guidance_scale={condition.guidance_scale} needs a prior with a prompt or a label, "
+            f"and {name} has neither"
+        )
+
+    def _alone(self) -> "Prior":
+        """Return this prior without its guidance."""
+        return self
+
+    def _away_from(self, free: "Prior") -> "Prior":
+        """Return this prior with its guidance, if any, away from another prior."""
+        return self
+
+    def _show(self, **inputs: Tensor) -> "Prior":
+        """Return this prior with more inputs of its network set, if it has any."""
+        return self
+
+    def _edit(self, z: Tensor) -> "Prior":
+        """Return this prior with its network shown the latents of an image to edit."""
+        return self
+
+    def _keep_source(self, changed: "Prior") -> "Prior":
+        """Return a changed prior with the source of this one."""
+        if changed is self or self.source is None:
+            return changed
+        return changed._replace(source=self.source)
+
+    def _replace(self, **changes: object) -> Self:
+        """Return a copy with other attributes; networks and forward hooks are shared."""
+        prior = copy.copy(self)
+        for registry in ("_parameters", "_buffers", "_modules"):
+            prior.__dict__[registry] = dict(self.__dict__[registry])
+        for name, value in changes.items():
+            setattr(prior, name, value)
+        return prior
+
 
 class Wrapper(Prior, ABC):
-    """A prior round another; all but the denoising is the inner one's."""
+    """A prior around another; everything but the denoising is the inner one's.
+
+    Arguments:
+        inner: The prior inside.
+    """
 
     def __init__(self, inner: Prior) -> None:
         super().__init__()
+        self._adopt(inner)
+
+    def _adopt(self, inner: Prior) -> None:
+        """Take the attributes of the prior inside."""
         self.inner, self.diffusion, self.shape = inner, inner.diffusion, inner.shape
+        self.stride, self.source = inner.stride, inner.source
+        self.classes, self.label = inner.classes, inner.label
+        self.reads_text, self.text = inner.reads_text, inner.text
+        self.sees_image, self.edits_image = inner.sees_image, inner.edits_image
+        self.takes_control = inner.takes_control
+
+    @abstractmethod
+    def with_inner(self, inner: Prior) -> Self:
+        """Return the same wrapper around another prior."""
+
+    def map_inner(self, change: Callable[[Prior], Prior]) -> Prior:
+        inner = self.inner.map_inner(change)
+        return self if inner is self.inner else self._keep_source(self.with_inner(inner))
 
     @property
     def like(self) -> Tensor:
         return self.inner.like
 
-    @abstractmethod
-    def with_inner(self, inner: Prior) -> Self:
-        """Return the same wrapper round another prior."""
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inner.dtype
+
+    @property
+    def name(self) -> str:
+        return self.inner.name if self.source is None else self.source.name
+
+    @property
+    def guidance_scale(self) -> float:
+        return self.inner.guidance_scale
+
+    @property
+    def embedding(self) -> Tensor | None:
+        return self.inner.embedding
+
+    @property
+    def innermost(self) -> Prior:
+        return self.inner.innermost
 
     def encode(self, image: Tensor) -> Tensor:
         return self.inner.encode(image)
@@ -97,19 +519,46 @@ class Wrapper(Prior, ABC):
         inner = self.inner.with_time_shift(shape)
         return self if inner is self.inner else self.with_inner(inner)
 
+    def for_text(self, text: str | None, negative: bool = False) -> Prior:
+        return self.map_inner(lambda prior: prior.for_text(text, negative))
+
+    def for_label(self, label: int | None) -> Prior:
+        return self.map_inner(lambda prior: prior.for_label(label))
+
+    def with_embedding(self, embedding: Tensor) -> Prior:
+        return self.map_inner(lambda prior: prior.with_embedding(embedding))
+
+    def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:
+        return self.with_inner(self.inner.with_image(image, hole))
+
+    def with_control(self, image: Tensor) -> Prior:
+        return self.with_inner(self.inner.with_control(image))
+
+
+def show_image(prior: Prior, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:
+    """Return a prior that is shown an image if its network takes one, and others as they are.
+
+    Arguments:
+        image, hole: As in ``Prior.with_image``.
+    """
+    return prior.with_image(image, hole) if prior.sees_image else prior
+
 
 def row_by_row(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what a network makes of a batch; on a CPU of one row at a time.
+    """Return what a network makes of a batch, which goes through it row by row on a CPU.
 
-    There its layers share the work out, and round, by the size of the batch, and an image's
-    result is not to hang on its neighbors.
+    On a CPU, its layers round differently for batches of different sizes. Row by row, the result
+    for an image does not depend on the rest of its batch.
     """
     rows = torch.split(x, 1) if x.device.type == "cpu" else (x,)
     return torch.cat([network(row) for row in rows])
 
 
 def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Return E[x_0 | x_t] and v -> J^T v, J its Jacobian: the only way back through a prior."""
+    """Return E[x_0 | x_t] and the map v -> J^T v, where J is its Jacobian by x_t.
+
+    This is the one place where gradients through a prior are computed.
+    """
     with torch.enable_grad():
         leaf = x_t.detach().requires_grad_()
         x_0 = prior(leaf, t)

@@ -1,4 +1,4 @@
-"""Mixtures of independent bits, under the binary diffusion of Sohl-Dickstein et al. (2015)."""
+"""Mixtures of independent bits, with the binary diffusion of Sohl-Dickstein et al. (2015)."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ __all__ = ["BitsPrior"]
 
 
 class BitsPrior(Prior):
-    """Sum_k w_k Prod_d Bernoulli(p_kd), exact in every answer.
+    """Sum_k w_k Prod_d Bernoulli(p_kd), with E[x_0 | x_t] in closed form.
 
     Arguments:
-        weights: w, of shape ``(K,)``; they are scaled to sum to one.
+        weights: w, of shape ``(K,)``; they are normalized.
         probs: p, of shape ``(K, *shape)``, inside (0, 1).
-        diffusion: How bits are flipped; ``BernoulliDiffusion()`` where not given.
+        diffusion: How bits are flipped; by default ``BernoulliDiffusion()``.
     """
 
     log_weights: Tensor

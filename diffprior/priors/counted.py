@@ -1,4 +1,4 @@
-"""A prior that counts what it was asked, so that methods can be held to equal work."""
+"""Counting: how often a prior is called, so that methods can be compared at equal work."""
 
 from collections import Counter
 
@@ -10,11 +10,11 @@ __all__ = ["CountedPrior"]
 
 
 class CountedPrior(Wrapper):
-    """The same prior; each state that goes through it, or back, is counted.
+    """The same prior; it counts the states that pass through it, forward and backward.
 
     Attributes:
-        count: ``calls`` and ``vjps`` (vector-Jacobian products), one a state; copies from
-            ``for_shape`` count in the same place.
+        count: ``calls`` and ``vjps`` (vector-Jacobian products), one per state. Copies, such as
+            those of ``for_shape``, share the count.
     """
 
     def __init__(self, inner: Prior, count: Counter[str] | None = None) -> None:
@@ -28,8 +28,8 @@ class CountedPrior(Wrapper):
         self.count["calls"] += len(x_t)
         x_0: Tensor = self.inner(x_t, t)
         if x_0.requires_grad:
-            x_0.register_hook(self._back)  # type: ignore[no-untyped-call]
+            x_0.register_hook(self._count_vjps)  # type: ignore[no-untyped-call]
         return x_0
 
-    def _back(self, v: Tensor) -> None:
+    def _count_vjps(self, v: Tensor) -> None:
         self.count["vjps"] += len(v)

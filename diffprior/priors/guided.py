@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho and Salimans, 2021): what a condition adds, made more of."""
+"""Classifier-free guidance (Ho and Salimans, 2021): the effect of a condition, amplified."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -6,27 +6,30 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .base import Prior
+from .base import Condition, Prior
 
 __all__ = ["GuidedPrior"]
+
+IMAGE = 1.5  # guidance scale of an image that the network edits
 
 
 class GuidedPrior(Prior):
     """x_0 = x_0(free) + w (x_0(conditional) - x_0(free)).
 
-    w = 1 is the condition alone, 0 none, as in diffusers; the paper's w is one less. In one step of
-    one Gaussian each it is exact for p(x | c)^w p(x)^(1 - w); as a chain of steps it is a heuristic
-    otherwise. "Classifier-Free Diffusion Guidance", https://arxiv.org/abs/2207.12598.
+    w = 1 is the condition alone and w = 0 is no condition, as in diffusers; the paper's w is one
+    less. For one step and single Gaussians, the result is the exact posterior mean of
+    p(x | c)^w p(x)^(1 - w). Over a chain of steps it is a heuristic. "Classifier-Free Diffusion
+    Guidance", https://arxiv.org/abs/2207.12598.
 
     Arguments:
-        conditional, free: Priors of the same states and diffusion; or one with its condition and
-            the other without, or with a condition to move away from (a negative prompt).
+        conditional, free: Priors of the same states and diffusion. The first has a condition. The
+            second has none, or one to move away from (a negative prompt).
         scale: w.
-        interval: The times (low, high) between which w holds; outside it is 1. "Applying Guidance
+        interval: The times (low, high) between which w applies; outside, w is 1. "Applying Guidance
             in a Limited Interval" (Kynkäänniemi et al., 2024), https://arxiv.org/abs/2404.07724.
-        rescale: How far the deviation of the guided x_0 is brought to that of the conditional one,
-            0 to 1: phi of "Common Diffusion Noise Schedules and Sample Steps are Flawed" (Lin et
-            al., 2024), https://arxiv.org/abs/2305.08891, sec. 3.4.
+        rescale: phi in [0, 1], how much the standard deviation of the guided x_0 is brought to that
+            of the conditional one: "Common Diffusion Noise Schedules and Sample Steps are Flawed"
+            (Lin et al., 2024), https://arxiv.org/abs/2305.08891, sec. 3.4.
     """
 
     def __init__(
@@ -51,10 +54,27 @@ class GuidedPrior(Prior):
         self.conditional, self.free = conditional, free
         self.scale, self.interval, self.rescale = scale, interval, rescale
         self.diffusion, self.shape = conditional.diffusion, conditional.shape
+        self.stride, self.source = conditional.stride, conditional.source
+        self.classes, self.label = conditional.classes, conditional.label
+        self.reads_text, self.text = conditional.reads_text, conditional.text
+        self.sees_image, self.edits_image = conditional.sees_image, conditional.edits_image
+        self.takes_control = conditional.takes_control
 
     @property
     def like(self) -> Tensor:
         return self.conditional.like
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conditional.dtype
+
+    @property
+    def guidance_scale(self) -> float:
+        return self.scale
+
+    @property
+    def embedding(self) -> Tensor | None:
+        return self.conditional.embedding
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         x_0 = self.conditional(x_t, t)
@@ -84,3 +104,33 @@ class GuidedPrior(Prior):
     def with_time_shift(self, shape: Sequence[int]) -> Self:
         pair = self.conditional.with_time_shift(shape), self.free.with_time_shift(shape)
         return self if pair == (self.conditional, self.free) else self.with_inner(*pair)
+
+    def for_text(self, text: str | None, negative: bool = False) -> Prior:
+        return self.conditional.for_text(text, negative)
+
+    def for_label(self, label: int | None) -> Prior:
+        return self.conditional.for_label(label)
+
+    def with_embedding(self, embedding: Tensor) -> Self:
+        return self.with_inner(self.conditional.with_embedding(embedding), self.free)
+
+    def _under(self, condition: Condition, name: str) -> Prior:
+        if not condition.texts and condition.label is None and self.free.text is not None:
+            condition = Condition(
+                negative_prompt=self.free.text, guidance_scale=condition.guidance_scale
+            )
+        return self.conditional._under(condition, name)
+
+    def _alone(self) -> Prior:
+        return self.conditional
+
+    def _away_from(self, free: Prior) -> Self:
+        return self.with_inner(self.conditional, free)
+
+    def _show(self, **inputs: Tensor) -> Self:
+        return self.with_inner(self.conditional._show(**inputs), self.free._show(**inputs))
+
+    def _edit(self, z: Tensor) -> Prior:
+        text, image = self.conditional._edit(z), self.free._edit(z)
+        blank = self.free._edit(torch.zeros_like(z))
+        return type(self)(type(self)(text, image, self.scale / IMAGE), blank, IMAGE)

@@ -1,4 +1,4 @@
-"""Any prior with its network in half precision, its states in full."""
+"""Half precision: the network of a prior in bfloat16 or float16, its states as they are."""
 
 from typing import Self
 
@@ -11,7 +11,7 @@ __all__ = ["HalfPrior"]
 
 
 class HalfPrior(Wrapper):
-    """The inner prior under autocast; what comes back has the dtype of the state.
+    """The inner prior under autocast; E[x_0 | x_t] has the dtype of the state.
 
     Arguments:
         inner: The prior.
@@ -20,11 +20,15 @@ class HalfPrior(Wrapper):
 
     def __init__(self, inner: Prior, dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__(inner)
-        self.precision = dtype
+        self._dtype = dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        with torch.autocast(x_t.device.type, self.precision):
+        with torch.autocast(x_t.device.type, self._dtype):
             return self.inner(x_t, t).to(x_t.dtype)
 
     def with_inner(self, inner: Prior) -> Self:
-        return type(self)(inner, self.precision)
+        return type(self)(inner, self._dtype)

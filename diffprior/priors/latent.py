@@ -1,34 +1,36 @@
-"""Any prior, moved behind a decoder."""
+"""Latent priors: any prior of latents, behind an encoder and a decoder."""
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Prior
-from .network import reflect
+from ..errors import ImageError
+from ..networks.padding import pad_to_multiple
+from .base import Prior, Wrapper
 
 __all__ = ["LatentPrior"]
 
 
-class LatentPrior(Prior):
-    """A prior of latents; likelihoods of images reach it through ``decode``.
+class LatentPrior(Wrapper):
+    """A prior of latents, for images: likelihoods of images reach it through ``decode``.
 
-    Images whose sides are no multiple of ``stride`` are padded by reflection when they are
-    encoded, and cropped again when they are decoded.
+    Images whose sides are no multiples of ``multiple`` are padded by reflection before they are
+    encoded, and cropped after they are decoded.
 
     Arguments:
         inner: The prior of latents.
-        encoder: Images ``(B, C, H, W)`` to latents ``(B, *inner.shape)``.
-        decoder: The way back.
-        factor: Pixels a side of a latent.
-        stride: What the sides of encoded images are multiples of; ``factor`` where not given.
-        stays: Whether ``to`` leaves it where it is, others moving its networks to and fro.
+        encoder: Map from images ``(B, C, H, W)`` to latents ``(B, *inner.shape)``.
+        decoder: Map from latents to images.
+        stride: Pixels per latent, along each side.
+        multiple: The sides of encoded images are multiples of it. By default ``stride``.
+        stays: Whether ``to`` leaves the prior where it is, because its networks move by themselves
+            between the devices (offloading).
 
     Attributes:
-        size: (H, W) of its images; those of whole latents where ``for_shape`` has said no other.
+        size: (H, W) of its images. Before ``for_shape``, that of whole latents.
     """
 
     latent: ClassVar[bool] = True
@@ -39,27 +41,14 @@ class LatentPrior(Prior):
         encoder: Callable[[Tensor], Tensor],
         decoder: Callable[[Tensor], Tensor],
         *,
-        factor: int = 1,
-        stride: int | None = None,
+        stride: int = 1,
+        multiple: int | None = None,
         stays: bool = False,
     ) -> None:
-        super().__init__()
-        self.inner, self.encoder, self.decoder = inner, encoder, decoder
-        self.diffusion, self.shape = inner.diffusion, inner.shape
-        self.factor, self.stride, self.stays = factor, stride or factor, stays
-        self.size = tuple(factor * n for n in inner.shape[1:])
-
-    @property
-    def like(self) -> Tensor:
-        return self.inner.like
-
-    @property
-    def precision(self) -> torch.dtype:
-        """Return what its network computes in."""
-        inner: Any = self.inner
-        while inner is not None and not hasattr(inner, "precision"):
-            inner = getattr(inner, "inner", getattr(inner, "conditional", None))
-        return torch.float32 if inner is None else inner.precision
+        super().__init__(inner)
+        self.encoder, self.decoder = encoder, decoder
+        self.stride, self.multiple, self.stays = stride, multiple or stride, stays
+        self.size = tuple(stride * n for n in inner.shape[1:])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         return self if self.stays else super().to(*args, **kwargs)
@@ -68,26 +57,53 @@ class LatentPrior(Prior):
         return self.inner(x_t, t)
 
     def encode(self, image: Tensor) -> Tensor:
-        return self.encoder(reflect(image, self.stride))
+        return self.encoder(pad_to_multiple(image, self.multiple))
 
     def decode(self, state: Tensor) -> Tensor:
         x = self.decoder(state)
         return x[..., : self.size[0], : self.size[1]] if len(self.size) == 2 else x
 
     def with_inner(self, inner: Prior) -> Self:
-        """Return the prior of other latents behind the same decoder, of images of this size."""
-        prior = copy.copy(self)
-        prior._modules = dict(self._modules)
-        prior.inner, prior.diffusion, prior.shape = inner, inner.diffusion, inner.shape
+        """Return the prior of other latents with the same decoder, for images of the same size."""
+        prior = self._replace()
+        prior._adopt(inner)
+        prior.stride, prior.source = self.stride, self.source
         return prior
 
+    def with_time_shift(self, shape: Sequence[int]) -> Self:
+        """Return this prior, whose times ``for_shape`` has set."""
+        return self
+
     def for_shape(self, shape: Sequence[int]) -> Self:
-        """Return this prior for images ``(C, H, W)``."""
-        latents = (self.inner.shape[0], *(self.cells(pixels) for pixels in shape[1:]))
+        latents = (self.inner.shape[0], *(self.latents(pixels) for pixels in shape[1:]))
         prior = self.with_inner(self.inner.for_shape(latents).with_time_shift(latents))
         prior.size = tuple(shape[1:])
         return prior
 
-    def cells(self, pixels: int) -> int:
+    def latents(self, pixels: int) -> int:
         """Return how many latents a side of so many pixels has."""
-        return -(-pixels // self.stride) * self.stride // self.factor
+        return -(-pixels // self.multiple) * self.multiple // self.stride
+
+    def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:
+        if not self.sees_image:
+            return super().with_image(image, hole)
+        blank = self.like.new_zeros(1, 3, *self.size)
+        x = blank if image is None else image.to(self.like)
+        if self.edits_image:
+            if image is None:
+                raise ValueError("this network edits an image, and there is none: use sdedit")
+            z = self.encode(x)
+            return self.map_inner(lambda prior: prior._edit(z))
+        cover = torch.ones_like(x[:, :1]) if hole is None else (hole > 0).to(x)
+        mask = F.max_pool2d(pad_to_multiple(cover, self.multiple), self.stride)
+        seen = torch.cat([mask, self.encode(x * (1 - cover))], 1)
+        return self.map_inner(lambda prior: prior._show(image=seen))
+
+    def with_control(self, image: Tensor) -> Prior:
+        if not self.takes_control:
+            return super().with_control(image)
+        if tuple(image.shape[-2:]) != self.size:
+            (height, width), (h, w) = self.size, image.shape[-2:]
+            raise ImageError(f"a control image has the image's size, {width}x{height}, not {w}x{h}")
+        seen = pad_to_multiple((image.to(self.like) + 1) / 2, self.multiple)
+        return self.map_inner(lambda prior: prior._show(control=seen))

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: the priors whose every posterior is known."""
+"""Mixtures of Gaussians: priors whose posteriors are known exactly."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,18 @@ __all__ = ["MixturePrior"]
 
 
 class MixturePrior(Prior):
-    """Sum_k w_k N(m_k, C_k), exact in every answer.
+    """Sum_k w_k N(m_k, C_k), with E[x_0 | x_t] in closed form.
+
+    Example::
+
+        weights, means = torch.ones(2), torch.stack([-torch.ones(4), torch.ones(4)])
+        prior = MixturePrior(weights, means, 0.1 * torch.ones(2))  # 4 numbers, two modes
 
     Arguments:
-        weights: w, of shape ``(K,)``; they are scaled to sum to one.
+        weights: w, of shape ``(K,)``; they are normalized.
         means: m, of shape ``(K, *shape)``, D numbers each.
         covs: C: full ``(K, D, D)``, diagonal ``(K, D)`` or isotropic ``(K,)``.
-        diffusion: How states are noised; ``GaussianDiffusion()`` where not given.
+        diffusion: How noise is added; by default ``GaussianDiffusion()``.
     """
 
     log_weights: Tensor
@@ -65,7 +70,7 @@ class MixturePrior(Prior):
         return x_0.reshape_as(x_t)
 
     def _axis_aligned(self, x: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-        """Return E[x_0 | x_t] with nothing of shape ``(B, K, D)``: squares are multiplied out."""
+        """Return E[x_0 | x_t] without tensors ``(B, K, D)``: squares are multiplied out."""
         wide = x.dtype if x.device.type == "mps" else torch.float64  # large squares cancel
         m, C, z = self.means.to(wide), self.eigvals.to(wide), x.to(wide)
         var = alpha_t**2 * C + sigma_t**2
@@ -88,20 +93,20 @@ class MixturePrior(Prior):
         return (self.log_weights - log_p).logsumexp(-1)
 
     def sample(self, noise: Noise) -> Tensor:
-        """Draw exact clean states, one a row of ``noise``."""
+        """Draw exact clean states, one per row of ``noise``, of shape ``(B, *shape)``."""
         u = noise.uniform(self.means.new_empty(len(noise), 1))
         edges = self.log_weights.exp().cumsum(0)
         k = torch.searchsorted(edges, u).squeeze(1).clamp_max(len(edges) - 1)
         z = noise.normal(self.means[k])
         if self.eigvecs is None:
             z = self.eigvals[k].sqrt() * z
-        else:  # by C^(1/2): which eigenvectors a machine returns makes no difference
+        else:  # by C^(1/2), which does not depend on the choice of eigenvectors
             Q = self.eigvecs[k]
             z = (Q @ (self.eigvals[k].sqrt()[..., None] * (Q.mT @ z[..., None])))[..., 0]
         return (self.means[k] + z).reshape(-1, *self.shape)
 
     def posterior(self, likelihood: GaussianLikelihood[LinearOperator]) -> "MixturePrior":
-        """Return p(x_0 | y) for one measurement of a linear A with sigma > 0: a mixture again.
+        """Return p(x_0 | y), a mixture again, for one measurement of a linear A with sigma > 0.
 
         With S_k = A C_k A^T + sigma^2 and G_k = C_k A^T S_k^-1: means m_k + G_k (y - A m_k),
         covariances C_k - G_k A C_k, weights w_k N(y; A m_k, S_k).

@@ -1,97 +1,133 @@
-"""Karras preconditioning round any noise-conditioned network, for images of any size."""
+"""Networks: any pretrained denoiser of images, with classes or without."""
 
-import copy
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diffusions import GaussianDiffusion
-from ..networks.nafunet import NAFUNet, karras
-from ..schedules import EDM
-from .labelled import LabelledPrior, checked
+from ..errors import PriorError
+from ..networks.nafunet import NAFUNet, save_network
+from ..networks.padding import pad_to_multiple
+from ..networks.parameterizations import Karras, Parameterization
+from ._conditions import ConditionalPrior
+from .base import Prior, row_by_row
 
 __all__ = ["NetworkPrior"]
 
 
-class NetworkPrior(LabelledPrior):
-    """D(x_t / alpha_t; sigma_t / alpha_t), with D the preconditioned network.
+class NetworkPrior(ConditionalPrior):
+    """E[x_0 | x_t] of a network, by its parameterization.
 
-    Sides that are no multiple of the network's stride are padded by reflection and cropped again.
+    With x, time = parameterization.inputs(x_t, t), the mean is
+    parameterization.denoised(x_t, t, network(x, time)). A prior of one channel encodes color images
+    as the mean of their channels.
+
+    Example::
+
+        prior = NetworkPrior(network, Karras(sigma_data=0.5), (3, 64, 64))
 
     Arguments:
-        network: F(x, c_noise), fully convolutional (see ``diffprior.networks.nafunet.karras``).
-        shape: Shape of one image, ``(C, H, W)``; ``for_shape`` gives the prior of any other size.
-        stride: What the sides that the network takes are multiples of.
-        sigma_data: Standard deviation of the data.
-        sigma_min, sigma_max: The noise levels it was trained for.
-        diffusion: How states are noised; EDM's between the two levels where not given.
-        label: The class, where the network has classes; None is any.
+        network: A map from images ``(B, C, H, W)`` and times ``(B,)``, and from classes ``(B,)`` if
+            it has any, to images: a tensor, or an object of diffusers with a ``sample``. Channels
+            after the first C, such as learned variances, are ignored.
+        parameterization: What the network takes, and what its output means.
+        shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
+        classes: Number of classes of the network; 0 for none. ``for_label`` chooses one.
+        unconditional: Whether a network with classes also knows images of any class.
+        multiple: The network takes images of any size whose sides are multiples of it; others are
+            padded by reflection, and cropped again. None if it takes images of ``shape`` only.
+        clip: Whether E[x_0 | x_t] is clipped to [-1, 1]. Clipping biases posteriors.
     """
-
-    free: ClassVar[bool] = True
 
     def __init__(
         self,
         network: nn.Module,
+        parameterization: Parameterization,
         shape: Sequence[int] = (3, 256, 256),
         *,
-        stride: int = 1,
-        sigma_data: float = 0.5,
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        diffusion: GaussianDiffusion | None = None,
-        label: int | None = None,
+        classes: int = 0,
+        unconditional: bool = False,
+        multiple: int | None = 1,
+        clip: bool = False,
     ) -> None:
         super().__init__()
-        self.classes = getattr(network, "classes", 0)
-        self.label = checked(label, self.classes, self.free)
         self.network = network.requires_grad_(False).eval()
-        self.shape, self.stride = tuple(shape), stride
-        self.sigma_data, self.sigma_min = sigma_data, sigma_min
-        self.diffusion = diffusion or GaussianDiffusion(
-            EDM(sigma_min=sigma_min, sigma_max=sigma_max)
-        )
+        self.parameterization, self.shape = parameterization, tuple(shape)
+        self.diffusion = GaussianDiffusion(parameterization.schedule)
+        self.classes, self.unconditional = classes, unconditional
+        self.multiple, self.clip = multiple, clip
 
     @classmethod
-    def of(cls, network: NAFUNet, label: int | None = None) -> Self:
-        """Return the prior of a network that knows its own stride and noise levels."""
+    def of(cls, network: NAFUNet) -> Self:
+        """Return the prior of a ``NAFUNet``, which knows its size and noise levels."""
         return cls(
             network,
+            Karras(network.sigma_min, network.sigma_max, network.sigma_data),
             (network.image_channels, network.size, network.size),
-            stride=network.stride,
-            sigma_data=network.sigma_data,
-            sigma_min=network.sigma_min,
-            sigma_max=network.sigma_max,
-            label=label,
+            classes=network.classes,
+            unconditional=True,
+            multiple=network.stride,
         )
 
-    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_t, sigma_t = self.diffusion.schedule(t)
-        level = (sigma_t / alpha_t).clamp_min(self.sigma_min)
-        sigma = torch.full((len(x_t),), float(level), dtype=x_t.dtype, device=x_t.device)
-        h, w = x_t.shape[-2:]
-        x = reflect(x_t / alpha_t, self.stride)
-        return karras(self.network, x, sigma, self.sigma_data, self.labels(x))[..., :h, :w]
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return row_by_row(lambda row: self._denoise(row, t), x_t)
 
-    def for_shape(self, shape: Sequence[int]) -> Self:
+    def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        channels, h, w = x_t.shape[1:]
+        x, time = self.parameterization.inputs(x_t, t)
+        x = pad_to_multiple(x, self.multiple or 1)
+        out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
+        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
+        x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
+        return x_0.clamp(-1, 1) if self.clip else x_0
+
+    def _labels(self, x_t: Tensor) -> tuple[Tensor, ...]:
+        """Return the class of each row of a batch, if the prior has one."""
+        if self.label is not None:
+            return (torch.full((len(x_t),), self.label, device=x_t.device),)
+        self._check(None)
+        return ()
+
+    def _check(self, label: int | None) -> None:
+        """Refuse a class that the network does not have."""
+        if label is None and (self.unconditional or not self.classes):
+            return
+        if not self.classes:
+            raise ValueError(f"this network has no classes, so there is no label={label!r}")
+        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < self.classes:
+            raise ValueError(
+                f"this network has {self.classes} classes: label is one of 0 ... "
+                f"{self.classes - 1}, got {label!r}"
+            )
+
+    def for_label(self, label: int | None) -> Self:
+        self._check(label)
+        return self._replace(label=label)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
+
+    def for_shape(self, shape: Sequence[int]) -> Prior:
+        if self.multiple is None:
+            return super().for_shape(shape)
         if shape[0] != self.shape[0]:
             raise ValueError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
-        prior = copy.copy(self)
-        prior.shape = tuple(shape)
-        return prior
+        return self._replace(shape=tuple(shape))
 
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the network to a folder that ``from_pretrained`` and diffusers read.
 
-def reflect(x: Tensor, stride: int) -> Tensor:
-    """Pad right and bottom to multiples of ``stride``, by reflection where there is enough."""
-    return widened(x, -x.shape[-2] % stride, -x.shape[-1] % stride)
+        The weights keep their dtype. A label is not saved.
 
-
-def widened(x: Tensor, down: int, right: int) -> Tensor:
-    """Pad so many pixels at the bottom and at the right, by reflection where there is enough."""
-    if not (down or right):
-        return x
-    mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
-    return F.pad(x, (0, right, 0, down), mode=mode)
+        Raises:
+            PriorError: If the network is not a ``NAFUNet``: others stay in their own formats.
+        """
+        if not isinstance(self.network, NAFUNet):
+            raise PriorError(
+                "save_pretrained writes a NAFUNet, and this network is a "
+                f"{type(self.network).__name__}; keep it in the format that it was opened from"
+            )
+        save_network(self.network, Path(folder), dtype=None)

@@ -1,4 +1,4 @@
-"""Two priors side by side, so that an image and its edit go down one chain in step."""
+"""Pairs of priors: an image and its edit go through one chain in step."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -12,26 +12,29 @@ __all__ = ["PairedPrior"]
 
 
 class PairedPrior(Prior):
-    """The first half of a batch is answered by the source, then the second by the target.
+    """The first half of a batch goes through the source prior, the second through the target.
 
     Arguments:
         source, target: Priors of the same states and diffusion.
+
+    Attributes:
+        before, after: The source prior and the target prior.
     """
 
     def __init__(self, source: Prior, target: Prior) -> None:
         super().__init__()
-        self.source, self.target = source, target
-        self.diffusion, self.shape = target.diffusion, target.shape
+        self.before, self.after = source, target
+        self.diffusion, self.shape, self.stride = target.diffusion, target.shape, target.stride
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, y = x_t.chunk(2)
-        return torch.cat([self.source(x, t), self.target(y, t)])
+        return torch.cat([self.before(x, t), self.after(y, t)])
 
     def encode(self, image: Tensor) -> Tensor:
-        return self.target.encode(image)
+        return self.after.encode(image)
 
     def decode(self, state: Tensor) -> Tensor:
-        return self.target.decode(state)
+        return self.after.decode(state)
 
     def for_shape(self, shape: Sequence[int]) -> Self:
-        return type(self)(self.source.for_shape(shape), self.target.for_shape(shape))
+        return type(self)(self.before.for_shape(shape), self.after.for_shape(shape))

@@ -1,4 +1,4 @@
-"""A prior times any r(x): classifiers, scores of text, color or region losses."""
+"""Tilting: a prior times any r(x), such as a classifier, a text score or a color loss."""
 
 from collections.abc import Callable
 from typing import Self
@@ -16,17 +16,17 @@ LogR = Callable[[Tensor, Tensor], Tensor]
 class TiltedPrior(Wrapper):
     """p(x) r(x)^w: E[x_0 | x_t] + w (sigma_t^2 / alpha_t) grad log r_t(x_t), by Tweedie's formula.
 
-    With r_t(x_t) = E[r(x_0) | x_t], as of a classifier that was trained on noisy images, exact at
+    r_t(x_t) = E[r(x_0) | x_t], such as a classifier that was trained on noisy images, is exact at
     w = 1: "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021),
-    https://arxiv.org/abs/2105.05233. An r of clean images is looked up at E[x_0 | x_t] instead,
-    its gradient brought back through the prior: a heuristic, "Universal Guidance for Diffusion
-    Models" (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
+    https://arxiv.org/abs/2105.05233. An r of clean images is evaluated at E[x_0 | x_t], and its
+    gradient goes back through the prior: a heuristic, "Universal Guidance for Diffusion Models"
+    (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
 
     Arguments:
-        inner: The prior; of latents, where ``log_r`` is one of latents.
-        log_r: Of states ``(B, *shape)`` and the time t, log r of each, of shape ``(B,)``.
+        inner: The prior. For a latent prior, ``log_r`` takes latents.
+        log_r: Map from states ``(B, *shape)`` and the time t to log r of each, ``(B,)``.
         scale: w.
-        clean: Whether ``log_r`` is one of clean images; it gets E[x_0 | x_t], and t as well.
+        clean: Whether ``log_r`` is for clean images. It then gets E[x_0 | x_t] and t.
     """
 
     def __init__(self, inner: Prior, log_r: LogR, scale: float = 1.0, clean: bool = False) -> None:

@@ -1,30 +1,82 @@
-"""The method of a task: the one that was asked for, or the one that is usual for its prior."""
+"""The methods of a problem: those of the call, or those that suit its prior."""
 
 from typing import Any
 
 from ..catalog import build
+from ..errors import SettingError
 from ..methods.base import Method
+from ..operators.base import Operator
 from ..priors.base import Prior
+from .problem import Problem
+from .settings import MethodSetting, Settings
 
-__all__ = ["BEHIND", "DECODED", "choose_method", "default_method"]
+__all__ = ["as_method", "choose_methods"]
 
-BEHIND = (  # a decoder, for one answer and for several; docs/methods.md has the figures
-    "resample(sampler=ancestral(steps=50), iterations=10, rate=0.1)",
-    "daps(steps=50, var=1.0, inner='hmc', iterations=20)",
-)
-DECODED = 0.02  # [0, 1]; the noise that is reckoned with in exact data behind a decoder
+LEVEL = "{level}"  # in the text of a method, the noise level of the image
 
 
-def choose_method(
-    method: Method[Any] | str | None, default: Method[Any] | str, steps: int | None
-) -> Method[Any]:
-    """Return the method that was asked for, or else the default, at this number of steps."""
-    given = default if method is None else method
-    chosen = given if isinstance(given, Method) else build(given, ("methods",))
-    return chosen if steps is None else chosen.with_steps(steps)
+def choose_methods(
+    problem: Problem, prior: Prior, levels: list[float], settings: Settings
+) -> list[Method[Any]]:
+    """Return the method of each image.
+
+    Arguments:
+        levels: Noise level of each image, in [0, 1] units.
+    """
+    chosen = settings.method
+    if chosen is None and problem.shown is not None and prior.sees_image:
+        chosen = problem.shown
+    if chosen is not None:
+        methods = [_with_steps(as_method(chosen), settings.steps)] * len(levels)
+    else:
+        one, several = problem.latent if prior.latent else (problem.one, problem.several)
+        default = one if settings.samples == 1 else several
+        texts = [default] * len(levels) if isinstance(default, str) else list(default)
+        methods = [
+            _default_method(text, level, settings.steps)
+            for text, level in zip(texts, levels, strict=True)
+        ]
+    _check_decodable(prior, methods)
+    return methods
 
 
-def default_method(prior: Prior, samples: int, one: str, several: str) -> str:
-    """Return the method where none is given: for one answer, for several, or behind a decoder."""
-    one, several = BEHIND if prior.latent else (one, several)
-    return one if samples == 1 else several
+def as_method(setting: MethodSetting) -> Method[Any]:
+    """Return a method from an object, a class (with settings or without), or a text.
+
+    Raises:
+        SettingError: If it is none of these, or its settings do not suit it.
+    """
+    if isinstance(setting, Method):
+        return setting
+    if not callable(setting):
+        built: Method[Any] = build(str(setting), ("methods",))
+        return built
+    try:
+        method = setting()
+    except TypeError as error:
+        raise SettingError(f"the method cannot be made: {error}") from error
+    if not isinstance(method, Method):
+        raise SettingError(
+            f"a method is a Method, its class or a text, got a {type(method).__name__}"
+        )
+    return method
+
+
+def _default_method(text: str, level: float, steps: int | None) -> Method[Any]:
+    if LEVEL in text:  # a single step from the noise of the image
+        return as_method(text.replace(LEVEL, repr(2 * level)))
+    return _with_steps(as_method(text), steps)
+
+
+def _with_steps(method: Method[Any], steps: int | None) -> Method[Any]:
+    return method if steps is None else method.with_steps(steps)
+
+
+def _check_decodable(prior: Prior, methods: list[Method[Any]]) -> None:
+    """Refuse methods that need more of an operator than a decoder leaves of it."""
+    for method in methods if prior.latent else []:
+        if (needed := method.needs.operator) is not Operator:
+            raise SettingError(
+                f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
+                "methods for latent priors are psld, resample, daps and dps"
+            )

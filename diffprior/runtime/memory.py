@@ -1,24 +1,32 @@
-"""How much of a batch goes through a prior at a time."""
+"""Images as a prior takes them: their shape, their channels, how many at a time."""
 
+from torch import Tensor
+
+from ..io.arrays import Images
 from ..priors.base import Prior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import seeing
 
-__all__ = ["batch_size", "image_shape"]
+__all__ = ["batch_size", "image_shape", "measured_pixels"]
 
-WHOLE = 1536**2  # px; larger images are worked through in windows (about 2 GB of memory on a CPU)
+WHOLE = 1536**2  # pixels; larger images are cut into windows (about 2 GB of memory on a CPU)
 HEAVY = 16  # how many times the memory a pixel costs behind a decoder
 
 
 def image_shape(prior: Prior) -> tuple[int, ...]:
-    """Return the shape (C, H, W) of the images of a prior, of one channel where they are gray."""
+    """Return the shape (C, H, W) of the images of a prior, with C = 1 where they are gray."""
     return (3, *prior.size) if isinstance(prior, LatentPrior) else prior.shape
 
 
 def batch_size(prior: Prior) -> int:
-    """Return how many states of a prior go through it at a time, for memory's sake."""
-    if seeing(prior):
+    """Return how many states go through a prior at a time without filling the memory."""
+    if prior.sees_image:
         return 1
     room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
     _, height, width = image_shape(prior)
     return max(1, room // (height * width * (HEAVY if prior.latent else 1)))
+
+
+def measured_pixels(images: Images, prior: Prior) -> Tensor:
+    """Return images ``(B, C, H, W)`` in [-1, 1], gray for a prior of one channel."""
+    x = images.tensor().to(prior.like)
+    return x if prior.latent else prior.encode(x)

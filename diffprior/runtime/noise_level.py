@@ -1,14 +1,79 @@
-"""Estimates of what a measurement does not say of itself, with the prior as the judge."""
+"""Estimates of the noise of an image: by wavelets, and with the prior as the judge."""
 
+import warnings
+from typing import Literal
+
+import numpy as np
 from torch import Tensor
 
+from ..errors import SettingError
+from ..io.arrays import Images
 from ..priors.base import Prior, denoise_vjp
 from ..random import Noise
+from .memory import measured_pixels
 
-__all__ = ["noise_level"]
+__all__ = ["ROUNDING", "noise_level", "noise_levels", "read_sigma", "wavelet_noise"]
 
-ROUNDING = 1 / 255 / 12**0.5  # [0, 1]; the deviation of what is lost by 8 bits
-WINDOW = 192  # px
+ROUNDING = 1 / 255  # [0, 1]; the noise that is assumed in an 8-bit image without any
+LOST = ROUNDING / 12**0.5  # [0, 1]; the deviation of what is lost by 8 bits
+WINDOW = 192  # pixels
+
+
+def read_sigma(sigma: float | str) -> float | Literal["auto"]:
+    """Return a noise level in [0, 1], or "auto".
+
+    Raises:
+        SettingError: If it is neither.
+    """
+    if sigma == "auto":
+        return "auto"
+    try:
+        level = float(sigma)
+    except (TypeError, ValueError):
+        level = -1.0
+    if not 0 <= level <= 1:
+        raise SettingError(f"sigma lies in [0, 1], the range of an image, or is auto; got {sigma}")
+    return level
+
+
+def noise_levels(
+    sigma: float | str, images: Images, least: float = 0.0, prior: Prior | None = None
+) -> list[float]:
+    """Return the noise level of each image, in [0, 1] units.
+
+    Arguments:
+        sigma: The level of all, or "auto" to estimate that of each.
+        least: Least value of an estimate.
+        prior: A prior of these images, if they are images with white noise and nothing else. It
+            knows texture from noise.
+    """
+    level = read_sigma(sigma)
+    if level != "auto":
+        return [level] * len(images)
+    estimates = wavelet_noise(images.tensor())
+    if prior is not None and not prior.latent:
+        x = measured_pixels(images, prior)
+        estimates = [noise_level(prior, x[i : i + 1], s) for i, s in enumerate(estimates)]
+    return [max(estimate, least) for estimate in estimates]
+
+
+def wavelet_noise(x: Tensor) -> list[float]:
+    """Return an estimate of the white noise in each image, in [0, 1] units.
+
+    The median of the finest diagonal wavelet details over 0.6745, mean over the channels. "Ideal
+    spatial adaptation by wavelet shrinkage" (Donoho and Johnstone, 1994), eq. 21. Texture counts
+    as noise, and noise that was smoothed, by a camera or by JPEG, hardly shows. Details of exactly
+    0 are left out; a channel without any other has no noise.
+
+    Arguments:
+        x: Images in [-1, 1], of shape ``(B, C, H, W)``.
+    """
+    from skimage.restoration import estimate_sigma
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of small images, and of flat ones, which have no details
+        channels = [estimate_sigma(p.double().cpu().numpy() / 2, channel_axis=0) for p in x]
+    return [float(np.nan_to_num(levels).mean()) for levels in channels]
 
 
 def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float:
@@ -26,7 +91,7 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
         start: A first estimate in [0, 1] units, too large rather than too small.
     """
     y = _window(y).to(prior.like)
-    prior, sigma = prior.for_shape(y.shape[1:]), max(2 * start, 4 * ROUNDING)
+    prior, sigma = prior.for_shape(y.shape[1:]), max(2 * start, 4 * LOST)
     probe = Noise(0).normal(y).sign()
     for _ in range(rounds):
         t = prior.diffusion.schedule.time(sigma)
@@ -34,7 +99,7 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
         x_0, vjp = denoise_vjp(prior, alpha_t * y, t)
         left = (y - x_0).square().mean()
         spread = sigma**2 * alpha_t * (probe * vjp(probe)).mean()
-        sigma = max(float((left + spread).clamp_min(0).sqrt()), 2 * ROUNDING)
+        sigma = max(float((left + spread).clamp_min(0).sqrt()), 2 * LOST)
     return sigma / 2
 
 

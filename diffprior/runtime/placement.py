@@ -1,4 +1,4 @@
-"""A prior made ready: on its device, in its precision, in windows where an image is large."""
+"""Priors on their device, in their number format, in windows where an image is large."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,146 +10,201 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..catalog import SettingError
-from ..io.arrays import ImageError, as_images
+from ..errors import ImageError, SettingError
+from ..io.arrays import as_images
 from ..pretrained.load import load_prior
-from ..priors._conditions import conditioned
 from ..priors.base import Prior
 from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import controlled, prompted
 from ..priors.tiled import TiledPrior
+from ..validation import renamed
 from .memory import WHOLE, image_shape
+from .parameters import RENAMED
+from .settings import Settings
 
-__all__ = ["device_of", "prior_cache", "place_prior", "prepare_prior"]
+__all__ = ["device_of", "dtype_of", "fit_prior", "place_prior", "prepare_prior", "prior_cache"]
 
-TILE, OVERLAP = 1024, 64
-_cache: ContextVar[dict[str, Prior] | None] = ContextVar("kept", default=None)
-PRECISIONS = {"full": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+TILE, OVERLAP = 1024, 64  # pixels
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+OLD_DTYPES = {"full": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+_open_priors: ContextVar[dict[str, Prior] | None] = ContextVar("open_priors", default=None)
 
 
 def device_of(name: str | torch.device | None) -> torch.device:
-    """Return the device of a name: auto (or None), cpu, cuda, cuda:n or mps."""
+    """Return the device of a name: auto (or None), cpu, cuda, cuda:n, mps or xpu.
+
+    Raises:
+        SettingError: If there is no such device.
+    """
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
     if name is None or name == "auto":
-        best = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device("mps" if torch.backends.mps.is_available() else best)
+        known = accelerator is not None and accelerator.type in DEVICES
+        return accelerator if accelerator is not None and known else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise SettingError(f"no device {name!r}; there are auto, cpu, cuda, cuda:n and mps")
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    missing = device.type == "mps" and not torch.backends.mps.is_available()
-    if missing or (device.index or 0) >= count:
+    if device.type not in DEVICES:
+        raise SettingError(f"no device {name!r}; there are auto, cpu, cuda, cuda:n, mps and xpu")
+    if device.type == "cpu":
+        return device
+    here = accelerator is not None and accelerator.type == device.type
+    if not here or (device.index or 0) >= torch.accelerator.device_count():
         raise SettingError(
             f"this machine has no device {name!r}; --device auto takes what there is"
         )
     return device
 
 
-def _precision(name: str, device: torch.device) -> torch.dtype | None:
-    """Return the dtype of the network, None for full: by default half where the hardware has it."""
-    if name == "auto":
+def dtype_of(name: str | torch.dtype, device: torch.device) -> torch.dtype | None:
+    """Return the number format of a network, None for float32.
+
+    Arguments:
+        name: auto, float32, bfloat16 or float16, or a torch dtype. "auto" is half precision where
+            the device computes in it.
+    """
+    word = str(name).removeprefix("torch.")
+    if word == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         return torch.bfloat16 if device.type == "cpu" and native() else None
-    if name not in PRECISIONS:
-        raise SettingError(f"no precision {name!r}; there are auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
+    word = OLD_DTYPES.get(word, word)
+    if word not in DTYPES:
+        raise SettingError(f"no dtype {word!r}; there are auto, {', '.join(DTYPES)}")
+    return DTYPES[word]
 
 
 @contextmanager
 def prior_cache() -> Iterator[None]:
-    """Open a prior once for a while, however many images it is asked for."""
-    token = _cache.set({})
+    """Load each prior once while this context is open, however many calls use it.
+
+    The command line opens it around a batch of files. Priors that were loaded in it are let go when
+    it closes.
+    """
+    token = _open_priors.set({})
     try:
         yield
     finally:
-        _cache.reset(token)
+        _open_priors.reset(token)
 
 
+def place_prior(
+    prior: Prior | str | Path | None,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype,
+    loading: Mapping[str, Any] = MappingProxyType({}),
+) -> Prior:
+    """Return a prior on its device, loaded where it is a name.
+
+    Arguments:
+        loading: Keywords of ``load_prior``, such as ``lora``; for a prior that is loaded here.
+    """
+    if isinstance(prior, Prior):
+        if loading:
+            raise SettingError(
+                f"{', '.join(loading)}: for a prior that is opened here, by its name"
+            )
+        return prior if device is None else prior.to(device_of(device))
+    place = device_of(device)
+    cache = _open_priors.get()
+    cache = {} if cache is None else cache
+    key = repr((prior, place, dtype, loading))
+    if key not in cache:
+        cache[key] = load_prior(prior, place, dtype=dtype_of(dtype, place), **loading)
+    return cache[key]
+
+
+@renamed(**RENAMED)
 def prepare_prior(
     prior: Prior | str | Path | None,
     shape: Sequence[int | None],
     *,
     device: str | torch.device | None = None,
-    precision: str = "auto",
-    tile: int | None = None,
-    prompt: str | None = None,
-    negative: str | None = None,
-    label: int | None = None,
-    guidance: float | None = None,
-    control: Any = None,
+    dtype: str | torch.dtype = "auto",
+    tile_size: int | None = None,
     **settings: Any,
 ) -> Prior:
-    """Return a prior of images ``(C, H, W)`` of this shape, on its device, in its precision.
+    """Return a prior of images ``(C, H, W)`` of this shape, on its device, in its number format.
 
     Arguments:
-        prior: A prior, or what ``load_prior`` opens; one that is given stays on its own device.
-        shape: Where it has None, that of the control image, or of the prior's own images.
-        tile: Side of the windows, in pixels; by default images over 2.4 megapixels are cut.
-        prompt, negative, label, guidance: As of ``diffprior.priors._conditions.conditioned``.
-        control: The image that its ControlNet follows.
-        settings: What ``load_prior`` is told beside; None is nothing.
+        prior: A prior, which stays on its own device by default, or what ``load_prior`` opens.
+        shape: Shape of the images. None is the size of the control image, or of the prior's own
+            images.
+        device: As ``device_of`` takes it.
+        dtype: As ``dtype_of`` takes it.
+        tile_size: Side of the windows, in pixels; by default images over 2.4 megapixels are cut.
+        settings: Fields of ``runtime.settings.Settings``: the condition, LoRA, ControlNet.
     """
+    call = Settings(prior=prior, device=device, dtype=dtype, tile_size=tile_size, **settings)
+    return fit_prior(place_prior(prior, device, dtype, call.loading), shape, call)
+
+
+def fit_prior(
+    prior: Prior, shape: Sequence[int | None], settings: Settings, *, condition: bool = True
+) -> Prior:
+    """Return a prior on its device under its condition, for images of this shape, in windows.
+
+    Arguments:
+        shape: As of ``prepare_prior``.
+        settings: Their condition, control image, window size and dtype are used.
+        condition: Whether the prior is to be under the condition.
+    """
+    tile = settings.tile_size
     if tile is not None and tile < OVERLAP * 2:
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
-    prior = place_prior(
-        prior, device, precision, {k: v for k, v in settings.items() if v is not None}
-    )
-    follow = None if control is None else as_images(control).tensor()
+    image = settings.control_image
+    control = None if image is None else as_images(image).tensor()
     try:
-        prior = conditioned(prior, prompt=prompt, negative=negative, label=label, guidance=guidance)
-        prior = _windowed(prior, _filled(shape, prior, follow), tile, precision)
-        return prior if follow is None else controlled(prior, follow)
+        prior = under_condition(prior, settings.condition) if condition else prior
+        prior = _in_windows(prior, _full_shape(shape, prior, control), tile, settings.dtype)
+        return prior if control is None else prior.with_control(control)
     except ImageError:
         raise
     except ValueError as error:
         raise SettingError(str(error)) from error
 
 
-def _filled(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:
-    """Return a shape with nothing left open."""
+def under_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
+    """Return a prior under a condition.
+
+    Arguments:
+        condition: With the keys of reports: any of prompt, negative, label, guidance.
+    """
+    return prior.with_condition(
+        prompt=condition.get("prompt"),
+        negative_prompt=condition.get("negative"),
+        label=condition.get("label"),
+        guidance_scale=condition.get("guidance"),
+    )
+
+
+def _full_shape(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:
+    """Return a shape with its open sizes filled in."""
     own = image_shape(prior) if control is None else tuple(control.shape[1:])
     return [own[i] if n is None else n for i, n in enumerate(shape)]
 
 
-def _windowed(prior: Prior, shape: Sequence[int], tile: int | None, precision: str) -> Prior:
+def _in_windows(
+    prior: Prior, shape: Sequence[int], tile: int | None, dtype: str | torch.dtype
+) -> Prior:
     """Return a prior of this shape, in windows, its network in half precision where it can be."""
     if not isinstance(prior, LatentPrior) and len(prior.shape) != 3:
         return prior.for_shape(shape)
     side = tile or (TILE if shape[-2] * shape[-1] > WHOLE else max(*shape[-2:], OVERLAP + 1))
-    half = _precision(precision, prior.like.device)
+    half = dtype_of(dtype, prior.like.device)
     if not isinstance(prior, LatentPrior):
         own = (prior.shape[0], *shape[-2:])  # of a gray prior one channel, whatever the image's
         return _in_half_precision(TiledPrior(prior, side, OVERLAP, own), half)
-    if prompted(prior) is not None and (precision == "auto" or prior.precision == half):
-        half = None  # it was opened in the precision that it is to have
-    cells, overlap = prior.cells(side), OVERLAP // prior.factor
-    return prior.with_inner(
-        _in_half_precision(TiledPrior(prior.inner, cells, overlap), half)
-    ).for_shape(shape)
-
-
-def place_prior(
-    prior: Prior | str | Path | None,
-    device: str | torch.device | None,
-    precision: str,
-    settings: Mapping[str, Any] = MappingProxyType({}),
-) -> Prior:
-    """Return a prior on its device, opened where it is not, its weights in half if they can be."""
-    if not isinstance(prior, Prior):
-        place, known = device_of(device), _cache.get()
-        known = {} if known is None else known
-        asked = repr((prior, place, precision, settings))
-        if asked not in known:
-            known[asked] = load_prior(prior, place, dtype=_precision(precision, place), **settings)
-        return known[asked]
-    if settings:
-        raise SettingError(f"{', '.join(settings)}: for a prior that is opened here, by its name")
-    return prior if device is None else prior.to(device_of(device))
+    if prior.reads_text and (dtype == "auto" or prior.dtype == half):
+        half = None  # it was loaded in the number format that it is to have
+    tiled = TiledPrior(prior.inner, prior.latents(side), OVERLAP // prior.stride)
+    inner = _in_half_precision(tiled, half)
+    return prior.with_inner(inner).for_shape(shape)
 
 
 def _in_half_precision(prior: Prior, half: torch.dtype | None) -> Prior:

@@ -1,19 +1,112 @@
-"""How an image was made: the counts, the provenance, the JSON."""
+"""Reports of how an image was made: their keys, the counts of network calls, the JSON."""
 
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from pathlib import Path
+from typing import Any, TypedDict
 
 from .. import __version__
-from ..priors.base import Prior, Wrapper
+from ..io.arrays import as_images, digest
+from ..priors.base import Prior
+from .settings import Settings
 
-__all__ = ["Meter", "provenance", "as_json"]
+__all__ = ["Meter", "Report", "as_json", "guidance_entry", "report_header"]
+
+
+class Report(TypedDict, total=False):
+    """How a result was made; a plain dict, in which a task leaves out the keys it has no use for.
+
+    Attributes:
+        task: Name of the task.
+        diffprior: Version of the library.
+        prior: Name of the prior, or of its class.
+        prior_sha256: SHA-256 of the prior's weights; None where it has none.
+        device: Device that the network ran on.
+        precision: Number format of the network, such as "bfloat16".
+        method: Method with its settings; several, by "; ", where images had different ones; None
+            where there was nothing to do.
+        sampler: Sampler with its settings, of ``generate``.
+        inversion: Inversion with its settings, of ``invert`` and ``edit``.
+        attention: Attention edit with its settings, of ``edit``.
+        samples: Number of different results that the method gave for each image.
+        seed: Seed of the random numbers.
+        sigma: Noise level of each image, in the unit that ``sigma_unit`` says.
+        sigma_unit: Unit of ``sigma``: the range [0, 1] of an image, or that of y.
+        chi2: ||y - A x||^2 / (m sigma^2) of each noisy image, mean over its samples; about 1 where
+            the result explains the measurement.
+        network_calls: Number of calls of the network.
+        network_seconds: Seconds that these took.
+        seconds: Seconds that the method took.
+        prompt, negative, label, guidance: The condition, and the guidance scale in use.
+        source, target: The conditions of an edit, before and after.
+        lora, lora_scale, controlnet: Weights that were added to the prior, and their strength.
+        control: SHA-256 of the control image.
+        round_trip_psnr: PSNR of each image after inversion and back, in dB.
+        strength: Share of the noise that an edit began with, in (0, 1].
+        repeats: Rounds of an edit.
+        factor: Size of the details that ``style`` leaves free, in pixels.
+        scale: Factor by which an image was enlarged.
+        kernel: Kernel of a blur or of an enlargement, as text; the shape of a tensor.
+        blind: Whether the kernel of the blur was estimated.
+        boundary: How a blurred image goes on beyond its border.
+        blur: Blur that ``restore`` undid; None for none.
+        grey: Whether ``restore`` gave back colors.
+        hint: Noise of the strokes of ``colorize``, in [0, 1].
+        quality: JPEG quality, if one was given.
+        luma_step: First quantization step of luma.
+        subsampling: Chroma subsampling, such as "4:2:0".
+        operator: Operator of ``reconstruct``, as text.
+        note: A remark, such as that there was nothing to do.
+    """
+
+    task: str
+    diffprior: str
+    prior: str
+    prior_sha256: str | None
+    device: str
+    precision: str
+    method: str | None
+    sampler: str
+    inversion: str
+    attention: str
+    samples: int
+    seed: int
+    sigma: Any
+    sigma_unit: str
+    chi2: list[float]
+    network_calls: int
+    network_seconds: float
+    seconds: float
+    prompt: str
+    negative: str
+    label: int
+    guidance: float
+    source: dict[str, Any]
+    target: dict[str, Any]
+    lora: str
+    lora_scale: float
+    controlnet: str
+    control: str
+    round_trip_psnr: list[float]
+    strength: float
+    repeats: int
+    factor: int
+    scale: int
+    kernel: str | None
+    blind: bool
+    boundary: str
+    blur: str | None
+    grey: bool
+    hint: float
+    quality: int | None
+    luma_step: float
+    subsampling: str
+    operator: str
+    note: str
 
 
 @dataclass
@@ -49,20 +142,35 @@ class Meter:
         self.seconds += time.perf_counter() - self._start
 
 
-def provenance(prior: Prior, **more: Any) -> dict[str, Any]:
-    """Return the report of what made an image."""
-    inner = prior
-    while isinstance(inner, Wrapper):
-        inner = inner.inner
+def report_header(
+    task: str, prior: Prior, settings: Settings, *, condition: bool = True
+) -> dict[str, Any]:
+    """Return the first keys of a report: the task, the prior and what was added to it.
+
+    Arguments:
+        condition: Whether the prior is under the condition of the call.
+    """
+    added = settings.loading | (settings.condition if condition else {})
+    added.pop("offload", None)
+    texts = {k: str(v) if isinstance(v, Path) else v for k, v in added.items()}
+    if settings.control_image is not None:
+        texts["control"] = digest(as_images(settings.control_image))
     return {
         "diffprior": __version__,
-        "prior": getattr(inner, "name", type(inner).__name__),
-        "prior_sha256": getattr(inner, "sha256", None),
+        "prior": prior.name,
+        "prior_sha256": prior.sha256,
         "sigma_unit": "the range [0, 1]; in [-1, 1] it is twice as much",
         "device": str(prior.like.device),
-        "precision": str(getattr(prior, "precision", torch.float32)).removeprefix("torch."),
-        **more,
+        "precision": str(prior.dtype).removeprefix("torch."),
+        "task": task,
+        **texts,
+        **(guidance_entry(prior, settings.condition) if condition else {}),
     }
+
+
+def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, float]:
+    """Return the guidance scale of a prior for a report, if there is a condition."""
+    return {"guidance": prior.guidance_scale} if condition else {}
 
 
 def as_json(report: dict[str, Any]) -> str:

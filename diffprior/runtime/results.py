@@ -1,75 +1,116 @@
 """Results: what a task gives back, and the report of how it was made."""
 
+import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from ..io.arrays import Images
+from ..io.arrays import Images, as_images, to_pil
+from .report import Report
 
 __all__ = ["Result", "make_result"]
 
+T = TypeVar("T")  # the kind of the image: PIL image, numpy array or tensor
+PREVIEW = 512  # pixels; the longest side of one image in a notebook
+SHOWN = 4  # samples in a notebook
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a task gives back, images being of the kind that came in.
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(Generic[T]):
+    """What a task gives back; images are of the kind of the one that it was called with.
 
     Attributes:
-        image: The image; of several samples the first.
+        image: The result; of several samples the first.
         samples: All samples, each like ``image``.
-        mean: Their mean.
-        std: Their standard deviation in [0, 1] units, a float array or tensor with the axes of
-            ``image``; None of a single sample.
-        report: How it was made: version, prior, weights, method, seed, sigma, calls, seconds, and
-            how well it fits: ``chi2``, ||y - A x||^2 / (m sigma^2) of each noisy image.
-        cover: How much of each pixel is new, ``(B, 1, H, W)`` in [0, 1].
+        mean: Mean of the samples.
+        std: Standard deviation of the samples in [0, 1] units, a float array or tensor with the
+            axes of ``image``; None for a single sample.
+        report: How it was made: version, prior, method, seed, seconds and more; see ``Report``.
+        cover: Weight of the result over the image, ``(B, 1, H, W)`` in [0, 1]; 0 where a pixel is
+            that of the image.
     """
 
-    image: Any
-    samples: list[Any]
-    mean: Any
+    image: T
+    samples: list[T]
+    mean: T
     std: Any
-    report: dict[str, Any]
+    report: Report
     cover: Tensor
+
+    def __repr__(self) -> str:
+        height, width = self.cover.shape[-2:]
+        count = len(self.samples)
+        parts = [
+            self.report.get("task", "result"),
+            f"{width}x{height}",
+            f"{count} sample{'' if count == 1 else 's'}",
+            str(self.report.get("method") or self.report.get("sampler") or "no method"),
+        ]
+        if "seconds" in self.report:
+            parts.append(f"{self.report['seconds']:g} s")
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
+
+    def _repr_png_(self) -> bytes:
+        """Return a small picture for notebooks: the image, or some samples side by side."""
+        shown = self.samples[:SHOWN]
+        panels = []
+        for sample in shown:
+            panel = to_pil(as_images(sample).tensor()[0])
+            panel.thumbnail((PREVIEW, PREVIEW))
+            panels.append(np.asarray(panel))
+        data = io.BytesIO()
+        Image.fromarray(np.concatenate(panels, 1)).save(data, "PNG")
+        return data.getvalue()
 
 
 def make_result(
-    given: Images,
+    images: Images,
     x: Tensor,
     cover: Tensor | None,
     samples: int,
     report: dict[str, Any],
     opaque: bool = False,
-) -> Result:
-    """Return samples ``(B * n, C, H, W)``, clipped and laid over what was given, in its own kind.
+) -> Result[Any]:
+    """Return samples ``(B * n, C, H, W)``, clipped and laid over images, in the kind of those.
 
     Arguments:
-        cover: How much of x shows, ``(B, 1, H, W)`` in [0, 1]; None is all of it, and then x may
-            be of another size than what was given.
-        samples: How many are promised; a method that gives one answer has it repeated.
-        opaque: Whether transparency was the hole, and is gone.
+        cover: Weight of x, ``(B, 1, H, W)`` in [0, 1]; None is 1, and then x may be of another
+            size than the images.
+        samples: Number of samples of the result; a method that gives one has it repeated.
+        opaque: Whether transparency was what was filled, and is gone.
     """
-    x, count = x.clamp(-1, 1).expand(-1, 3, -1, -1), len(x) // len(given)
-    alpha = None if opaque else given.opacity(x.shape[-2:])
-    values = given.blend(x, cover)
-    values = values.reshape(len(given), count, *values.shape[1:])
-    shown = [given.restore_kind(values[:, j % count], alpha) for j in range(samples)]
+    x = x.clamp(-1, 1).expand(-1, 3, -1, -1)
+    count = len(x) // len(images)
+    alpha = None if opaque else images.opacity(x.shape[-2:])
+    values = images.blend(x, cover)
+    values = values.reshape(len(images), count, *values.shape[1:])
+    shown = [images.restore_kind(values[:, j % count], alpha) for j in range(samples)]
     mean, std = shown[0], None
     if samples > 1:
-        states = x.reshape(len(given), count, *x.shape[1:])
-        mean = given.restore_kind(given.blend(states.mean(1), cover), alpha)
+        states = x.reshape(len(images), count, *x.shape[1:])
+        mean = images.restore_kind(images.blend(states.mean(1), cover), alpha)
         spread = states.std(1, correction=1 if count > 1 else 0) / 2
-        std = _shaped(spread if cover is None else spread * cover.to(x), shown[0])
-    cover = torch.ones(len(given), 1, *x.shape[-2:]) if cover is None else cover
-    return Result(image=shown[0], samples=shown, mean=mean, std=std, report=report, cover=cover)
+        std = _like_image(spread if cover is None else spread * cover.to(x), shown[0])
+    if cover is None:
+        cover = torch.ones(len(images), 1, *x.shape[-2:])
+    return Result(
+        image=shown[0],
+        samples=shown,
+        mean=mean,
+        std=std,
+        report=cast(Report, report),
+        cover=cover,
+    )
 
 
-def _shaped(std: Tensor, like: Any) -> Any:
+def _like_image(std: Tensor, like: Any) -> Any:
     """Return deviations ``(B, 3, H, W)`` as a float array or tensor with the axes of an image.
 
-    That of alpha, which is no answer, is 0.
+    The deviation of alpha, which is no result, is 0.
     """
     if isinstance(like, Tensor):
         std = _channels(std, like.shape[-3])
@@ -80,6 +121,6 @@ def _shaped(std: Tensor, like: Any) -> Any:
 
 
 def _channels(std: Tensor, count: int) -> Tensor:
-    """Return deviations of colors ``(B, 3, H, W)`` as of gray or colors, with alpha or not."""
-    shown = std if count > 2 else std.mean(1, keepdim=True)
-    return shown if count % 2 else torch.cat([shown, torch.zeros_like(shown[:, :1])], 1)
+    """Return deviations of colors ``(B, 3, H, W)`` with as many channels as an image."""
+    values = std if count > 2 else std.mean(1, keepdim=True)
+    return values if count % 2 else torch.cat([values, torch.zeros_like(values[:, :1])], 1)

@@ -1,240 +1,244 @@
-"""What all tasks share: the way from images, their noise and a method to posterior samples."""
+"""From a problem, images and settings to samples of the posterior."""
 
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache, partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
 
 from ..batching import Callback, part_callback
-from ..catalog import SettingError
 from ..errors import ResidualWarning
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
-from ..metrics import noise_level
-from ..operators.base import Operator
-from ..priors.base import Prior
+from ..priors.base import Prior, show_image
 from ..random import stream_ids
-from . import noise_level as estimation
-from .defaults import DECODED
-from .memory import batch_size, image_shape
-from .report import Meter
+from ..validation import warn
+from .defaults import choose_methods
+from .memory import batch_size, image_shape, measured_pixels
+from .noise_level import ROUNDING, noise_levels
+from .placement import fit_prior, place_prior
+from .problem import Problem, ProblemFor
+from .report import Meter, report_header
 from .results import Result, make_result
+from .settings import Settings
 
-__all__ = [
-    "ROUNDING",
-    "Solved",
-    "draw",
-    "measured_pixels",
-    "merge_reports",
-    "noise_levels",
-    "recover",
-    "solve",
-]
+__all__ = ["DECODED", "solve"]
 
-Solved = tuple[Tensor, dict[str, Any]]  # samples (B * n, *shape), and how they were made
-ROUNDING = 1 / 255  # [0, 1]; the noise that is reckoned with in an 8-bit image without any
-
-
-def noise_levels(
-    sigma: float | str, given: Images, least: float = 0.0, model: Prior | None = None
-) -> list[float]:
-    """Return the noise of each image in [0, 1] units: as given, or estimated if it is "auto".
-
-    Arguments:
-        least: What an estimate is never below.
-        model: A prior of these images, if they are images and white noise and nothing else; it
-            knows texture from noise.
-    """
-    if sigma == "auto":
-        found = noise_level(given.tensor()).tolist()
-        if model is not None and not model.latent:
-            x = measured_pixels(given, model)
-            found = [estimation.noise_level(model, x[i : i + 1], s) for i, s in enumerate(found)]
-        return [max(level, least) for level in found]
-    try:
-        level = float(sigma)
-    except (TypeError, ValueError):
-        level = -1.0
-    if not 0 <= level <= 1:
-        raise SettingError(f"sigma lies in [0, 1], the range of an image, or is auto; got {sigma}")
-    return [level] * len(given)
-
-
-def measured_pixels(given: Images, model: Prior) -> Tensor:
-    """Return images as they are measured, ``(B, C, H, W)``: gray for a prior of one channel."""
-    x = given.tensor().to(model.like)
-    return x if model.latent else model.encode(x)
+DECODED = 0.02  # [0, 1]; the noise that is assumed in exact data behind a decoder
 
 
 def solve(
-    prior: Prior,
-    likelihood: Likelihood[Any],
-    methods: Sequence[Method[Any]],
-    samples: int,
-    seed: int,
-    *,
-    guess: Callable[[], Tensor] | None = None,
-    ids: Sequence[int | str] | None = None,
-    callback: Callback | None = None,
-) -> Solved:
-    """Return samples ``(B * n, *shape)``, images first, and the report of how they were made.
+    task: str, images: Images | None, stated: Problem | ProblemFor, settings: Settings
+) -> Result[Any]:
+    """Return the result of a task: its prior is opened, its problem is solved.
 
     Arguments:
-        methods: One for each image; images of the same one run as one batch. Those that give
-            one answer whatever the seed are asked for one, n = 1.
-        guess: First guesses ``(B, *shape)``, made only where a method starts from one.
+        images: The images of the call; None where the problem has its own.
     """
-    start, meter, count = time.perf_counter(), Meter(), len(methods)
-    n = samples if methods[0].stochastic else 1
-    first = guess() if guess and any(m.takes_guess for m in methods) else None
-    ids = stream_ids(ids, count)
-    found = [torch.empty(0)] * count
-    with meter.on(prior):
-        for k, method in enumerate(kinds := dict.fromkeys(methods)):
-            index = torch.tensor([i for i in range(count) if methods[i] == method])
-            drawn = method(
+    prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
+    if isinstance(stated, ProblemFor):
+        size = stated.size(prior) if callable(stated.size) else stated.size
+        prior = fit_prior(prior, (3, *size), settings)
+        problem = stated.problem(prior)
+    else:
+        problem = stated
+        height, width = _images(problem, images).size
+        shape = (3, problem.scale * height, problem.scale * width)
+        prior = fit_prior(prior, shape, settings)
+    if problem.check is not None:
+        problem.check(prior)
+    given = _images(problem, images)
+    solver = _Solver.of(problem, given, prior, settings)
+    report = report_header(task, prior, settings) | solver.report()
+    if problem.nothing_to_do is not None:
+        x = given.tensor()
+        report |= {"note": problem.nothing_to_do, "method": None}
+    else:
+        x, counts = solver.draw()
+        report |= counts
+    return make_result(given, x, problem.cover, settings.samples, report, problem.opaque)
+
+
+def _images(problem: Problem, images: Images | None) -> Images:
+    """Return the images that a result takes its kind from."""
+    given = images if problem.images is None else problem.images
+    assert given is not None, "a problem without images is about those of the call"
+    return given
+
+
+class _Group(NamedTuple):
+    """Images of a batch that are solved together."""
+
+    rows: Tensor
+    level: float  # noise, in [0, 1] units
+    method: Method[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solver:
+    """A problem, its images and its prior, with the noise level and the method of each image."""
+
+    problem: Problem
+    images: Images
+    prior: Prior
+    settings: Settings
+    levels: list[float]
+    methods: list[Method[Any]]
+
+    @classmethod
+    def of(cls, problem: Problem, images: Images, prior: Prior, settings: Settings) -> Self:
+        sigma = problem.sigma
+        judge = prior if problem.white else None
+        levels = (
+            sigma if isinstance(sigma, list) else noise_levels(sigma, images, problem.least, judge)
+        )
+        return cls(
+            problem=problem,
+            images=images,
+            prior=prior,
+            settings=settings,
+            levels=levels,
+            methods=choose_methods(problem, prior, levels, settings),
+        )
+
+    @property
+    def white(self) -> bool:
+        """Whether the noise is white, of the levels of the problem."""
+        return self.problem.likelihood is GaussianLikelihood
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The part of the images that is worked on, ``(B, C, H, W)`` on the prior's device."""
+        x = measured_pixels(self.images, self.prior)
+        return x if self.problem.window is None else self.problem.window.cut(x)
+
+    @cached_property
+    def likelihood(self) -> Likelihood[Any]:
+        """The likelihood of all images; white noise is added to it level by level."""
+        A = self.problem.operator.for_shape(image_shape(self.prior)).to(self.prior.like.device)
+        return self.problem.likelihood(operator=A, y=self.problem.measure(self.x))
+
+    @cached_property
+    def guess(self) -> Tensor | None:
+        """First guesses of all images; None where no method starts from one."""
+        wanted = any(method.takes_guess for method in self.methods)
+        return self.problem.guess(self.x) if self.problem.guess is not None and wanted else None
+
+    @cached_property
+    def ids(self) -> Sequence[int | str]:
+        """The names of the noise streams."""
+        return stream_ids(self.settings.ids, len(self.images))
+
+    def report(self) -> dict[str, Any]:
+        """Return the keys of a report that say what is solved."""
+        levels = {"sigma": self.levels} if self.white else {}
+        return {"seed": self.settings.seed, **levels, **self.problem.report}
+
+    def draw(self) -> tuple[Tensor, dict[str, Any]]:
+        """Return samples ``(B * n, C, H, W)``, images first, and the counts for their report."""
+        start, meter = time.perf_counter(), Meter()
+        n = self.settings.samples if self.methods[0].stochastic else 1
+        samples = [torch.empty(0)] * len(self.images)
+        fits = [0.0] * len(self.images)
+        groups = self._groups()
+        for k, group in enumerate(groups):
+            callback = part_callback(self.settings.callback, k, len(groups))
+            x, fit = self._draw_group(group, n, meter, callback)
+            for j, i in enumerate(group.rows):
+                samples[i] = x[j]
+                fits[i] = fit[j]
+        counts: dict[str, Any] = {
+            "method": "; ".join(repr(group.method) for group in groups),
+            "samples": n,
+            **meter.report(),
+        }
+        if self.white and any(self.levels):
+            counts["chi2"] = fits
+        x = self._finished(torch.cat(samples))
+        return x, counts | {"seconds": round(time.perf_counter() - start, 2)}
+
+    def _groups(self) -> list[_Group]:
+        """Return the images by noise level and method; each alone if the network sees it."""
+        count = len(self.images)
+        if self._shown:
+            return [
+                _Group(torch.tensor([i]), self.levels[i], self.methods[i]) for i in range(count)
+            ]
+        keys = list(zip(self.levels, self.methods, strict=True))
+        distinct = sorted(dict.fromkeys(keys), key=lambda key: self.levels.index(key[0]))
+        return [
+            _Group(torch.tensor([i for i in range(count) if keys[i] == key]), *key)
+            for key in distinct
+        ]
+
+    @property
+    def _shown(self) -> bool:
+        """Whether the network is shown what is known of the image."""
+        return self.problem.keep is not None and self.prior.sees_image
+
+    def _draw_group(
+        self, group: _Group, n: int, meter: Meter, callback: Callback | None
+    ) -> tuple[Tensor, list[float]]:
+        """Return the samples of a group, ``(b, n, C, H, W)``, and the chi2 of each image."""
+        known = self.likelihood.select(group.rows)
+        prior = self._prior_of(group)
+        with meter.on(prior):
+            x = group.method(
                 prior,
-                likelihood.select(index),
+                self._assumed(known, group.level),
                 n,
-                seed,
-                guess=None if first is None else first[index],
-                ids=[ids[i] for i in index],
+                self.settings.seed,
+                guess=None if self.guess is None else self.guess[group.rows],
+                ids=[self.ids[i] for i in group.rows],
                 batch_size=batch_size(prior),
-                callback=part_callback(callback, k, len(kinds)),
+                callback=callback,
             )
-            for i, x in zip(index, drawn if len(index) > 1 else drawn[None], strict=True):
-                found[i] = x
-    seconds, x = round(time.perf_counter() - start, 2), torch.stack(found)
-    made = {"method": "; ".join(map(repr, kinds)), "samples": n, **meter.report()}
-    return x.flatten(0, 1), made | {"seconds": seconds}
+        x = x.reshape(-1, *x.shape[-3:])
+        fits = [0.0] * len(group.rows)
+        if self.white:
+            each = torch.arange(len(group.rows)).repeat_interleave(n)
+            rows = replace(cast(Any, known), sigma=2 * group.level).select(each)
+            if group.level == 0:  # a chain ends at the schedule's last noise level, not at none
+                x = rows.condition(x, 1.0)
+            else:
+                fits = rows.chi2(x).reshape(-1, n).mean(1).tolist()
+                _warn_of_misfit(group.level, fits)
+        x = x.reshape(-1, n, *x.shape[1:])
+        return x, [round(fit, 3) for fit in fits]
+
+    def _prior_of(self, group: _Group) -> Prior:
+        """Return the prior of a group, its network shown the image where it sees one."""
+        if not self._shown or self.problem.keep is None:
+            return self.prior
+        keep = self.problem.keep[group.rows].to(self.x)
+        return show_image(self.prior, self.x[group.rows] * keep, 1 - keep)
+
+    def _assumed(self, likelihood: Likelihood[Any], level: float) -> Likelihood[Any]:
+        """Return a likelihood with the noise that a method is to assume."""
+        if not self.white:
+            return likelihood
+        least = DECODED if self.prior.latent else 0.0
+        return replace(cast(Any, likelihood), sigma=2 * max(level, least))
+
+    def _finished(self, x: Tensor) -> Tensor:
+        """Return samples as the problem finishes them, in their place in the whole images."""
+        if self.problem.finish is not None:
+            x = self.problem.finish(x)
+        window = self.problem.window
+        return x if window is None else window.paste(x, self.images.tensor())
 
 
-def _residual_report(likelihood: GaussianLikelihood[Any], x: Tensor) -> dict[str, list[float]]:
-    """Return the chi2 of samples ``(B * n, *shape)`` of noisy data, and warn where it is off."""
-    if likelihood.sigma == 0:
-        return {}
-    sigma, count = likelihood.sigma / 2, len(likelihood.y)
-    each = torch.arange(count).repeat_interleave(len(x) // count)
-    fit = likelihood.select(each).chi2(x).reshape(count, -1).mean(1).tolist()
-    low = 0.5 if sigma > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
-    if off := [chi2 for chi2 in fit if not low <= chi2 <= 2]:
-        warnings.warn(
-            f"the residual is {off[0]:.2g} times what noise of sigma {sigma:.3g} leaves: try a "
+def _warn_of_misfit(level: float, fits: list[float]) -> None:
+    """Warn of a residual that the noise does not explain."""
+    low = 0.5 if level > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
+    if off := [chi2 for chi2 in fits if not low <= chi2 <= 2]:
+        warn(
+            f"the residual is {off[0]:.2g} times what noise of sigma {level:.3g} leaves: try a "
             f"{'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
             ResidualWarning,
-            stacklevel=5,
         )
-    return {"chi2": [round(chi2, 3) for chi2 in fit]}
-
-
-def recover(
-    given: Images,
-    operator: Operator,
-    levels: Sequence[float],
-    model: Prior,
-    method: Callable[[float], Method[Any]],
-    report: dict[str, Any],
-    *,
-    samples: int,
-    seed: int,
-    ids: Sequence[int | str] | None,
-    callback: Callback | None,
-    measure: Callable[[Tensor], Tensor] = lambda x: x,
-    guess: Callable[[Tensor], Tensor] = lambda x: x,
-) -> Result:
-    """Return what lies under images that were seen through an operator.
-
-    Arguments:
-        levels: The noise of each image in [0, 1].
-        method: Makes the method for a noise level.
-        measure, guess: Make of images ``(B, C, H, W)`` the y, and first guesses of the states.
-    """
-    x = measured_pixels(given, model)
-    operator = operator.for_shape(image_shape(model)).to(model.like.device)
-    methods, first = [method(level) for level in levels], cache(lambda: guess(x))
-    x, made = draw(
-        model,
-        operator,
-        measure(x),
-        levels,
-        methods,
-        samples,
-        seed,
-        guess=lambda index: first()[index],
-        ids=ids,
-        callback=callback,
-    )
-    return make_result(given, x, None, samples, report | made)
-
-
-def draw(
-    model: Prior,
-    operator: Operator,
-    y: Tensor,
-    levels: Sequence[float],
-    methods: Sequence[Method[Any]],
-    samples: int,
-    seed: int,
-    *,
-    ids: Sequence[int | str] | None,
-    callback: Callback | None,
-    guess: Callable[[Tensor], Tensor] | None = None,
-) -> Solved:
-    """Return samples ``(B * n, *shape)``, and their report; images of equal noise are a batch.
-
-    Arguments:
-        levels: The noise of each image in [0, 1].
-        guess: Makes the first guesses of the images of these numbers.
-    """
-    _check_decodable(model, methods)
-    made, fit, ids = dict[str, Any](), [0.0] * len(levels), stream_ids(ids, len(levels))
-    parts, kinds = [torch.empty(0)] * len(levels), dict.fromkeys(levels)
-    for k, level in enumerate(kinds):
-        index = torch.tensor([i for i in range(len(levels)) if levels[i] == level])
-        likelihood = GaussianLikelihood(operator=operator, y=y, sigma=2 * level).select(index)
-        x, more = solve(
-            model,
-            replace(likelihood, sigma=2 * max(level, model.latent * DECODED)),
-            [methods[i] for i in index],
-            samples,
-            seed,
-            guess=guess and partial(guess, index),
-            ids=[ids[i] for i in index],
-            callback=part_callback(callback, k, len(kinds)),
-        )
-        if level == 0:  # a chain ends at the schedule's last noise level, not at none
-            each = torch.arange(len(index)).repeat_interleave(len(x) // len(index))
-            x = likelihood.select(each).condition(x, 1.0)
-        more |= _residual_report(likelihood, x)
-        for j, i in enumerate(index):
-            parts[i] = x.chunk(len(index))[j]
-            fit[i] = more["chi2"][j] if "chi2" in more else 0.0
-        made = merge_reports(made, more)
-    return torch.cat(parts), made | ({"chi2": fit} if "chi2" in made else {})
-
-
-def _check_decodable(model: Prior, methods: Sequence[Method[Any]]) -> None:
-    """Refuse methods that need more of an operator than a decoder leaves of it."""
-    for method in methods if model.latent else ():
-        if (needed := method.needs.operator) is not Operator:
-            raise SettingError(
-                f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
-                "methods for latent priors are psld, resample, daps and dps"
-            )
-
-
-def merge_reports(made: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Return the report of two solves: their counts added up, all their methods named."""
-    if not made:
-        return more
-    counts = {k: round(made[k] + more[k], 2) for k in Meter().report() | {"seconds": 0.0}}
-    fits = [fit for report in (made, more) for fit in report.get("chi2", [])]
-    named = {"method": f"{made['method']}; {more['method']}"} | ({"chi2": fits} if fits else {})
-    return made | counts | named

@@ -9,17 +9,19 @@ __all__ = ["Muon", "orthogonalize"]
 
 
 def orthogonalize(x: Tensor) -> Tensor:
-    """Return the nearest orthogonal matrices, roughly, of a batch ``(n, r, c)``.
+    """Return approximations of the nearest orthogonal matrices of a batch ``(n, r, c)``.
 
-    Four Newton-Schulz steps with the coefficients of Jordan et al. (2024),
-    https://kellerjordan.github.io/posts/muon/, taken in the space of the Gram matrix: the products
-    are square and small, and matrices of one shape go together, which is what a CPU needs.
+    Four Newton-Schulz steps with the coefficients of "Muon: An optimizer for hidden layers in
+    neural networks" (Jordan et al., 2024), https://kellerjordan.github.io/posts/muon/. The steps
+    are computed on the Gram matrix, so that the products are small and square, and on all matrices
+    of one shape at once; both make them fast on a CPU.
     """
     if x.shape[1] > x.shape[2]:
         return orthogonalize(x.mT).mT
     a, b, c = 3.4445, -4.7750, 2.0315
     x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
-    gram, product = x @ x.mT, None
+    gram = x @ x.mT
+    product = None
     eye = torch.eye(x.shape[1], device=x.device)
     for _ in range(4):
         z = a * eye + b * gram + c * gram @ gram
@@ -30,13 +32,23 @@ def orthogonalize(x: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalized, for convolution kernels: ``torch.optim.Muon`` takes none."""
+    """Muon for convolution kernels, which ``torch.optim.Muon`` does not support.
+
+    The update is the orthogonalized Nesterov momentum of the gradient, kernels read as matrices of
+    their output channels.
+
+    Arguments:
+        params: Parameters of shape ``(out, in, height, width)``.
+        lr: Learning rate.
+        momentum: Factor of the momentum.
+    """
 
     def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update the parameters."""
         for group in self.param_groups:
             shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for p in group["params"]:

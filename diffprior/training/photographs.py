@@ -1,4 +1,4 @@
-"""Photographs in memory, cut into the crops that a network learns from."""
+"""Photographs in memory, cut into random crops for training."""
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Crops", "Photographs", "Image"]
+__all__ = ["Crops", "Image", "Photographs"]
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """How crops are drawn.
+    """How crops are drawn. Half of all crops are mirrored.
 
     Arguments:
-        half, quarter: Shares of the crops that come from a half-size and a quarter-size copy, so
-            that a texture is met at several frequencies; the rest are of full size.
-        turn: Share that is turned by quarters; every other crop is mirrored.
+        half: Share of the crops that come from a copy of half the size. Copies show the network a
+            texture at several frequencies.
+        quarter: Share of the crops that come from a copy of a quarter of the size.
+        turn: Share of the crops that are turned by a random multiple of 90 degrees.
     """
 
     half: float = 0.3
@@ -32,7 +33,7 @@ class Crops:
 
 
 class Level(NamedTuple):
-    """An image at one size, row by row from pixel ``start`` on."""
+    """An image at one size: its pixels follow each other from ``start`` on, row by row."""
 
     start: int
     height: int
@@ -40,30 +41,38 @@ class Level(NamedTuple):
 
 
 class View(NamedTuple):
-    """A square of pixels: its corner, and how far it is to the next row and the next column."""
+    """A square of pixels: the index of its corner, and the steps to the next row and column."""
 
     corner: int
     down: int
     right: int
 
     def turned(self, side: int) -> "View":
-        """Return the same square, turned counterclockwise by a quarter."""
+        """Return the same square, turned counterclockwise by 90 degrees."""
         return View(self.corner + self.right * (side - 1), -self.right, self.down)
 
     def mirrored(self, side: int) -> "View":
+        """Return the same square, mirrored from left to right."""
         return View(self.corner + self.right * (side - 1), self.down, -self.right)
 
 
 class Photographs:
-    """Images in one memory as uint8, by source, each at full, half and quarter size.
+    """Photographs in one tensor of uint8, each at full, half and quarter size.
 
-    A crop, turned and mirrored, is a strided view of that memory, so that a batch is one gather
-    on whatever device holds it.
+    A crop, also a turned or mirrored one, is a strided view of this tensor, so that a batch is one
+    gather operation on its device.
 
     Arguments:
-        paths: Zips or folders; an image's source is the name of the folder that it lies in.
-        held_out: Every how many-th image is kept from training, for validation.
-        weights: How often each source is drawn, relative to the others; 1 where not given.
+        paths: ZIP files or folders. The source of an image is the name of its folder.
+        held_out: Every ``held_out``-th image is kept for validation.
+        weights: How often a source is drawn, relative to the others; default: 1.
+
+    Attributes:
+        sources: Images of each source.
+        validation: Images that are kept for validation, of shape ``(H, W, 3)``.
+
+    Raises:
+        ValueError: If there is no image.
     """
 
     def __init__(
@@ -87,15 +96,16 @@ class Photographs:
             raise ValueError(f"no image in {', '.join(map(str, paths)) or 'no path at all'}")
         self.pixels = torch.cat(memory)
         share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
-        self.names, self.share = list(self.sources), share / share.sum()
+        self.names = list(self.sources)
+        self.share = share / share.sum()
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the images to a device, where crops are then cut."""
+        """Move the images to a device."""
         self.pixels = self.pixels.to(device)
         return self
 
     def view(self, rng: np.random.Generator, side: int, crops: Crops = Crops()) -> View:  # noqa: B008
-        """Draw one square crop."""
+        """Return a random crop."""
         level = self._level(rng, side, crops)
         i, j = (int(rng.integers(n - side + 1)) for n in level[1:])
         view = View(level.start + i * level.width + j, level.width, 1)
@@ -105,7 +115,7 @@ class Photographs:
         return view.mirrored(side) if rng.random() < 0.5 else view
 
     def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Level:
-        """Draw an image at one of its sizes, with room for a crop of this side."""
+        """Return a random image at one of its sizes that is large enough for the crop."""
         for _ in range(1000):
             pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
             pyramid = pyramids[rng.integers(len(pyramids))]
@@ -114,7 +124,7 @@ class Photographs:
             level = 2 if u < crops.quarter else 1 if u < crops.quarter + crops.half else 0
             if levels:
                 return levels[min(level, len(levels) - 1)]
-        raise ValueError(f"hardly an image has room for a crop of {side} pixels")
+        raise ValueError(f"hardly any image is large enough for a crop of {side} pixels")
 
     def batch(
         self,
@@ -123,9 +133,13 @@ class Photographs:
         side: int,
         crops: Crops = Crops(),  # noqa: B008
     ) -> tuple[Tensor, None]:
-        """Draw crops, uint8 of shape ``(n, 3, side, side)``, on the device of the images.
+        """Return random crops, uint8 of shape ``(n, 3, side, side)``, and None for their labels.
 
-        They have no classes, which is the None.
+        Arguments:
+            rng: Source of randomness.
+            n: Number of crops.
+            side: Side of the crops in pixels.
+            crops: How crops are drawn.
         """
         views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])
         corner, down, right = views.to(self.pixels.device)[:, :, None, None].unbind(1)
@@ -135,6 +149,7 @@ class Photographs:
 
 
 def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
+    """Yield the source and the pixels of each image; other files are skipped."""
     for path in paths:
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -149,6 +164,7 @@ def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
 
 
 def _pyramid(image: Image) -> list[Image]:
+    """Return the image at full, half and quarter size."""
     levels = [image]
     for _ in range(2):
         h, w = levels[-1].shape[:2]

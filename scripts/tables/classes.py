@@ -1,14 +1,16 @@
-"""The classes of Fashion-MNIST: whether they are drawn as asked, and images changed into another.
+"""The classes of Fashion-MNIST: samples of each class, and images edited to another class.
 
     python scripts/tables/classes.py --out runs/classes
 
-Samples of every class are told by a classifier that was trained beside the prior. Every image in
-data/fashion is inverted under its own class, up to several noise levels, and read back under
-another, at several guidances: how often that succeeds, and how much of the image it keeps. Rows
-of the edits go to ``rows.csv`` as they come, and a run that was stopped goes on.
+A classifier, which was trained separately, judges samples of every class. Every image in
+data/fashion is inverted under its own class, up to several noise levels, and decoded under another
+class, at several guidance scales: how often does the edit succeed, and how much of the image does
+it keep? Rows of the edits are written to ``rows.csv`` as they come, and a run that was stopped goes
+on.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,18 +18,18 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from classifier import NAMES, load, states
+from fashion_classifier import NAMES, load, states
 from PIL import Image
 from torch import Tensor
 
 from diffprior import metrics
 from diffprior.catalog import build
-from diffprior.evaluation import figures
-from diffprior.evaluation.ledger import Ledger, Row
-from diffprior.io import arrays
+from diffprior.errors import FigureError
+from diffprior.evaluation import tables
+from diffprior.io import arrays, figures
+from diffprior.io.ledger import Ledger, Row
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import conditioned
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors.base import Prior
 from diffprior.random import Noise
 from diffprior.samplers.dpm import DPM
 
@@ -43,22 +45,21 @@ INVERSIONS = (
 )
 STARTS = (1.5, 3.0, 6.0)
 GUIDANCE = (1.0, 2.0, 3.0, 5.0)
-SUCCESS = (0.8, 0.9, 0.95)  # at which inversions are compared
+SUCCESS = (0.8, 0.9, 0.95)  # rates at which inversions are compared
 FIELDS = ("inversion", "start", "guidance", "label", "success", "l2", "ssim", "n")
-Point = tuple[float, float, float]  # success, L2, SSIM
+Point = tuple[float, float, float]  # success rate, L2, SSIM
 ROOT = Path(__file__).parents[2]
 
 
-def settled(text: str, stop: float, steps: int) -> Any:
-    """Return an inversion of so many steps up to a time."""
-    given = f"steps={steps}, stop={stop!r}"
-    return build(
-        f"{text[:-1]}, {given})" if text.endswith(")") else f"{text}({given})", ("inversions",)
-    )
+def inversion_to(text: str, stop: float, steps: int) -> Any:
+    """Return an inversion up to a time, with a number of steps."""
+    head, _, settings = text.removesuffix(")").partition("(")
+    settings = ", ".join(filter(None, [settings, f"steps={steps}, stop={stop!r}"]))
+    return build(f"{head}({settings})", ("inversions",))
 
 
 def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) -> dict[str, float]:
-    """Return the means over edits ``(B, 1, 28, 28)`` of images; L2 is per pixel, in [0, 1]."""
+    """Return the mean scores of edits ``(B, 1, 28, 28)``; L2 is per pixel, in [0, 1]."""
     x = x.clamp(-1, 1)
     return {
         "success": float((classifier(x).argmax(1) == target).double().mean()),
@@ -68,45 +69,48 @@ def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) 
     }
 
 
-def drawn(model: LabelledPrior, label: int, scale: float, n: int) -> Tensor:
-    """Return samples ``(n, 1, 28, 28)`` of a class at a guidance."""
-    prior = conditioned(model, label=label, guidance=scale)
+def drawn(model: Prior, label: int, scale: float, n: int) -> Tensor:
+    """Return samples ``(n, 1, 28, 28)`` of a class at a guidance scale."""
+    prior = model.with_condition(label=label, guidance_scale=scale)
     noise = Noise(0, [f"class {label}"], n)
     x_T = prior.diffusion.terminal((n, *prior.shape)).sample(noise).to(prior.like)
     return DPM(steps=25, grid="karras")(prior, x_T, noise)
 
 
-def right(out: Path, model: LabelledPrior, classifier: torch.nn.Module, n: int) -> str:
-    """Return, as markdown, the share of the samples of each class that is told as that class."""
-    lines, sheet = ["| class | told right at guidance 3 |", "|---|---|"], []
+def accuracy_table(out: Path, model: Prior, classifier: torch.nn.Module, n: int) -> str:
+    """Write a sheet of samples; return the share that is classified correctly, as markdown."""
+    lines = []
+    sheet = []
     shares = []
     for label, name in enumerate(NAMES):
         x = drawn(model, label, 3.0, n)
         shares.append(float((classifier(x).argmax(1) == label).double().mean()))
-        lines.append(f"| {name} | {shares[-1]:.3f} |")
+        lines.append([name, f"{shares[-1]:.3f}"])
         sheet.append(x[:16])
     strip(sheet).save(out / "samples.png")
-    return "\n".join([*lines, f"| mean | {np.mean(shares):.3f} |"])
+    lines.append(["mean", f"{np.mean(shares):.3f}"])
+    return tables.markdown(["class", "correct at guidance 3"], lines)
 
 
 def paths(rows: list[Row], inversion: str) -> dict[str, list[Point]]:
-    """Return the means over all classes along the guidance, for each noise level gone up to."""
-    mine, out = [r for r in rows if r["inversion"] == inversion], dict[str, list[Point]]()
-    for start in dict.fromkeys(r["start"] for r in mine):
-        for scale in sorted({float(r["guidance"]) for r in mine}):
-            cell = [r for r in mine if r["start"] == start and float(r["guidance"]) == scale]
+    """Return the means over all classes at each guidance scale, for each noise level."""
+    own = [r for r in rows if r["inversion"] == inversion]
+    result: dict[str, list[Point]] = {}
+    for start in tables.unique(own, "start"):
+        for scale in sorted({float(r["guidance"]) for r in own}):
+            cell = [r for r in own if r["start"] == start and float(r["guidance"]) == scale]
             if cell:
-                n = np.array([float(r["n"]) for r in cell])
-                means = [
-                    float(n @ [float(r[k]) for r in cell] / n.sum())
-                    for k in ("success", "l2", "ssim")
-                ]
-                out.setdefault(start, []).append((means[0], means[1], means[2]))
-    return out
+                n = np.array(tables.numbers(cell, "n"))
+                success, l2, ssim = (
+                    float(n @ tables.numbers(cell, field) / n.sum())
+                    for field in ("success", "l2", "ssim")
+                )
+                result.setdefault(start, []).append((success, l2, ssim))
+    return result
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other beats in success at no more L2."""
+    """Return the points with a higher success rate than all others of at most their L2."""
     out: list[Point] = []
     for point in sorted(points, key=lambda p: (p[1], -p[0])):
         if not out or point[0] > out[-1][0]:
@@ -115,7 +119,7 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def equal(points: Sequence[Point], success: float) -> Point | None:
-    """Return the frontier at a share of success, linear between its points; None if none is."""
+    """Return the frontier at a success rate, by linear interpolation; None outside of it."""
     for low, high in pairwise(frontier(points)):
         if low[0] <= success <= high[0]:
             k = (success - low[0]) / (high[0] - low[0])
@@ -125,94 +129,112 @@ def equal(points: Sequence[Point], success: float) -> Point | None:
 
 
 def table(rows: list[Row]) -> str:
-    """Return, as markdown, L2 and SSIM of each inversion at equal success."""
-    head = ["inversion", *(f"L2, SSIM at {s:.0%}" for s in SUCCESS)]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for name in dict.fromkeys(r["inversion"] for r in rows):
-        points = [p for path in paths(rows, name).values() for p in path]
-        found = [equal(points, s) for s in SUCCESS]
-        cells = [f"{f[1]:.3f}, {f[2]:.3f}" if f else "-" for f in found]
-        lines.append(f"| {' | '.join([f'`{name}`', *cells])} |")
-    return "\n".join(lines)
+    """Return L2 and SSIM of each inversion at equal success rates, as markdown."""
+    head = ["inversion", *(f"L2, SSIM at {rate:.0%}" for rate in SUCCESS)]
+    lines = []
+    for name in tables.unique(rows, "inversion"):
+        points = [point for path in paths(rows, name).values() for point in path]
+        values = [equal(points, rate) for rate in SUCCESS]
+        cells = [f"{value[1]:.3f}, {value[2]:.3f}" if value else "-" for value in values]
+        lines.append([f"`{name}`", *cells])
+    return tables.markdown(head, lines)
 
 
 def strip(parts: Sequence[Tensor]) -> Image.Image:
-    """Return batches of images below each other, as a sheet."""
+    """Return batches of images as the rows of a sheet."""
     rows = [torch.cat([*part], -1) for part in parts]
     return arrays.to_pil(torch.cat(rows, -2).clamp(-1, 1).expand(3, -1, -1))
 
 
-def edit(
-    ledger: Ledger,
-    model: LabelledPrior,
-    classifier: torch.nn.Module,
-    images: dict[int, Tensor],
-    name: str,
-    start: float,
-    guidance: Sequence[float],
-    steps: int,
-) -> dict[int, list[Tensor]]:
-    """Run the edits of an inversion that are not done yet; return them by class."""
-    way = settled(name, float(model.diffusion.schedule.time(start)), steps)
-    made = dict[int, list[Tensor]]()
-    for label, source in images.items():
-        code, target = None, TARGETS[label]
-        for scale in guidance:
-            if (name, start, scale, label) in ledger:
-                continue
-            if code is None:
-                own = conditioned(model, label=label, guidance=1.0)
-                code = way.encode(own, source, Noise(0, range(len(source))))
-            z = way.decode(conditioned(model, label=target, guidance=scale), code)
-            head = {"inversion": name, "start": start, "guidance": scale, "label": label}
-            ledger.add(head | scores(z, source, target, classifier))
-            made.setdefault(label, []).append(z)
-    return made
+@dataclass(frozen=True)
+class Editor:
+    """Edits images to other classes.
+
+    Arguments:
+        model: Prior of the classes.
+        classifier: Network that judges the edits.
+        images: Images of each class.
+        steps: Steps of each direction.
+    """
+
+    model: Prior
+    classifier: torch.nn.Module
+    images: dict[int, Tensor]
+    steps: int
+
+    def run(
+        self, ledger: Ledger, name: str, start: float, scales: Sequence[float]
+    ) -> dict[int, list[Tensor]]:
+        """Run the edits of an inversion that are not in the ledger; return them by class."""
+        stop = float(self.model.diffusion.schedule.time(start))
+        inversion = inversion_to(name, stop, self.steps)
+        edits: dict[int, list[Tensor]] = {}
+        for label, source in self.images.items():
+            code = None
+            target = TARGETS[label]
+            for scale in scales:
+                if (name, start, scale, label) in ledger:
+                    continue
+                if code is None:
+                    own = self.model.with_condition(label=label, guidance_scale=1.0)
+                    code = inversion.encode(own, source, Noise(0, range(len(source))))
+                other = self.model.with_condition(label=target, guidance_scale=scale)
+                x = inversion.decode(other, code)
+                head = {"inversion": name, "start": start, "guidance": scale, "label": label}
+                ledger.add(head | scores(x, source, target, self.classifier))
+                edits.setdefault(label, []).append(x)
+        return edits
 
 
-def main(
+def main(  # noqa: PLR0913 (the options of the command)
     out: Annotated[Path, typer.Option(help="Folder of the rows, the table and the images.")],
-    prior: Annotated[str, typer.Option(help="A shipped name or a folder.")] = "fashion",
-    inversion: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    guidance: Annotated[list[float] | None, typer.Option(help="Only these.")] = None,
-    start: Annotated[list[float] | None, typer.Option(help="Noise to go up to.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of each way.")] = 15,
+    prior: Annotated[str, typer.Option(help="Shipped name or folder of the prior.")] = "fashion",
+    inversion: Annotated[list[str] | None, typer.Option(help="Run only this inversion.")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(help="Use only this scale.")] = None,
+    start: Annotated[list[float] | None, typer.Option(help="Use only this noise level.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each direction.")] = 15,
     data: Annotated[Path, typer.Option(help="Images and classifier.")] = ROOT / "data/fashion",
-    samples: Annotated[int, typer.Option(help="Of each class, told by the classifier.")] = 100,
+    samples: Annotated[int, typer.Option(help="Samples of each class; 0 for none.")] = 100,
+    limit: Annotated[int, typer.Option(help="Images of each class.")] = 1000,
 ) -> None:
-    """Draw the classes, then run the edits."""
-    ledger, model, classifier = Ledger(out / "rows.csv", FIELDS, 4), load_prior(prior), load(data)
+    """Draw samples of the classes, then run the edits."""
+    ledger = Ledger(out / "rows.csv", FIELDS, 4)
+    model = load_prior(prior)
+    if not isinstance(model, Prior):
+        raise typer.BadParameter(f"the prior {prior} has no classes")
+    classifier = load(data)
     if samples:
-        print(text := right(out, model, classifier, samples))
+        text = accuracy_table(out, model, classifier, samples)
+        print(text)
         (out / "samples.md").write_text(text + "\n")
     with np.load(data / "pictures.npz") as file:
         x, y = states(file["x"]), torch.from_numpy(file["y"])
-    images = {label: x[y == label] for label in range(len(TARGETS))}
+    images = {label: x[y == label][:limit] for label in range(len(TARGETS))}
+    editor = Editor(model, classifier, images, steps)
     for level in start or STARTS:
         sheets = {label: [source] for label, source in images.items()}
         for name in inversion or INVERSIONS:
-            scales = guidance or GUIDANCE
-            made = edit(ledger, model, classifier, images, name, level, scales, steps)
-            for label, edits in made.items():
+            for label, edits in editor.run(ledger, name, level, guidance or GUIDANCE).items():
                 sheets[label] += edits
         for label, parts in sheets.items():
             if len(parts) > 1:
                 name = f"{NAMES[label]} to {NAMES[TARGETS[label]]}, {level:g}.png"
                 strip(parts).save(out / name)
-    print(text := table(ledger.rows))
+    text = table(ledger.rows)
+    print(text)
     (out / "table.md").write_text(text + "\n")
-    curves = {
-        name: [
-            (p[1], p[0])
-            for p in frontier([p for q in paths(ledger.rows, name).values() for p in q])
-        ]
-        for name in dict.fromkeys(r["inversion"] for r in ledger.rows)
-    }
+    draw_curves(out / "edits.png", ledger.rows)
+
+
+def draw_curves(path: Path, rows: list[Row]) -> None:
+    """Draw the success rate of each inversion over L2, if matplotlib is installed."""
+    curves = {}
+    for name in tables.unique(rows, "inversion"):
+        points = [point for path in paths(rows, name).values() for point in path]
+        curves[name] = [(l2, success) for success, l2, _ in frontier(points)]
     try:
-        figures.curves(
-            out / "edits.png", curves, across="L2 to the source", up="told as the target"
-        )
-    except figures.FigureError as error:
+        figures.curves(path, curves, axes=("L2 to the source", "success rate"))
+    except FigureError as error:
         print(error)
 
 

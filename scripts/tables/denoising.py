@@ -1,9 +1,10 @@
-"""Measure one denoising call of a prior beside BM3D and scikit-image's denoisers.
+"""Measure one denoising call of a prior next to BM3D and the denoisers of scikit-image.
 
-Run ``pip install -e ".[peers]"``, then
-``python scripts/tables/denoising.py data/samples path/to/set14 --side 576``.
+pip install -e ".[peers]"
+python scripts/tables/denoising.py data/samples path/to/set14 --side 576
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -16,83 +17,94 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
+from diffprior.evaluation import tables
 from diffprior.io import files
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.identity import Identity
 from diffprior.random import Noise
 
-LEVELS = (15, 25, 50)  # of 255
+LEVELS = (15, 25, 50)  # noise levels, in units of 1/255
 Denoiser = Callable[[Tensor, float], Tensor]
 
 
-def known(name: str) -> Denoiser:
-    """A classical denoiser that is told sigma."""
+def classical(name: str) -> Denoiser:
+    """Return a classical denoiser that knows the noise level."""
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        seen = GaussianLikelihood(operator=Identity(), y=2 * x[None] - 1, sigma=2 * sigma)
-        return (baselines.restore(name, seen)[0] + 1) / 2
+        noisy = GaussianLikelihood(operator=Identity(), y=2 * x[None] - 1, sigma=2 * sigma)
+        return (baselines.restore(name, noisy)[0] + 1) / 2
 
     return denoise
 
 
 def bm3d(x: Tensor, sigma: float) -> Tensor:
-    """BM3D in its color form, by its authors' package at its default profile, sigma known."""
-    from bm3d import bm3d_rgb
-
-    out = bm3d_rgb(x.movedim(0, -1).double().numpy(), sigma)
+    """Return the result of BM3D for color images, by the package of its authors."""
+    try:
+        from bm3d import bm3d_rgb
+    except ImportError:
+        sys.exit(
+            "BM3D needs its package: pip install 'diffprior[peers]', or choose others by --only"
+        )
+    out: np.ndarray = bm3d_rgb(x.movedim(0, -1).double().numpy(), sigma)
     return torch.from_numpy(np.ascontiguousarray(out)).movedim(-1, 0).float()
 
 
 def network(source: str | None, half: bool) -> Denoiser:
-    """One call of the prior at the noise's own level."""
+    """Return the denoiser of one call of a prior at the noise level."""
     prior = diffprior.load_prior(source)
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         t = prior.diffusion.schedule.time(2 * sigma)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return (prior((2 * x - 1)[None], t)[0].float() + 1) / 2
+            x_0: Tensor = prior((2 * x - 1)[None], t)
+        return (x_0[0].float() + 1) / 2
 
     return denoise
 
 
 def center(x: Tensor, side: int) -> Tensor:
-    """Return the middle of an image ``(3, H, W)``, at most ``side`` pixels each way."""
+    """Return the center of an image ``(3, H, W)``, at most ``side`` pixels high and wide."""
     h, w = (min(n, side) for n in x.shape[-2:])
     i, j = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
     return x[:, i : i + h, j : j + w].contiguous()
 
 
+def scores(truths: list[Tensor], level: int, denoisers: dict[str, Denoiser]) -> list[str]:
+    """Return the mean PSNR in dB of each denoiser, at a noise level in units of 1/255."""
+    values: dict[str, list[float]] = {name: [] for name in denoisers}
+    for i, truth in enumerate(truths):
+        noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
+        for name, denoise in denoisers.items():
+            x = 2 * denoise(noisy, level / 255) - 1
+            values[name].append(metrics.psnr(x[None].float(), 2 * truth[None] - 1).item())
+    return [f"{np.mean(v):.2f}" for v in values.values()]
+
+
 def main(
-    images: Annotated[list[str], typer.Argument(help="Images or folders: a table row each.")],
-    prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
-    side: Annotated[int, typer.Option(help="Side of the center that is denoised.")] = 256,
+    images: Annotated[list[str], typer.Argument(help="Images or folders; each is a part.")],
+    prior: Annotated[str | None, typer.Option(help="Prior, as for diffprior denoise.")] = None,
+    side: Annotated[int, typer.Option(help="Largest side of the center, in pixels.")] = 256,
     bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
-    only: Annotated[list[str] | None, typer.Option(help="Only these denoisers.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this denoiser.")] = None,
+    limit: Annotated[int, typer.Option(help="Number of images of each folder.")] = 1000,
 ) -> None:
-    """Print the PSNR in dB of each denoiser, mean over the images of each folder."""
+    """Print the PSNR in dB of each denoiser, the mean over the images of each folder."""
     denoisers: dict[str, Denoiser] = {
         "noisy": lambda x, sigma: x,
-        "wavelet": known("classical:wavelet"),
-        "non-local means": known("classical:nlm"),
+        "wavelet": classical("classical:wavelet"),
+        "non-local means": classical("classical:nlm"),
         "BM3D": bm3d,
         "prior, one call": network(prior, bf16),
     }
     denoisers = {k: v for k, v in denoisers.items() if not only or k in only}
-    print("| images | sigma of 255 | " + " | ".join(denoisers) + " |")
-    print("|---|---|" + "---|" * len(denoisers))
+    lines = []
     for folder in images:
-        truths = [
-            center((files.read(p).images.tensor()[0] + 1) / 2, side) for p in files.find([folder])
-        ]
+        paths = files.find([folder])[:limit]
+        truths = [center((files.read(p).images.tensor()[0] + 1) / 2, side) for p in paths]
         for level in LEVELS:
-            rows: dict[str, list[float]] = {name: [] for name in denoisers}
-            for i, truth in enumerate(truths):
-                noisy = truth + level / 255 * Noise(0, [i]).normal(truth[None])[0]
-                for name, denoise in denoisers.items():
-                    x = 2 * denoise(noisy, level / 255) - 1
-                    rows[name].append(metrics.psnr(x[None].float(), 2 * truth[None] - 1).item())
-            cells = " | ".join(f"{np.mean(v):.2f}" for v in rows.values())
-            print(f"| {Path(folder).name} ({len(truths)}) | {level} | {cells} |", flush=True)
+            name = f"{Path(folder).name} ({len(truths)})"
+            lines.append([name, str(level), *scores(truths, level, denoisers)])
+    print(tables.markdown(["images", "sigma of 255", *denoisers], lines))
 
 
 if __name__ == "__main__":

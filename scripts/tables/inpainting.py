@@ -1,9 +1,9 @@
-"""Measure every inpainting method beside the classical ones, over the hole and over the image.
+"""Measure inpainting methods next to classical ones, over the hole and over the image.
 
     python scripts/tables/inpainting.py data/samples --out runs/inpainting
 
-Rows go to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md`` and
-``table.csv`` hold the means, the sheets the images to look at.
+Rows are written to ``rows.csv`` as they come, and a run that was stopped goes on. ``table.md`` and
+``table.csv`` hold the means, ``sheet_*.png`` the images.
 """
 
 import csv
@@ -20,8 +20,10 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
-from diffprior.evaluation.ledger import Ledger
+from diffprior.evaluation import tables
+from diffprior.evaluation.datasets import load
 from diffprior.io import arrays, files
+from diffprior.io.ledger import Ledger, Row
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.generators.masks import KINDS, draw
 from diffprior.operators.mask import Mask
@@ -43,19 +45,20 @@ METHODS = {
     "dps": "dps(start=0.5, zeta=0.3, sampler=ancestral(steps=40, grid='logsnr'))",
     "smc": "smc(start=0.5, steps=20, grid='logsnr', proposal=tilt())",
 }
-NOISY = {"smc": 0.01}  # the sigma that a method needs: densities of exact data there are none
+NOISY = {"smc": 0.01}  # noise levels of methods that need a density of the data
 SAMPLES = {"smc": 4}
 CLASSICAL = ("telea", "navier-stokes", "biharmonic")
-FIELDS = ("picture", "mask", "method", "hole_psnr", "psnr", "hole_ssim", "ssim", "lpips")
-FIELDS += ("texture", "seconds", "calls")
+SCORES = ("hole_psnr", "psnr", "hole_ssim", "ssim", "lpips", "texture")
+FIELDS = ("picture", "mask", "method", *SCORES, "seconds", "calls")
+MEASURES = ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture", "seconds", "calls")
 
 
 def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
-    """Return the fill of a method and its network calls."""
+    """Return the inpainted image of a method, and its network calls."""
     if name in CLASSICAL:
-        seen = Mask(~hole[0])
-        given = GaussianLikelihood(operator=seen, y=seen(2 * x - 1))
-        return (baselines.restore(f"classical:{name}", given) + 1) / 2, 0
+        mask = Mask(~hole[0])
+        likelihood = GaussianLikelihood(operator=mask, y=mask(2 * x - 1))
+        return (baselines.restore(f"classical:{name}", likelihood) + 1) / 2, 0
     result = diffprior.inpaint(
         x * ~hole,
         hole,
@@ -69,7 +72,7 @@ def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
 
 
 def score(x: Tensor, truth: Tensor, hole: Tensor) -> dict[str, float | str]:
-    """Return the metrics of one fill."""
+    """Return the metrics of one inpainted image."""
     a, b = 2 * x - 1, 2 * truth - 1
     row: dict[str, float | str] = {
         "hole_psnr": metrics.psnr(a, b, hole).item(),
@@ -85,17 +88,8 @@ def score(x: Tensor, truth: Tensor, hole: Tensor) -> dict[str, float | str]:
     return row
 
 
-def load(path: Path, side: int) -> Tensor:
-    """Return an image ``(1, 3, H, W)`` in [0, 1] with its short side at ``side``."""
-    x = (files.read(path).images.tensor() + 1) / 2
-    scale = side / min(x.shape[-2:])
-    size = tuple(round(n * scale) for n in x.shape[-2:])
-    array = cv2.resize(x[0].movedim(0, -1).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
-    return (torch.from_numpy(array).movedim(-1, 0)[None] * 255).round() / 255
-
-
-def labelled(strip: dict[str, Tensor]) -> np.ndarray[Any, Any]:
-    """Return images side by side, each under its name, as uint8 ``(H, W, 3)``."""
+def labeled(strip: dict[str, Tensor]) -> np.ndarray[Any, Any]:
+    """Return images in a row, each below its name, as uint8 ``(H, W, 3)``."""
     panels = []
     for name, x in strip.items():
         panel = np.array(arrays.to_pil(2 * x[0] - 1))
@@ -105,64 +99,59 @@ def labelled(strip: dict[str, Tensor]) -> np.ndarray[Any, Any]:
     return np.concatenate(panels, 1)
 
 
-def table(rows: list[dict[str, str]], key: str) -> list[list[str]]:
+def table(rows: list[Row], field: str) -> list[list[str]]:
     """Return the means of a column, methods down and masks across."""
-    names = list(dict.fromkeys(r["method"] for r in rows))
-    kinds = [k for k in KINDS if any(r["mask"] == k for r in rows)]
-    out = [["method", *kinds, "n"]]
-    for name in names:
-        mine = [r for r in rows if r["method"] == name]
-        cells = []
-        for kind in kinds:
-            values = [float(r[key]) for r in mine if r["mask"] == kind and r[key] != "n/a"]
-            cells.append(f"{np.mean(values):.2f}" if values else "n/a")
-        out.append([name, *cells, str(len(mine))])
-    return out
+    kinds = [kind for kind in KINDS if any(row["mask"] == kind for row in rows)]
+    return tables.table(rows, field, down="method", across=["mask", *kinds])
 
 
-def markdown(cells: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
-    return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
+def write_tables(rows: list[Row], out: Path) -> str:
+    """Write ``table.md`` and ``table.csv``; return the former."""
+    parts = []
+    for field in MEASURES:
+        head, *lines = table(rows, field)
+        parts.append(f"### {field}\n\n{tables.markdown(head, lines)}\n")
+    text = "\n".join(parts)
+    (out / "table.md").write_text(text)
+    with (out / "table.csv").open("w", newline="") as file:
+        for field in MEASURES[:6]:
+            csv.writer(file).writerows([field, *cells] for cells in table(rows, field))
+    return text
 
 
 def main(
-    images: Annotated[list[str], typer.Argument(help="Images or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the rows, the tables and the sheet.")],
-    side: Annotated[int, typer.Option(help="Short side, in pixels.")] = 256,
-    limit: Annotated[int, typer.Option(help="How many images of each folder.")] = 1000,
-    method: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    prior: Annotated[str | None, typer.Option(help="As of the command line.")] = None,
+    images: Annotated[list[str], typer.Argument(help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder of the rows, the tables and the sheets.")],
+    side: Annotated[int, typer.Option(help="Short side in pixels.")] = 256,
+    limit: Annotated[int, typer.Option(help="Number of images of each folder.")] = 1000,
+    method: Annotated[list[str] | None, typer.Option(help="Run only this method.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Use only this mask.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Prior, as for diffprior inpaint.")] = None,
 ) -> None:
     """Run the benchmark."""
-    ledger, model = Ledger(out / "rows.csv", FIELDS, 3), diffprior.load_prior(prior)
-    names = method or [*CLASSICAL, *METHODS]
-    chosen = [p for folder in images for p in files.find([folder])[:limit]]
+    ledger = Ledger(out / "rows.csv", FIELDS, 3)
+    model = diffprior.load_prior(prior)
+    chosen = [path for folder in images for path in files.find([folder])[:limit]]
     for number, file in enumerate(chosen):
-        truth, strips = load(file, side), []
+        truth = load(file, side)
+        height, width = truth.shape[-2:]
+        strips = []
         for kind in mask or KINDS:
-            hole = draw(kind, *truth.shape[-2:], number)[None]
-            strip = {"truth": truth, "given": torch.where(hole, 1.0, truth)}
-            for name in names:
+            hole = draw(kind, height, width, number)[None]
+            strip = {"truth": truth, "masked": torch.where(hole, 1.0, truth)}
+            for name in method or [*CLASSICAL, *METHODS]:
                 if (file.name, kind, name) in ledger:
                     continue
                 start = time.perf_counter()
                 strip[name], calls = fill(name, truth, hole, model)
-                seconds = time.perf_counter() - start
-                row = {"picture": file.name, "mask": kind, "method": name, "calls": calls}
-                row |= {"seconds": round(seconds, 3), **score(strip[name], truth, hole)}
-                ledger.add(row)
-            strips.append(labelled(strip))
+                seconds = round(time.perf_counter() - start, 3)
+                row: Row = {"picture": file.name, "mask": kind, "method": name}
+                row |= {"calls": calls, "seconds": seconds}
+                ledger.add(row | score(strip[name], truth, hole))
+            strips.append(labeled(strip))
         if len({s.shape for s in strips}) == 1 and strips[0].shape[1] > 2 * truth.shape[-1]:
             cv2.imwrite(str(out / f"sheet_{number:02d}.png"), np.concatenate(strips)[..., ::-1])
-    rows, text = ledger.rows, []
-    for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture", "seconds", "calls"):
-        text.append(f"### {key}\n\n{markdown(table(rows, key))}\n")
-    (out / "table.md").write_text("\n".join(text))
-    with (out / "table.csv").open("w", newline="") as table_file:
-        for key in ("hole_psnr", "hole_ssim", "psnr", "ssim", "lpips", "texture"):
-            csv.writer(table_file).writerows([key, *cells] for cells in table(rows, key))
-    print("\n".join(text))
+    print(write_tables(ledger.rows, out))
 
 
 if __name__ == "__main__":

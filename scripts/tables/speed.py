@@ -1,4 +1,4 @@
-"""Measure the time of one denoising call, and time, memory and batches of the default inpainting.
+"""Measure the time of one network call, and time and memory of the default inpainting.
 
 python scripts/tables/speed.py data/samples/dog.png
 """
@@ -14,6 +14,7 @@ import typer
 from torch import Tensor
 
 import diffprior
+from diffprior.evaluation import tables
 from diffprior.io import files
 from diffprior.operators.generators.masks import draw
 from diffprior.priors.base import Prior
@@ -21,7 +22,7 @@ from diffprior.runtime.placement import device_of, prepare_prior
 
 
 def load(path: Path, side: int) -> Tensor:
-    """Return the image, mirrored to be large enough, cut to a square of this side."""
+    """Return a square of an image ``(3, side, side)``, mirrored if the image is too small."""
     x = (files.read(path).images.tensor() + 1) / 2
     while min(x.shape[-2:]) < side:
         x = torch.cat([x, x.flip(-1)], -1)
@@ -29,69 +30,76 @@ def load(path: Path, side: int) -> Tensor:
     return x[0, :, :side, :side].contiguous()
 
 
-def peak() -> float:
-    """Return the most memory that this process has held, in GiB."""
+def peak_memory() -> float:
+    """Return the peak memory of this process, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def one_call(prior: Prior, image: Path, sides: list[int], repeats: int) -> None:
-    """Print the median seconds of one call of the prior, as a task makes it."""
-    print("| side | one denoising call, seconds | megapixels a second |")
-    print("|---|---|---|")
+    """Print the median seconds of one call of the prior, placed as tasks do."""
+    lines = []
     for n in sides:
         x = 2 * load(image, n)[None] - 1
-        model, times = prepare_prior(prior, x.shape[1:]), []
+        model = prepare_prior(prior, x.shape[1:])
+        times = []
         for _ in range(repeats + 1):  # the first is a warm-up
             start = time.perf_counter()
             with torch.no_grad():
                 model(x.to(model.like), torch.tensor(0.2, dtype=torch.float64)).cpu()
             times.append(time.perf_counter() - start)
         seconds = median(times[1:])
-        print(f"| {n} | {seconds:.3f} | {n * n / seconds / 1e6:.2f} |", flush=True)
+        lines.append([str(n), f"{seconds:.3f}", f"{n * n / seconds / 1e6:.2f}"])
+    head = ["side", "one denoising call, seconds", "megapixels a second"]
+    print(tables.markdown(head, lines), flush=True)
 
 
-def fillings(prior: Prior, image: Path, sides: list[int], repeats: int) -> None:
-    """Print seconds, calls, what comes on top of the network, and memory of the default."""
-    print("| side | seconds | network calls | beyond the network | peak memory, GiB |")
-    print("|---|---|---|---|---|")
+def inpaintings(prior: Prior, image: Path, sides: list[int], repeats: int) -> None:
+    """Print seconds, network calls, time outside of the network, and memory of the default."""
+    lines = []
     for n in sides:
-        x, hole = load(image, n), draw("pixels50", n, n, 0)
-        seconds, beyond, calls = [], [], 0
+        x = load(image, n)
+        hole = draw("pixels50", n, n, 0)
+        seconds = []
+        overhead = []
+        calls = 0
         for _ in range(repeats):
             start = time.perf_counter()
             report = diffprior.inpaint(x, hole, prior=prior).report
             seconds.append(time.perf_counter() - start)
-            beyond.append(seconds[-1] / report["network_seconds"] - 1)
+            overhead.append(seconds[-1] / report["network_seconds"] - 1)
             calls = report["network_calls"]
-        row = f"| {n} | {median(seconds):.1f} | {calls} | {100 * median(beyond):.1f}% "
-        print(f"{row}| {peak():.2f} |", flush=True)
+        cells = f"{median(seconds):.1f}", str(calls), f"{100 * median(overhead):.1f}%"
+        lines.append([str(n), *cells, f"{peak_memory():.2f}"])
+    head = ["side", "seconds", "network calls", "beyond the network", "peak memory, GiB"]
+    print(tables.markdown(head, lines), flush=True)
 
 
 def invariance(prior: Prior, image: Path, batch: int) -> float:
-    """Return the largest difference between a batch and its images alone, in [0, 1] units."""
+    """Return the largest difference between a batch and its images alone, in units of [0, 1]."""
     x = load(image, 256)
     xs = torch.stack([x.roll(17 * k, -1) for k in range(batch)])
     holes = torch.stack([draw("pixels50", 256, 256, k) for k in range(batch)])
     together = diffprior.inpaint(xs, holes, prior=prior).image
     alone = [diffprior.inpaint(xs[k], holes[k], prior=prior).image for k in range(batch)]
-    return (together - torch.stack(alone)).abs().max().item()
+    difference: Tensor = together - torch.stack(alone)
+    return difference.abs().max().item()
 
 
 def main(
-    image: Annotated[Path, typer.Argument(help="An image.")],
-    call: Annotated[list[int], typer.Option(help="Sides for one call.")] = [256, 512, 1024],  # noqa: B006
-    side: Annotated[list[int], typer.Option(help="Sides for a filling.")] = [256, 512],  # noqa: B006
-    repeats: Annotated[int, typer.Option(help="Runs of which the median counts.")] = 3,
-    batch: Annotated[int, typer.Option(help="Images of the invariance check; 0: none.")] = 8,
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    call: Annotated[list[int], typer.Option(help="Side of a call, pixels.")] = [256, 512, 1024],  # noqa: B006
+    side: Annotated[list[int], typer.Option(help="Side of an inpainting, pixels.")] = [256, 512],  # noqa: B006
+    repeats: Annotated[int, typer.Option(help="Number of runs; the median is printed.")] = 3,
+    batch: Annotated[int, typer.Option(help="Images of the invariance check; 0 for none.")] = 8,
 ) -> None:
-    """Print the tables of one call and of a filling, and how far a batch is from its images."""
+    """Print the tables of one call and of inpainting, and how far a batch is from its images."""
     prior = diffprior.load_prior(device=device_of(None))
     one_call(prior, image, call, repeats)
     print()
-    fillings(prior, image, side, repeats)
+    inpaintings(prior, image, side, repeats)
     if batch:
         worst = invariance(prior, image, batch)
-        print(f"\nbatch of {batch} at 256: the largest difference to a run alone is {worst:.1e}")
+        print(f"\nbatch of {batch} at 256: largest difference from the images alone {worst:.1e}")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_the_kernel_of_a_drawing_is_found(text: str) -> None:
     assert alike(k, truth) > 0.8
 
 
-def test_the_kernel_is_centerd() -> None:
+def test_the_kernel_is_centered() -> None:
     k = blind_kernel.estimate(blurred(kernels.kernel("motion:9,30"), shapes())[0], 17)
     i = torch.arange(17.0) - 8
     assert (i * k.sum(0)).sum().abs() <= 0.51 and (i * k.sum(1)).sum().abs() <= 0.51

@@ -73,7 +73,7 @@ def test_lpips_without_its_weights_says_so_in_one_line(monkeypatch):
     def refuse(*_, **__):
         raise OSError("no network")
 
-    metrics._lpips.cache_clear()
+    metrics._lpips_network.cache_clear()
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(metrics.MetricError, match="needs the weights") as error:

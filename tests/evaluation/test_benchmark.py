@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -22,12 +20,14 @@ import torch
 import typer
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
+from typer.testing import CliRunner
 
 from diffprior.catalog import SettingError, build
 from diffprior.classical import baselines
 from diffprior.errors import MetricError
 from diffprior.evaluation import benchmark as module
-from diffprior.evaluation import scores
+from diffprior.evaluation import commands, scores
+from diffprior.evaluation.benchmark import Options
 from diffprior.evaluation.datasets import corrupt, likelihood, manifest
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.bicubic import Bicubic
@@ -37,6 +37,8 @@ from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
+
+from support.text import unpadded
 
 ROOT = Path(__file__).parents[2]
 SIDE, SPREAD = 32, 0.2
@@ -69,7 +71,14 @@ REPAINT = "repaint(steps=4, jump=2, repeats=1)"
 METHODS = (DDRM, REPAINT, "classical:pinv", "classical:nlm")
 SHIPPED = ["dpir(start=0.4, steps=3)", "classical:pinv"]
 TIMES = ("seconds", "memory")
-benchmark = partial(module.benchmark, lpips=False)
+
+
+def benchmark(
+    data: Path, out: Path, methods: tuple | list, *, prior=None, say=print, **options
+) -> int:
+    """Run the benchmark, without LPIPS if nothing else is said."""
+    settings = Options(**{"lpips": False} | options)
+    return module.benchmark(data, out, methods, settings, prior=prior, say=say)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +113,7 @@ def results(out: Path) -> dict[tuple[str, str], dict]:
 
 
 def images(out: Path) -> dict[str, bytes]:
-    found = (out / "pictures").rglob("*.png")
+    found = (out / "images").rglob("*.png")
     return {str(p.relative_to(out)): p.read_bytes() for p in found}
 
 
@@ -128,14 +137,14 @@ def test_numbers_by_another_way(data: Path, prior: MixturePrior, out: Path) -> N
 
 
 class Exact:
-    """Draws from the posterior of the images behind noise."""
+    """Samples of the posterior of the images, measured with noise."""
 
-    draws = True
+    stochastic = True
 
-    def __call__(self, prior, given, n, seed, *, names, rows) -> torch.Tensor:
+    def __call__(self, prior, given, n, seed, *, ids, batch_size) -> torch.Tensor:
         gain = SPREAD**2 / (SPREAD**2 + given.sigma**2)
         mean = (gain * given.y).repeat_interleave(n, 0)
-        return mean + gain**0.5 * given.sigma * Noise(seed, names, n).normal(mean)
+        return mean + gain**0.5 * given.sigma * Noise(seed, ids, n).normal(mean)
 
 
 def test_coverage_and_chi2_of_exact_samples(
@@ -153,7 +162,7 @@ def test_coverage_and_chi2_of_exact_samples(
     error = (expected * (1 - expected) / (9 * SIDE**2)) ** 0.5
     assert abs(np.mean([r["coverage"] for r in rows]) - expected) < 4 * error
     assert abs(np.mean([r["chi2"] for r in rows]) - 1) < 4 * (2 / (9 * SIDE**2)) ** 0.5
-    assert "exact samples about 0.82 of the time" in (tmp_path / "table.md").read_text()
+    assert "exact samples covers the truth about 0.82" in (tmp_path / "table.md").read_text()
 
 
 def test_a_batch_is_its_items(data: Path, prior: MixturePrior, out: Path, tmp_path: Path) -> None:
@@ -201,7 +210,7 @@ def test_one_broken_item_does_not_stop_the_rest(
         return given.y
 
     hurt = torch.from_numpy(np.load(path))
-    monkeypatch.setattr(module.classical, "restore", restore)
+    monkeypatch.setattr(module.baselines, "restore", restore)
     assert benchmark(data, out, ["classical:pinv"], prior=prior, say=said.append) == 1
     bad = [r for r in results(out).values() if r["status"] == "error"]
     assert [(r["id"], r["reason"]) for r in bad] == [("noise/b.png", "the second is too hard")]
@@ -215,8 +224,10 @@ def test_a_finished_item_is_not_done_again(
     rows = tmp_path / "rows.0.jsonl"
     text = rows.read_text()
     rows.write_text(text[:-40])
-    done, solve = [], module._solve
-    monkeypatch.setattr(module, "_solve", lambda items, *a: done.extend(items) or solve(items, *a))
+    done, solve = [], module._Runner._solve
+    monkeypatch.setattr(
+        module._Runner, "_solve", lambda self, x, *a: done.extend(x) or solve(self, x, *a)
+    )
     benchmark(data, tmp_path, METHODS, prior=prior, samples=2)
     assert [i.id for i in done] == [json.loads(text.splitlines()[-1])["id"]]
     assert results(tmp_path) == results(out) and images(tmp_path) == images(out)
@@ -257,8 +268,8 @@ def test_published_figures_stand_below_ours_with_their_source(out: Path) -> None
     (theirs,) = [x for x in lines if x["method"] == "Theirs"]
     assert (theirs["kind"], theirs["psnr"], theirs["fid"]) == ("published", "31.4", "5")
     assert theirs["said"] == "read in a paper" and theirs["psnr_error"] == ""
-    text = (out / "table.md").read_text()
-    assert "| Theirs, published [1] |  | 31.40 |" in text and "- [1] read in a paper" in text
+    text = unpadded((out / "table.md").read_text())
+    assert "| Theirs, published [1] | | 31.40 |" in text and "- [1] read in a paper" in text
     assert "on images of others, with a prior of others" in text
     assert "sigma 0.1 in [0, 1], 0.2 in [-1, 1]" in text and "prior MixturePrior" in text
 
@@ -299,7 +310,7 @@ def test_the_page_needs_nothing_else(out: Path) -> None:
     assert not re.search(r"https?://", text)
 
 
-# Kills and processes: the scripts
+# Kills and processes: the commands
 
 
 @pytest.fixture(scope="module")
@@ -312,16 +323,8 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(data: Path, out: Path, **environment: str) -> subprocess.Popen:
     given = [part for method in SHIPPED for part in ("--method", method)]
-    line = [
-        sys.executable,
-        "scripts/benchmark.py",
-        str(data),
-        str(out),
-        "--batch",
-        "1",
-        *given,
-        "--no-lpips",
-    ]
+    code = "import typer; from diffprior.evaluation.commands import bench; typer.run(bench)"
+    line = [sys.executable, "-c", code, str(data), str(out), "--batch", "1", *given, "--no-lpips"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(line, cwd=ROOT, env={**os.environ, **environment}, **quiet)
 
@@ -356,29 +359,49 @@ def test_two_processes_share_the_work(data: Path, whole: Path, tmp_path: Path) -
 
 def test_exit_codes(data: Path, tmp_path: Path) -> None:
     """1 where a row is an error, 2 for wrong usage."""
-    spec = importlib.util.spec_from_file_location("script", ROOT / "scripts" / "benchmark.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     broken = shutil.copytree(data, tmp_path / "data")
     (broken / "truths" / "a.png.png").unlink()
     given = {"method": ["classical:pinv"], "lpips": False}
     for folder, code in ((data, 0), (broken, 1)):
         with pytest.raises(typer.Exit) as done:
-            script.main(folder, tmp_path / str(code), **given)
+            commands.bench(folder, tmp_path / str(code), **given)
         assert done.value.exit_code == code
     with pytest.raises(typer.BadParameter, match="no method 'classical:magic'"):
-        script.main(data, tmp_path / "2", ["classical:magic"])
+        commands.bench(data, tmp_path / "2", ["classical:magic"])
 
 
 def test_corrupt_from_the_command_line(tmp_path: Path, data: Path) -> None:
-    line = [sys.executable, "scripts/corrupt.py", str(data.parent), str(data / "recipe.toml")]
+    app = typer.Typer()
+    app.command()(commands.corrupt)
     more = [str(tmp_path), "--seed", "5", "--limit", "2", "--problem", "noise"]
-    done = subprocess.run([*line, *more], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, [str(data.parent), str(data / "recipe.toml"), *more])
+    assert done.exit_code == 0, done.output
     for item in manifest(tmp_path):
         same = item.row["measurement"]
         assert (tmp_path / same).read_bytes() == (data / same).read_bytes()
     assert len(manifest(tmp_path)) == 2
+
+
+def test_a_recipe_that_is_not_there_is_one_sentence(tmp_path: Path, data: Path) -> None:
+    app = typer.Typer()
+    app.command()(commands.corrupt)
+    call = [str(data.parent), "nothing", str(tmp_path)]
+    done = CliRunner().invoke(app, call, env={"COLUMNS": "300"})
+    assert done.exit_code == 2 and "no recipe 'nothing'; write a path, or one of" in done.output
+
+
+def test_the_commands_import_nothing_heavy() -> None:
+    """Their options and the list of recipes are read without torch."""
+    code = """
+import sys
+from diffprior.evaluation import commands as evaluation
+from diffprior.training import commands as training
+assert evaluation.recipes()["daps-ffhq"]
+heavy = {"torch", "numpy", "cv2", "jinja2", "tabulate", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # Classical methods

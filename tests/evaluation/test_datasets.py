@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from diffprior.catalog import SettingError
-from diffprior.evaluation import recipes
+from diffprior.evaluation import commands, recipes
 from diffprior.evaluation.datasets import Item, corrupt, likelihood, manifest
-from diffprior.evaluation.recipes import Problem
+from diffprior.evaluation.recipes import Degradation
 from diffprior.io.arrays import ImageError
 
-RECIPES = Path(__file__).parents[2] / "data" / "recipes"
+RECIPES = recipes.FOLDER
 FILES = sorted(RECIPES.glob("*.toml"))
 MIXED = """
 sigma = 0.05
@@ -180,7 +180,7 @@ def test_blurred_images_are_rounded_before_the_noise(tmp_path: Path) -> None:
     assert 0 < noise_of(item).abs().max() <= 0.5 / 127.5 + 1e-5
 
 
-def problem(recipe: str, name: str) -> Problem:
+def problem(recipe: str, name: str) -> Degradation:
     return next(p for p in recipes.read(RECIPES / f"{recipe}.toml").problems if p.name == name)
 
 
@@ -191,7 +191,7 @@ def test_variants_of_one_name_are_told_apart() -> None:
     assert problem("daps-ffhq", "motion").shared and not problem("diffpir-ffhq", "motion").shared
     for recipe, name, margin in (("daps-ffhq", "box", 32), ("diffpir-ffhq", "box-exact", 16)):
         draw = problem(recipe, name).draw
-        lost = [~recipes.drawn(draw, (256, 256), seed)[0] for seed in range(200)]
+        lost = [~recipes.draw(draw, (256, 256), seed)[0] for seed in range(200)]
         assert all(mask.sum() == 128**2 for mask in lost)
         edges = [int(e) for m in lost for axis in (0, 1) for e in [m.any(axis).argmax()]]
         assert margin <= min(edges) <= margin + 4
@@ -247,7 +247,7 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "lower side" in said[1]
     (folder / "deep").mkdir()
     shutil.copy(folder / "b.png", folder / "deep" / "b.png")
-    with pytest.raises(SettingError, match="one name"):
+    with pytest.raises(SettingError, match="two images have the same name"):
         corrupt([folder / "b.png", folder / "deep" / "b.png"], mixed(tmp_path), tmp_path / "out")
 
 
@@ -268,6 +268,27 @@ def test_recipes_are_refused_in_a_sentence(tmp_path: Path, text: str, words: str
     path.write_text(f"[[problem]]\n{text}\n")
     with pytest.raises(SettingError, match=words):
         recipes.read(path)
+
+
+def test_a_recipe_has_a_path_or_a_name(tmp_path: Path) -> None:
+    assert recipes.locate("daps-ffhq") == RECIPES / "daps-ffhq.toml"
+    assert recipes.locate(mixed(tmp_path)) == tmp_path / "mixed.toml"
+    for name in ("daps", "other/daps-ffhq", str(tmp_path / "deblurring")):
+        with pytest.raises(SettingError, match=r"no recipe .* one of colorization, compressed"):
+            recipes.locate(name)
+
+
+def test_the_list_of_recipes_is_that_of_their_files() -> None:
+    titles = commands.recipes()
+    assert titles == {file.stem: recipes.read(file).title for file in FILES}
+    assert len(titles) >= 13 and all(titles.values())
+
+
+def test_the_old_name_of_the_images_of_a_recipe_is_read(tmp_path: Path) -> None:
+    text = '= "FFHQ"\n[[problem]]\nname = "n"\noperator = "identity()"\nsigma = 0.1'
+    for name in ("pictures", "images"):
+        (tmp_path / "r.toml").write_text(f"{name} {text}")
+        assert recipes.read(tmp_path / "r.toml").images == "FFHQ"
 
 
 def test_problems_and_folders_that_are_not_there(tmp_path: Path) -> None:

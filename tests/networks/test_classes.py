@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from diffprior.errors import PriorError
-from diffprior.networks.nafunet import NAFUNet, karras, save_network
+from diffprior.networks.nafunet import NAFUNet, save_network
+from diffprior.networks.parameterizations import karras
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import trainer as module
 from diffprior.training.labelled import ClassedImages
-from diffprior.training.trainer import Recipe, Trainer
+from diffprior.training.trainer import Trainer, TrainingConfig
 
 from support.exact import random
 
 SMALL = {"channels": (8, 16), "blocks": (1, 1), "embedding": 16, "image_channels": 1}
-RECIPE = Recipe(batch=64, patch=8, late_patch=8, warmup=2)
+CONFIG = TrainingConfig(batch=64, patch=8, late_patch=8, warmup=2)
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def test_another_file_is_one_sentence(tmp_path: Path, fault: str) -> None:
     else:
         held |= {"x_train": x / 2} if fault == "float" else {"y_train": y[:3]}
     np.savez(tmp_path / "other.npz", **held)
-    with pytest.raises(ValueError, match=r"holds no y_train$|^x_train is uint8 .* in .*other.npz$"):
+    with pytest.raises(
+        ValueError, match=r"has no y_train$|^x_train must be uint8 .* in .*other.npz$"
+    ):
         ClassedImages(tmp_path / "other.npz")
 
 
@@ -76,7 +79,7 @@ def test_a_share_of_the_classes_is_dropped(
     monkeypatch.setattr(
         module, "karras", lambda f, x, s, d, y: told.append(y) or karras(f, x, s, d, y)
     )
-    trainer = Trainer(network(), images, RECIPE, tmp_path)
+    trainer = Trainer(network(), images, CONFIG, tmp_path)
     for i in range(20):
         trainer.train_step(i / 20)
     labels = torch.cat(told)
@@ -88,14 +91,14 @@ def test_a_share_of_the_classes_is_dropped(
 def test_a_network_learns_its_classes(images: ClassedImages, tmp_path: Path) -> None:
     """From pure noise each class is its gray, and no class their mean, to 0.15 of 2."""
     torch.manual_seed(0)
-    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), images, RECIPE, tmp_path)
+    trainer = Trainer(NAFUNet(**SMALL, classes=3, size=8), images, CONFIG, tmp_path)
     for i in range(300):
         trainer.train_step(i / 300)
     x, t = random(64, 1, 8, 8).float(), torch.tensor(1.0, dtype=torch.float64)
     prior = NetworkPrior.of(trainer.averaged())
     x_T = prior.diffusion.schedule(t)[1].float() * x
     for label, gray in ((0, 40), (1, 120), (2, 200), (None, 120)):
-        found = prior.labelled(label)(x_T, t).mean()
+        found = prior.for_label(label)(x_T, t).mean()
         assert abs(found - (gray / 127.5 - 1)) < 0.15, label
 
 
@@ -104,10 +107,10 @@ def test_a_folder_says_classes_and_size(tmp_path: Path) -> None:
     prior = load_prior(tmp_path / "classed", label=2)
     assert prior.shape == (1, 8, 8) and prior.classes == 3 and prior.label == 2
     x, t = random(2, 1, 8, 8).float(), torch.tensor(0.5, dtype=torch.float64)
-    assert not torch.equal(prior(x, t), prior.labelled(1)(x, t))
+    assert not torch.equal(prior(x, t), prior.for_label(1)(x, t))
     with pytest.raises(PriorError, match="3 classes: label is one of 0 ... 2, got 3$"):
         load_prior(tmp_path / "classed", label=3)
-    with pytest.raises(PriorError, match="no classes, so none is to be chosen by label=3$"):
+    with pytest.raises(PriorError, match="no classes, so there is no label=3$"):
         load_prior(label=3)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from diffprior.errors import PriorError
 from diffprior.interop import diffusers
-from diffprior.networks.nafunet import NAFUNet, karras, load_network, save_network
+from diffprior.networks.nafunet import NAFUNet, load_network, save_network
+from diffprior.networks.parameterizations import Karras, karras
 from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.network import NetworkPrior
 
@@ -161,7 +162,7 @@ def test_we_read_what_diffusers_writes(tmp_path: Path) -> None:
 
 
 def test_both_classes_have_the_same_settings() -> None:
-    """The hub's signature is written out once more: it must not drift."""
+    """That of diffusers takes its signature from ours."""
     ours, theirs = NAFUNet(), diffusers.NAFUNet()
     config = {k: v for k, v in theirs.config.items() if not k.startswith("_")}
     assert {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()} == ours.settings
@@ -171,7 +172,9 @@ def test_a_folder_is_a_prior(tmp_path: Path) -> None:
     save_network(tiny(sigma_min=0.01, sigma_max=9.0), tmp_path)
     prior = load_prior(tmp_path)
     assert isinstance(prior, NetworkPrior) and prior.sha256 == sha256(tmp_path)
-    assert (prior.stride, prior.sigma_data, prior.sigma_min) == (4, 0.4, 0.01)
+    parameterization = prior.parameterization
+    assert isinstance(parameterization, Karras) and prior.multiple == 4
+    assert (parameterization.sigma_data, parameterization.sigma_min) == (0.4, 0.01)
     ends = prior.diffusion.schedule(torch.tensor([0.0, 1.0]).double())[1]
     torch.testing.assert_close(ends, torch.tensor([0.01, 9.0]).double())
     x = image(1, 3, 13, 18)

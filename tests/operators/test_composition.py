@@ -116,8 +116,8 @@ def test_a_stack_holds_a_nonlinear_part_as_well() -> None:
 def test_a_stack_without_a_shape_measures_and_says_what_it_lacks() -> None:
     A, x = stack(rows(), mask()), random(3, *SHAPE)
     y = A(x)
-    for call in (A.split, A.seen, A.adjoint):
-        with pytest.raises(ValueError, match="^to take y apart, give a state's shape: stack"):
+    for call in (A.split, A.mask_unmeasured, A.adjoint):
+        with pytest.raises(ValueError, match="^to split y, give the shape of a state: stack"):
             call(y)
     torch.testing.assert_close(
         A.for_shape(SHAPE).adjoint(y), stack(rows(), mask(), shape=SHAPE).adjoint(y)

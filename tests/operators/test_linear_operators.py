@@ -203,7 +203,7 @@ def test_decimation_keeps_pixels() -> None:
     near(A.for_shape((3, 12, 8))(x), Blur(k)(x)[..., ::4, ::4])
     with pytest.raises(ValueError, match="0 <= phase < factor .* got phase 4 and factor 4"):
         Decimate(4, 4)
-    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of it, got 8x12"):
+    with pytest.raises(ValueError, match="by 5 needs sides that are multiples of 5, got 8x12"):
         Decimate(5)(x)
 
 
@@ -246,7 +246,7 @@ def test_a_gaussian_matrix_is_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 7, 10)], ids=str)
-def test_fourier_is_numpys_centerd_transform(shape: tuple[int, ...]) -> None:
+def test_fourier_is_numpys_centered_transform(shape: tuple[int, ...]) -> None:
     keep, x = random(*shape[1:], seed=3) > 0, random(2, *shape)
     y, axes = Fourier(keep)(x), (-2, -1)
     z = np.fft.fft2(np.fft.ifftshift(x.numpy(), axes), norm="ortho")
@@ -284,7 +284,7 @@ def test_columns_of_frequencies() -> None:
     chance = 30 / 180
     error = (180 * chance * (1 - chance) / 200) ** 0.5
     assert abs(np.mean(counts) - 50) < 4 * error
-    with pytest.raises(ValueError, match="cannot read 'spiral:3' as a mask .*write radial:LINES"):
+    with pytest.raises(ValueError, match="'spiral:3' as a frequency mask; write radial:LINES"):
         Fourier("spiral:3", (1, 8, 8))
     with pytest.raises(ValueError, match="cannot read 'radial:3,4'"):
         frequencies.draw("radial:3,4", 8, 8)
@@ -338,17 +338,17 @@ def test_a_linear_motion_along_the_rows_is_a_mean() -> None:
 
 @pytest.mark.parametrize("intensity", [0, 0.3, 1])
 def test_a_shaking_camera(intensity: float) -> None:
-    kernels = torch.stack([kernels.motion(31, intensity, seed) for seed in range(20)])
-    near(kernels.sum((1, 2)), torch.ones(20))
-    assert (kernels >= 0).all()
-    assert len({k.numpy().tobytes() for k in kernels}) == 20
-    assert torch.equal(kernels[3], kernels.motion(31, intensity, 3))
-    for k in kernels:
+    shaken = torch.stack([kernels.motion(31, intensity, seed) for seed in range(20)])
+    near(shaken.sum((1, 2)), torch.ones(20))
+    assert (shaken >= 0).all()
+    assert len({k.numpy().tobytes() for k in shaken}) == 20
+    assert torch.equal(shaken[3], kernels.motion(31, intensity, 3))
+    for k in shaken:
         mean, cov = moments(k)
         s = torch.linalg.eigvalsh(cov)
         assert mean.abs().max() < 0.5  # an image stays where it is
         assert s[0] < 0.2 or intensity > 0  # else it is a line
-    spread = torch.stack([moments(k)[1].trace() for k in kernels]).mean()
+    spread = torch.stack([moments(k)[1].trace() for k in shaken]).mean()
     assert 75 < spread < 80 if intensity == 0 else 1 < spread < 75  # 30^2 / 12 of a straight path
 
 
@@ -389,5 +389,5 @@ def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
 
 def test_a_black_kernel_is_refused(tmp_path) -> None:
     Image.new("L", (3, 3)).save(tmp_path / "k.png")
-    with pytest.raises(ValueError, match="has to show something"):
+    with pytest.raises(ValueError, match="needs a pixel that is not black"):
         kernels.kernel(str(tmp_path / "k.png"))

@@ -71,7 +71,7 @@ CASES: dict[str, dict[str, Callable[[], Operator]]] = {
         "batched": lambda: fourier.Fourier(keep(B, 8, 8)),
     },
     "gamma_blur": {"": made("gamma_blur(sigma=0.8)")},
-    "grey": {
+    "gray": {
         "mean": made("grey"),
         "luminance": made("gray(weights='luminance')"),
         "orthonormal": made("gray(weights='orthonormal')"),

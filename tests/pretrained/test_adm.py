@@ -16,9 +16,10 @@ from torch import Tensor
 
 from diffprior.errors import PriorError
 from diffprior.networks.adm import ADM, Layout
+from diffprior.pretrained.adm import PUBLISHED, complete
 from diffprior.pretrained.load import load_prior, sha256
-from diffprior.priors.adm import PUBLISHED, ADMPrior, _settings
 from diffprior.priors.base import denoise_vjp
+from diffprior.priors.network import NetworkPrior
 from diffprior.priors.tiled import TiledPrior
 
 from support.exact import random
@@ -218,7 +219,7 @@ VARIANTS = {
     "classes": (SMALL, {"classes": 5}, {"heads": 2}),
     "convolutions": (DEEP, {"updown": False}, {"heads": 1}),
     "added": (SMALL, {"film": False, "updown": False}, {"heads": 2}),
-    "grey": (SMALL, {"pictures": 1, "out": 2}, {"heads": 2}),
+    "grey": (SMALL, {"images": 1, "out": 2}, {"heads": 2}),
 }
 
 
@@ -320,7 +321,7 @@ def test_published_networks_are_known_by_their_layout(name: str) -> None:
         found = {k: tuple(v.shape) for k, v in ADM(layout).state_dict().items()}
     assert found == net.shapes and layout.attention == attention
     assert abs(sum(prod(v) for v in found.values()) / 1e6 - millions) < 0.06
-    assert _settings(layout, {}) == settings
+    assert complete(layout, {}) == settings
     assert len(FLAGS) == len(PUBLISHED) + 1  # 256 px, with classes and without
 
 
@@ -406,7 +407,7 @@ def test_a_class_is_chosen_and_changed(tmp_path: Path) -> None:
     net = Published(**SMALL, classes=5)
     file = saved(tmp_path, net.state())
     prior = load_prior(file, size=SIZE, label=3, predicts="sample", heads=2).double()
-    other, x_t = prior.labelled(0), random(2, 3, SIZE, SIZE)
+    other, x_t = prior.for_label(0), random(2, 3, SIZE, SIZE)
     reference = Reference(net, net.state(), 2, "legacy")
     for one, label in ((prior, 3), (other, 0)):
         expected = reference(x_t, 399.0, label)[:, :3]
@@ -417,7 +418,7 @@ def test_a_class_is_chosen_and_changed(tmp_path: Path) -> None:
         with pytest.raises(PriorError, match=f"5 classes: label is one of 0 ... 4, got {label!r}"):
             load_prior(file, size=SIZE, label=label)
     plain = saved(tmp_path, Published(**SMALL).state(), "plain.pt")
-    with pytest.raises(PriorError, match="no classes, so none is to be chosen by label=1$"):
+    with pytest.raises(PriorError, match="no classes, so there is no label=1$"):
         load_prior(plain, size=SIZE, label=1)
 
 
@@ -454,7 +455,7 @@ def test_a_file_is_opened_however_it_was_saved(tmp_path: Path, wrap: str) -> Non
     file = saved(tmp_path, given, name)
     prior = load_prior(file, size=SIZE)
     x_t = random(1, 3, SIZE, SIZE).float()
-    assert isinstance(prior, ADMPrior) and prior.shape == (3, SIZE, SIZE)
+    assert isinstance(prior, NetworkPrior) and prior.shape == (3, SIZE, SIZE)
     torch.testing.assert_close(prior(x_t, T), expected(x_t, T), rtol=0, atol=1e-5)
     assert prior.name == name and prior.sha256 == sha256(file) and len(prior.sha256) == 64
 
@@ -509,7 +510,7 @@ def test_a_hub_id_opens_offline_from_the_cache(tmp_path: Path, monkeypatch) -> N
     (snapshot / "faces.json").write_text(json.dumps({"size": SIZE}))
     prior = load_prior("someone/faces")
     assert prior.name == "someone/faces" and prior.sha256 == sha256(file)
-    with pytest.raises(PriorError, match="^no prior 'someone/else' on disk, nor to be had from"):
+    with pytest.raises(PriorError, match="^no prior 'someone/else' on disk, nor on the hub"):
         load_prior("someone/else")
 
 
@@ -559,7 +560,7 @@ def test_networks_that_are_no_priors_of_images_are_refused(tmp_path: Path) -> No
 
 def test_settings_that_are_not_known_are_asked_for(tmp_path: Path) -> None:
     file = saved(tmp_path, Published(**SMALL).state())
-    assert "32 channels times 1, 2, is that of no published network: give size=" in refusal(file)
+    assert "32 channels times 1, 2, is that of no published network: set size=" in refusal(file)
     for wrong, said in (
         ({"order": "old"}, "no attention order 'old'; there are legacy, new"),
         ({"schedule": "sigmoid"}, "no schedule 'sigmoid'; there are linear, cosine"),

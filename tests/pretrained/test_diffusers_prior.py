@@ -30,9 +30,10 @@ from torch import Tensor, nn
 
 from diffprior.errors import PriorError
 from diffprior.networks.parameterizations import KINDS, Discrete, Flow, Score
+from diffprior.pretrained.diffusers import NetworkSettings, unet_prior
 from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.base import Prior, denoise_vjp
-from diffprior.priors.diffusers import DiffusersPrior
+from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.samplers.ddim import DDIM
 
@@ -82,7 +83,7 @@ def test_x_0_is_what_diffusers_makes_of_the_same_output(head: str, step: int) ->
     """``pred_original_sample`` of DDPMScheduler; it has no sigma_min, hence 1e-3 at step 0."""
     scheduler = DDPMScheduler(prediction_type=head, clip_sample=False)
     network, x_t = unet(), random(2, 3, 8, 8, dtype=torch.float32)
-    prior = DiffusersPrior(network, Discrete(scheduler.alphas_cumprod, head))
+    prior = unet_prior(network, Discrete(scheduler.alphas_cumprod, head))
     with torch.no_grad():
         out = network(x_t, torch.full((2,), step)).sample
         expected = scheduler.step(out, step, x_t).pred_original_sample
@@ -95,21 +96,21 @@ def test_x_0_is_what_diffusers_makes_of_the_same_output(head: str, step: int) ->
 def test_three_heads_that_mean_the_same_agree(step: int) -> None:
     """eps = (x_t - alpha x_0) / sigma, v = alpha eps - sigma x_0, sample = x_0."""
     t, x_t = at(step), random(2, 3, 8, 8)
-    alpha, sigma = DiffusersPrior(Fake(lambda x, i: x), Discrete(LINEAR)).diffusion.schedule(t)
+    alpha, sigma = unet_prior(Fake(lambda x, i: x), Discrete(LINEAR)).diffusion.schedule(t)
     heads: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "epsilon": lambda x, i: (x - alpha * x.sin()) / sigma,
         "v_prediction": lambda x, i: alpha * (x - alpha * x.sin()) / sigma - sigma * x.sin(),
         "sample": lambda x, i: x.sin(),
     }
     for head, out in heads.items():
-        prior = DiffusersPrior(Fake(out), Discrete(LINEAR, head))
+        prior = unet_prior(Fake(out), Discrete(LINEAR, head))
         torch.testing.assert_close(prior(x_t, t), x_t.sin(), rtol=0, atol=1e-9)
 
 
 def test_the_network_is_asked_for_the_step_that_it_was_trained_at() -> None:
     """t = (i + 1) / N is step i, fractions between; below the first step, step 0."""
     network = Fake(lambda x, i: x)
-    prior = DiffusersPrior(network, Discrete(LINEAR))
+    prior = unet_prior(network, Discrete(LINEAR))
     for t in (at(0), at(17), at(999), torch.tensor(0.1235, dtype=torch.float64), 0 * at(0)):
         prior(random(2, 3, 8, 8), t)
     steps = torch.cat(network.steps)  # on a CPU row by row, elsewhere at once
@@ -120,10 +121,10 @@ def test_the_network_is_asked_for_the_step_that_it_was_trained_at() -> None:
 def test_learned_variance_is_cut_off() -> None:
     """Six channels: the first three are the mean; feeding six through would break silently."""
     x_t, t = random(2, 3, 8, 8), at(300)
-    both = DiffusersPrior(Fake(lambda x, i: torch.cat([x.sin(), 9 * x], 1)), Discrete(LINEAR))
-    mean = DiffusersPrior(Fake(lambda x, i: x.sin()), Discrete(LINEAR))
+    both = unet_prior(Fake(lambda x, i: torch.cat([x.sin(), 9 * x], 1)), Discrete(LINEAR))
+    mean = unet_prior(Fake(lambda x, i: x.sin()), Discrete(LINEAR))
     assert torch.equal(both(x_t, t), mean(x_t, t))
-    real = DiffusersPrior(unet(6), Discrete(LINEAR))
+    real = unet_prior(unet(6), Discrete(LINEAR))
     assert real(x_t.float(), t).shape == x_t.shape
 
 
@@ -131,7 +132,7 @@ def test_clipping_is_off_unless_asked_for() -> None:
     """Clipping x_0 biases every posterior."""
     x_t = 3 * random(2, 3, 8, 8)
     plain, clipped = (
-        DiffusersPrior(Fake(lambda x, i: x), Discrete(LINEAR, "sample"), clip=clip)
+        unet_prior(Fake(lambda x, i: x), Discrete(LINEAR, "sample"), NetworkSettings(clip=clip))
         for clip in (False, True)
     )
     assert plain(x_t, at(5)).abs().max() > 2
@@ -140,13 +141,13 @@ def test_clipping_is_off_unless_asked_for() -> None:
 
 def test_an_unknown_head_is_one_sentence() -> None:
     with pytest.raises(
-        ValueError, match="^no head 'flow'; there are epsilon, v_prediction, sample$"
+        ValueError, match="^no prediction 'flow'; there are epsilon, v_prediction, sample$"
     ):
         Discrete(LINEAR, "flow")
 
 
 def test_gradients_pass_and_weights_take_none() -> None:
-    prior = DiffusersPrior(unet(), Discrete(LINEAR))
+    prior = unet_prior(unet(), Discrete(LINEAR))
     x_t = random(2, 3, 8, 8, dtype=torch.float32)
     x_0, vjp = denoise_vjp(prior, x_t, at(300))
     assert vjp(x_t).abs().sum() > 0 and not any(p.requires_grad for p in prior.parameters())
@@ -173,15 +174,15 @@ def test_a_folder_says_how_its_network_was_trained(tmp_path: Path, name: str) ->
     """Schedule and head come from the scheduler's config, never from a default."""
     scheduler = DDPMScheduler(**CONFIGS[name])
     prior = load_prior(saved(tmp_path, **CONFIGS[name]))
-    assert isinstance(prior, DiffusersPrior) and prior.shape == (3, 8, 8)
-    assert prior.head.kind == CONFIGS[name].get("prediction_type", "epsilon")
+    assert isinstance(prior, NetworkPrior) and prior.shape == (3, 8, 8)
+    assert prior.parameterization.kind == CONFIGS[name].get("prediction_type", "epsilon")
     n = len(scheduler.alphas_cumprod)
     t = torch.arange(1, n + 1, dtype=torch.float64) / n
     alpha, sigma = prior.diffusion.schedule(t)
     expected = scheduler.alphas_cumprod.double().clamp_min(1e-8)
     torch.testing.assert_close(alpha**2, expected, rtol=1e-5, atol=1e-9)
     x_t = random(1, 3, 8, 8, dtype=torch.float32)
-    same = DiffusersPrior(unet(), Discrete(scheduler.alphas_cumprod, prior.head.kind))
+    same = unet_prior(unet(), Discrete(scheduler.alphas_cumprod, prior.parameterization.kind))
     for time in (0.0, 0.4, 1.0):
         t = torch.tensor(time, dtype=torch.float64)
         ours = prior(x_t, t)
@@ -254,7 +255,7 @@ def test_an_exact_network_samples_its_gaussian(std: float) -> None:
         sigma2 = 1 - alpha2 + 1e-6
         return sigma2.sqrt() * (x - alpha2.sqrt() * 0.2) / (alpha2 * std**2 + sigma2)
 
-    prior = DiffusersPrior(Fake(eps, 1), Discrete(table))
+    prior = unet_prior(Fake(eps, 1), Discrete(table))
     noise = Noise(0, range(60))
     start = prior.diffusion.terminal((60, 1, 8, 8)).sample(noise).double()
     x = DDIM(steps=200, grid="logsnr")(prior, start, noise).reshape(-1, 1)
@@ -263,7 +264,7 @@ def test_an_exact_network_samples_its_gaussian(std: float) -> None:
 
 
 def ncsnpp(**more) -> UNet2DModel:
-    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centerd inputs."""
+    """The layout of the published ``ncsnpp-*``, small: Fourier times, skips, centered inputs."""
     torch.manual_seed(0)
     return UNet2DModel(
         sample_size=8,
@@ -309,7 +310,7 @@ def test_a_score_network_of_ncsnpp_folders(tmp_path: Path, time: float) -> None:
 def test_an_exact_score_gives_the_exact_mean() -> None:
     """Images N(0.6, 0.1^2) in [0, 1] are N(0.2, 0.2^2) in [-1, 1]."""
     network = Fake(lambda x, s: (0.6 - x) / (0.1**2 + s[:, None, None, None] ** 2))
-    prior = DiffusersPrior(network, Score(0.01, 50.0))
+    prior = unet_prior(network, Score(0.01, 50.0))
     for time in (0.0, 0.2, 0.5, 0.9):
         t, x_t = torch.tensor(time, dtype=torch.float64), 3 * random(2, 3, 8, 8)
         sigma2 = prior.diffusion.schedule(t)[1] ** 2
@@ -361,14 +362,14 @@ def test_flow_matching_networks_predict_velocities(tmp_path: Path) -> None:
     """An exact velocity eps - x_0 of N(0.2, 0.3^2): exact means."""
     scheduler = FlowMatchEulerDiscreteScheduler()
     folder = folder_of(tmp_path, unet(), scheduler)
-    assert isinstance(load_prior(folder).head, Flow)
+    assert isinstance(load_prior(folder).parameterization, Flow)
 
     def velocity(x: Tensor, step: Tensor) -> Tensor:
         s = step[0] / 1000
         gain = (s - (1 - s) * 0.3**2) / ((1 - s) ** 2 * 0.3**2 + s**2)
         return gain * (x - (1 - s) * 0.2) - 0.2
 
-    prior = DiffusersPrior(Fake(velocity), Flow())
+    prior = unet_prior(Fake(velocity), Flow())
     for time in (0.0, 0.2, 0.5, 0.9, 1.0):
         t, x_t = torch.tensor(time, dtype=torch.float64), random(2, 3, 8, 8)
         alpha, sigma = prior.diffusion.schedule(t)
@@ -395,7 +396,7 @@ def test_any_scheduler_with_a_table_says_the_same(tmp_path: Path, cls: type) -> 
     scheduler = cls(beta_schedule="scaled_linear", beta_start=0.001, beta_end=0.015)
     prior = load_prior(folder_of(tmp_path, network, scheduler))
     betas = torch.linspace(0.001**0.5, 0.015**0.5, 1000, dtype=torch.float64) ** 2
-    same = DiffusersPrior(network, Discrete((1 - betas).cumprod(0)))
+    same = unet_prior(network, Discrete((1 - betas).cumprod(0)))
     x_t = random(1, 3, 8, 8, dtype=torch.float32)
     torch.testing.assert_close(prior(x_t, at(500)), same(x_t, at(500)), rtol=1e-4, atol=1e-4)
     file = tmp_path / "scheduler" / "scheduler_config.json"
@@ -422,7 +423,7 @@ def test_networks_with_classes_are_given_one(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, network, DDPMScheduler())
     prior, x_t = load_prior(folder, label=2), random(2, 3, 8, 8, dtype=torch.float32)
     alpha, sigma = prior.diffusion.schedule(at(400))
-    for one, label in ((prior, 2), (prior.labelled(0), 0)):
+    for one, label in ((prior, 2), (prior.for_label(0), 0)):
         with torch.no_grad():
             eps = network.eval()(x_t, 400, torch.tensor([label, label])).sample
         expected = (x_t - sigma * eps) / alpha

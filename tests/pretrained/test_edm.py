@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffprior.errors import PriorError
 from diffprior.pretrained.load import load_prior, sha256
-from diffprior.priors.edm import EDMPrior
+from diffprior.priors.network import NetworkPrior
 
 from support.exact import random
 
@@ -252,7 +252,7 @@ def test_the_answer_is_the_published_one(tmp_path: Path, name: str, kind: str) -
     """D(x; sigma) in float64, with F a pass written from the papers' layout."""
     net, label = Published(CONFIGS[name]), 3 if CONFIGS[name]["label_dim"] else None
     prior = load_prior(saved(tmp_path, CONFIGS[name], kind), label=label).double()
-    assert isinstance(prior, EDMPrior) and prior.shape == (3, 8, 8)
+    assert isinstance(prior, NetworkPrior) and prior.shape == (3, 8, 8)
     for time in (0.0, 0.5, 1.0):
         t = torch.tensor(time, dtype=torch.float64)
         alpha, sigma = prior.diffusion.schedule(t)
@@ -293,7 +293,7 @@ def test_the_answer_is_deepinvs(tmp_path: Path, name: str) -> None:
     one_hot = F.one_hot(torch.tensor([2, 2]), 4).float() if config["label_dim"] else None
     with torch.no_grad():
         expected = theirs.forward_unet(x, c_noise, class_labels=one_hot)
-        found = prior.network(x, c_noise, prior.labels(x))
+        found = prior.network(x, c_noise, *prior._labels(x))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 

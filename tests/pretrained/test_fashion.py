@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 import diffprior
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors.network import NetworkPrior
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data" / "fashion"
@@ -21,11 +22,11 @@ SANDAL, BOOT = 5, 9
 
 @pytest.fixture(scope="module")
 def classes():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import benchmark_classes
-
-    yield benchmark_classes
-    sys.path.remove(str(ROOT / "scripts"))
+    place = str(ROOT / "scripts" / "tables")
+    sys.path.insert(0, place)
+    module = import_module("classes")
+    yield module
+    sys.path.remove(place)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,9 @@ def held_out(classes) -> tuple[Tensor, Tensor]:
         return classes.states(file["x"]), torch.from_numpy(file["y"]).long()
 
 
-def prior() -> LabelledPrior:
+def prior() -> NetworkPrior:
     found = load_prior("fashion")
-    assert isinstance(found, LabelledPrior)
+    assert isinstance(found, NetworkPrior)
     return found
 
 
@@ -72,7 +73,7 @@ def test_a_class_helps_to_denoise(held_out) -> None:
 
     def error(shift: int | None) -> float:
         parts = [
-            model.labelled(None if shift is None else (c + shift) % 10)(x_t[y == c], t) - x[y == c]
+            model.for_label(None if shift is None else (c + shift) % 10)(x_t[y == c], t) - x[y == c]
             for c in range(10)
         ]
         return float(torch.cat(parts).square().mean())
@@ -85,10 +86,10 @@ def test_a_sandal_becomes_a_boot(held_out, classifier) -> None:
     x = held_out[0][held_out[1] == SANDAL][:6]
     gray = ((x + 1) / 2).expand(-1, 3, -1, -1)
     way = {"inversion": "edit_friendly(steps=20)", "strength": 0.45, "source_label": SANDAL}
-    common = {"prior": "fashion", "names": list(range(6))}
+    common = {"prior": "fashion", "ids": list(range(6))}
     back = diffprior.edit(gray, **way, **common).image
     assert (back - gray).abs().max() < 0.02
-    boots = diffprior.edit(gray, **way, **common, label=BOOT, guidance=3.0).image
+    boots = diffprior.edit(gray, **way, **common, label=BOOT, guidance_scale=3.0).image
     told = classifier(2 * boots[:, :1] - 1).argmax(1)
     assert (told == BOOT).sum() >= 4, told
     assert (boots - gray).abs().mean() > 0.02

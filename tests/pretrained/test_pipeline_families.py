@@ -16,10 +16,10 @@ from torch import Tensor
 import diffprior
 from diffprior.errors import PriorError
 from diffprior.networks import parameterizations
+from diffprior.pretrained.diffusers import parameterization_of
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import guided, innermost
 from diffprior.priors.base import Prior
-from diffprior.priors.diffusers import head_of
+from diffprior.priors.guided import GuidedPrior
 from diffprior.runtime.placement import prepare_prior
 from diffprior.samplers.ddim import DDIM
 from diffprior.schedules import Rectified
@@ -64,10 +64,10 @@ def test_stable_diffusion_xl(tmp_path: Path, negative: str | None) -> None:
         width=24,
         output_type="latent",
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=negative).for_shape((3, 16, 24))
+    prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=negative).for_shape((3, 16, 24))
     agree(sampled(prior, z), expected)
-    told = innermost(prior).free.told
-    assert all(bool((v == 0).all()) == (negative is None) for v in told.values())
+    conditioning = prior.innermost.free.conditioning
+    assert all(bool((v == 0).all()) == (negative is None) for v in conditioning.values())
 
 
 @pytest.mark.parametrize("third", [True, False])
@@ -85,7 +85,7 @@ def test_stable_diffusion_3(tmp_path: Path, straight: None, third: bool, shift: 
         output_type="latent",
         **SIZE,
     ).images
-    agree(sampled(load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE), z), expected)
+    agree(sampled(load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE), z), expected)
 
 
 @pytest.mark.parametrize("embeds", [True, False])
@@ -110,7 +110,7 @@ def test_flux(tmp_path: Path, straight: None, embeds: bool) -> None:
 
 def test_windows_are_of_whole_patches(tmp_path: Path) -> None:
     tiny.stable_diffusion_3(tmp_path, third=False)
-    model = prepare_prior(load_prior(tmp_path), (3, 30, 250), tile=129, precision="full")
+    model = prepare_prior(load_prior(tmp_path), (3, 30, 250), tile_size=129, dtype="float32")
     assert model.shape == (4, 16, 126) and model.inner.tile == 66
     with torch.no_grad():
         assert model(floats(1, 4, 16, 126), torch.tensor(0.5)).isfinite().all()
@@ -124,7 +124,7 @@ def test_the_shift_of_a_schedule() -> None:
         scheduler.set_timesteps(sigmas=t.flip(0).tolist(), mu=1.15)
         expected = scheduler.sigmas[:-1].flip(0).double()
         torch.testing.assert_close(k * t / (1 + (k - 1) * t), expected, rtol=0, atol=1e-6)
-        _, sigma = head_of(scheduler).schedule(t)
+        _, sigma = parameterization_of(scheduler).schedule(t)
         torch.testing.assert_close(sigma, 1e-3 + (1 - 1e-3) * expected, rtol=0, atol=1e-6)
 
 
@@ -148,10 +148,10 @@ def test_a_refiner_of_xl(tmp_path: Path) -> None:
         target_size=(16, 24),
         output_type="latent",
     ).images
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE).for_shape((3, 16, 24))
+    prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE).for_shape((3, 16, 24))
     agree(sampled(prior, z, start=0.5), expected)
     image = floats(1, 3, 16, 24).sigmoid()
-    settings = {"prior": prior, "strength": 0.3, "steps": 3, "precision": "full"}
+    settings = {"prior": prior, "strength": 0.3, "steps": 3, "dtype": "float32"}
     assert not torch.equal(diffprior.sdedit(image, **settings).image, image)
 
 
@@ -173,15 +173,15 @@ def test_a_latent_consistency_model(tmp_path: Path, xl: bool) -> None:
     asked = {"latents": z, "num_inference_steps": 1, "output_type": "latent", **SIZE}
     for guidance in (8.5, 3.0):
         expected = pipe(PROMPT, guidance_scale=guidance, **asked).images
-        prior = load_prior(tmp_path, prompt=PROMPT, guidance=guidance)
-        assert not guided(innermost(prior))
+        prior = load_prior(tmp_path, prompt=PROMPT, guidance_scale=guidance)
+        assert not isinstance(prior.innermost, GuidedPrior)
         agree(prior(z, torch.ones(())), expected)
     usual = load_prior(tmp_path, prompt=PROMPT)
     agree(usual(z, torch.ones(())), pipe(PROMPT, guidance_scale=8.5, **asked).images)
-    with pytest.raises(PriorError, match="negative='dog' needs a guidance above 1"):
-        load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE)
-    against = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE, guidance=2.0)
-    assert guided(innermost(against)) and innermost(against).scale == 2.0
+    with pytest.raises(PriorError, match="negative_prompt='dog' needs a guidance_scale above 1"):
+        load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
+    against = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE, guidance_scale=2.0)
+    assert isinstance(against.innermost, GuidedPrior) and against.innermost.scale == 2.0
 
 
 @pytest.mark.parametrize("kind", ["exponential", "linear"])
@@ -201,20 +201,20 @@ def test_the_shift_grows_with_the_image(tmp_path: Path, straight: None, kind, si
     pipe = tiny.stable_diffusion_3(tmp_path / "sd3", third=False, **flow)
     expected = pipe(PROMPT, negative_prompt="", latents=z, sigmas=steps, **asked).images
     prior = load_prior(tmp_path / "sd3", prompt=PROMPT)
-    agree(sampled(prepare_prior(prior, (3, h, w), precision="full"), z), expected)
+    agree(sampled(prepare_prior(prior, (3, h, w), dtype="float32"), z), expected)
 
 
 def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
     """Each is one of the same states, and sees but so many tokens."""
     flow = {"use_dynamic_shifting": True, "base_image_seq_len": 16, "max_image_seq_len": 8192}
     tiny.stable_diffusion_3(tmp_path, third=False, **flow)
-    prior, t = load_prior(tmp_path, prompt=PROMPT, guidance=2.0), torch.tensor(0.5)
-    cut = prepare_prior(prior, (3, 130, 250), tile=130, precision="full")
-    one = prepare_prior(prior, (3, 130, 128), precision="full")
-    whole = prepare_prior(prior, (3, 130, 250), precision="full")
+    prior, t = load_prior(tmp_path, prompt=PROMPT, guidance_scale=2.0), torch.tensor(0.5)
+    cut = prepare_prior(prior, (3, 130, 250), tile_size=130, dtype="float32")
+    one = prepare_prior(prior, (3, 130, 128), dtype="float32")
+    whole = prepare_prior(prior, (3, 130, 250), dtype="float32")
     shift = [p.diffusion.schedule.shift for p in (cut, one, whole)]
     assert shift[0] == shift[1] < shift[2]
-    assert innermost(cut).conditional.head.schedule == cut.diffusion.schedule
+    assert cut.innermost.conditional.parameterization.schedule == cut.diffusion.schedule
     z = floats(1, 4, 66, 126)
     window = cut.inner.inner.for_shape((4, 66, 64))
     assert window.diffusion.schedule == cut.diffusion.schedule

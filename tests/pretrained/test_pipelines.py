@@ -17,11 +17,10 @@ from torch import Tensor
 from diffprior.errors import PriorError
 from diffprior.networks import autoencoder
 from diffprior.pretrained.load import load_prior, sha256
-from diffprior.priors._conditions import innermost
 from diffprior.priors.base import denoise_vjp
 from diffprior.priors.guided import GuidedPrior
 from diffprior.priors.latent import LatentPrior
-from diffprior.priors.prompted import PromptedPrior
+from diffprior.priors.text import TextPrior
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny
@@ -56,7 +55,7 @@ def test_samples_are_those_of_the_pipeline(tmp_path: Path, head: str, guidance) 
     """DDIM from the same latents at the same steps, up to 1e-4 of their size; 7.5 by default."""
     pipe = tiny.stable_diffusion(tmp_path, scheduler=tiny.scheduler(prediction_type=head))
     z = floats(2, 4, 8, 8)
-    prior = load_prior(tmp_path, prompt=PROMPT, negative=NEGATIVE, guidance=guidance)
+    prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE, guidance_scale=guidance)
     expected = pipe(
         [PROMPT] * 2,
         negative_prompt=[NEGATIVE] * 2,
@@ -164,19 +163,19 @@ def test_a_text_is_a_property_of_the_prior(sd) -> None:
     """Another text is another prior, of the same network; nothing given is changed."""
     prior, x_t, t = load_prior(sd[0]), floats(1, 4, 8, 8), torch.tensor(0.4)
     plain = prior(x_t, t)
-    inner = innermost(prior)
-    assert isinstance(inner, PromptedPrior) and inner.text is None
-    cat, dog = inner.prompted("cat"), inner.prompted("dog")
+    inner = prior.innermost
+    assert isinstance(inner, TextPrior) and inner.text is None
+    cat, dog = inner.for_text("cat"), inner.for_text("dog")
     assert cat.family is dog.family and cat.text == "cat"
     assert not torch.equal(cat(x_t, t), dog(x_t, t))
-    assert torch.equal(prior(x_t, t), plain) and torch.equal(plain, inner.prompted("")(x_t, t))
+    assert torch.equal(prior(x_t, t), plain) and torch.equal(plain, inner.for_text("")(x_t, t))
     guided = load_prior(sd[0], prompt="cat").inner
     assert isinstance(guided, GuidedPrior) and guided.scale == 7.5 and guided.free.text is None
 
 
 def test_a_gradient_reaches_the_state(sd) -> None:
     """J^T v against a difference quotient, through the network and through the decoder."""
-    prior = load_prior(sd[0], prompt=PROMPT, guidance=2.0).to(torch.float64)
+    prior = load_prior(sd[0], prompt=PROMPT, guidance_scale=2.0).to(torch.float64)
     x, v, t = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), torch.tensor(0.4).double()
     _, vjp = denoise_vjp(prior, x, t)
     d, h = random(1, 4, 8, 8, seed=2), 1e-5
@@ -192,7 +191,7 @@ def test_a_gradient_reaches_the_state(sd) -> None:
 def test_weights_in_half_states_in_full(sd, dtype: torch.dtype) -> None:
     prior, full = load_prior(sd[0], prompt=PROMPT, dtype=dtype), load_prior(sd[0], prompt=PROMPT)
     x_t, t = floats(1, 4, 8, 8), torch.tensor(0.4)
-    assert {p.dtype for p in innermost(prior.inner.conditional).parameters()} >= {dtype}
+    assert {p.dtype for p in prior.inner.conditional.innermost.parameters()} >= {dtype}
     near, x_0 = prior(x_t, t), full(x_t, t)
     assert prior.like.dtype == near.dtype == prior.decode(x_t).dtype == torch.float32
     gap = float((near - x_0).abs().max() / x_0.abs().max())
@@ -273,7 +272,7 @@ def test_a_hub_id_opens_from_the_cache_offline(sd, tmp_path: Path) -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=offline, capture_output=True, text=True)
     assert done.stdout.split() == ["someone/tiny", sha256(sd[0])], done.stderr
-    assert "PriorError: no prior 'someone/else' on disk, nor to be had" in done.stderr
+    assert "PriorError: no prior 'someone/else' on disk, nor on the hub" in done.stderr
 
 
 def test_a_package_that_is_missing_is_named(sd, monkeypatch) -> None:

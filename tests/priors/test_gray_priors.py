@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import diffprior
+from diffprior.networks.parameterizations import Karras
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.network import NetworkPrior
@@ -69,7 +70,7 @@ class Nothing(nn.Module):
 
 @pytest.fixture
 def flat() -> Prior:
-    return NetworkPrior(Nothing(), (1, 64, 64), sigma_data=0.5)
+    return NetworkPrior(Nothing(), Karras(), (1, 64, 64))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

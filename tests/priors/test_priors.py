@@ -12,13 +12,15 @@ from diffprior.methods.base import Guidance
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
+from diffprior.networks.padding import pad_to_multiple
+from diffprior.networks.parameterizations import Karras
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
-from diffprior.priors.network import NetworkPrior, reflect
+from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.samplers.ddim import DDIM
 from diffprior.schedules import EDM, Cosine, Geometric, LinearBeta, Rectified
@@ -152,12 +154,12 @@ class Convolution(nn.Module):
 
 
 def network(**settings) -> NetworkPrior:
-    return NetworkPrior(Convolution().double(), (3, 16, 16), stride=8, **settings)
+    return NetworkPrior(Convolution().double(), Karras(**settings), (3, 16, 16), multiple=8)
 
 
 def test_network_prior_is_karras_formula() -> None:
     """D(x; s) = c_skip x + c_out F(c_in x, log(s) / 4), at the noise level of x_t / alpha_t."""
-    prior = network(sigma_data=0.4, diffusion=GaussianDiffusion(Cosine()))
+    prior = network(sigma_data=0.4, schedule=Cosine())
     x_t, t, d = random(2, 3, 16, 24), time(0.3), 0.4
     alpha, sigma = Cosine()(t)
     s, x = sigma / alpha, x_t / alpha
@@ -174,11 +176,11 @@ def test_network_prior_pads_by_reflection_and_crops(size: tuple[int, int]) -> No
     enough = pad[1] < w and pad[3] < h  # else there is not enough to reflect
     padded = F.pad(x, pad, mode="reflect" if enough else "replicate")
     torch.testing.assert_close(prior(x, t), prior(padded, t)[..., :h, :w])
-    assert reflect(x, 8).shape[-2] % 8 == 0 == reflect(x, 8).shape[-1] % 8
+    assert pad_to_multiple(x, 8).shape[-2] % 8 == 0 == pad_to_multiple(x, 8).shape[-1] % 8
 
 
 def test_network_prior_asks_for_no_level_below_its_own() -> None:
-    prior = network(sigma_min=0.01, diffusion=GaussianDiffusion(Geometric()))
+    prior = network(sigma_min=0.01, schedule=Geometric())
     prior(random(1, 3, 16, 16), time(0.0))
     prior(random(1, 3, 16, 16), time(1.0))
     low, high = (float(c) for c in prior.network.seen)
@@ -205,7 +207,7 @@ def test_a_fixed_prior_refuses_another_shape(bimodal: MixturePrior) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close_and_gives_the_states_dtype_back(dtype: torch.dtype) -> None:
     """bfloat16 keeps 8 bits: 2^-8 relative, a few roundings deep."""
-    full = NetworkPrior(Convolution(), (3, 16, 16), stride=8)
+    full = NetworkPrior(Convolution(), Karras(), (3, 16, 16), multiple=8)
     half = HalfPrior(full, dtype)
     x, t = random(2, 3, 16, 16, dtype=torch.float32), time(0.5)
     error = (half(x, t) - full(x, t)).abs().max() / full(x, t).abs().max()
@@ -236,7 +238,7 @@ def test_half_precision_stays_inside() -> None:
 
 def test_a_prior_says_what_its_states_are_made_of(bimodal: MixturePrior) -> None:
     assert bimodal.like.dtype == torch.float64
-    assert NetworkPrior(Convolution()).like.dtype == torch.float32
+    assert NetworkPrior(Convolution(), Karras()).like.dtype == torch.float32
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprior.diffusions import GaussianDiffusion
+from diffprior.networks.parameterizations import Karras
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.network import NetworkPrior
 from diffprior.priors.tiled import SMALLEST, TiledPrior
@@ -116,7 +117,7 @@ def test_windows_cover_every_pixel_and_share_the_overlap(size: tuple[int, int]) 
 
 def test_a_network_that_looks_around_is_met_inside() -> None:
     """Windows of 32 with 16 shared: only ramp-weighted borders see the padding of a window."""
-    inner = NetworkPrior(Convolutions().double(), (1, 96, 96))
+    inner = NetworkPrior(Convolutions().double(), Karras(), (1, 96, 96))
     x = random(1, 1, 96, 96)
     error = (TiledPrior(inner, 32, 16)(x, T) - inner(x, T)).abs()[0, 0]
     scale = inner(x, T).abs().max()
@@ -141,7 +142,7 @@ def test_no_seam_between_windows_that_disagree() -> None:
 
 def test_rows_of_a_batch_do_not_meet() -> None:
     x = random(3, 1, 40, 50)
-    tiled = TiledPrior(NetworkPrior(Convolutions().double(), (1, 40, 50)), 24, 8)
+    tiled = TiledPrior(NetworkPrior(Convolutions().double(), Karras(), (1, 40, 50)), 24, 8)
     torch.testing.assert_close(tiled(x, T)[:1], tiled(x[:1], T), rtol=1e-10, atol=1e-10)
 
 
@@ -185,7 +186,35 @@ def test_out_of_memory_shrinks_and_goes_on(limit: int, warned: int) -> None:
     torch.testing.assert_close(y, x.tanh(), rtol=1e-12, atol=1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tiled(x, T)  # it has learned, and says so once
+        tiled(x, T)  # it warns once
+
+
+def test_a_call_does_not_depend_on_those_before_it() -> None:
+    """A call that ran out of memory leaves the windows of the next as they were."""
+
+    class Mean(AnySize):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            super().forward(x_t, t)
+            return x_t.mean((2, 3), keepdim=True).expand_as(x_t)
+
+    inner = Mean()
+    tiled, x = TiledPrior(inner, 128, 16), random(3, 1, 150, 200)
+    before = tiled(x, T)
+    inner.limit = 64**2
+    with pytest.warns(RuntimeWarning, match="^out of memory: going on with") as log:
+        small = tiled(x, T)
+    assert "windows of 64 pixels" in str(log[-1].message)
+    inner.limit = 10**9
+    assert torch.equal(tiled(x, T), before) and not torch.equal(small, before)
+    assert (tiled.tile, tiled.overlap) == (128, 16)
+
+
+def test_rows_that_are_halved_are_those_alone() -> None:
+    tiled, x = TiledPrior(AnySize(128**2), 128, 16), random(5, 1, 150, 200)
+    with pytest.warns(RuntimeWarning, match="images at a time$"):
+        batch = tiled(x, T)
+    for i in range(5):
+        assert torch.equal(batch[i : i + 1], tiled(x[i : i + 1], T))
 
 
 def test_out_of_memory_is_an_error_when_nothing_is_left_to_shrink() -> None:

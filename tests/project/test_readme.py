@@ -1,4 +1,4 @@
-"""The README's snippets run, on the files that it names."""
+"""The README is short, and its snippets run on the files that it names."""
 
 import re
 import shlex
@@ -41,14 +41,53 @@ def test_commands(place, command):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_there_are_snippets_and_files_it_shows():
-    assert len(PYTHON) >= 2 and len(COMMANDS) >= 2
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+def test_snippets_and_linked_files_exist():
+    assert len(PYTHON) >= 1 and len(COMMANDS) >= 5
+    for target in re.findall(r"\]\(([^)#]+)", TEXT):
         assert target.startswith("http") or (ROOT / target).exists(), target
 
 
-def test_the_method_in_one_file(tmp_path, monkeypatch):
-    """The README's own method, dropped into the folder of methods, is found, built and run."""
+def test_linked_headings_exist():
+    links = re.findall(r"\]\(([^)#:]+)#([^)]+)\)", TEXT)
+    assert len(links) >= 3
+    for target, anchor in links:
+        headings = re.findall(r"^#+ (.+)$", (ROOT / target).read_text(), re.MULTILINE)
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_size_and_tables_are_small():
+    assert len(TEXT.encode()) <= 7000
+    tables = re.findall(r"(?:^\|.*\n)+", TEXT, re.MULTILINE)
+    assert all(len(table.splitlines()) <= 12 for table in tables)  # ten rows below a head
+
+
+def test_headline_figures_match_the_benchmarks():
+    """The headline figures of the README follow from the tables that it links to."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    above = [float(x) for x in re.findall(r"\| `moment_smc.*?` \|.*\| (\d\.\d+) \| \d+ \+", page)]
+    assert len(above) == 9
+    assert f"{min(above):.1f} to {max(above):.1f} times" in TEXT
+    best, default = (
+        [float(x) for x in re.search(rf"\| {name} \|(.*)\|\n", page)[1].split("|")]
+        for name in ("biharmonic", "default")
+    )
+    gains = [ours - theirs for ours, theirs in zip(default, best, strict=True)]
+    assert f"{min(gains):.1f} to {max(gains):.1f} dB" in TEXT
+    leads = [float(x) for x in re.findall(r"(\d\.\d\d) \((?:half|Gauss|motion|upscale|box)", page)]
+    assert len(leads) == 5
+    assert f"{sum(leads) / 5:.2f} dB ahead" in TEXT
+    assert f"({min(leads):.2f} to {max(leads):.2f})" in TEXT
+
+
+def test_scripts_of_the_benchmarks_exist():
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    scripts = re.findall(r"^python (\S+)", page, re.MULTILINE)
+    assert len(scripts) >= 7
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_method_in_one_file(tmp_path, monkeypatch):
+    """The method of the docs, dropped into the folder of methods, is found, built and run."""
     import torch
 
     import diffprior.methods
@@ -57,7 +96,12 @@ def test_the_method_in_one_file(tmp_path, monkeypatch):
     from diffprior.operators.mask import Mask
     from diffprior.priors.mixture import MixturePrior
 
-    (source,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
+    (source,) = {
+        source
+        for page in (ROOT / "docs").rglob("*.md")
+        for source in re.findall(r"```py(?:thon)?\n(.*?)```", page.read_text(), re.DOTALL)
+        if "class Nudge(" in source
+    }
     (tmp_path / "nudge.py").write_text(source)
     path = [*diffprior.methods.__path__, str(tmp_path)]
     monkeypatch.setattr(diffprior.methods, "__path__", path)

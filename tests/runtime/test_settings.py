@@ -33,11 +33,11 @@ WRONG = {
     "seed": (lambda: inpaint(seed=-1), "^a seed is an integer from 0 on, got -1$"),
     "sigma": (lambda: inpaint(sigma=None), r"^sigma lies in \[0, 1\].*got None$"),
     "dilate": (lambda: inpaint(dilate=-1), "^dilate and feather are pixels from 0 on"),
-    "no names": (lambda: inpaint(ids=[]), "^there are 0 names for 1 images$"),
-    "names": (lambda: inpaint(ids=["a", "b"]), "^there are 2 names for 1 images$"),
+    "no names": (lambda: inpaint(ids=[]), "^there are 0 ids for 1 images$"),
+    "names": (lambda: inpaint(ids=["a", "b"]), "^there are 2 ids for 1 images$"),
     "names of edits": (
         lambda: diffprior.sdedit(GRAY, ids=[], steps=1),
-        "^there are 0 names for 1 images$",
+        "^there are 0 ids for 1 images$",
     ),
     "scale": (
         lambda: diffprior.super_resolve(GRAY, 2.0, **QUICK),
@@ -48,11 +48,11 @@ WRONG = {
         "^a strength below 0.0001 is of no noise that shows, got 1e-09$",
     ),
     "guidance": (
-        lambda: diffprior.sdedit(GRAY, guidance=float("nan"), steps=1),
+        lambda: diffprior.sdedit(GRAY, guidance_scale=float("nan"), steps=1),
         "^guidance is a finite number, got nan$",
     ),
     "infinite guidance": (
-        lambda: diffprior.sdedit(GRAY, guidance=float("inf"), steps=1),
+        lambda: diffprior.sdedit(GRAY, guidance_scale=float("inf"), steps=1),
         "^guidance is a finite number, got inf$",
     ),
     "method": (lambda: deblur(torch.ones(3, 3), method="ddrm"), "DDRM needs a.* got Blur$"),

@@ -1,6 +1,8 @@
 """The comparison with azula and deepinv: their denoisers are our prior, and the script runs."""
 
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.average import Average
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.counted import CountedPrior
+
+from support.text import unpadded
 
 pytest.importorskip("azula")
 pytest.importorskip("deepinv")
@@ -22,15 +26,18 @@ SHAPE = (3, 16, 16)
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import peers
-
-    return peers
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "peers"))
+    return SimpleNamespace(
+        azula=importlib.import_module("azula_peers"),
+        deepinv=importlib.import_module("deepinv_peers"),
+        scene=importlib.import_module("scene"),
+        compare=importlib.import_module("compare"),
+    )
 
 
 @pytest.fixture
 def model(peers):
-    return CountedPrior(peers.Recalled(load_prior().for_shape(SHAPE)))
+    return CountedPrior(peers.scene.CachedPrior(load_prior().for_shape(SHAPE)))
 
 
 def noisy(level: float) -> Tensor:
@@ -40,7 +47,7 @@ def noisy(level: float) -> Tensor:
 
 def test_azula_sees_the_prior(peers, model) -> None:
     """x_t = alpha_t z, with the noise of z that of our prior at a time of its own."""
-    denoiser = peers.AzulaDenoiser(model)
+    denoiser = peers.azula.AzulaDenoiser(model)
     for t in torch.tensor([0.0, 0.05, 0.4, 1.0]):
         alpha_t, sigma_t = denoiser.schedule(t)
         z = noisy(float(sigma_t / alpha_t))
@@ -51,7 +58,10 @@ def test_azula_sees_the_prior(peers, model) -> None:
 
 def test_deepinv_sees_the_prior(peers, model) -> None:
     """Images and noise in [0, 1]; beyond the prior's noise, the same image in less of it."""
-    denoiser, most = peers.DeepinvDenoiser(model), model.diffusion.schedule.ratio(torch.tensor(1.0))
+    denoiser, most = (
+        peers.deepinv.DeepinvDenoiser(model),
+        model.diffusion.schedule.ratio(torch.tensor(1.0)),
+    )
     for sigma in (0.05, 1.0, float(most)):
         z, level = noisy(2 * sigma), min(2 * sigma, float(most))
         x_0 = model(z * level / (2 * sigma), model.diffusion.schedule.time(level))
@@ -64,22 +74,20 @@ def test_calls_and_products_are_counted(peers, model) -> None:
     with torch.no_grad():
         A = Average(4)
         likelihood = GaussianLikelihood(operator=A, y=A(noisy(0.1)), sigma=0.05)
-        scene = peers.Scene(model, likelihood)
-        for run, products in ((peers.mmps(1, 0.0), 2), (peers.diffpir(1, 1, 1), 0)):
+        scene = peers.scene.Scene(model, likelihood)
+        for run, products in ((peers.azula.mmps(1, 0.0), 2), (peers.azula.diffpir(1, 1, 1), 0)):
             model.count.clear()
             assert run(scene, 4).shape == (2, *SHAPE)
             assert (model.count["calls"], model.count["vjps"]) == (8, 8 * products)
 
 
 def test_the_script_runs_again_where_it_stopped(peers, tmp_path: Path, capsys) -> None:
-    import compare_peers
-
     given = {"side": 16, "limit": 1, "calls": 4, "seeds": 1, "problem": ["box"], "prior": None}
     for _ in range(2):
-        compare_peers.main(
+        peers.compare.main(
             [str(ROOT / "data/samples")], tmp_path, method=["default", "DiffPIR", "DDRM"], **given
         )
-    table = capsys.readouterr().out
+    table = unpadded(capsys.readouterr().out)
     for package in ("azula", "deepinv"):
         assert f"| box | DiffPIR | {package}" in table
     assert "| box | DDRM | ours" in table and "| 1 of 1 |" in table and "| mean |" in table

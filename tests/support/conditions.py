@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffprior.priors.base import Prior
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors._conditions import ConditionalPrior
 from diffprior.priors.mixture import MixturePrior
 
 from support.exact import random
@@ -12,40 +11,44 @@ from support.exact import random
 SHAPE = (3, 8, 8)
 
 
-class ClassPrior(LabelledPrior):
+class ClassPrior(ConditionalPrior):
     """Mixtures, one a class; all of them together without a class."""
 
     def __init__(self, *parts: MixturePrior, free: bool = True) -> None:
         super().__init__()
         self.parts = torch.nn.ModuleList(parts)
         self.diffusion, self.shape, self.can_be_free = parts[0].diffusion, parts[0].shape, free
-        self.classes, self.label = len(parts), None
+        self.classes = len(parts)
         means = torch.cat([p.means.reshape(-1, *self.shape) for p in parts])
         covs = torch.cat([p.eigvals for p in parts])
         self.whole = MixturePrior(torch.ones(len(means)).to(means), means, covs)
 
-    def labelled(self, label: int | None) -> "ClassPrior":
-        if label is None and not self.can_be_free:
-            raise ValueError("label is one of 0 ... 1, got None")
-        prior = super().labelled(0 if label is None else label)
-        prior.label = label
-        return prior
+    def for_label(self, label: int | None) -> "ClassPrior":
+        if label is None and self.can_be_free:
+            return self._replace(label=None)
+        if label not in range(self.classes):
+            raise ValueError(f"{self.classes} classes: label is one of 0 ... 1, got {label}")
+        return self._replace(label=label)
 
-    def estimate(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return (self.whole if self.label is None else self.parts[self.label])(x_t, t)
 
 
-class TextPrior(Prior):
+class TextPrior(ConditionalPrior):
     """A Gaussian of one image for every text: the mean is the number of its letters."""
 
     def __init__(self, text: str | None = None) -> None:
         super().__init__()
         one = torch.ones(1, dtype=torch.float64)
         size = 0.0 if text is None else len(text) / 10
-        self.text, self.one = text, MixturePrior(one, torch.full((1, *SHAPE), size).double(), one)
+        self.reads_text, self.text, self.one = (
+            True,
+            text,
+            MixturePrior(one, torch.full((1, *SHAPE), size).double(), one),
+        )
         self.diffusion, self.shape = self.one.diffusion, SHAPE
 
-    def prompted(self, text: str | None) -> "TextPrior":
+    def for_text(self, text: str | None, negative: bool = False) -> "TextPrior":
         return TextPrior(text)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ CASES = [(task, "full") for task in TASKS] + [(task, "bf16") for task in ("inpai
 
 @pytest.mark.parametrize("task, precision", CASES)
 def test_a_batch_is_its_images_alone(task: str, precision: str) -> None:
-    run = partial(TASKS[task], steps=2, precision=precision)
+    run = partial(TASKS[task], steps=2, dtype=precision)
     alone = torch.cat([run(X[i : i + 1]).image for i in range(3)])
     assert torch.equal(run(X).image, alone)
 

@@ -77,7 +77,7 @@ def test_the_posterior_of_a_gaussian_prior() -> None:
     paint[:, 0, 1] = torch.tensor([0.7, 0.4, 0.5, 1.0])
     method = "mmps(iterations=9, sampler=ancestral(steps=60, grid='logsnr'))"
     out = diffprior.colorize(
-        x, scribble=paint, hint=0.1, prior=prior, method=method, samples=300, precision="full"
+        x, scribble=paint, hint=0.1, prior=prior, method=method, samples=300, dtype="float32"
     )
     mean = torch.stack([2 * s - 1 for s in out.samples]).double().mean(0)
     state = 2 * x[None] - 1
@@ -152,7 +152,7 @@ def test_a_batch_is_its_images() -> None:
     batch = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     paint = torch.zeros(2, 4, 16, 16)
     paint[0, :, 2:4, 2:4], paint[1, :, 9:12, 9:12] = 0.8, 0.6
-    settings = {"prior": prior, "samples": 2, "steps": 3, "precision": "full"}
+    settings = {"prior": prior, "samples": 2, "steps": 3, "dtype": "float32"}
     both = diffprior.colorize(batch, scribble=paint, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):
         one = diffprior.colorize(batch[i], scribble=paint[i], ids=[name], **settings)

@@ -15,7 +15,6 @@ import diffprior
 from diffprior.catalog import SettingError, build, names
 from diffprior.editing.difference_mask import disagreement
 from diffprior.io.arrays import ImageError
-from diffprior.priors._conditions import conditioned
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
@@ -48,7 +47,7 @@ def member(prior: ClassPrior, x: torch.Tensor, label: int) -> float:
 def test_a_class_becomes_the_other_and_itself_is_itself(prior, image, name: str) -> None:
     settings = {"prior": prior, "inversion": f"{name}(steps=30)", "source_label": 0}
     same = diffprior.edit(image, **settings).image
-    other = diffprior.edit(image, label=1, guidance=1.0, **settings).image
+    other = diffprior.edit(image, label=1, guidance_scale=1.0, **settings).image
     assert member(prior, image, 0) > 100 and member(prior, other, 1) > 100
     bar = {"ddim_inversion": 0.1, "negative_prompt": 0.1, "edict": 0.01}.get(name, 1e-3)
     assert (same - image).abs().max() < bar
@@ -59,15 +58,15 @@ def test_a_class_becomes_the_other_and_itself_is_itself(prior, image, name: str)
 
 def test_what_is_not_said_of_the_target_is_as_it_was(prior, image) -> None:
     made = diffprior.invert(image, prior=prior, label=0).trajectory
-    a = diffprior.edit(image, prior=prior, inversion=made, guidance=2.0).image
-    b = diffprior.edit(image, prior=prior, inversion=made, label=0, guidance=2.0).image
+    a = diffprior.edit(image, prior=prior, inversion=made, guidance_scale=2.0).image
+    b = diffprior.edit(image, prior=prior, inversion=made, label=0, guidance_scale=2.0).image
     assert torch.equal(a, b)
 
 
 def test_a_file_is_an_inversion_made_on_the_way(prior, image, tmp_path: Path) -> None:
     out = diffprior.invert(image, prior=prior, label=0, steps=9, ids=["a"])
     (tmp_path / "code.safetensors").write_bytes(out.data())
-    settings = {"prior": prior, "label": 1, "guidance": 2.0, "names": ["a"]}
+    settings = {"prior": prior, "label": 1, "guidance_scale": 2.0, "ids": ["a"]}
     here = diffprior.edit(image, steps=9, source_label=0, **settings)
     read = diffprior.edit(image, inversion=tmp_path / "code.safetensors", **settings)
     alone = diffprior.edit(inversion=str(tmp_path / "code.safetensors"), **settings)
@@ -83,7 +82,7 @@ def test_strength_is_the_noise_that_the_way_ends_at(prior, image) -> None:
     far = []
     for strength in (0.003, 0.02, 1.0):
         out = diffprior.edit(
-            image, prior=prior, source_label=0, label=1, guidance=1.0, strength=strength
+            image, prior=prior, source_label=0, label=1, guidance_scale=1.0, strength=strength
         )
         far.append(float((out.image - image).square().mean()))
     assert far[0] < far[1] < far[2] and far[0] < far[2] / 4
@@ -105,7 +104,7 @@ def test_outside_a_mask_nothing_changes(prior, name: str) -> None:
         inversion=f"{name}(steps=20)",
         source_label=0,
         label=1,
-        guidance=1.0,
+        guidance_scale=1.0,
         feather=0,
     )
     assert (out.image[~mask] == image[~mask]).all()
@@ -173,7 +172,7 @@ def test_a_prior_of_one_channel_edits_gray_and_colors() -> None:
     prior = Gray(*(MixturePrior(one, m, 0.01 * one) for m in means))
     mask = np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True
-    settings = {"prior": prior, "source_label": 0, "label": 1, "guidance": 1.0, "feather": 0}
+    settings = {"prior": prior, "source_label": 0, "label": 1, "guidance_scale": 1.0, "feather": 0}
     for shape in ((8, 8), (8, 8, 3)):
         photo = np.random.default_rng(0).integers(55, 73, shape).astype(np.uint8)
         back = diffprior.invert(photo[..., None] if len(shape) == 2 else photo, prior=prior)
@@ -185,14 +184,14 @@ def test_a_prior_of_one_channel_edits_gray_and_colors() -> None:
 
 def test_an_automatic_mask_is_where_the_conditions_disagree() -> None:
     prior = halves()
-    a, b = prior.labelled(0), prior.labelled(1)
+    a, b = prior.for_label(0), prior.for_label(1)
     x = prior.parts[0].sample(Noise(0, samples=2))
     found = disagreement(a, b, x, Noise(1, samples=2))
     assert found.shape == (2, 1, 16, 16) and found[..., :8].all() and not found[..., 8:].any()
     assert torch.equal(found[1:], disagreement(a, b, x[1:], Noise(1, samples=2).rows([1])))
     assert not disagreement(a, a, x, Noise(1, samples=2)).any()
     image = ((x[0] + 1) / 2).clamp(0, 1)
-    settings = {"prior": prior, "source_label": 0, "label": 1, "guidance": 1.0, "feather": 0}
+    settings = {"prior": prior, "source_label": 0, "label": 1, "guidance_scale": 1.0, "feather": 0}
     out = diffprior.edit(image, "auto", **settings)
     assert torch.equal(out.image[..., 8:], image[..., 8:])
     assert (out.image - image)[..., :8].mean() > 0.15
@@ -205,13 +204,13 @@ def test_latent_states_are_masked_by_cells() -> None:
         small,
         lambda x: torch.nn.functional.avg_pool2d(x, 2),
         lambda z: torch.nn.functional.interpolate(z, scale_factor=2.0),
-        factor=2,
+        stride=2,
     )
     image = np.full((16, 16, 3), 76, np.uint8)
     mask = np.zeros((16, 16), bool)
     mask[3:9, 3:9] = True
     out = diffprior.edit(
-        image, mask, prior=latent, source_label=0, label=1, guidance=1.0, feather=0, steps=20
+        image, mask, prior=latent, source_label=0, label=1, guidance_scale=1.0, feather=0, steps=20
     )
     assert (out.image[~mask] == image[~mask]).all()
     assert out.image[mask].mean() > 140
@@ -304,7 +303,7 @@ def test_files_by_the_commands(tmp_path: Path) -> None:
 def test_a_prompt_is_an_edit_of_its_own() -> None:
     """Gaussians by the length of a text: an edit moves the mean by what the text adds."""
     prior = TextPrior()
-    settings = {"prior": prior, "source_prompt": "a dog", "guidance": 1.0}
+    settings = {"prior": prior, "source_prompt": "a dog", "guidance_scale": 1.0}
     gray = torch.full(SHAPE, 0.5).double()
     out = diffprior.edit(gray, prompt="a dog runs", inversion="flow", **settings)
     assert (out.image - 0.75).abs().max() < 1e-3
@@ -323,10 +322,10 @@ def test_calls_are_counted_to_the_last(prior, image) -> None:
 def test_a_negative_prompt_brings_its_own_source_back(prior, image) -> None:
     """At any guidance; and its edit is guided away from the source, by GuidedPrior's own sum."""
     settings = {"prior": prior, "inversion": "negative_prompt(rounds=8)", "source_label": 0}
-    same = diffprior.edit(image, label=0, guidance=6.0, **settings).image
+    same = diffprior.edit(image, label=0, guidance_scale=6.0, **settings).image
     assert (same - image).abs().max() < 1e-4
     free = diffprior.edit(
-        image, label=0, guidance=6.0, **settings | {"inversion": "ddim_inversion(rounds=8)"}
+        image, label=0, guidance_scale=6.0, **settings | {"inversion": "ddim_inversion(rounds=8)"}
     ).image
     assert (free - image).abs().max() > 100 * (same - image).abs().max()
 
@@ -336,14 +335,21 @@ class WordsPrior(TextPrior):
 
     def __init__(self, text: str | None = None) -> None:
         super().__init__(text)
-        self.told = {"encoder_hidden_states": torch.zeros(1, 3, 64).double() + len(text or "") / 10}
+        self.words = torch.zeros(1, 3, 64).double() + len(text or "") / 10
 
-    def prompted(self, text: str | None) -> "WordsPrior":
+    @property
+    def embedding(self) -> torch.Tensor:
+        return self.words
+
+    def with_embedding(self, embedding: torch.Tensor) -> "WordsPrior":
+        return self._replace(words=embedding)
+
+    def for_text(self, text: str | None, negative: bool = False) -> "WordsPrior":
         return WordsPrior(text)
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         alpha_t, sigma_t = self.diffusion.schedule(t)
-        mean = self.told["encoder_hidden_states"].reshape(-1, *SHAPE)
+        mean = self.words.reshape(-1, *SHAPE)
         gain = alpha_t / (alpha_t**2 + sigma_t**2)  # of variance 1
         return mean + gain * (x_t - alpha_t * mean)
 
@@ -353,7 +359,9 @@ def test_null_text_is_fitted_until_the_image_comes_back() -> None:
     prior, image = WordsPrior(), 0.5 + 0.1 * random(*SHAPE, seed=3)
     settings = {"prior": prior, "prompt": "a dog runs"}
     fitted, one, unfitted = (
-        diffprior.invert(image, inversion=text, guidance=w, **settings).report["round_trip_psnr"][0]
+        diffprior.invert(image, inversion=text, guidance_scale=w, **settings).report[
+            "round_trip_psnr"
+        ][0]
         for text, w in (
             ("null_text(iterations=40, rate=0.1, tolerance=1e-9)", 7.5),
             ("ddim_inversion", 1.0),
@@ -375,7 +383,7 @@ def test_null_text_of_a_batch_is_its_images_and_keeps_to_a_mask(tmp_path: Path) 
     assert torch.equal(both[..., mask == 0], batch[..., mask == 0])
     assert ((both - batch)[..., mask == 1]).mean() > 0.05
     method = build("null_text(steps=5)", ("inversions",))
-    guided = conditioned(prior, prompt="a dog")
+    guided = prior.with_condition(prompt="a dog")
     x = 2 * batch - 1
     code = method.encode(guided, x)
     assert code["null"].shape == (2, 5, 3, 64)
@@ -391,7 +399,7 @@ def test_null_text_of_a_pipeline(tmp_path: Path) -> None:
     prior = diffprior.load_prior(tmp_path)
     image = (0.5 + 0.1 * random(3, 16, 16, dtype=torch.float32)).clamp(0, 1)
     z = prior.encode(2 * image[None] - 1)
-    guided = conditioned(prior, prompt="a cat", guidance=30.0)
+    guided = prior.with_condition(prompt="a cat", guidance_scale=30.0)
 
     def off(text: str) -> float:
         method = build(text, ("inversions",))
@@ -409,7 +417,11 @@ def test_null_text_of_a_pipeline(tmp_path: Path) -> None:
     ("made", "settings", "words"),
     [
         (classes(), {"label": 0}, "empty prompt of a text-to-image prior, and ClassPrior has none"),
-        (WordsPrior(), {"prompt": "a", "guidance": 1.0}, "fits a guidance, and WordsPrior has non"),
+        (
+            WordsPrior(),
+            {"prompt": "a", "guidance_scale": 1.0},
+            "fits a guidance, and WordsPrior has non",
+        ),
     ],
 )
 def test_null_text_is_refused_where_there_is_none(image, made, settings, words: str) -> None:

@@ -26,7 +26,7 @@ from diffprior.samplers.ddim import DDIM
 from support import tiny
 from support.exact import random
 
-FULL = {"precision": "full", "device": "cpu"}
+FULL = {"dtype": "float32", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,16 @@ def photo(*shape: int) -> torch.Tensor:
 
 def test_generate_draws_what_a_prompt_asks_for(folder: Path, prior: Prior) -> None:
     """DDIM under the guided prior, from the task's own noise; of the pipeline's size."""
-    asked = {"prompt": "a cat", "negative": "dog", "guidance": 3.0}
+    asked = {"prompt": "a cat", "negative_prompt": "dog", "guidance_scale": 3.0}
     out = diffprior.generate(prior=prior, sampler="ddim(steps=4)", seed=5, **asked, **FULL)
     z = Noise(5).normal(torch.empty(1, 4, 8, 8))
-    guided = load_prior(folder, **asked)
+    condition = {"prompt": "a cat", "negative": "dog", "guidance": 3.0}
+    guided = load_prior(folder, **condition)
     _, sigma = guided.diffusion.schedule(torch.ones(()))
     x = guided.decode(DDIM(steps=4)(guided, sigma * z))
     expected = ((x + 1) * 127.5).clamp(0, 255).round()[0].movedim(0, -1).to(torch.uint8)
     assert np.array_equal(np.asarray(out.image), expected.numpy())
-    assert {k: out.report[k] for k in asked} == asked and "label" not in out.report
+    assert {k: out.report[k] for k in condition} == condition and "label" not in out.report
     assert out.report["prior"] == folder.name and out.report["prior_sha256"] == prior.sha256
 
 
@@ -91,7 +92,7 @@ def test_a_weak_edit_is_the_autoencoders_round_trip(prior: Prior) -> None:
 def test_large_images_are_cut_into_windows_of_latents(prior: Prior) -> None:
     """Windows of 128 pixels are 64 latents a side; the whole is not the one window."""
     whole = prepare_prior(prior, (3, 150, 20), **FULL)
-    cut = prepare_prior(prior, (3, 150, 20), tile=128, **FULL)
+    cut = prepare_prior(prior, (3, 150, 20), tile_size=128, **FULL)
     z, t = random(1, 4, 75, 10, dtype=torch.float32), torch.tensor(0.5)
     assert cut.shape == whole.shape == (4, 75, 10)
     assert cut.inner.tile == 64 and len([*cut.inner.windows(75, 10)]) == 2
@@ -102,14 +103,14 @@ def test_large_images_are_cut_into_windows_of_latents(prior: Prior) -> None:
 
 def test_half_precision_is_that_of_the_weights(folder: Path, prior: Prior) -> None:
     """Or of what they meet, for a prior that is open in full."""
-    half, shape = {"precision": "bf16", "device": "cpu"}, (3, 16, 16)
+    half, shape = {"dtype": "bfloat16", "device": "cpu"}, (3, 16, 16)
     model = prepare_prior(str(folder), shape, **half, prompt="a cat")
-    assert model.precision == torch.bfloat16 and model.like.dtype == torch.float32
+    assert model.dtype == torch.bfloat16 and model.like.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert not isinstance(model.inner, HalfPrior)
     over = prepare_prior(prior, shape, **half, prompt="a cat")
-    assert isinstance(over.inner, HalfPrior) and over.precision == torch.bfloat16
-    assert prepare_prior(prior, shape, device="cpu").precision == torch.float32
+    assert isinstance(over.inner, HalfPrior) and over.dtype == torch.bfloat16
+    assert prepare_prior(prior, shape, device="cpu").dtype == torch.float32
     z, t = random(1, 4, 8, 8, dtype=torch.float32), torch.tensor(0.5)
     x_0, near, nearer = (
         p(z, t) for p in (prepare_prior(prior, shape, prompt="a cat"), model, over)
@@ -148,7 +149,7 @@ def test_the_command_line_takes_prompts_and_adapters(tmp_path: Path) -> None:
     ("asked", "words"),
     [
         ({"label": 3}, "label=3 needs a class-conditional prior"),
-        ({"guidance": 4.0}, "guidance=4.0 strengthens a prompt"),
+        ({"guidance_scale": 4.0}, "guidance_scale=4.0 strengthens a prompt"),
     ],
 )
 def test_what_a_prior_has_not_is_one_sentence(prior: Prior, asked: dict, words: str) -> None:
@@ -222,7 +223,7 @@ def test_a_network_that_fills_holes_sees_the_image_and_the_mask(tmp_path, task: 
     ("settings", "words"),
     [
         ({"controlnet": "net"}, "for a prior that is opened here, by its name"),
-        ({"control": np.zeros((16, 16, 3), np.uint8)}, "needs a prior with a ControlNet"),
+        ({"control_image": np.zeros((16, 16, 3), np.uint8)}, "needs a prior with a ControlNet"),
         ({"offload": True}, "offload: for a prior that is opened here, by its name"),
     ],
 )
@@ -237,7 +238,7 @@ def test_a_prior_is_opened_once_for_many_images(folder: Path, monkeypatch) -> No
     monkeypatch.setattr(placement, "load_prior", load)
     with placement.prior_cache():
         priors = [prepare_prior(str(folder), (3, 16, n), **FULL) for n in (16, 20, 24)]
-        prepare_prior(str(folder), (3, 16, 16), precision="bf16", device="cpu")
+        prepare_prior(str(folder), (3, 16, 16), dtype="bfloat16", device="cpu")
     assert len(opened) == 2 and len({id(p.inner.inner.family) for p in priors}) == 1
     prepare_prior(str(folder), (3, 16, 16), **FULL)
     assert len(opened) == 3

@@ -20,6 +20,7 @@ from diffprior.operators.average import Average
 from diffprior.operators.bicubic import Bicubic
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators.masks import draw
+from diffprior.runtime.noise_level import wavelet_noise
 
 from support.exact import random
 
@@ -48,7 +49,7 @@ def psnr(x: Tensor, truth: Tensor) -> float:
 def test_denoising_is_one_call_of_the_prior(dog: Tensor) -> None:
     """The posterior mean: D(y; 2 sigma), to the rounding of the clip."""
     y = noise(dog, 0.1)
-    out = diffprior.denoise(y, sigma=0.1, precision="full")
+    out = diffprior.denoise(y, sigma=0.1, dtype="float32")
     prior = diffprior.load_prior().for_shape((3, 96, 96))
     with torch.no_grad():
         expected = prior((2 * y - 1)[None], prior.diffusion.schedule.time(0.2))[0]
@@ -93,11 +94,11 @@ def test_samples_of_a_noisy_image_average_to_its_mean(dog: Tensor) -> None:
 def test_the_noise_is_estimated(dog: Tensor, sigma: float) -> None:
     """Within 20% and the texture of the image, on which noise that is not clipped lies."""
     x = 0.25 + dog / 2
-    found = metrics.noise_level(2 * (x + sigma * random(*x.shape, dtype=torch.float32))[None] - 1)
-    own = metrics.noise_level(2 * x[None] - 1)
-    assert abs(found.item() - (sigma**2 + own.item() ** 2) ** 0.5) < 0.2 * sigma
-    white = metrics.noise_level(2 * sigma * random(1, 3, 256, 256))
-    assert abs(white.item() - sigma) < 0.02 * sigma
+    (found,) = wavelet_noise(2 * (x + sigma * random(*x.shape, dtype=torch.float32))[None] - 1)
+    (own,) = wavelet_noise(2 * x[None] - 1)
+    assert abs(found - (sigma**2 + own**2) ** 0.5) < 0.2 * sigma
+    (white,) = wavelet_noise(2 * sigma * random(1, 3, 256, 256))
+    assert abs(white - sigma) < 0.02 * sigma
 
 
 def test_images_of_a_batch_have_noise_of_their_own(dog: Tensor) -> None:
@@ -152,7 +153,7 @@ def test_colors_are_given_to_gray_images_and_the_luma_stays(dog: Tensor) -> None
 
 def test_colors_that_were_there_are_not_looked_at(dog: Tensor) -> None:
     gray = (GRAY * dog).sum(0, keepdim=True)
-    a, b = (diffprior.colorize(x, steps=3, precision="full").image for x in (dog, gray))
+    a, b = (diffprior.colorize(x, steps=3, dtype="float32").image for x in (dog, gray))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 

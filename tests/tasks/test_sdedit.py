@@ -58,7 +58,7 @@ def test_more_rounds_are_further_from_the_image_and_nearer_to_the_prior(mixture)
 
 def test_a_batch_is_its_images(mixture: MixturePrior) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
-    settings = {"prior": mixture, "samples": 2, "repeats": 2, "steps": 5, "precision": "full"}
+    settings = {"prior": mixture, "samples": 2, "repeats": 2, "steps": 5, "dtype": "float32"}
     together = diffprior.sdedit(batch, **settings)
     alone = diffprior.sdedit(batch[1], **settings)
     for k in range(2):

@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import ControlNetModel
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
 import diffprior
-from diffprior import catalog
 from diffprior.catalog import SettingError, build
 from diffprior.cli import commands
 from diffprior.editing.trajectory import Trajectory
 from diffprior.io.arrays import ImageError
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import conditioned
+from diffprior.priors.base import show_image
 from diffprior.priors.paired import PairedPrior
-from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.runtime.placement import prior_cache
 
@@ -32,7 +29,7 @@ from support import tiny
 from support.adapters import controlnet, lora
 from support.exact import random
 
-FULL = {"precision": "full", "device": "cpu"}
+FULL = {"dtype": "float32", "device": "cpu"}
 TEXT = {"prompt": "a cat"}
 
 
@@ -124,9 +121,9 @@ def test_a_controlnet_of_zeros_is_none_and_another_follows_its_image(place, task
         TASKS[task](**asked(place, **more))
         for more in (
             {},
-            {"controlnet": "zero", "control": CONTROL},
-            {"controlnet": "net", "control": CONTROL},
-            {"controlnet": "net", "control": 1 - CONTROL},
+            {"controlnet": "zero", "control_image": CONTROL},
+            {"controlnet": "net", "control_image": CONTROL},
+            {"controlnet": "net", "control_image": 1 - CONTROL},
         )
     )
     assert torch.equal(none, plain)
@@ -136,9 +133,11 @@ def test_a_controlnet_of_zeros_is_none_and_another_follows_its_image(place, task
 @pytest.mark.parametrize("task", RESTORING)
 def test_what_is_asked_of_a_restoration_is_what_its_prior_is(place: Path, task: str) -> None:
     """The settings make the prior that can be made by hand."""
-    more = {"guidance": 4.0, "negative": "a dog"}
+    more = {"guidance_scale": 4.0, "negative_prompt": "a dog"}
     asked = TASKS[task](prior=str(place / "sd"), lora=place / "lora", **FULL, **more)
-    by_hand = conditioned(load_prior(place / "sd", lora=place / "lora"), **TEXT, **more)
+    by_hand = load_prior(place / "sd", lora=place / "lora").with_condition(
+        **TEXT, guidance_scale=4.0, negative_prompt="a dog"
+    )
     assert torch.equal(asked, TASKS[task](prior=by_hand, prompt=None, **FULL))
 
 
@@ -147,7 +146,7 @@ def test_a_class_is_asked_of_a_restoration() -> None:
     x = load_prior("fashion")  # of 28 x 28 pixels
     image = photo(1, 28, 28)
     out = diffprior.denoise(image, sigma=0.3, prior=x, label=5, **FULL)
-    by_hand = diffprior.denoise(image, sigma=0.3, prior=conditioned(x, label=5), **FULL)
+    by_hand = diffprior.denoise(image, sigma=0.3, prior=x.with_condition(label=5), **FULL)
     assert torch.equal(out.image, by_hand.image)
     assert {"label": 5, "guidance": 3.0}.items() <= out.report.items()
     plain = diffprior.denoise(image, sigma=0.3, prior=x, **FULL)
@@ -162,7 +161,7 @@ def test_a_setting_that_is_none_is_a_type_error(task: str) -> None:
 
 @pytest.mark.parametrize("name", ["edit_friendly", "direct"])
 def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path, name) -> None:
-    steered = asked(place, lora="lora", lora_scale=0.5, controlnet="net", control=CONTROL)
+    steered = asked(place, lora="lora", lora_scale=0.5, controlnet="net", control_image=CONTROL)
     made = diffprior.invert(IMAGE, inversion=f"{name}(steps=6)", **TEXT, **steered)
     with torch.no_grad():
         prior = load_prior(place / "sd")
@@ -174,7 +173,7 @@ def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path,
     added = Trajectory.read(code).added
     assert added.keys() == {"lora", "lora_scale", "controlnet", "control"}
     assert added.items() <= back.report.items() and added["lora"] == str(place / "lora")
-    other = diffprior.edit(IMAGE, inversion=code, prompt="a dog", guidance=5.0, **steered)
+    other = diffprior.edit(IMAGE, inversion=code, prompt="a dog", guidance_scale=5.0, **steered)
     assert (other.image - best).abs().max() > 0.01
 
 
@@ -183,19 +182,21 @@ def test_what_was_inverted_under_adapters_comes_back_under_them(place, tmp_path,
     [
         ({"lora_scale": 1.0}, SettingError, "made with lora_scale=0.5, and got 1.0"),
         ({"lora_scale": None}, SettingError, "made with lora_scale=0.5, and got 1.0"),
-        ({"control": 1 - CONTROL}, ImageError, "made with a control image: give the same"),
+        ({"control_image": 1 - CONTROL}, ImageError, "made with a control image: give the same"),
         ({"lora": None, "lora_scale": None}, SettingError, "prior sd with lora .* got sd with con"),
     ],
 )
 def test_an_inversion_under_other_adapters_is_refused(place, more, error, words: str) -> None:
-    given = {"lora": "lora", "lora_scale": 0.5, "controlnet": "net", "control": CONTROL}
+    given = {"lora": "lora", "lora_scale": 0.5, "controlnet": "net", "control_image": CONTROL}
     made = diffprior.invert(IMAGE, steps=2, **asked(place, **given)).trajectory
     settings = {k: v for k, v in (given | more).items() if v is not None}
     with pytest.raises(error, match=words):
         diffprior.edit(IMAGE, inversion=made, **TEXT, **asked(place, **settings))
     plain = diffprior.invert(IMAGE, steps=2, **asked(place)).trajectory
     with pytest.raises(SettingError, match="prior sd .sha256 .* got sd with controlnet"):
-        diffprior.edit(IMAGE, inversion=plain, **asked(place, controlnet="net", control=CONTROL))
+        diffprior.edit(
+            IMAGE, inversion=plain, **asked(place, controlnet="net", control_image=CONTROL)
+        )
 
 
 def seer(folder: Path, channels: int) -> Any:
@@ -208,17 +209,17 @@ def test_a_network_that_edits_images_sees_the_one_that_is_inverted(tmp_path: Pat
     prior, x = seer(tmp_path, 8), photo(2, 3, 16, 16)
     settings = {"prior": prior, **FULL}
     made = diffprior.invert(x, steps=4, ids=["a", "b"], **settings).trajectory
-    out = diffprior.edit(x, inversion=made, **TEXT, guidance=3.0, ids=["a", "b"], **settings)
+    out = diffprior.edit(x, inversion=made, **TEXT, guidance_scale=3.0, ids=["a", "b"], **settings)
     method = build("edit_friendly(steps=4)", ("inversions",))
     for i, name in enumerate("ab"):
         pixels = 2 * x[i : i + 1] - 1
-        up = beside(prior, pixels)
+        up = show_image(prior, pixels)
         code = method.encode(up, prior.encode(pixels), Noise(0, [name]), half=True)
         assert torch.equal(code["x_T"], made.code["x_T"][i : i + 1])
-        down = beside(conditioned(prior, **TEXT, guidance=3.0), pixels)
+        down = show_image(prior.with_condition(**TEXT, guidance_scale=3.0), pixels)
         expected = (prior.decode(method.decode(down, code)).clamp(-1, 1)[0] + 1) / 2
         torch.testing.assert_close(out.image[i], expected, rtol=0, atol=1e-5)
-    other = method.encode(beside(prior, -pixels), prior.encode(pixels), Noise(0, ["b"]))
+    other = method.encode(show_image(prior, -pixels), prior.encode(pixels), Noise(0, ["b"]))
     assert not torch.allclose(other["z"], code["z"])
     assert out.report["network_calls"] == 2 * 4 * (1 + 3) - 2 * 4  # the way up was made before
     auto = diffprior.edit(x, "auto", steps=2, source_prompt="a dog", **TEXT, **settings)
@@ -252,10 +253,10 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
     with torch.no_grad():
         best = (prior.decode(prior.encode(pixels)).clamp(-1, 1)[0] + 1) / 2
     assert (back - best).abs().max() < 0.01
-    out = diffprior.edit(IMAGE, MASK, **TEXT, guidance=3.0, **settings, feather=0)
+    out = diffprior.edit(IMAGE, MASK, **TEXT, guidance_scale=3.0, **settings, feather=0)
     method, z = build("direct(steps=4)", ("inversions",)), prior.encode(pixels)
-    target = beside(conditioned(prior, **TEXT, guidance=3.0), pixels, hole)
-    code = method.encode(beside(prior), z, half=True)
+    target = show_image(prior.with_condition(**TEXT, guidance_scale=3.0), pixels, hole)
+    code = method.encode(show_image(prior), z, half=True)
     inside = hole[..., ::2, ::2] > 0
 
     def each(x: Tensor, i: int) -> Tensor:
@@ -263,7 +264,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
         return torch.cat([kept, torch.where(inside, new, kept)])
 
     both = {k: torch.cat([v, v]) for k, v in code.items()}
-    found = method.decode(PairedPrior(beside(prior), target), both, each).chunk(2)[1]
+    found = method.decode(PairedPrior(show_image(prior), target), both, each).chunk(2)[1]
     raw = (prior.decode(found)[0] + 1) / 2
     assert torch.equal(out.image[:, MASK == 0], IMAGE[:, MASK == 0])
     off = (out.image - raw)[:, 6:8, 8:10]  # in the middle, but for the colors that are moved
@@ -272,10 +273,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
 
 def command(*words: str | Path) -> Any:
     """Run the command line in this process, where the libraries are open."""
-    app = typer.Typer()
-    for function in catalog.functions().values():
-        app.command(commands._word(function))(commands._command(function))
-    return CliRunner().invoke(app, [*map(str, words), "-q"])
+    return CliRunner().invoke(commands.app, [*map(str, words), "-q"])
 
 
 def test_adapters_by_the_commands(place: Path, tmp_path: Path, monkeypatch) -> None:

@@ -13,7 +13,7 @@ import diffprior
 from diffprior.catalog import SettingError
 from diffprior.io.arrays import ImageError
 from diffprior.operators.bicubic import Bicubic
-from diffprior.priors.labelled import LabelledPrior
+from diffprior.priors._conditions import ConditionalPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 
@@ -106,7 +106,7 @@ def test_a_blend_by_the_command_leaves_the_rest_bit_for_bit(tmp_path: Path) -> N
     assert (out[mask == 0] == image[mask == 0]).all() and (out[mask > 0] != image[mask > 0]).any()
 
 
-class Grays(LabelledPrior):
+class Grays(ConditionalPrior):
     """Dark images, class 0, and bright ones, class 1."""
 
     def __init__(self) -> None:
@@ -117,10 +117,13 @@ class Grays(LabelledPrior):
         )
         parts = [MixturePrior(one, mean, 0.01 * one) for mean in (-means, means)]
         self.parts = torch.nn.ModuleList([*parts, whole])
-        self.classes, self.label = 2, None
+        self.classes = 2
         self.diffusion, self.shape = whole.diffusion, whole.shape
 
-    def estimate(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def for_label(self, label: int | None) -> "Grays":
+        return self._replace(label=label)
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return self.parts[2 if self.label is None else self.label](x_t, t)
 
 
@@ -129,7 +132,9 @@ def test_a_label_says_what_is_drawn(label: int, gray: float) -> None:
     mask = torch.ones(1, 16, 16)
     mask[:, 0, 0] = 0
     settings = {"prior": Grays(), "label": label, "steps": 20}
-    blended = diffprior.blend(torch.full(SHAPE, 0.5), mask, guidance=1.0, repeats=1, **settings)
+    blended = diffprior.blend(
+        torch.full(SHAPE, 0.5), mask, guidance_scale=1.0, repeats=1, **settings
+    )
     assert abs(float(2 * blended.image.mean() - 1) - gray) < 0.03
     assert blended.report["label"] == label
     own = torch.full(SHAPE, (gray + 1) / 2)
@@ -148,7 +153,7 @@ def test_latents_are_what_is_styled_and_blended() -> None:
         inner,
         lambda x: torch.nn.functional.avg_pool2d(x, 2),
         lambda z: z.repeat_interleave(2, -1).repeat_interleave(2, -2),
-        factor=2,
+        stride=2,
     )
     x, y = 0.5 + 0.1 * random(2, 3, 16, 16, seed=8)
     mask = torch.zeros(1, 16, 16, dtype=torch.bool)
@@ -172,7 +177,7 @@ def test_a_batch_is_its_images(mixture) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     masks = torch.zeros(2, 1, 16, 16)
     masks[0, :, :8], masks[1, :, 4:12, 4:12] = 1, 1
-    settings = {"prior": mixture, "samples": 2, "steps": 4, "precision": "full"}
+    settings = {"prior": mixture, "samples": 2, "steps": 4, "dtype": "float32"}
     blended = diffprior.blend(batch, masks, ids=["a", "b"], **settings)
     styled = diffprior.style(batch, batch.flip(0), factor=4, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):

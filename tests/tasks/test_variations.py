@@ -77,7 +77,7 @@ def test_a_photograph_keeps_its_layout() -> None:
 
 def test_a_batch_is_its_images(gaussian: MixturePrior) -> None:
     batch = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
-    settings = {"prior": gaussian, "samples": 2, "steps": 5, "precision": "full"}
+    settings = {"prior": gaussian, "samples": 2, "steps": 5, "dtype": "float32"}
     both = diffprior.variations(batch, ids=["a", "b"], **settings)
     for i, name in enumerate("ab"):
         alone = diffprior.variations(batch[i], ids=[name], **settings)

@@ -10,18 +10,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import typer
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
-from diffprior.networks.nafunet import NAFUNet, karras, load_network
+from diffprior.networks.nafunet import NAFUNet, load_network
+from diffprior.networks.parameterizations import karras
+from diffprior.training import commands
 from diffprior.training import trainer as module
+from diffprior.training.commands import train
 from diffprior.training.muon import Muon, orthogonalize
 from diffprior.training.photographs import Crops, Photographs, View
-from diffprior.training.trainer import SIGMAS, Recipe, Trainer
+from diffprior.training.trainer import SIGMAS, Trainer, TrainingConfig
 
 from support.exact import random
 
-ROOT = Path(__file__).parents[2]
-RECIPE = Recipe(batch=4, patch=16, late_patch=32, warmup=2)
+CONFIG = TrainingConfig(batch=4, patch=16, late_patch=32, warmup=2)
 
 
 def waves(size: int, seed: int) -> np.ndarray:
@@ -48,10 +52,10 @@ def photographs(folder: Path) -> Photographs:
     return Photographs([folder], held_out=4)
 
 
-def trainer(photographs: Photographs, out: Path, recipe: Recipe = RECIPE) -> Trainer:
+def trainer(photographs: Photographs, out: Path, config: TrainingConfig = CONFIG) -> Trainer:
     torch.manual_seed(0)
     network = NAFUNet(channels=(8, 16), blocks=(1, 1), embedding=16)
-    return Trainer(network, photographs, recipe, out)
+    return Trainer(network, photographs, config, out)
 
 
 def state(t: Trainer) -> list[Tensor]:
@@ -75,7 +79,7 @@ def test_a_kill_costs_nothing(photographs: Photographs, tmp_path: Path) -> None:
     first.train_step(0.9)  # lost in the kill
     torch.manual_seed(99)
     network = NAFUNet(channels=(8, 16), blocks=(1, 1), embedding=16)
-    second = Trainer(network, photographs, RECIPE, tmp_path / "parts")
+    second = Trainer(network, photographs, CONFIG, tmp_path / "parts")
     assert second.resume() and second.step == 3
     for i in range(3, 6):
         second.train_step(i / 6)
@@ -107,15 +111,15 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(
 
 def test_another_seed_is_another_run(photographs: Photographs, tmp_path: Path) -> None:
     losses = [
-        trainer(photographs, tmp_path, Recipe(batch=4, patch=16, seed=seed)).train_step(0.0)
+        trainer(photographs, tmp_path, TrainingConfig(batch=4, patch=16, seed=seed)).train_step(0.0)
         for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_the_loss_falls(photographs: Photographs, tmp_path: Path) -> None:
-    recipe = Recipe(batch=8, patch=16, late_patch=16, warmup=5)
-    t = trainer(photographs, tmp_path, recipe)
+    config = TrainingConfig(batch=8, patch=16, late_patch=16, warmup=5)
+    t = trainer(photographs, tmp_path, config)
     losses = torch.tensor([t.train_step(i / 160) for i in range(160)])
     assert losses[-20:].mean() < 0.8 * losses[:20].mean()
 
@@ -123,7 +127,7 @@ def test_the_loss_falls(photographs: Photographs, tmp_path: Path) -> None:
 def test_the_moving_average_is_the_power_law(photographs: Photographs, tmp_path: Path) -> None:
     """ema_k = ema_(k-1) + (1 - (1 - 1/k)^(gamma + 1)) (w_k - ema_(k-1)); at first it is w_1."""
     t, expected = trainer(photographs, tmp_path), None
-    power = 1 / RECIPE.ema - 2
+    power = 1 / CONFIG.ema - 2
     for k in range(1, 5):
         t.train_step(0.0)
         w = t.network.last.weight.detach().double().clone()
@@ -146,14 +150,14 @@ def test_the_loss_is_karras(tmp_path: Path, monkeypatch) -> None:
         heard.append((x, sigma))
         return karras(network, x, sigma, sigma_data, labels)
 
-    monkeypatch.setattr(trainer, "karras", listen)
+    monkeypatch.setattr(module, "karras", listen)
     loss, (x, sigma), d = t.train_step(0.0), heard[0], t.network.sigma_data
     s = sigma[:, None, None, None].double()
     error = d**2 / (s**2 + d**2) * x - 1
     expected = ((s**2 + d**2) / (s * d) ** 2 * error**2).mean()
     assert abs(loss - expected) < 1e-5 * expected
     assert abs((x - 1).div(s).std() - 1) < 4 / (2 * x.numel()) ** 0.5
-    u = torch.special.ndtr((sigma.log() - RECIPE.p_mean) / RECIPE.p_std).sort().values
+    u = torch.special.ndtr((sigma.log() - CONFIG.p_mean) / CONFIG.p_std).sort().values
     assert (torch.arange(4) / 4 <= u).all() and (u <= torch.arange(1, 5) / 4).all()
 
 
@@ -188,16 +192,18 @@ def test_a_run_writes_its_curve_and_its_weights(photographs: Photographs, tmp_pa
 
 
 @pytest.mark.parametrize("blocked", ["diffusers", "matplotlib"])
-def test_the_script_trains_without_what_it_can_do_without(
+def test_the_command_trains_without_an_optional_package(
     folder: Path, tmp_path: Path, blocked: str
 ) -> None:
-    """The training script as a process, on a machine without a package; it says what it skips."""
+    """The command as a process, without a package; it says what it skips."""
     code = f"""
-import runpy, sys
+import sys
+import typer
 sys.modules[{blocked!r}] = None
-sys.argv = ["train_prior.py", {str(folder)!r}, "--out", {str(tmp_path / "run")!r},
+sys.argv = ["train", {str(folder)!r}, "--out", {str(tmp_path / "run")!r},
             "--minutes", "0.0001", "--batch", "1"]
-runpy.run_path({str(ROOT / "scripts" / "train_prior.py")!r}, run_name="__main__")
+from diffprior.training.commands import train
+typer.run(train)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -205,6 +211,31 @@ runpy.run_path({str(ROOT / "scripts" / "train_prior.py")!r}, run_name="__main__"
     said = "no learning curve was drawn: figures are drawn by matplotlib" in done.stdout
     drawn = (tmp_path / "run" / "curve.png").exists()
     assert said == (not drawn) and (drawn is False or blocked == "diffusers")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [(["nowhere"], "no image in nowhere"), (["nowhere", "--source", "a"], "is NAME=WEIGHT")],
+)
+def test_the_command_refuses_in_a_sentence(
+    tmp_path: Path, monkeypatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nowhere").mkdir()
+    app = typer.Typer()
+    app.command()(train)
+    done = CliRunner().invoke(app, [*arguments, "--out", "run"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2 and message in done.output
+
+
+def test_the_command_reads_classes(tmp_path: Path) -> None:
+    """A file of labeled images gets a network of their size, channels and classes."""
+    y = np.repeat(np.arange(3), 4)
+    x = np.broadcast_to((40 + 80 * y).astype(np.uint8)[:, None, None], (12, 16, 16))
+    np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x)
+    _, network, config = commands._prepare([tmp_path / "small.npz"], {}, 8, 0)
+    assert (network.classes, config.patch, config.late_patch, config.batch) == (3, 16, 16, 8)
+    assert network.settings["image_channels"] == 1 and network.settings["size"] == 16
 
 
 def test_a_run_takes_more_columns_from_outside(photographs: Photographs, tmp_path: Path) -> None:
@@ -233,15 +264,15 @@ def test_a_run_without_validation_images_goes_on(folder: Path, tmp_path: Path) -
 
 
 def test_rates_rise_stay_and_fall() -> None:
-    recipe = Recipe(warmup=10, decay=0.5)
-    assert recipe.rate(0.0, 0) == 0.1 and recipe.rate(0.1, 10) == 1.0 == recipe.rate(0.5, 999)
-    assert abs(recipe.rate(0.75, 999) - 0.5) < 1e-12 and 0 < recipe.rate(1.0, 999) < 0.02
+    config = TrainingConfig(warmup=10, decay=0.5)
+    assert config.rate(0.0, 0) == 0.1 and config.rate(0.1, 10) == 1.0 == config.rate(0.5, 999)
+    assert abs(config.rate(0.75, 999) - 0.5) < 1e-12 and 0 < config.rate(1.0, 999) < 0.02
 
 
 def test_late_crops_are_larger_and_fewer() -> None:
-    recipe = Recipe(batch=32, patch=64, late_patch=128, decay=0.3)
-    assert recipe.shape(0.69) == (32, 64) and recipe.shape(0.71) == (8, 128)
-    assert Recipe(batch=1, patch=16, late_patch=64).shape(1.0) == (1, 64)
+    config = TrainingConfig(batch=32, patch=64, late_patch=128, decay=0.3)
+    assert config.shape(0.69) == (32, 64) and config.shape(0.71) == (8, 128)
+    assert TrainingConfig(batch=1, patch=16, late_patch=64).shape(1.0) == (1, 64)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 48), (2, 64, 16), (1, 32, 32)], ids=str)
@@ -356,7 +387,7 @@ def test_crops_come_from_all_sizes_that_have_room(photographs: Photographs, side
 
 
 def test_a_crop_without_room_is_one_sentence(photographs: Photographs) -> None:
-    with pytest.raises(ValueError, match="has room for a crop of 141 pixels$"):
+    with pytest.raises(ValueError, match="large enough for a crop of 141 pixels$"):
         photographs.batch(np.random.default_rng(0), 1, 141)
 
 

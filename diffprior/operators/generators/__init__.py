@@ -1,1 +1,5 @@
-"""What operators are drawn from: blur kernels, pixel masks, frequency masks."""
+"""Generators of blur kernels, pixel masks and frequency masks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

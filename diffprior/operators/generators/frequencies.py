@@ -1,4 +1,4 @@
-"""Masks of frequencies: which of them a scanner measures, the middle of the mask being zero."""
+"""Frequency masks: which frequencies a scanner measures, with zero in the center."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ __all__ = ["draw", "equispaced", "radial", "random"]
 def radial(height: int, width: int, lines: int) -> Tensor:
     """Return a mask of ``lines`` lines through zero, at equal angles.
 
-    Every mask here is bool, of shape ``(H, W)``, True where a frequency is measured.
+    All masks of this module are bool, of shape ``(H, W)``, True where a frequency is measured.
     """
     reach = np.linspace(-0.5, 0.5, 4 * max(height, width) + 1)
     angle = np.arange(lines)[:, None] * np.pi / lines
@@ -26,10 +26,10 @@ def radial(height: int, width: int, lines: int) -> Tensor:
 
 
 def equispaced(height: int, width: int, acceleration: int, center: float = 0.08) -> Tensor:
-    """Return a mask of every ``acceleration``-th column, zero's among them, and of the middle ones.
+    """Return a mask of every ``acceleration``-th column, including zero, and of the center.
 
     Arguments:
-        center: The share of all columns that is measured round zero.
+        center: The share of columns around zero that are all measured.
     """
     j = torch.arange(width)
     keep = (j - width // 2) % acceleration == 0
@@ -39,7 +39,7 @@ def equispaced(height: int, width: int, acceleration: int, center: float = 0.08)
 def random(
     height: int, width: int, acceleration: float, center: float = 0.08, seed: int = 0
 ) -> Tensor:
-    """Return a mask of the middle columns, and of others at random: W / ``acceleration`` expected.
+    """Return a mask of the central columns and of random others, W / ``acceleration`` on average.
 
     As in "fastMRI: An Open Dataset and Benchmarks for Accelerated MRI" (Zbontar et al., 2018),
     https://arxiv.org/abs/1811.08839.
@@ -66,8 +66,8 @@ def draw(words: str, height: int, width: int) -> Tensor:
         inspect.signature(MAKERS[name]).bind(height, width, *settings)
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f"cannot read {words!r} as a mask of frequencies; write radial:LINES, "
-            "equispaced:ACCELERATION,CENTRE or random:ACCELERATION,CENTRE,SEED"
+            f"cannot read {words!r} as a frequency mask; write radial:LINES, "
+            "equispaced:ACCELERATION,CENTER or random:ACCELERATION,CENTER,SEED"
         ) from None
     if settings[0] < 1:
         raise ValueError(f"lines and accelerations are from 1 on, got {words}")

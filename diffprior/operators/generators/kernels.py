@@ -1,4 +1,4 @@
-"""Kernels of blurs: a lens out of focus, a hand that shakes, or what an image of one shows."""
+"""Blur kernels: Gaussian, uniform, motion, camera shake, or read from an image file."""
 
 import inspect
 from collections.abc import Callable
@@ -15,42 +15,43 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def gaussian(sigma: float, size: int | None = None) -> Tensor:
-    """Return exp(-(i^2 + j^2) / (2 sigma^2)), normalized, of ``size`` taps a side.
+    """Return exp(-(i^2 + j^2) / (2 sigma^2)), normalized, with ``size`` taps per side.
 
-    Every kernel here is not negative, of sum 1, with its middle at ``size // 2``. Without a size
-    it ends after 4 sigma, as scipy's: ``gaussian(3)`` is the "61 x 61" kernel of "Diffusion
-    Posterior Sampling for General Noisy Inverse Problems" (Chung et al., 2023) less its zeros.
+    All kernels of this module are non-negative, sum to 1 and have their center at ``size // 2``.
+    The default size ends after 4 sigma, as in scipy: ``gaussian(3)`` is the "61 x 61" kernel of
+    "Diffusion Posterior Sampling for General Noisy Inverse Problems" (Chung et al., 2023) without
+    its zeros.
     """
     return anisotropic(sigma, sigma, 0, size)
 
 
 def uniform(size: int) -> Tensor:
     """Return 1 / size^2."""
-    return _normalised(np.ones((_whole(size), size)))
+    return _normalized(np.ones((_whole(size), size)))
 
 
 def anisotropic(
     sigma_1: float, sigma_2: float, angle: float = 0, size: int | None = None
 ) -> Tensor:
-    """Return a normalized Gaussian, wide by ``sigma_1`` along ``angle`` and ``sigma_2`` across.
+    """Return a normalized Gaussian, with ``sigma_1`` along ``angle`` and ``sigma_2`` across it.
 
     Arguments:
-        angle: In degrees, from the rows of the image on, counter-clockwise.
+        angle: In degrees, counterclockwise from the horizontal.
     """
     if not min(sigma_1, sigma_2) > 0:
         raise ValueError(f"a Gaussian is wider than 0 pixels, got {min(sigma_1, sigma_2)}")
     size = 2 * int(4 * max(sigma_1, sigma_2) + 0.5) + 1 if size is None else size
     i, j = np.mgrid[: _whole(size), :size] - size // 2
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    u, v = c * j - s * i, s * j + c * i  # along and across; rows count downwards
-    return _normalised(np.exp(-((u / sigma_1) ** 2 + (v / sigma_2) ** 2) / 2))
+    u, v = c * j - s * i, s * j + c * i  # along and across; rows count downward
+    return _normalized(np.exp(-((u / sigma_1) ** 2 + (v / sigma_2) ** 2) / 2))
 
 
 def linear_motion(length: float, angle: float = 0) -> Tensor:
-    """Return the share of a straight line of ``length`` pixels that lies in each pixel.
+    """Return the kernel of a straight motion over ``length`` pixels.
 
     Arguments:
-        angle: In degrees, from the rows of the image on, counter-clockwise.
+        angle: In degrees, counterclockwise from the horizontal.
     """
     if not length >= 1:
         raise ValueError(f"a motion is of 1 pixel or more, got {length}")
@@ -60,16 +61,16 @@ def linear_motion(length: float, angle: float = 0) -> Tensor:
 
 
 def motion(size: int = 61, intensity: float = 0.5, seed: int = 0) -> Tensor:
-    """Return the share of time that a shaking camera spends in each pixel.
+    """Return the kernel of a camera shake: the share of time that a point spends in each pixel.
 
-    A point runs a path as long as the kernel is wide; its velocity v takes Gaussian kicks, is
-    drawn back to the start and is now and then thrown back, all of it ``intensity`` times. In the
-    manner of "Modeling the Performance of Image Restoration From Motion Blur" (Boracchi and Foi,
-    2012), https://doi.org/10.1109/TIP.2012.2192126.
+    The path of the point is as long as the kernel is wide. Its velocity v gets Gaussian impulses,
+    a pull back to the start and rare reversals, all scaled by ``intensity``. It follows the model
+    of "Modeling the Performance of Image Restoration From Motion Blur" (Boracchi and Foi, 2012),
+    https://doi.org/10.1109/TIP.2012.2192126.
 
     Arguments:
-        size: Taps a side.
-        intensity: From 0, a straight line, to 1, a knot.
+        size: Taps per side.
+        intensity: From 0, a straight line, to 1, a tangled path.
         seed: Any integer that is not negative.
     """
     if not 0 <= intensity <= 1:
@@ -100,11 +101,11 @@ MAKERS: dict[str, tuple[Callable[..., Tensor], str]] = {
 
 
 def kernel(given: Tensor | str) -> Tensor:
-    """Return the kernel that is meant by "gaussian:3", "motion:15,45", "k.png" or by itself.
+    """Return the kernel of a text such as "gaussian:3", "motion:15,45" or "k.png", or of a tensor.
 
     Arguments:
-        given: A tensor of shape ``(h, w)`` or ``(B, h, w)``, taken as it is; one of ``MAKERS`` and
-            its numbers; or an image file, its values made to sum to 1.
+        given: A tensor of shape ``(h, w)`` or ``(B, h, w)``, used as it is; the name of a kernel
+            with its numbers; or an image file, whose values are normalized to sum to 1.
     """
     if isinstance(given, Tensor):
         if given.ndim not in (2, 3):
@@ -131,12 +132,12 @@ def _image(name: str) -> Tensor:
             k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
     except (OSError, UnidentifiedImageError):
         if Path(name).is_file():
-            raise ValueError(f"{name} is damaged, or no image of a kernel") from None
+            raise ValueError(f"{name} is damaged, or is not an image") from None
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
         raise ValueError(f"no kernel {name!r}; give an image file, or {words}") from None
     if not k.sum() > 0 or k.min() < 0:
-        raise ValueError(f"the image of a kernel has to show something, {name} is black")
-    return _normalised(k)
+        raise ValueError(f"the image of a kernel needs a pixel that is not black; {name} has none")
+    return _normalized(k)
 
 
 def _whole(size: int) -> int:
@@ -146,10 +147,10 @@ def _whole(size: int) -> int:
 
 
 def _traced(points: np.ndarray[tuple[int, ...], np.dtype[np.complex128]], size: int) -> Tensor:
-    """Return the share of the points x + i y, y upwards, in each pixel."""
+    """Return the share of the points x + i y (y points up) in each pixel."""
     edges = np.arange(size + 1) - size // 2 - 0.5
-    return _normalised(np.histogram2d(-points.imag, points.real, (edges, edges))[0])
+    return _normalized(np.histogram2d(-points.imag, points.real, (edges, edges))[0])
 
 
-def _normalised(k: Array) -> Tensor:
+def _normalized(k: Array) -> Tensor:
     return torch.from_numpy(k / k.sum()).to(torch.get_default_dtype())

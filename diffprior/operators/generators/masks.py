@@ -1,4 +1,4 @@
-"""Seeded masks of the kinds that people meet: lost pixels, boxes, scratches, text, strokes."""
+"""Random masks with a seed: lost pixels, boxes, scratches, text, brush strokes."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from torch import Tensor, from_numpy
 
 from ...catalog import SettingError
 
-__all__ = ["KINDS", "box", "draw", "pixels", "scratches", "strokes", "text", "box"]
+__all__ = ["KINDS", "box", "draw", "pixels", "scratches", "strokes", "text"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 WORDS = "the quick brown fox jumps over the lazy dog 0123456789".split()
@@ -16,14 +16,15 @@ WORDS = "the quick brown fox jumps over the lazy dog 0123456789".split()
 def pixels(height: int, width: int, seed: int, share: float = 0.5) -> Tensor:
     """Return a mask that loses each pixel with probability ``share``.
 
-    Every mask here is bool, of shape ``(1, H, W)``, True where the image is lost.
+    All masks of this module are bool, of shape ``(1, H, W)``, True where the image is lost.
     """
     rng = np.random.default_rng([seed, 0])
     return from_numpy(rng.random((height, width)) < share)[None]
 
 
 def box(height: int, width: int, seed: int, share: float = 0.25) -> Tensor:
-    """Return a mask that loses one rectangle of the image's shape, ``share`` of its area."""
+    """Return a mask that loses one rectangle, with the aspect of the image and ``share`` of its
+    area."""
     rng, scale = np.random.default_rng([seed, 1]), share**0.5
     h, w = round(scale * height), round(scale * width)
     i, j = rng.integers(height - h + 1), rng.integers(width - w + 1)
@@ -33,7 +34,7 @@ def box(height: int, width: int, seed: int, share: float = 0.25) -> Tensor:
 
 
 def scratches(height: int, width: int, seed: int, share: float = 0.1) -> Tensor:
-    """Return a mask of long bent lines, 3 to 5 pixels wide, over about ``share`` of it."""
+    """Return a mask of long curved lines, 3 to 5 pixels wide, over about ``share`` of the image."""
     rng, mask = np.random.default_rng([seed, 2]), np.zeros((height, width), np.uint8)
     while mask.mean() < share:
         angle = rng.uniform(0, np.pi)
@@ -48,7 +49,7 @@ def scratches(height: int, width: int, seed: int, share: float = 0.1) -> Tensor:
 
 
 def text(height: int, width: int, seed: int) -> Tensor:
-    """Return a mask of lines of writing over the whole image, about an eighth of its area."""
+    """Return a mask of lines of text over the whole image, about an eighth of its area."""
     rng, mask = np.random.default_rng([seed, 3]), np.zeros((height, width), np.uint8)
     scale = max(0.4, height / 400)
     for y in range(round(30 * scale), height, round(34 * scale)):
@@ -90,15 +91,15 @@ def _line(mask: Array, points: list[tuple[float, float]], thickness: int) -> Non
 
 
 def inner_box(height: int, width: int, seed: int, side: float = 0.5, margin: float = 0.0) -> Tensor:
-    """Return a mask that loses a box, its corner uniform where it leaves the margin free.
+    """Return a mask that loses one box at a uniform position inside a margin.
 
     Arguments:
-        side, margin: Shares of the sides of the image: 0.5 and 0.0625 are 128 and 16 of 256.
+        side, margin: Fractions of the sides of the image: 0.5 and 0.0625 are 128 and 16 of 256.
     """
     rng, seen = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
     h, w, a, b = (round(s * n) for s in (side, margin) for n in (height, width))
     if h + 2 * a > height or w + 2 * b > width:
-        raise SettingError(f"a box of {side} and margins of {margin} do not fit an image")
+        raise SettingError(f"a box of {side} and margins of {margin} do not fit into the image")
     i, j = a + rng.integers(height - h - 2 * a + 1), b + rng.integers(width - w - 2 * b + 1)
     seen[i : i + h, j : j + w] = False
     return torch.from_numpy(seen)[None]

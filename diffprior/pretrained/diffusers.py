@@ -1,0 +1,141 @@
+"""Networks of diffusers without text; their scheduler says how they were trained."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks.parameterizations import (
+    Consistency,
+    Discrete,
+    Flow,
+    Karras,
+    Parameterization,
+    Score,
+)
+from ..priors.network import NetworkPrior
+from .components import quiet, variant
+
+__all__ = ["NetworkSettings", "load_unet", "parameterization_of", "unet_prior"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """What the files of a network do not say.
+
+    Attributes:
+        label: The class, for a network with classes.
+        clip: Whether E[x_0 | x_t] is clipped to [-1, 1].
+    """
+
+    label: int | None = None
+    clip: bool = False
+
+
+def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
+    """Open a folder with a ``UNet2DModel``, or with ``unet/``, and its scheduler's config."""
+    places = (folder / "scheduler", folder)
+    place = next((p for p in places if (p / "scheduler_config.json").exists()), None)
+    if place is None:
+        raise FileNotFoundError(
+            f"{folder} has no scheduler_config.json, which says how its network was trained"
+        )
+    unet = _network(folder / "unet" if (folder / "unet").is_dir() else folder)
+    return unet_prior(unet, _parameterization(place), settings)
+
+
+def unet_prior(
+    unet: nn.Module,
+    parameterization: Parameterization,
+    settings: NetworkSettings = NetworkSettings(),  # noqa: B008
+) -> NetworkPrior:
+    """Return the prior of a ``UNet2DModel``, of the size in its config.
+
+    Learned variances are ignored.
+    """
+    config: Mapping[str, Any] = unet.config  # type: ignore[assignment]
+    size = config["sample_size"]
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    prior = NetworkPrior(
+        unet,
+        parameterization,
+        (config["in_channels"], *sides),
+        classes=config.get("num_class_embeds") or 0,
+        multiple=None,
+        clip=settings.clip,
+    )
+    return prior.for_label(settings.label)
+
+
+def _network(folder: Path) -> nn.Module:
+    """Open a network, or say which weights are missing; diffusers would draw them at random."""
+    from diffusers import UNet2DModel
+
+    with quiet():
+        unet, found = UNet2DModel.from_pretrained(
+            folder,
+            variant=variant(folder),
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+    unknown = set(found["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
+    for what, keys in (("lacks", found["missing_keys"]), ("adds", unknown)):
+        if keys:
+            first = min(keys)
+            raise ValueError(
+                f"its weights are not those of its config: it {what} {len(keys)} tensors, first "
+                f"those of {first.rpartition('.')[0]} ({first})"
+            )
+    network: nn.Module = unet
+    return network
+
+
+def _parameterization(folder: Path) -> Parameterization:
+    """Return the parameterization of a scheduler's config, with the defaults of its class."""
+    import diffusers
+
+    name = diffusers.DDPMScheduler.load_config(folder).get("_class_name", "DDPMScheduler")
+    kind = getattr(diffusers, name, None)
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise ValueError(f"diffusers has no scheduler {name!r}, which its network was trained with")
+    return parameterization_of(kind.from_pretrained(folder))
+
+
+def parameterization_of(scheduler: Any) -> Parameterization:
+    """Return the parameterization of a scheduler of diffusers."""
+    config, name = scheduler.config, type(scheduler).__name__
+    levels = {k: config[k] for k in ("sigma_min", "sigma_max", "sigma_data") if k in config}
+    predicts = config.get("prediction_type", "epsilon")
+    if name == "ScoreSdeVeScheduler":
+        return Score(config.sigma_min, config.sigma_max)
+    if name.startswith("EDM"):
+        return Karras(**levels, kind=predicts)
+    if name.startswith("CMStochastic"):
+        return Consistency(**levels)
+    if name.startswith("FlowMatch") or predicts == "flow_prediction":
+        return _flow(config)
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(f"{name} has no table of betas, so its network cannot be read")
+    return Discrete(scheduler.alphas_cumprod, predicts)
+
+
+def _flow(config: Mapping[str, Any]) -> Flow:
+    """Return a flow; if its shift grows with the image size, with that of the largest size.
+
+    mu is linear in the number of tokens, through the two sizes that the config names.
+    """
+    steps, shift = config["num_train_timesteps"], config.get("shift", config.get("flow_shift", 1))
+    if not config.get("use_dynamic_shifting"):
+        return Flow(steps, float(shift))
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+
+    def growth(tokens: int) -> float:
+        mu: float = low + (high - low) * (tokens - few) / (many - few)
+        return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+
+    return Flow(steps, growth(many), growth)

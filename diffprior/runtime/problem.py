@@ -1,0 +1,120 @@
+"""What a restoring task returns: y = A x + noise, and how to solve it by default."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..io.arrays import Images
+from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
+from ..methods.base import Method
+from ..operators.base import Operator
+from ..priors.base import Prior
+
+__all__ = ["BEHIND", "Default", "Problem", "ProblemFor", "Window"]
+
+BEHIND = (  # a decoder, for one result and for several; docs/methods.md has the figures
+    "resample(sampler=ancestral(steps=50), iterations=10, rate=0.1)",
+    "daps(steps=50, var=1.0, inner='hmc', iterations=20)",
+)
+
+Default = str | Sequence[str]  # a method for all images, or one for each
+
+
+class Window(NamedTuple):
+    """A part of a batch of images that is worked on by itself."""
+
+    rows: slice
+    columns: slice
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The size ``(H, W)`` of the part."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Return the part of images ``(B, C, H, W)``."""
+        return x[..., self.rows, self.columns]
+
+    def paste(self, x: Tensor, whole: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)``, each repeated to hold all of its parts in x."""
+        out = whole.repeat_interleave(len(x) // len(whole), 0)
+        out[..., self.rows, self.columns] = x.to(out)
+        return out
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """y = A x + sigma eps, for a batch of images, and the method that suits it.
+
+    Functions here get images ``(B, C, H, W)`` in [-1, 1] on the device of the prior, with one
+    channel for a prior of gray images.
+
+    Attributes:
+        operator: A. One that takes any shape gets that of the prior's images.
+        sigma: Standard deviation of the noise, in [0, 1] units: one for all images; "auto" to
+            estimate that of each; or a list of one for each.
+        least: Least value of an estimate.
+        white: Whether y is the image with white noise and nothing else, so that an estimate may
+            ask the prior, which knows texture from noise.
+        measure: Makes y of the images of the call.
+        guess: Makes first guesses of the result of them; None where there is none.
+        likelihood: Kind of the likelihood; others than ``GaussianLikelihood`` have no sigma.
+        one, several: Default methods for one result and for several. In a text, ``{level}`` is the
+            noise level in [-1, 1] units; such a method is a single step, and ``steps`` leaves it
+            as it is.
+        latent: The same two for latent priors.
+        shown: Default method for a network that sees the image, and ``keep``; None for the others.
+        scale: Factor from the size of the images to that of the result.
+        keep: Pixels that a network which sees the image is shown, ``(B, 1, H, W)`` of bool.
+        window: Part of the images that is worked on; None is all.
+        images: Images that the result takes its kind from, where they are not those of the call.
+        cover: Weight of the result over the image, ``(B, 1, H, W)`` in [0, 1]; None is 1.
+        opaque: Whether the result loses the transparency of the image.
+        check: Refuses priors that cannot solve the problem.
+        finish: Makes the final samples of samples ``(B * n, C, H, W)``.
+        nothing_to_do: Remark of a report where the images are the result; None where they are not.
+        report: Further keys of the report.
+    """
+
+    operator: Operator
+    sigma: float | str | list[float] = 0.0
+    least: float = 0.0
+    white: bool = False
+    measure: Callable[[Tensor], Tensor] = _same
+    guess: Callable[[Tensor], Tensor] | None = _same
+    likelihood: type[Likelihood[Any]] = GaussianLikelihood
+    one: Default
+    several: Default
+    latent: tuple[str, str] = BEHIND
+    shown: Method[Any] | None = None
+    scale: int = 1
+    keep: Tensor | None = None
+    window: Window | None = None
+    images: Images | None = None
+    cover: Tensor | None = None
+    opaque: bool = False
+    check: Callable[[Prior], None] | None = None
+    finish: Callable[[Tensor], Tensor] | None = None
+    nothing_to_do: str | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemFor:
+    """A problem that depends on the prior, such as on whether that knows colors.
+
+    Attributes:
+        size: Size ``(H, W)`` of what the prior works on, in pixels; or a function of the prior,
+            before that is fit to a size.
+        problem: Makes the problem of the prior of this size.
+    """
+
+    size: tuple[int, int] | Callable[[Prior], tuple[int, int]]
+    problem: Callable[[Prior], Problem]

@@ -1,0 +1,94 @@
+"""The shared settings of one call of a task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..batching import Callback
+from ..errors import SettingError
+from ..methods.base import Method
+from ..priors.base import Prior
+
+__all__ = ["MethodSetting", "Settings", "not_none"]
+
+MethodSetting = Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a call says beyond its image and its task; ``runtime.parameters`` explains each field.
+
+    A task that lacks one of these parameters leaves it at its default here.
+
+    Raises:
+        SettingError: If a count is no whole number from 1 on.
+    """
+
+    prior: Prior | str | Path | None = None
+    tile_size: int | None = None
+    device: str | torch.device | None = None
+    dtype: str | torch.dtype = "auto"
+    lora: str | Path | None = None
+    lora_scale: float | None = None
+    controlnet: str | Path | None = None
+    control_image: Any = None
+    offload: bool = False
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    label: int | None = None
+    guidance_scale: float | None = None
+    source_prompt: str | None = None
+    source_label: int | None = None
+    source_guidance_scale: float | None = None
+
+    method: MethodSetting = None
+    steps: int | None = None
+    samples: int = 1
+    seed: int = 0
+    ids: Sequence[int | str] | None = None
+    callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        steps = 1 if self.steps is None else self.steps
+        for name, count in {"samples": self.samples, "steps": steps}.items():
+            if not isinstance(count, int | np.integer) or count < 1:
+                raise SettingError(f"{name} are a whole number from 1 on, got {count}")
+
+    @property
+    def condition(self) -> dict[str, Any]:
+        """What the result is to show, by the words of reports and inversion files."""
+        return not_none(
+            prompt=self.prompt,
+            negative=self.negative_prompt,
+            label=self.label,
+            guidance=self.guidance_scale,
+        )
+
+    @property
+    def source_condition(self) -> dict[str, Any]:
+        """What the image shows before an edit, by the same words."""
+        return not_none(
+            prompt=self.source_prompt,
+            label=self.source_label,
+            guidance=self.source_guidance_scale,
+        )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What a prior is loaded with, as keywords of ``load_prior``."""
+        return not_none(
+            lora=self.lora,
+            lora_scale=self.lora_scale,
+            controlnet=self.controlnet,
+            offload=self.offload or None,
+        )
+
+
+def not_none(**settings: Any) -> dict[str, Any]:
+    """Return the settings that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,119 @@
+"""Every script of the repository runs, with the smallest input, and writes what it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.text import unpadded
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = {
+    str(path.relative_to(ROOT / "scripts"))
+    for path in (ROOT / "scripts").rglob("*.py")
+    if "__main__" in path.read_text()
+}
+PAGE = """
+<!-- clean.jpg: noisy.png clean.png -->
+```sh
+diffprior denoise noisy.png --sigma 0.1 -o clean.png
+diffprior denoise path/to/photo.png
+```
+"""
+CALLS = {  # arguments, what is printed, and what is written
+    "docs_pictures.py": ("page.md --out out", "clean.jpg", "clean.jpg"),
+    "peers/compare.py": (
+        "images --out out --side 16 --limit 1 --calls 4 --seeds 1 --method ILVR --problem box",
+        "| box | ILVR | ours | 1 of 1 |",
+        "rows.csv table.md",
+    ),
+    "tables/classes.py": (
+        "--out out --samples 1 --limit 1 --steps 2 --inversion flow --guidance 2 --start 1.5",
+        "| `flow` |",
+        "samples.md samples.png rows.csv table.md",
+    ),
+    "tables/denoising.py": (
+        "images --side 32 --limit 1 --only noisy --only wavelet --only BM3D",
+        "| images (1) | 50 |",
+        "",
+    ),
+    "tables/editing.py": (
+        "sdedit --out out --samples 2 --steps 4",
+        "| the prior's own samples |",
+        "sdedit.csv sdedit.md",
+    ),
+    "tables/fashion_classifier.py": (
+        "labeled.npz --out out --epochs 1 --keep 1",
+        "test accuracy ",
+        "classifier.safetensors pictures.npz",
+    ),
+    "tables/generation.py": (
+        "images --out out --side 16 --count 1",
+        "| 16 | 1 drawn |",
+        "16.png",
+    ),
+    "tables/inpainting.py": (
+        "images --out out --side 32 --limit 1 --mask text --method telea --method default",
+        "| default |",
+        "rows.csv table.md table.csv sheet_00.png",
+    ),
+    "tables/restoration.py": (
+        "images --out out --side 32 --limit 1 --problem colors",
+        "| colors | default |",
+        "rows.csv table.md",
+    ),
+    "tables/speed.py": (
+        "images/a.png --call 32 --side 32 --repeats 1 --batch 0",
+        "| side | seconds | network calls |",
+        "",
+    ),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with what the scripts work on."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+        small.resize((72, 64), Image.Resampling.BICUBIC).save(tmp_path / "images" / name)
+    (tmp_path / "page.md").write_text(PAGE)
+    y = np.arange(200) % 10
+    x = rng.integers(0, 256, (200, 28, 28), np.uint8)
+    np.savez(tmp_path / "labeled.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    return tmp_path
+
+
+def test_all_scripts_are_tested() -> None:
+    assert set(CALLS) == SCRIPTS
+
+
+@pytest.mark.parametrize("script", CALLS)
+def test_a_script_runs(script: str, place: Path) -> None:
+    if script == "peers/compare.py":
+        pytest.importorskip("azula")
+        pytest.importorskip("deepinv")
+    arguments, printed, written = CALLS[script]
+    if script == "tables/denoising.py":
+        pytest.importorskip("bm3d")
+    line = [sys.executable, str(ROOT / "scripts" / script), *arguments.split()]
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert printed in unpadded(done.stdout), done.stdout
+    for name in written.split():
+        assert (place / "out" / name).stat().st_size > 0
+
+
+def test_a_comparison_without_the_peers_is_one_sentence(place: Path) -> None:
+    code = f"""
+import runpy, sys
+sys.modules["azula"] = None
+sys.path.insert(0, {str(ROOT / "scripts" / "peers")!r})
+runpy.run_path({str(ROOT / "scripts" / "peers" / "compare.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("this script needs azula and deepinv")
