@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from .errors import SettingError
-from .validation import renamed
 
 __all__ = ["Noise", "stream_ids"]
 
@@ -57,7 +56,6 @@ class Noise:
         torch.Size([4, 3])
     """
 
-    @renamed(names="ids")
     def __init__(self, seed: int, ids: Sequence[int | str] = (0,), samples: int = 1) -> None:
         if not isinstance(seed, int | np.integer) or seed < 0:
             raise SettingError(f"a seed is an integer from 0 on, got {seed}")

@@ -41,12 +41,12 @@ class Schedule(ABC):
 
     Example:
         >>> import torch
-        >>> t = torch.tensor([0.0, 0.5, 1.0])
+        >>> t = torch.tensor([0.0, 0.5])
         >>> alpha_t, sigma_t = Rectified()(t)
         >>> alpha_t
-        tensor([1.0000, 0.5005, 0.0010])
+        tensor([1.0000, 0.5005])
         >>> sigma_t
-        tensor([0.0010, 0.5005, 1.0000])
+        tensor([0.0010, 0.5005])
         >>> Rectified().time(1.0)  # as much noise as signal
         tensor(0.5000, dtype=torch.float64)
     """
