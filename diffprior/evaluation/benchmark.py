@@ -127,8 +127,8 @@ def _method(name: str) -> Method[Any] | None:
 def _settings(model: Prior, options: Options) -> dict[str, Any]:
     """Return what all rows of a folder have in common."""
     return {
-        "prior": getattr(model, "name", type(model).__name__),
-        "prior_sha256": getattr(model, "sha256", None),
+        "prior": model.name,
+        "prior_sha256": model.sha256,
         "samples": options.samples,
         "seed": options.seed,
         "precision": options.precision,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ SANDAL, BOOT = 5, 9
 
 @pytest.fixture(scope="module")
 def classes():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import benchmark_classes
-
-    yield benchmark_classes
-    sys.path.remove(str(ROOT / "scripts"))
+    place = str(ROOT / "scripts" / "tables")
+    sys.path.insert(0, place)
+    module = import_module("classes")
+    yield module
+    sys.path.remove(place)
 
 
 @pytest.fixture(scope="module")
