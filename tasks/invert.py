@@ -18,8 +18,7 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.inversions.base import Inversion
 from diffprior.io.arrays import Images
 from diffprior.metrics import psnr
-from diffprior.priors._conditions import innermost, unguided
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.runtime.report import Meter, guidance_entry
 
 __all__ = ["invert"]
@@ -69,10 +68,10 @@ def invert(
         pixels = image.tensor().to(source.like)
         up = part_callback(session.settings.callback, 0, 2)
         down = part_callback(session.settings.callback, 1, 2)
-        with meter.on(innermost(unguided(source))):
+        with meter.on(source.without_guidance().innermost):
             code = invert_images(method, source, condition, session, up)
             z = decode_trajectory(
-                code, source, lambda i: Descent(target=beside(source, pixels[i])), down
+                code, source, lambda i: Descent(target=show_image(source, pixels[i])), down
             )
             x = source.decode(z)
         quality = psnr(x.expand(-1, 3, -1, -1), image.tensor().to(x))

@@ -1,8 +1,6 @@
 """Reconstruct an image from what any operator measured of it."""
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import matmul
 from typing import Annotated, Any
 
 import numpy as np
@@ -86,8 +84,8 @@ def _operator(operator: Operator | str, shape: Sequence[int]) -> Operator:
     try:
         if isinstance(operator, Operator):
             return operator.for_shape(shape)
-        parts: list[Operator] = [build(text, ("operators",)) for text in operator.split("@")]
-        return reduce(matmul, parts).for_shape(shape)
+        built: Operator = build(operator, ("operators",))
+        return built.for_shape(shape)
     except (ValueError, TypeError, AttributeError) as error:
         raise SettingError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""How the words of two prompts belong together, so that one's attention serves the other."""
+"""Attention edits: how the attention maps of one prompt are used for another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ __all__ = ["AttentionEdit", "Words", "take_words"]
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """A prompt: its words, and which rows of the network's text each of them is.
+    """A prompt: its words, and the rows of its embedding that belong to each.
 
     Attributes:
-        words: In their order.
-        spans: First row of each, and the one after its last.
-        length: Rows of the text, with its beginning, its end and what fills it up.
+        words: The words in their order.
+        spans: For each word its first row, and the row after its last.
+        length: Number of rows, with start, end and padding.
     """
 
     words: Sequence[str]
@@ -29,7 +29,7 @@ class Words:
 
     @classmethod
     def of(cls, text: str, tokens: Callable[[str], Sequence[int]], length: int) -> "Words":
-        """Return the words of a text, each as many rows as it has tokens, after one that begins."""
+        """Return the words of a text: after one start row, a word has a row for each token."""
         words, spans, at = text.split(), [], 1
         for word in words:
             count = len(tokens(word))
@@ -39,32 +39,33 @@ class Words:
 
     @property
     def end(self) -> int:
-        """Return the row that ends the text."""
+        """Return the row that marks the end of the text."""
         return self.spans[-1][1] if self.spans else 1
 
     def rows(self, *named: str) -> list[int]:
-        """Return the rows of these words, wherever they stand, with what they are punctuated by."""
+        """Return the rows of all occurrences of these words, punctuation included."""
         spans = zip((word.strip(punctuation) for word in self.words), self.spans, strict=True)
         return [row for word, span in spans if word in named for row in range(*span)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionEdit(Checked, ABC):
-    """A_target = (A_source M + A_target diag(k)) diag(c), A being what each pixel looks at.
+    """A_target = (A_source M + A_target diag(k)) diag(c), where A are the attention maps.
 
-    M takes columns of words over, k keeps columns, and c makes more or less of them.
+    A row of A is a pixel, a column is a row of the prompt's embedding. M takes over columns of the
+    source, k keeps columns of the target, and c weights them.
     "Prompt-to-Prompt Image Editing with Cross Attention Control" (Hertz et al., 2023),
-    https://arxiv.org/abs/2208.01626. With ``local`` the edit shows where its words are looked for
-    by the source or the target; elsewhere the states are the source's ("local editing").
+    https://arxiv.org/abs/2208.01626. With ``local``, the edit only shows where the source
+    or the target attends to these words; elsewhere the states are those of the source ("local
+    editing").
 
     Arguments:
-        cross: Share of the steps, from noise on, of which attention to words is so.
-        layout: That of which attention of pixels to pixels is the source's.
-        side: The side of the largest state of which it, and ``local``, is, in positions of the
-            network.
-        weights: c of words of the target, such as ``{"fluffy": 2.0}``; 1 of all others.
-        local: Words of the prompts, such as ``"cat dog"``; none is everywhere.
-        threshold: Share of the most that they are looked for, above which the edit shows.
+        cross: Share of the steps, from pure noise on, in which attention to words is edited.
+        layout: Share of the steps in which attention between pixels is that of the source.
+        side: Largest side of the feature maps for which ``layout`` and ``local`` apply.
+        weights: c for words of the target, such as ``{"fluffy": 2.0}``; 1 for all others.
+        local: Words of either prompt, such as ``"cat dog"``; by default the edit shows everywhere.
+        threshold: Share of the largest attention to these words, above which the edit shows.
     """
 
     cross: Share = 0.8
@@ -76,14 +77,14 @@ class AttentionEdit(Checked, ABC):
 
     @abstractmethod
     def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:
-        """Return M, of shape ``(rows, rows)`` of the texts, and k, of shape ``(rows,)``."""
+        """Return M, of shape ``(source rows, target rows)``, and k, of shape ``(target rows,)``."""
 
     def factors(self, target: Words) -> Tensor:
         """Return c, of shape ``(rows,)``."""
         c = torch.ones(target.length)
         for word, weight in self.weights.items():
             if not (rows := target.rows(word)):
-                raise ValueError(f"no word {word!r} to weigh in {' '.join(target.words)!r}")
+                raise ValueError(f"no word {word!r} to weight in {' '.join(target.words)!r}")
             c[rows] = weight
         return c
 
@@ -100,9 +101,12 @@ class AttentionEdit(Checked, ABC):
 
 
 def take_words(source: Words, target: Words, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Return the M that takes over the words of these pairs of numbers, and all but words.
+    """Return M, which takes over these words, and everything that is no word.
 
-    Words of as many rows take row for row; of others, each shares in all.
+    Words of equal length go row for row. Otherwise each row of the source is shared out evenly.
+
+    Arguments:
+        pairs: Positions of a word of the source and of one of the target.
     """
     M = torch.zeros(source.length, target.length)
     M[0, 0] = 1

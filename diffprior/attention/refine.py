@@ -1,4 +1,4 @@
-"""Add words to a prompt, or take_words some away: what both have is looked at as before."""
+"""Add words to a prompt or remove some: words in both prompts keep their attention maps."""
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -12,7 +12,7 @@ __all__ = ["Refine"]
 
 @dataclass(frozen=True, kw_only=True)
 class Refine(AttentionEdit):
-    """M takes over the words of the longest common runs; k = 1 of the others, which are new.
+    """M takes over the words of the longest common runs; k = 1 for the others, which are new.
 
     Heuristic; sec. 3.2, "adding a new phrase".
     """

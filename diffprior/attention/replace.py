@@ -1,4 +1,4 @@
-"""Swap words one for one: what looked at the old one looks at the new."""
+"""Swap words one for one: a new word gets the attention maps of the old one."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ __all__ = ["Replace"]
 
 @dataclass(frozen=True, kw_only=True)
 class Replace(AttentionEdit):
-    """k = 0, and M takes every word over, by its place. Heuristic; sec. 3.2, "word swap"."""
+    """k = 0, and M takes over every word by position. Heuristic; sec. 3.2, "word swap"."""
 
     def columns(self, source: Words, target: Words) -> tuple[Tensor, Tensor]:
         n, m = len(source.words), len(target.words)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
+from ..io.arrays import LUMA
+
 __all__ = ["estimate"]
 
 EDGES = 4e-3  # lambda: cost of an edge pixel, in squared units of [0, 1]
@@ -15,7 +17,6 @@ RIDGE = 60.0  # gamma: cost of the energy of the kernel
 ROUNDS = 3  # of image and kernel per scale
 RATIO = 2**0.5  # from one scale to the next
 FAINT = 0.1  # of the largest value of a kernel; smaller values are noise
-LUMA = (0.299, 0.587, 0.114)
 
 
 @torch.no_grad()

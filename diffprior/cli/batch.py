@@ -1,47 +1,56 @@
-"""One task over many files: read, run, write, report; a failed file does not stop the others."""
+"""One task over many files: read, run, write, report. A failed file does not stop the others."""
 
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from os.path import abspath
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional
 
 from .. import __version__
-from ..errors import PriorError, SettingError
+from ..batching import Callback
+from ..errors import ImageError, PriorError, SettingError
 from ..io import animations, arrays, files, numbers
-from ..io.arrays import ImageError
 from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
+from ..runtime.signature import TaskFunction
+from ..runtime.task import Task
 from .outputs import Input, Options, Targets, heat_map, plan_outputs
 
 __all__ = ["Options", "run"]
 
-Call = Callable[..., Any]
-Watch = Callable[[Tensor, float], None]
 Source = files.File | numbers.Measurement
 
 
 @prior_cache()
-def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Options) -> int:
-    """Run a task over files; return the exit code: 0, 1 if a file failed, 2 for wrong usage."""
-    known = _suffixes(task)
-    word = f"{import_module(task.__module__).WORD}{known[0]}"
+def run(
+    function: TaskFunction, names: Sequence[str] | None, settings: dict[str, Any], o: Options
+) -> int:
+    """Run a task over files.
+
+    Arguments:
+        function: The function of the task.
+        names: Files, folders, patterns, or "-"; None for a task that reads nothing.
+        settings: The settings of the task. Those that are paths are read as images.
+        o: The options that all commands share.
+
+    Returns:
+        The exit code: 0, 1 if a file failed, 2 for wrong usage.
+    """
+    task = function.task
+    suffixes = _suffixes(task)
     try:
         sources, faults = _expand(names)
-        plan = plan_outputs(sources, word, known, settings.get("samples", 1), o)
-        given = _read_settings(task, settings)
+        word = f"{task.past}{suffixes[0]}"
+        plan = plan_outputs(sources, word, suffixes, settings.get("samples", 1), o)
+        values = _read_settings(task, settings)
     except ImageError as error:
         return _print_error(error, 1)
     except SettingError as error:
@@ -50,7 +59,7 @@ def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Op
     for source, targets in plan.items():
         try:
             with _prefix_warnings(source):
-                _one(task, source, given, o, targets)
+                _run_one(function, source, values, o, targets)
         except (SettingError, PriorError) as error:
             return _print_error(error, 2)
         except (ValueError, TypeError, OSError, RuntimeError) as error:
@@ -59,46 +68,48 @@ def run(task: Call, names: Sequence[str] | None, settings: dict[str, Any], o: Op
     return code
 
 
-def _suffixes(task: Call) -> Sequence[str]:
-    """Return how files of a task's results may end; the first is for those that are not named."""
-    module = import_module(task.__module__)
-    own = getattr(module, "SUFFIX", None)
-    return (own,) if own else (*files.SUFFIXES, *getattr(module, "FILMS", ()))
+def _suffixes(task: Task) -> Sequence[str]:
+    """Return how files of results may end; the first one is the default."""
+    if task.suffix is not None:
+        return (task.suffix,)
+    return (*files.SUFFIXES, *animations.SUFFIXES) if task.animated else files.SUFFIXES
 
 
 def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[ImageError]]:
-    """Return the images to work on, each once, and what is wrong with the names of others."""
+    """Return the files to work on, each once, and the errors of names that match nothing."""
     if names is None:
         return [None], []
-    found, faults = dict[str, Input](), list[ImageError]()
+    inputs: dict[str, Input] = {}
+    faults: list[ImageError] = []
     for name in names:
         try:
             paths: Sequence[Input] = ["-"] if name == "-" else files.find([name])
             for path in paths:
-                found.setdefault(abspath(path) if isinstance(path, Path) else "-", path)
+                inputs.setdefault(abspath(path) if isinstance(path, Path) else "-", path)
         except ImageError as error:
             faults.append(error)
-    return list(found.values()), faults
+    return list(inputs.values()), faults
 
 
-def _read_settings(task: Call, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a task, with the images among them read."""
-    words = getattr(import_module(task.__module__), "KEYWORDS", ())  # said in place of an image
-    plain = {k: str(v) if str(v) in words else v for k, v in settings.items()}
+def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task; images are read from their paths."""
+    plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
         return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
     except ImageError as error:
         raise SettingError(str(error)) from error
 
 
-def _one(task: Call, source: Input, given: Mapping[str, Any], o: Options, targets: Targets) -> None:
-    """Run one file."""
+def _run_one(
+    function: TaskFunction, source: Input, values: Mapping[str, Any], o: Options, targets: Targets
+) -> None:
+    """Run the task on one file, and write its results."""
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
-    file = None if source is None else _read(task, source)
+    file = None if source is None else _read(function.task, source)
     _check_depth(file, targets)
-    with _progress(str(source or task.__name__), o.quiet) as callback:
-        result = _call(task, file, given, callback)
+    with _progress(str(source or function.__name__), o.quiet) as callback:
+        result = _call(function, file, values, callback)
     for key, path in targets.items():
         data = _data(key, result, file, path.suffix.lower() if path else ".png")
         if path is None:
@@ -112,37 +123,41 @@ def _one(task: Call, source: Input, given: Mapping[str, Any], o: Options, target
         print(f"{source}: {result.report['note']}", file=sys.stderr)
 
 
-def _read(task: Call, source: Path | Literal["-"]) -> Source:
-    """Return what a file holds: numbers for a task that takes a y, else an image."""
+def _read(task: Task, source: Path | Literal["-"]) -> Source:
+    """Return what a file holds: numbers, or an image."""
     if sys.stdin is None and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
-    measured = "y" in inspect.signature(task).parameters
-    return numbers.read(data) if measured else files.read(data)
+    return numbers.read(data) if task.input == "numbers" else files.read(data)
 
 
 def _check_depth(file: Source | None, targets: Targets) -> None:
-    """Refuse files that cannot hold what an image holds, before any work is done."""
-    for path in filter(None, targets.values() if isinstance(file, files.File) else ()):
+    """Check, before any work, that the files to write can hold the depth of the image."""
+    if not isinstance(file, files.File):
+        return
+    for path in filter(None, targets.values()):
         suffix = path.suffix.lower()
         kind = animations if suffix in animations.SUFFIXES else files
-        if isinstance(file, files.File) and suffix in kind.SUFFIXES:
+        if suffix in kind.SUFFIXES:
             kind.check_depth(file.images.values.dtype, suffix)
 
 
-def _call(task: Call, file: Source | None, settings: Mapping[str, Any], callback: Watch) -> Any:
-    """Call the task on one file, its values to come back as they are."""
+def _call(
+    function: TaskFunction, file: Source | None, values: Mapping[str, Any], callback: Callback
+) -> Any:
+    """Call the task on one file; the images of its result are values and alpha."""
     if file is None:
-        return task(**settings, callback=callback)
-    known, given = inspect.signature(task).parameters, dict(settings)
-    if "ids" in known:
-        given["ids"] = [Path(file.name).name]
+        return function(**values, callback=callback)
+    task = function.task
+    settings = dict(values)
+    if task.ids:
+        settings["ids"] = [Path(file.name).name]
     if isinstance(file, numbers.Measurement):
-        return task(file.array, **given, callback=callback)
-    if "coding" in known:
-        given["coding"] = file.coding
+        return function(file.array, **settings, callback=callback)
+    if task.jpeg_coding:
+        settings["coding"] = file.coding
     raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
-    return task(raw, **given, callback=callback)
+    return function(raw, **settings, callback=callback)
 
 
 def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
@@ -177,7 +192,7 @@ def _content(
 
 
 def _side_by_side(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
-    """Return what came in, the mask if there was one, and what came out, side by side."""
+    """Return the input, the mask if there was one, and the result, side by side."""
     assert isinstance(file, files.File)
     values, _ = result.image
     after = replace(file.images, values=values, alpha=None).tensor()
@@ -190,24 +205,35 @@ def _side_by_side(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def _prefix_warnings(source: Input) -> Iterator[None]:
-    """Have what is warned of while a file is worked on begin with its name."""
+    """Begin each warning with the name of the file that is worked on."""
     name = "" if source is None else f"{source}: "
     with warnings.catch_warnings():
-        say = warnings.showwarning
-        warnings.showwarning = lambda message, *rest: say(f"{name}{message}", *rest)
+        show = warnings.showwarning
+        warnings.showwarning = lambda message, *rest: show(f"{name}{message}", *rest)
         yield
 
 
 @contextmanager
-def _progress(name: str, quiet: bool) -> Iterator[Watch]:
-    """Show a bar with the time left, where there is a terminal to show it on."""
+def _progress(name: str, quiet: bool) -> Iterator[Callback]:
+    """Show a progress bar with the time that is left, if a terminal can show it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda x, done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(name, total=1.0)
-        yield lambda x, done: progress.update(bar, completed=done)
+
+        def update(x: Tensor, done: float) -> None:
+            progress.update(bar, completed=done)
+
+        yield update
 
 
 def _print_error(error: object, code: int) -> int:
+    """Print an error as one line, and return the exit code."""
     print(f"diffprior: {' '.join(str(error).split())}", file=sys.stderr)
     return code

@@ -1,115 +1,177 @@
-"""The command line: one command a task, made from the task's own signature."""
+"""The command line: the commands of the tasks, the lists of the catalog, and the evaluation.
+
+Nothing that computes is imported until a command begins its work.
+"""
 
 import inspect
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__, catalog
-from ..evaluation import commands as evaluation
-from ..runtime.parameters import PARAMETERS, RENAMED
-from .batch import run
-from .outputs import Options
+from . import specs
+from .specs import EDIT, EVALUATE, INSPECT, RESTORE
 
-__all__ = ["app", "main", "parameters"]
+__all__ = ["app", "main"]
+
+PANELS = (RESTORE, EDIT, INSPECT, EVALUATE)
+SAMPLES = 8  # that --uncertainty draws if --samples is not set
+WIDTH = 200  # columns of a list that no terminal shows
+
+IMAGES = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE", help="Image files, folders or glob patterns; - reads standard input."
+    ),
+]
+NUMBERS = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE", help="Files of numbers (.npy); - reads standard input."),
+]
+OUTPUT = (
+    "Where the result goes: a file, a folder/, or - for standard output. "
+    "Several samples get the names FILE-1, FILE-2 and so on."
+)
+FORCE = "Overwrite files that exist."
+COMPARE = "Also write the image before and after, side by side."
+UNCERTAINTY = (
+    "Also write a map of the standard deviation of the samples. "
+    f"Draws {SAMPLES} samples if --samples is not set."
+)
+JSON = "Print one line of JSON for each file."
+QUIET = "Do not show a progress bar."
+
+# Two names of one parameter: the option has both, whichever of them the task uses.
+ALIASES = (
+    ("guidance_scale", "guidance"),
+    ("source_guidance_scale", "source_guidance"),
+    ("negative_prompt", "negative"),
+    ("control_image", "control"),
+    ("tile_size", "tile"),
+    ("dtype", "precision"),
+    ("gray", "grey"),
+)
+
+
+def _shared(kind: Any, *flags: str, help: str) -> Any:
+    return Annotated[kind, typer.Option(*flags, help=help, rich_help_panel="Output")]
+
+
+SHARED: dict[str, tuple[Any, Any]] = {
+    "output": (_shared(str | None, "-o", "--output", help=OUTPUT), None),
+    "force": (_shared(bool, "--force", help=FORCE), False),
+    "compare": (_shared(bool, "--compare", help=COMPARE), False),
+    "uncertainty": (_shared(bool, "--uncertainty", help=UNCERTAINTY), False),
+    "json": (_shared(bool, "--json", help=JSON), False),
+    "quiet": (_shared(bool, "-q", "--quiet", help=QUIET), False),
+}
+
+
+class Commands(TyperGroup):
+    """A group that builds the command of a task when it is needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, panel by panel."""
+        known = specs.commands()
+        panels = {name: known[name].panel for name in known}
+        for name, command in self.commands.items():
+            panels.setdefault(name, getattr(command, "rich_help_panel", None) or INSPECT)
+        return sorted(panels, key=lambda name: PANELS.index(panels[name]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None if there is no such command."""
+        command = specs.commands().get(cmd_name)
+        if cmd_name not in self.commands and command is not None:
+            self.commands[cmd_name] = _build(command)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments begin with; an unknown one names the nearest."""
+        names = self.list_commands(ctx)
+        word = args[0] if args else ""
+        if not ctx.resilient_parsing and word not in names and not word.startswith("-"):
+            near = [repr(name) for name in get_close_matches(word, names)]
+            advice = f" Did you mean {', '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {word!r}.{advice}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
     help="Inverse problems and image editing with diffusion priors.",
 )
 
-IMAGES = Annotated[
-    list[str], typer.Argument(help="Images, folders or globs; - for standard input.")
-]
-NUMBERS = Annotated[
-    list[str], typer.Argument(help="Files of numbers (.npy); - for standard input.")
-]
-LISTS = "Catalog and checks"
-STEERED = "Priors of texts and classes"
-UNCERTAIN = 8  # samples that --uncertainty draws where --samples does not say
-FILE = "A file, FILE-1, FILE-2 and so on of several samples; a folder/; or - for standard output."
-DEVIATION = f"Also write the deviation of the samples, {UNCERTAIN} where --samples does not say."
-
-
-def _shared(kind: Any, *names: str, help: str) -> Any:
-    return Annotated[kind, typer.Option(*names, help=help, rich_help_panel="Output")]
-
-
-SHARED: dict[str, tuple[Any, Any]] = {
-    "output": (_shared(str | None, "-o", "--output", help=FILE), None),
-    "force": (_shared(bool, "--force", help="Overwrite what is there."), False),
-    "compare": (
-        _shared(bool, "--compare", help="Also write before and after side by side."),
-        False,
-    ),
-    "uncertainty": (
-        _shared(bool, "--uncertainty", help=DEVIATION),
-        False,
-    ),
-    "json": (_shared(bool, "--json", help="Print a line of JSON a file."), False),
-    "quiet": (_shared(bool, "-q", "--quiet", help="No progress bar."), False),
-}
-
 
 def main() -> None:
     """Run the command line; exit with 0, with 1 if a file failed, with 2 for wrong usage."""
-    warnings.showwarning = _warn  # type: ignore[assignment]
-    for function in catalog.functions().values():
-        app.command(_word(function), help=_purpose(function))(_command(function))
-    app.registered_commands.sort(key=lambda command: command.rich_help_panel == LISTS)
-    app()
+    with _plain_warnings():
+        app()
 
 
-def _word(function: Callable[..., Any]) -> str:
-    """Return the command of a task: its function's name, where its module says no other."""
-    return str(getattr(import_module(function.__module__), "COMMAND", function.__name__))
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print each warning as one line."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"diffprior: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
-def _purpose(function: Callable[..., Any]) -> str:
-    """Return the first paragraph of a task's docstring, as text."""
-    return inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("``", "")
+def _build(command: specs.Command) -> Any:
+    """Return the typer command of an entry of the index."""
+    single = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    function = command.load() if command.options is None else _task_function(command)
+    register = single.command(command.name, help=command.help, rich_help_panel=command.panel)
+    register(function)
+    return typer.main.get_command(single)
 
 
-def _warn(message: Warning | str, *_: Any) -> None:
-    print(f"diffprior: {message}", file=sys.stderr)
+def _task_function(command: specs.Command) -> Callable[..., None]:
+    """Return a function with the options of a task and the shared ones, for typer to read."""
+    own = {option.name: _option(option) for option in command.options or ()}
+    offered = {"compare": command.inputs == "images", "uncertainty": "samples" in own}
+    shared = {k: v for k, v in SHARED.items() if offered.get(k, True)}
 
+    def function(context: typer.Context, **settings: Any) -> None:
+        from .batch import run
+        from .outputs import Options
 
-def _command(function: Callable[..., Any]) -> Callable[..., None]:
-    """Return a command of the task's own parameters and the shared ones."""
-    own = parameters(function)
-    options = {
-        name: (_option(name, parameter.annotation), parameter.default)
-        for name, parameter in own.items()
-        if get_origin(parameter.annotation) is Annotated
-    }
-    inputs = {"image": IMAGES, "y": NUMBERS}
-    given = next((inputs[name] for name in own if name in inputs), None)
-    has = {"compare": given is IMAGES, "uncertainty": "samples" in own}
-    shared = {k: v for k, v in SHARED.items() if has.get(k, True)}
-
-    def command(context: typer.Context, **given: Any) -> None:
-        images = given.pop("images", None)
-        common = Options(**{k: given.pop(k, False) for k in SHARED})
-        said = context.get_parameter_source("samples")
-        if common.uncertainty and given["samples"] == 1 and said and said.name == "DEFAULT":
-            given["samples"] = UNCERTAIN
-        raise typer.Exit(run(function, images, given, common))
+        files = settings.pop("files", None)
+        options = Options(**{k: settings.pop(k, False) for k in SHARED})
+        source = context.get_parameter_source("samples")
+        is_default = source is not None and source.name == "DEFAULT"
+        if options.uncertainty and is_default and settings["samples"] == 1:
+            settings["samples"] = SAMPLES
+        raise typer.Exit(run(command.load(), files, settings, options))
 
     empty = inspect.Parameter.empty
-    made = [_parameter("context", typer.Context, empty)]
-    made += [_parameter("images", given, empty)] if given is not None else []
-    made += [_parameter(k, *v) for k, v in {**options, **shared}.items()]
-    command.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in made}
-    return command
+    signature = [_parameter("context", typer.Context, empty)]
+    if command.inputs is not None:
+        files = IMAGES if command.inputs == "images" else NUMBERS
+        signature.append(_parameter("files", files, empty))
+    signature += [_parameter(k, *v) for k, v in {**own, **shared}.items()]
+    function.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in signature}
+    return function
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -117,18 +179,27 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _option(name: str, hint: Any) -> Any:
-    """Return a typer annotation for a task's: paths for images, text for what text can build."""
-    base, note = get_args(hint)
-    shared = PARAMETERS.get(name)
-    panel = STEERED if shared is not None and shared.panel == "prior" else None
-    old = [key for key, new in RENAMED.items() if new == name] + ["grey"] * (name == "gray")
-    flags = [f"--{key.replace('_', '-')}" for key in (name, *old)] if old else []
-    if not isinstance(note, str):
-        return Annotated[Path | None, typer.Option(*flags, help=note.help, rich_help_panel=panel)]
-    plain = (bool, int, float, int | None, float | None)
-    kind = base if base in plain else str | None
-    return Annotated[kind, typer.Option(*flags, help=note, rich_help_panel=panel)]
+def _option(option: specs.Option) -> tuple[Any, Any]:
+    """Return the typer annotation of an option, and its default."""
+    kinds = {"flag": bool, "int": int, "float": float, "text": str, "path": Path}
+    kind: Any = kinds[option.kind]
+    if not option.required and option.default is None:
+        kind = kind | None
+    note = typer.Option(
+        *_flags(option),
+        help=option.help,
+        rich_help_panel=option.panel,
+        show_default=option.default is not False and "default" not in option.help.lower(),
+    )
+    default = inspect.Parameter.empty if option.required else option.default
+    return Annotated[kind, note], default
+
+
+def _flags(option: specs.Option) -> list[str]:
+    """Return the flags of an option that has two names; none for one that has its own only."""
+    names = next((pair for pair in ALIASES if option.name in pair), ())
+    flags = [name.replace("_", "-") for name in names]
+    return [f"--{f}/--no-{f}" if option.kind == "flag" else f"--{f}" for f in flags]
 
 
 @app.callback(invoke_without_command=True)
@@ -141,67 +212,70 @@ def _root(
 
 
 def _list(kind: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for name in catalog.names(kind):
-        thing = catalog.find(name, (kind,))
-        table.add_row(_word(thing) if kind == "tasks" else name, catalog.summary(thing))
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    _print_table(catalog.summaries(kind))
 
 
-@app.command("methods", help="List the methods.", rich_help_panel=LISTS)
+def _print_table(rows: Mapping[str, str]) -> None:
+    """Print names and what they are, in two columns."""
+    first = max(map(len, rows), default=0)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    width = max(columns, first + 2 + 20)
+    for name, text in rows.items():
+        lines = textwrap.wrap(text, width - first - 2) or [""]
+        print(f"{name:<{first}}  {lines[0]}".rstrip())
+        for line in lines[1:]:
+            print(f"{'':<{first}}  {line}")
+
+
+@app.command("methods", help="List the methods.", rich_help_panel=INSPECT)
 def _methods() -> None:
     _list("methods")
 
 
-@app.command("samplers", help="List the samplers.", rich_help_panel=LISTS)
+@app.command("samplers", help="List the samplers.", rich_help_panel=INSPECT)
 def _samplers() -> None:
     _list("samplers")
 
 
-@app.command("inversions", help="List the inversions that edits start from.", rich_help_panel=LISTS)
+@app.command("inversions", help="List the inversions that edits use.", rich_help_panel=INSPECT)
 def _inversions() -> None:
     _list("inversions")
 
 
-@app.command(
-    "attentions", help="List what an edit of a prompt may take over.", rich_help_panel=LISTS
-)
+@app.command("attentions", help="List the attention edits of a prompt.", rich_help_panel=INSPECT)
 def _attentions() -> None:
     _list("attention")
 
 
-@app.command("tasks", help="List the tasks.", rich_help_panel=LISTS)
-def _tasks() -> None:
-    _list("tasks")
+@app.command(
+    "operators", help="List the operators that reconstruct can use.", rich_help_panel=INSPECT
+)
+def _operators() -> None:
+    _list("operators")
 
 
 @app.command(
     "priors",
-    help="List the shipped priors, and the kinds that can be opened.",
-    rich_help_panel=LISTS,
+    help="List the shipped priors, and the kinds of priors that can be opened.",
+    rich_help_panel=INSPECT,
 )
 def _priors() -> None:
-    for name, folder in import_module("diffprior.pretrained.load").shipped().items():
-        card = (folder / "MODEL_CARD.md").read_text().splitlines()
-        print(f"{name}  shipped: {next(x for x in card if x and not x.startswith(('#', '-')))}")
-    _list("priors")
+    rows = {}
+    for name, folder in catalog.shipped_priors().items():
+        card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").splitlines()
+        rows[name] = "shipped: " + next(x for x in card if x and not x.startswith(("#", "-")))
+    _print_table(rows | catalog.summaries("priors"))
 
 
-app.command("certify", rich_help_panel=LISTS)(evaluation.certify)
+@app.command("tasks", help="List the tasks.", rich_help_panel=INSPECT)
+def _tasks() -> None:
+    tasks = [c for c in specs.commands().values() if c.options is not None]
+    lines = catalog.summaries("tasks")
+    _print_table({c.name: lines[c.module.rpartition(".")[2]] for c in tasks})
 
 
-def parameters(task: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a task, with their hints, and each key of ``Asked`` as one."""
-    hints, found = get_type_hints(task, include_extras=True), dict[str, inspect.Parameter]()
-    for name, own in inspect.signature(task).parameters.items():
-        if own.kind is not own.VAR_KEYWORD:
-            found[name] = own.replace(annotation=hints[name])
-            continue
-        (keys,) = get_args(hints[name])
-        for key, hint in get_type_hints(keys, include_extras=True).items():
-            default = False if get_args(hint)[0] is bool else None
-            found[key] = inspect.Parameter(key, own.KEYWORD_ONLY, default=default, annotation=hint)
-    return found
+@app.command("recipes", help="List the recipes of corrupted datasets.", rich_help_panel=INSPECT)
+def _recipes() -> None:
+    from ..evaluation.commands import recipes
+
+    _print_table(recipes())

@@ -1,4 +1,4 @@
-"""Where the files of a run go: told, or refused, before any work is done."""
+"""Where the files of a run go. It is decided, or refused, before any work is done."""
 
 import os
 import sys
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..errors import SettingError
+from ..errors import ImageError, SettingError
 from ..io import animations
-from ..io.arrays import ImageError
 
 __all__ = ["Input", "Options", "Targets", "plan_outputs", "heat_map"]
 
@@ -24,7 +22,7 @@ Targets = Mapping[str | int, Path | None]  # samples by number, and extra images
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every command takes beside its task's own settings."""
+    """The options that all commands share."""
 
     output: str | None = None
     force: bool = False
@@ -37,14 +35,17 @@ class Options:
 def plan_outputs(
     sources: Sequence[Input], word: str, known: Sequence[str], samples: int, o: Options
 ) -> dict[Input, Targets]:
-    """Return what is written where, for each input; folders that are asked for are made.
+    """Return the files to write for each input. Folders that do not exist are made.
 
     Arguments:
-        word: What a result is called, with the suffix of one that is not named.
-        known: How results may end.
+        sources: The inputs.
+        word: The end of the name of a result, with its suffix, as in ``inpainted.png``.
+        known: The suffixes that results may have.
+        samples: The number of samples of each input.
+        o: The options of the command.
 
     Raises:
-        SettingError: If what is asked makes no sense, or two results would be one file.
+        SettingError: If the options contradict each other, or two results would be one file.
         ImageError: If nothing can be written there.
     """
     _check_outputs(sources, known, samples, o)
@@ -65,7 +66,7 @@ def plan_outputs(
 def _check_outputs(
     sources: Sequence[Input], known: Sequence[str], samples: int, o: Options
 ) -> None:
-    """Refuse what makes no sense."""
+    """Check that the options do not contradict each other."""
     if o.output == "":
         raise SettingError("the output has an empty name; give a file, a folder or -")
     if len(sources) > 1 and o.output and not _is_folder(o.output):
@@ -86,7 +87,7 @@ def _check_outputs(
 
 
 def _check_folder(folder: Path, make: bool) -> None:
-    """Refuse a folder that nothing can be written to."""
+    """Check that files can be written to a folder."""
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def _streams(source: Input, o: Options) -> bool:
 
 
 def _target(source: Input, word: str, o: Options) -> Path | None:
-    """Return where the image goes; None is standard output."""
+    """Return the path of the image; None is standard output."""
     if _streams(source, o):
         return None
     if o.output and not _is_folder(o.output):
@@ -116,21 +117,27 @@ def _target(source: Input, word: str, o: Options) -> Path | None:
 
 
 def _targets(target: Path | None, samples: int, o: Options) -> Targets:
-    """Return what is written where: samples by number, and the extra images."""
+    """Return the files to write for one input: samples by number, and the extra images."""
     if target is None:
         return {0: None}
     stem, suffix = target.with_suffix(""), target.suffix
     one = samples == 1 or suffix.lower() in animations.SUFFIXES
-    drawn = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
-    found: dict[str | int, Path | None] = dict(enumerate(drawn))
-    for extra in ("uncertainty", "compare"):
-        if getattr(o, extra):
-            found[extra] = Path(f"{stem}.{extra}.png")
-    return found
+    paths = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
+    targets: dict[str | int, Path | None] = dict(enumerate(paths))
+    for extra, is_set in {"uncertainty": o.uncertainty, "compare": o.compare}.items():
+        if is_set:
+            targets[extra] = Path(f"{stem}.{extra}.png")
+    return targets
 
 
 def heat_map(std: Tensor) -> Image.Image:
-    """Return a map ``(H, W)`` of numbers >= 0 in viridis, from 0 to its largest, as 8-bit RGB."""
+    """Return a map of standard deviations as an 8-bit RGB image in the colors of viridis.
+
+    Arguments:
+        std: Numbers >= 0 of shape ``(H, W)``; the largest one gets the brightest color.
+    """
+    import cv2  # takes long to import, and few commands need it
+
     s = std.detach().cpu().double().numpy()
     gray = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
     colors = cv2.applyColorMap(gray, cv2.COLORMAP_VIRIDIS)

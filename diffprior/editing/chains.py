@@ -89,9 +89,9 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
     Arguments:
         mask: How much of each pixel is covered, ``(B, 1, H, W)``.
     """
-    factor, (h, w) = getattr(model, "factor", 1), model.shape[-2:]
-    beyond = (0, factor * w - mask.shape[-1], 0, factor * h - mask.shape[-2])
-    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), factor)
+    stride, (h, w) = model.stride, model.shape[-2:]
+    beyond = (0, stride * w - mask.shape[-1], 0, stride * h - mask.shape[-2])
+    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), stride)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

@@ -10,20 +10,19 @@ import torch
 from torch import Tensor
 
 from ..batching import Callback, StepCallback, part_callback, step_callback
-from ..catalog import build
+from ..catalog import build, spell
 from ..errors import SettingError
 from ..inversions.base import Inversion
 from ..io.arrays import digest
-from ..priors._conditions import conditioned, innermost, unguided
-from ..priors.base import Prior
+from ..priors.base import Prior, show_image
 from ..priors.paired import PairedPrior
-from ..priors.prompted import beside, prompted
 from ..random import Noise
 from ..runtime.memory import batch_size
+from ..runtime.placement import under_condition
 from . import trajectory
 from .chains import noise_level_of
 from .page import Session
-from .trajectory import Trajectory, spell
+from .trajectory import Trajectory
 
 __all__ = [
     "Condition",
@@ -53,9 +52,8 @@ def resolve_inversion(
         ratio = noise_level_of(strength)
         changes["stop"] = 1.0 if ratio is None else float(prior.diffusion.schedule.time(ratio))
     method = replace(method, **changes)
-    leaf = prompted(prior)
     texts = method.guided or type(method).edit_prior is not Inversion.edit_prior
-    if texts and leaf is not None and leaf.extra == leaf.shape[0]:
+    if texts and prior.edits_image:
         raise SettingError(
             f"{type(method).__name__} is of a guidance between texts, and this network is guided "
             "by the image that it edits, too; take another inversion"
@@ -80,7 +78,7 @@ def condition_prior(prior: Prior, condition: Condition) -> Prior:
         SettingError: If the prior knows nothing of the kind.
     """
     try:
-        return conditioned(prior, **condition)
+        return under_condition(prior, condition)
     except ValueError as error:
         raise SettingError(str(error)) from error
 
@@ -104,10 +102,10 @@ def invert_images(
     z = source.encode(x)
     noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
-    called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
+    called = source.without_guidance().innermost if method.guided else source
     with _report_calls(called, method.calls * len(parts), callback):
         codes = [
-            method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
+            method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
             for i in parts
         ]
     return Trajectory(

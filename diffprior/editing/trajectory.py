@@ -1,7 +1,7 @@
 """Inversions of images, and their files: a code, with what it takes to read it back."""
 
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,13 +9,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .. import __version__
-from ..catalog import build
+from ..catalog import build, spell
 from ..errors import ImageError, SettingError
 from ..inversions.base import Code, Inversion
 from ..io.arrays import Images, digest
 from ..runtime.results import Result
 
-__all__ = ["ADDED", "SUFFIX", "InversionResult", "Trajectory", "spell"]
+__all__ = ["ADDED", "SUFFIX", "InversionResult", "Trajectory"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
@@ -124,14 +124,6 @@ class InversionResult(Result[Any]):
     def data(self) -> bytes:
         """Return the bytes of the trajectory's file."""
         return self.trajectory.data()
-
-
-def spell(thing: Any) -> str:
-    """Return a text that ``catalog.build`` reads, with every setting."""
-    if not is_dataclass(thing):
-        return repr(thing)
-    settings = ", ".join(f"{f.name}={spell(getattr(thing, f.name))}" for f in fields(thing))
-    return f"{type(thing).__module__.rpartition('.')[2]}({settings})"
 
 
 def _called(name: str, sha256: str | None, added: dict[str, Any]) -> str:

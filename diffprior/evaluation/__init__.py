@@ -1,1 +1,5 @@
 """Corrupted datasets, benchmarks, certification, and their reports."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

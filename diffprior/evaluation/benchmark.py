@@ -126,10 +126,9 @@ def _method(name: str) -> Method[Any] | None:
 
 def _settings(model: Prior, options: Options) -> dict[str, Any]:
     """Return what all rows of a folder have in common."""
-    source = model.source
     return {
-        "prior": type(model).__name__ if source is None else source.name,
-        "prior_sha256": None if source is None else source.sha256,
+        "prior": model.name,
+        "prior_sha256": model.sha256,
         "samples": options.samples,
         "seed": options.seed,
         "precision": options.dtype,

@@ -1,10 +1,9 @@
 """Recipes of corrupted datasets: the operators, their noise, and published results."""
 
-import ast
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -216,35 +215,25 @@ def build(texts: Sequence[str], folder: Path) -> Operator:
     """
     names = zip(*(split_files(text)[1] for text in texts), strict=True)
     arrays = (_array(folder, name) for name in names)
-    tree = ast.parse(split_files(texts[0])[0], mode="eval")
-    return _operator(tree.body, arrays)
+
+    def resolve(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings with arrays in the place of "*", from left to right."""
+        resolved = dict(settings)
+        for name, value in settings.items():
+            if value == "*":
+                resolved[name], batched = next(arrays)
+                if batched and "batched" in inspect.signature(kind).parameters:
+                    resolved["batched"] = True
+        return resolved
+
+    operator: Operator = catalog.build(split_files(texts[0])[0], ("operators",), resolve)
+    return operator
 
 
 def _array(folder: Path, names: Sequence[str]) -> tuple[Tensor, bool]:
     """Return the array of all items, or those of each as a batch, and whether it is a batch."""
     arrays = [torch.from_numpy(np.load(folder / name)) for name in dict.fromkeys(names)]
     return (arrays[0], False) if len(arrays) == 1 else (torch.stack(arrays), True)
-
-
-def _operator(node: ast.expr, arrays: Iterator[tuple[Tensor, bool]]) -> Operator:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-        outer = _operator(node.left, arrays)
-        return outer @ _operator(node.right, arrays)
-    text = ast.unparse(node)
-    if "'*'" not in text or not isinstance(node, ast.Call):
-        plain: Operator = catalog.build(text, ("operators",))
-        return plain
-    kind = catalog.find(ast.unparse(node.func), ("operators",))
-    settings: dict[str, Any] = {}
-    for keyword in node.keywords:
-        value = ast.literal_eval(keyword.value)
-        if value == "*":
-            value, batched = next(arrays)
-            if batched and "batched" in inspect.signature(kind).parameters:
-                settings["batched"] = True
-        settings[str(keyword.arg)] = value
-    operator: Operator = kind(**settings)
-    return operator
 
 
 # Masks and kernels

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..batching import StepCallback
-from ..priors._conditions import against
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Whole
@@ -45,4 +44,4 @@ class NegativePrompt(Inversion):
         return self._ddim.down(prior, code, times, each)
 
     def edit_prior(self, target: Prior, source: Prior) -> Prior:
-        return against(target, source)
+        return target.with_negative(source)

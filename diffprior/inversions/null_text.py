@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..batching import StepCallback
-from ..priors._conditions import guided, innermost, inside, unguided
 from ..priors.base import Prior, denoise_vjp
 from ..priors.guided import GuidedPrior
 from ..priors.paired import PairedPrior
@@ -49,7 +47,7 @@ class NullText(Inversion):
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         e = _words(prior).to(x_0).repeat(len(x_0), 1, 1)
-        alone, states, null = unguided(prior), [x_0], []
+        alone, states, null = prior.without_guidance(), [x_0], []
         for s, t in times.unfold(0, 2, 1):
             a, b = flow_coefficients(prior, t, s)
             states.append((states[-1] - b * predict_eps(alone, states[-1], t)) / a)
@@ -73,7 +71,8 @@ class NullText(Inversion):
     ) -> Tensor:
         """Return the words that bring x, at t, nearest to x_s."""
         (alpha_t, sigma_t), (a, b) = prior.diffusion.schedule(t), flow_coefficients(prior, t, s)
-        w, text, free = _scale(prior), unguided(prior)(x, t), _Listening(prior, x)
+        w, text = prior.guidance_scale, prior.without_guidance()(x, t)
+        free = _Listening(prior, x)
         slope, m, v = -b * alpha_t / sigma_t, torch.zeros_like(e), torch.zeros_like(e)
         for k in range(1, self.iterations + 1):
             x_0, vjp = denoise_vjp(free, e, t)
@@ -110,30 +109,31 @@ class _Listening(Prior):
         self.diffusion, self.shape = prior.diffusion, prior.shape
 
     def forward(self, e: Tensor, t: Tensor) -> Tensor:
-        told = [inside(self.prior, partial(_free, e=row)) for row in torch.split(e, 1)]
-        return _Rows(told)(self.x_t, t)
+        rows = [
+            self.prior.map_inner(lambda prior: _guided(prior).free.with_embedding(row))  # noqa: B023
+            for row in torch.split(e, 1)
+        ]
+        return _Rows(rows)(self.x_t, t)
 
 
 def _fitted(prior: Prior, e: Tensor) -> Prior:
     """Return a prior whose guidance is free by these words, a set a row."""
     halves = (prior.before, prior.after) if isinstance(prior, PairedPrior) else (prior,)
     words = zip(halves, e.chunk(len(halves)), strict=True)
-    rows = [inside(p, partial(_told, e=row)) for p, part in words for row in torch.split(part, 1)]
-    return _Rows(rows)
+    return _Rows([_with_words(p, row) for p, part in words for row in torch.split(part, 1)])
 
 
-def _told(prior: Prior, e: Tensor) -> Prior:
-    return prior.with_inner(prior.conditional, _free(prior, e)) if guided(prior) else prior
-
-
-def _free(prior: Prior, e: Tensor) -> Prior:
-    """Return the free side of a guided prior, told of other words."""
-    return _guided(prior).free.with_embedding(e)
+def _with_words(prior: Prior, e: Tensor) -> Prior:
+    """Return a prior guided away from an embedding; without guidance, as it is."""
+    guided = prior.innermost
+    if not isinstance(guided, GuidedPrior):
+        return prior
+    return prior.with_negative(guided.free.with_embedding(e))
 
 
 def _words(prior: Prior) -> Tensor:
     """Return what is fitted at first, of shape ``(1, words, D)``."""
-    free = _guided(innermost(prior)).free
+    free = _guided(prior.innermost).free
     if free.embedding is None:
         raise TypeError(
             f"null_text fits the empty prompt of a text-to-image prior, and {type(free).__name__} "
@@ -142,12 +142,8 @@ def _words(prior: Prior) -> Tensor:
     return free.embedding
 
 
-def _scale(prior: Prior) -> float:
-    return _guided(innermost(prior)).scale
-
-
 def _guided(prior: Prior) -> GuidedPrior:
-    if not guided(prior):
+    if not isinstance(prior, GuidedPrior):
         raise TypeError(
             f"null_text fits a guidance, and {type(prior).__name__} has none; give a prompt, "
             "and no guidance of 1"

@@ -1,4 +1,4 @@
-"""Moving images: frames in one file, played to and fro without an end."""
+"""Animations: frames in one file, played forward and backward in a loop."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ PAUSE = 100  # ms from frame to frame
 
 
 def encode(frames: Sequence[np.ndarray], suffix: str, text: Mapping[str, str]) -> bytes:
-    """Return the bytes of a film: of 256 colors in all as GIF, of all their colors as APNG.
+    """Return the bytes of an animation without alpha.
 
-    Neither is given an alpha.
+    All frames of a GIF share 256 colors; an APNG has all colors.
 
     Arguments:
-        frames: In their order, each ``(H, W, 1)`` or ``(H, W, 3)`` of uint8.
-        suffix: One of `SUFFIXES`, in any case.
-        text: What the file is to say about itself.
+        frames: The frames in order, each uint8 of shape ``(H, W, 1)`` or ``(H, W, 3)``.
+        suffix: One of `SUFFIXES`, in upper or lower case.
+        text: Text entries of the file, by name.
 
     Raises:
-        ImageError: If the frames are deeper than 8 bits.
+        ImageError: If the frames have more than 8 bits.
     """
     check_depth(frames[0].dtype, suffix)
     shown = [Image.fromarray(f[..., 0] if f.shape[-1] == 1 else f) for f in frames]
@@ -45,12 +45,12 @@ def encode(frames: Sequence[np.ndarray], suffix: str, text: Mapping[str, str]) -
 
 
 def check_depth(dtype: np.dtype[Any], suffix: str) -> None:
-    """Refuse values that are deeper than 8 bits."""
+    """Check that values have 8 bits."""
     if dtype != np.uint8:
         raise ImageError(f"{dtype} values do not fit into {suffix}; uint8 does")
 
 
 def _as_rgb(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Return frames that share the 256 colors that suit them best, and mix the others of them."""
+    """Return frames with one palette of 256 colors; other colors are dithered."""
     palette = Image.fromarray(np.concatenate([np.asarray(f) for f in frames])).quantize(256)
     return [f.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for f in frames]

@@ -1,14 +1,17 @@
-"""Arrays in and out of tensors in [-1, 1]: the only range code."""
+"""Images and arrays to tensors in [-1, 1], and back. No other module converts ranges."""
 
 __all__ = [
+    "LUMA",
     "ImageError",
     "Images",
+    "as_images",
+    "as_rgb",
+    "as_stored",
+    "digest",
     "fit_mask",
     "mask_tensor",
-    "as_images",
     "to_pil",
-    "digest",
-    "as_rgb",
+    "upright",
 ]
 
 import hashlib
@@ -16,9 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import EllipsisType
-from typing import Any
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import DTypeLike
@@ -28,19 +30,28 @@ from torch.nn import functional
 
 from ..errors import ImageError
 
-SLACK = 1e-6  # what rounding may leave of a float beyond [0, 1], as an FFT or a resize does
+LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
+SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
+
+# EXIF orientations whose rows and columns are swapped, and which axes are reversed after that.
+TRANSPOSED = (5, 6, 7, 8)
+UPSIDE_DOWN = (3, 4, 7, 8)
+MIRRORED = (2, 3, 6, 7)
+
+Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Images:
-    """A batch of images of one size, kept in the numbers that they came in.
+    """A batch of images of one size, with their original values.
 
     Arguments:
-        values: Gray or RGB of shape ``(B, H, W, C)`` with C = 1 or 3: uint8, uint16 (full range),
-            or float32 or float64 in [0, 1].
+        values: Gray or RGB values of shape ``(B, H, W, C)`` with C = 1 or 3: uint8, uint16 (full
+            range), or float32 or float64 in [0, 1].
         alpha: The opacity of shape ``(B, H, W)`` in the same dtype, or None.
-        rebuild: Makes of values (of any size and C) and alpha what came in. If it came in with
-            alpha, an alpha of None is opaque; if not, alpha is left out.
+        rebuild: A function of values (of any size and C) and alpha that returns an object of the
+            original kind. If the original had an alpha, None stands for opaque; if it had none,
+            alpha is ignored.
     """
 
     values: np.ndarray
@@ -70,19 +81,22 @@ class Images:
         """Return alpha at a size ``(H, W)``, or None if there is none."""
         if self.alpha is None or tuple(size) == self.size:
             return self.alpha
+        import cv2  # takes long to import, and few images need it
+
         return np.stack([cv2.resize(a, (size[1], size[0])) for a in self.alpha])
 
     def blend(self, x: Tensor, mask: Tensor | None = None) -> np.ndarray:
-        """Return the values with x laid over them, in their own dtype, ``(B', H, W, C)``.
+        """Return the values with x blended over them, in their own dtype, ``(B', H, W, C)``.
 
         Arguments:
-            x: ``(B', 3, H, W)`` in [-1, 1], clipped, where B' = B * n counts the n fillings of the
-                first image, then those of the second. Gray takes its Rec. 601 luma.
-            mask: The weight of x, ``(1 or B or B', 1, H, W)`` in [0, 1]. At 0 the values stay bit
-                for bit, at 1 x stands alone. None is 1 everywhere; then x may have any size.
+            x: New images ``(B', 3, H, W)`` in [-1, 1], clipped. B' = B * n: first the n fillings
+                of the first image, then those of the second. Gray images take the BT.601 luma.
+            mask: The weight of x, ``(1 or B or B', 1, H, W)`` in [0, 1]. Where it is 0 the values
+                stay bit for bit; where it is 1 they are those of x. None is 1 everywhere, and then
+                x may have any size.
 
         Raises:
-            ImageError: If x holds NaN or infinity where it counts.
+            ImageError: If x holds NaN or infinity where its weight is not 0.
             ValueError: If B' is no multiple of B.
         """
         if len(x) % len(self) or not len(x):
@@ -102,53 +116,58 @@ class Images:
     def restore_kind(
         self, values: np.ndarray, alpha: np.ndarray | EllipsisType | None = ...
     ) -> Any:
-        """Return what came in, with values and alpha (None is opaque) in place of its own."""
+        """Return an object of the original kind with other values and alpha (None is opaque)."""
         return self.rebuild(values, self.alpha if isinstance(alpha, EllipsisType) else alpha)
 
 
 def as_images(image: Any) -> Images:
-    """Return an image or a batch of them, whatever holds it, as `Images`.
+    """Return an image, or a batch of images, as `Images`.
+
+    ``Images.restore_kind`` returns the same kind, dtype, number of axes and device. There are two
+    exceptions: bool becomes uint8, and a PIL image becomes L, LA, RGB, RGBA, I;16 or F, with 8 bits
+    where PIL has no deeper mode.
 
     Arguments:
-        image: `Images`, as they are; a PIL image of any mode, turned upright by its EXIF
-            orientation; a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (gray), 2 (gray,
-            alpha), 3 (RGB) or 4 (RGB, alpha), of bool, uint8, uint16, float32 or float64 in
-            [0, 1]; or a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the
-            same or half precision.
+        image: One of
 
-    It comes back as the same kind, dtype, number of axes and device, but bool becomes uint8, and a
-    PIL image becomes L, LA, RGB, RGBA, I;16 or F, of 8 bits where PIL has no deeper mode.
+            - `Images`, which are returned as they are;
+            - a PIL image of any mode, which is turned upright by its EXIF orientation;
+            - a numpy array ``(H, W)`` or ``(H, W, C)`` with C = 1 (gray), 2 (gray, alpha), 3 (RGB)
+              or 4 (RGB, alpha), of bool, uint8, uint16, or float32 or float64 in [0, 1];
+            - a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same dtypes or
+              of half precision.
 
     Raises:
-        ImageError: If it is none of these, is empty, holds NaN or leaves its range.
+        ImageError: If it is none of these, is empty, holds NaN, or leaves its range.
     """
-    return image if isinstance(image, Images) else _as_images(image, "picture")
+    return image if isinstance(image, Images) else _as_images(image, "image")
 
 
 def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same size") -> Tensor:
-    """Return a mask of images as float32 ``(B, 1, H, W)`` in [0, 1], where 1 is to be filled.
+    """Return a mask as float32 ``(B, 1, H, W)`` in [0, 1]; 1 marks what is to be filled.
 
     Arguments:
-        mask: White, True or 1 where to fill: a PIL image or numpy array as in `images`, of which
-            the luma counts, on black where it is transparent; or a tensor ``(H, W)``, ``(1, H, W)``
-            or ``(B, 1, H, W)``. Arrays of integers 0 and 1 alone are taken as bool.
-        like: The images that it belongs to. One mask serves them all.
-        advice: What to do about one of another size.
+        mask: White, True or 1 where to fill. A PIL image or a numpy array as in `as_images`, whose
+            luma is used, and whose transparent parts are black; or a tensor ``(H, W)``,
+            ``(1, H, W)`` or ``(B, 1, H, W)``. An array of only the integers 0 and 1 counts as
+            bool.
+        like: The images of the mask. One mask may serve all of them.
+        advice: The end of the error message about a mask of another size.
 
     Raises:
-        ImageError: If the size or the number of masks differs, or as in `images`.
+        ImageError: If the size or the number of masks differs, or as in `as_images`.
     """
     m = _mask(mask)
     if m.shape[2:] != like.size:
-        both = "the mask is {1}x{0} but the image is {3}x{2}".format(*m.shape[2:], *like.size)
-        raise ImageError(f"{both}; {advice}")
+        (height, width), (h, w) = m.shape[2:], like.size
+        raise ImageError(f"the mask is {width}x{height} but the image is {w}x{h}; {advice}")
     if len(m) not in (1, len(like)):
         raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
     return m.expand(len(like), -1, -1, -1).contiguous()
 
 
 def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
-    """Return a mask as in `mask_tensor` at size ``(H, W)``: the largest value under each pixel."""
+    """Return a mask as in `mask_tensor` of size ``(H, W)``: the largest value under each pixel."""
     return functional.adaptive_max_pool2d(_mask(mask), size)
 
 
@@ -178,8 +197,9 @@ def _as_images(image: Any, what: str) -> Images:
 
 def _pil_array(image: Image.Image) -> np.ndarray:
     if image.mode[0] not in "IF":
-        plain = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-        return np.asarray(image.convert(plain + "A" * image.has_transparency_data))
+        colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        mode = f"{colors}A" if image.has_transparency_data else colors
+        return np.asarray(image.convert(mode))
     array, clear = np.asarray(image), image.info.get("transparency")
     if array.dtype.kind == "i" and array.min(initial=0) >= 0 and array.max(initial=0) <= 65535:
         array = array.astype(np.uint16)
@@ -254,22 +274,27 @@ def _shape_error(shape: Sequence[int], what: str, accepted: str) -> ImageError:
 
 
 def _top(dtype: np.dtype) -> int:
+    """Return the value of white in a dtype."""
     return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
 def _unit(array: np.ndarray) -> np.ndarray:
+    """Return values as floats in [0, 1]."""
     return array.astype(np.result_type(array, np.float32)) / _top(array.dtype)
 
 
 def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
-    top, unit = _top(np.dtype(dtype)), np.clip(unit, 0, 1)
-    return (unit if top == 1 else np.rint(top * unit)).astype(dtype)
+    """Return floats, clipped to [0, 1], as values of a dtype."""
+    top = _top(np.dtype(dtype))
+    clipped: np.ndarray = np.clip(unit, 0, 1)
+    return (clipped if top == 1 else np.rint(top * clipped)).astype(dtype)
 
 
 def _luma(x: np.ndarray) -> np.ndarray:
-    """Return 0.299 R + 0.587 G + 0.114 B, ordered so that grays come back bit for bit."""
+    """Return the luma, in an order of operations that returns grays bit for bit."""
     r, g, b = x[..., :1], x[..., x.shape[-1] // 2, None], x[..., -1:]
-    return np.asarray(g + 0.299 * (r - g) + 0.114 * (b - g))
+    red, _, blue = LUMA
+    return np.asarray(g + red * (r - g) + blue * (b - g))
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:
@@ -281,13 +306,44 @@ def _channels_last(x: Tensor, dtype: DTypeLike) -> np.ndarray:
     return np.moveaxis(plain.numpy(), 1, -1).astype(dtype, copy=False)
 
 
-def digest(given: Images) -> str:
+def digest(images: Images) -> str:
     """Return the SHA-256 of the values of images, with their dtype and shape."""
-    head = f"{given.values.dtype.str} {given.values.shape} ".encode()
-    return hashlib.sha256(head + given.values.tobytes()).hexdigest()
+    head = f"{images.values.dtype.str} {images.values.shape} ".encode()
+    return hashlib.sha256(head + images.values.tobytes()).hexdigest()
 
 
-def as_rgb(given: Images) -> Images:
-    """Return the images with three channels each, to come back as colors."""
-    repeats = 3 // given.values.shape[-1]
-    return replace(given, values=np.repeat(given.values, repeats, axis=-1))
+def as_rgb(images: Images) -> Images:
+    """Return images with three channels each, so that results are in color."""
+    repeats = 3 // images.values.shape[-1]
+    return replace(images, values=np.repeat(images.values, repeats, axis=-1))
+
+
+def upright(pixels: Pixels, orientation: int, axes: tuple[int, int] = (-2, -1)) -> Pixels:
+    """Return the pixels of a file turned upright.
+
+    Arguments:
+        pixels: An array or a tensor with rows and columns as they are stored.
+        orientation: The EXIF orientation of the file, from 1 (upright) to 8.
+        axes: The axes of the rows and the columns.
+    """
+    turned = pixels.swapaxes(*axes) if orientation in TRANSPOSED else pixels
+    return _flip(turned, orientation, axes)
+
+
+def as_stored(pixels: Pixels, orientation: int, axes: tuple[int, int] = (-2, -1)) -> Pixels:
+    """Return upright pixels as a file of this orientation stores them: undo `upright`."""
+    flipped = _flip(pixels, orientation, axes)
+    return flipped.swapaxes(*axes) if orientation in TRANSPOSED else flipped
+
+
+def _flip(pixels: Pixels, orientation: int, axes: tuple[int, int]) -> Pixels:
+    """Return pixels mirrored as the two flips of an orientation say; the flips commute."""
+    rows, columns = axes
+    reversed_axes = [
+        axis
+        for axis, orientations in ((rows, UPSIDE_DOWN), (columns, MIRRORED))
+        if orientation in orientations
+    ]
+    if isinstance(pixels, Tensor):
+        return pixels.flip(reversed_axes)
+    return np.flip(pixels, tuple(reversed_axes))

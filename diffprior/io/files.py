@@ -1,4 +1,4 @@
-"""Image files in and out: nothing lost that the format can hold, nothing overwritten unasked."""
+"""Image files, read and written without loss. No file is overwritten unless it is forced."""
 
 __all__ = [
     "LIMIT",
@@ -24,7 +24,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageOps import exif_transpose
@@ -32,7 +31,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
 from . import jpeg, sixteen_bit
-from .arrays import ImageError, Images, as_images
+from .arrays import ImageError, Images, as_images, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 LIMIT = 89_478_485  # pixels, as in Pillow
@@ -48,10 +47,10 @@ class File:
     """An image file.
 
     Attributes:
-        name: What it is called in messages.
-        images: A batch of one.
-        icc: Its ICC profile.
-        coding: How it was compressed, if it is an upright JPEG file.
+        name: The name for messages.
+        images: The image, as a batch of one.
+        icc: The ICC profile, or None.
+        coding: How the file was compressed, if it is a JPEG file.
     """
 
     name: str
@@ -61,9 +60,9 @@ class File:
 
 
 def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
-    """Return the (first) image of a PNG, JPEG, WebP, TIFF or BMP file.
+    """Return the first image of a PNG, JPEG, WebP, TIFF or BMP file.
 
-    Depths of 16 bits are kept. It is turned upright by its EXIF orientation, palettes become RGB or
+    The image is turned upright by its EXIF orientation. 16 bits are kept. Palettes become RGB or
     RGBA, and CMYK becomes RGB without its profile.
 
     Arguments:
@@ -71,7 +70,7 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
         limit: The largest number of pixels that is decoded.
 
     Raises:
-        ImageError: If the file cannot be read, is no such image, is damaged or is too large.
+        ImageError: If the file cannot be read, has another format, is damaged, or is too large.
     """
     name = str(source if isinstance(source, Path) else getattr(source, "name", "the stream"))
     try:
@@ -86,17 +85,18 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
 
 
 def read_mask(source: Path, limit: int = LIMIT) -> Image.Image | np.ndarray:
-    """Return a mask file for `diffprior.io.arrays.mask_tensor`; files and errors as `read`."""
-    p = read(source, limit).images
-    mask: Image.Image | np.ndarray = p.restore_kind(p.values)
+    """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
+    images = read(source, limit).images
+    mask: Image.Image | np.ndarray = images.restore_kind(images.values)
     return mask
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
     """Return the files that the arguments name, each once.
 
-    An argument is a file (`read` tells if there is none), a folder, which stands for the images
-    in it by name, or a pattern with ``*``, ``**``, ``?`` or ``[]``, for the images that match.
+    An argument is a file, which need not exist; a folder, which stands for the images in it, in the
+    order of their names; or a pattern with ``*``, ``**``, ``?`` or ``[]``, which stands for the
+    images that match it.
 
     Raises:
         ImageError: If a folder holds no image or a pattern matches none.
@@ -113,15 +113,16 @@ def encode(
 ) -> bytes:
     """Return the bytes of an image file.
 
-    JPEG (quality 95, 4:4:4) is lossy; WebP makes gray RGB; JPEG and BMP drop the alpha. A deep gray
-    TIFF with alpha becomes RGBA. A gray profile is dropped from a colored image.
+    JPEG is lossy (quality 95, 4:4:4). WebP stores gray as RGB. JPEG and BMP drop the alpha. A
+    16-bit gray TIFF with alpha becomes RGBA. A color image drops a profile of gray.
 
     Arguments:
-        values: Of shape ``(H, W, 1)`` or ``(H, W, 3)``, uint8, or uint16 for PNG and TIFF.
+        values: Gray or RGB values of shape ``(H, W, 1)`` or ``(H, W, 3)``: uint8, or uint16 for PNG
+            and TIFF.
         alpha: The opacity of shape ``(H, W)`` and the same dtype, or None.
-        suffix: One of `SUFFIXES`, in any case.
-        icc: The ICC profile; BMP drops it.
-        text: What a PNG is to say about itself; the other formats drop it.
+        suffix: One of `SUFFIXES`, in upper or lower case.
+        icc: The ICC profile, or None. BMP drops it.
+        text: Text entries of a PNG file, by name. The other formats drop them.
 
     Raises:
         ImageError: If the format is unknown or cannot hold the image.
@@ -133,12 +134,14 @@ def encode(
     if alpha is not None and kind not in ("JPEG", "BMP"):
         array = np.concatenate([values, alpha[..., None]], axis=-1)
     if values.dtype == np.uint16 and array.shape[-1] > 1:
-        return (sixteen_bit.png if kind == "PNG" else sixteen_bit.tiff)(array, icc, _info(text))
+        if kind == "PNG":
+            return sixteen_bit.png(array, icc, _info(text))
+        return sixteen_bit.tiff(array, icc)
     return _shallow(array, kind, icc, _info(text))
 
 
 def check_depth(dtype: np.dtype, suffix: str) -> str:
-    """Return the format of files that end so, or refuse values that it cannot hold."""
+    """Return the format of a suffix, and check that it can hold values of a dtype."""
     kind = _FORMATS.get(suffix.lower())
     if kind is None:
         raise ImageError(f"{suffix or 'no suffix'} is no format; use one of {' '.join(SUFFIXES)}")
@@ -149,7 +152,12 @@ def check_depth(dtype: np.dtype, suffix: str) -> str:
 
 
 def write(data: bytes, path: Path, force: bool = False) -> None:
-    """Write a file whole or not at all, over an existing one only by force.
+    """Write a file completely or not at all.
+
+    Arguments:
+        data: The bytes of the file.
+        path: Where to write it.
+        force: Whether an existing file is overwritten.
 
     Raises:
         ImageError: If the file exists (without force) or cannot be written.
@@ -174,7 +182,7 @@ def write(data: bytes, path: Path, force: bool = False) -> None:
 
 
 def _claim(part: Path, path: Path) -> None:
-    """Move part to a path that must be free, also where the file system knows no hard links."""
+    """Move a file to a path that must be free, even on a file system without hard links."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -236,7 +244,10 @@ def _decoded(
 
 @contextmanager
 def _at_most(limit: int) -> Iterator[None]:
-    """Let Pillow refuse more than `limit` pixels, which it takes from a global, and keep quiet."""
+    """Make Pillow refuse more than `limit` pixels, and silence its other warnings.
+
+    Pillow takes the limit from a global variable, which is restored afterwards.
+    """
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
     try:
         with warnings.catch_warnings():
@@ -248,7 +259,7 @@ def _at_most(limit: int) -> Iterator[None]:
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Return whether Pillow would cut these 16 bits to 8, as it does for all but plain gray."""
+    """Return whether Pillow would cut these 16 bits to 8, as it does for all but gray images."""
     if image.mode not in ("LA", "RGB", "RGBA"):
         return False
     if isinstance(image, TiffImageFile):
@@ -257,10 +268,10 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 
 def _plain(image: Image.Image) -> Image.Image | np.ndarray:
-    """Return an image upright, and 16 bits for which white is 0 the right way round."""
-    upright = exif_transpose(image)
-    reverse = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
-    return ~np.asarray(upright) if reverse and image.mode[:4] == "I;16" else upright
+    """Return an image upright; 16-bit values of a TIFF whose white is 0 are inverted."""
+    turned = exif_transpose(image)
+    is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
+    return ~np.asarray(turned) if is_inverted and image.mode[:4] == "I;16" else turned
 
 
 def _unknown(data: bytes) -> str:
@@ -270,6 +281,9 @@ def _unknown(data: bytes) -> str:
 
 
 def _deep(image: Image.Image, data: bytes) -> np.ndarray:
+    """Return a 16-bit image that Pillow would cut to 8 bits, upright, ``(H, W, C)``."""
+    import cv2  # takes long to import, and few files need it
+
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     if tags.get(338) == (1,) or tags.get(284) == 2:
         raise ImageError("a 16-bit TIFF of separate planes or premultiplied alpha is not read")
@@ -279,14 +293,8 @@ def _deep(image: Image.Image, data: bytes) -> np.ndarray:
     rgb = np.asarray(bgr)[..., [2, 1, 0, 3][: bgr.shape[2]]]
     if tags:
         return rgb
-    return _upright(rgb[..., [0, 3]] if data[25] == 4 else rgb, image.getexif().get(0x0112, 1))
-
-
-def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Return an array (H, W, C) turned by an EXIF orientation, 1 to 8."""
-    turned = array.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else array
-    turned = turned[::-1] if orientation in (3, 4, 7, 8) else turned
-    return turned[:, ::-1] if orientation in (2, 3, 6, 7) else turned
+    pixels = rgb[..., [0, 3]] if data[25] == 4 else rgb
+    return upright(pixels, image.getexif().get(0x0112, 1), axes=(0, 1))
 
 
 def _info(text: Mapping[str, str] | None) -> PngInfo:

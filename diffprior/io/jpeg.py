@@ -1,4 +1,4 @@
-"""What a JPEG file says of its own coding."""
+"""How a JPEG file is coded: its quantization tables, subsampling and orientation."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,12 +17,13 @@ RATIOS: dict[Subsampling, tuple[int, int]] = {"4:4:4": (1, 1), "4:2:2": (1, 2), 
 
 @dataclass(frozen=True, kw_only=True)
 class Coding:
-    """How an image is coded.
+    """The coding of a JPEG file.
 
     Arguments:
         luma, chroma: The quantization tables: 64 steps each, row by row, in 8-bit levels.
-        subsampling: Whether chroma has all columns and rows, half the columns, or half of both.
-        orientation: How what is coded lies, 1 to 8 as EXIF counts; 1 is upright.
+        subsampling: Whether chroma has all rows and columns (4:4:4), half the columns (4:2:2), or
+            half of both (4:2:0).
+        orientation: The EXIF orientation of the stored image, from 1 (upright) to 8.
     """
 
     luma: tuple[int, ...]
@@ -32,7 +33,7 @@ class Coding:
 
 
 def standard(quality: int, subsampling: Subsampling = "4:2:0") -> Coding:
-    """Return the coding of libjpeg, and so of most programs, at a quality from 1 to 100."""
+    """Return the coding of libjpeg, which most programs use, at a quality from 1 to 100."""
     if not (isinstance(quality, int) and 1 <= quality <= 100):
         raise ValueError(f"quality is a whole number from 1 to 100, got {quality}")
     if subsampling not in RATIOS:
@@ -44,7 +45,7 @@ def standard(quality: int, subsampling: Subsampling = "4:2:0") -> Coding:
 
 
 def read(image: Any) -> Coding | None:
-    """Return the coding of what Pillow opened, None unless it is a JPEG in L or YCbCr."""
+    """Return the coding of an image that Pillow opened; None if it is no JPEG in L or YCbCr."""
     tables = getattr(image, "quantization", None)
     if not tables or image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
         return None

@@ -1,4 +1,4 @@
-"""Files of measurements: arrays of numbers, which are no images yet."""
+"""Files of measurements: arrays of numbers that are not images."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,14 +14,17 @@ __all__ = ["Measurement", "read"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurement:
-    """An .npy file: its name in messages, and its array."""
+    """The array of an .npy file, with the name of the file for messages."""
 
     name: str
     array: np.ndarray[Any, Any]
 
 
 def read(source: Path | BinaryIO) -> Measurement:
-    """Return the array of an .npy file; objects, which would run code, are not read.
+    """Return the array of an .npy file. Pickled objects, which can run code, are refused.
+
+    Arguments:
+        source: A path, or a binary stream that is read to its end.
 
     Raises:
         ImageError: If the file cannot be read, or holds anything but real numbers.

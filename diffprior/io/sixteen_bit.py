@@ -1,4 +1,4 @@
-"""The 16-bit files that Pillow cannot write: PNG with colors or alpha, and TIFF."""
+"""16-bit files that Pillow cannot write: PNG and TIFF with color or alpha."""
 
 import struct
 import zlib
@@ -6,14 +6,22 @@ from io import BytesIO
 
 import numpy as np
 from PIL.PngImagePlugin import PngInfo, putchunk
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 __all__ = ["png", "tiff"]
 
 
 def png(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
-    """Return a 16-bit PNG with alpha or color, whose rows are stored as differences ("up")."""
+    """Return the bytes of a 16-bit PNG with color or alpha.
+
+    Pillow does not write this kind, and OpenCV writes neither profiles nor text.
+
+    Arguments:
+        array: uint16 of shape ``(H, W, C)``: gray and alpha (C = 2), RGB (3) or RGBA (4).
+        icc: The ICC profile, or None.
+        info: Text entries.
+    """
     h, w, channels = array.shape
+    # Each row is stored as its difference from the row above (filter 2), which packs well.
     rows = np.ascontiguousarray(array, ">u2").reshape(h, -1).view(np.uint8)
     up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     lines = np.pad(up, ((0, 0), (1, 0)), constant_values=2)
@@ -30,18 +38,27 @@ def png(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
     return file.getvalue()
 
 
-def tiff(array: np.ndarray, icc: bytes | None, info: PngInfo) -> bytes:
-    """Return an uncompressed 16-bit TIFF in one strip, RGB or RGBA."""
+def tiff(array: np.ndarray, icc: bytes | None) -> bytes:
+    """Return the bytes of an uncompressed 16-bit TIFF, RGB or RGBA; gray with alpha becomes RGBA.
+
+    Arguments:
+        array: uint16 of shape ``(H, W, C)``: gray and alpha (C = 2), RGB (3) or RGBA (4).
+        icc: The ICC profile, or None.
+    """
+    import tifffile  # takes long to import, and few files need it
+
     if array.shape[-1] == 2:
         array = array[..., [0, 0, 0, 1]]
-    h, w, channels = array.shape
-    tags = ImageFileDirectory_v2(prefix=b"II")
-    tags.update({256: w, 257: h, 258: (16,) * channels, 259: 1, 262: 2, 277: channels})
-    tags.update({273: 0, 278: h, 279: array.nbytes})
-    if channels == 4:
-        tags[338] = 2
-    if icc is not None:
-        tags[34675] = icc
     file = BytesIO()
-    tags.save(file)
-    return file.getvalue() + array.astype("<u2").tobytes()
+    tifffile.imwrite(
+        file,
+        array,
+        photometric="rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if array.shape[-1] == 4 else None,
+        iccprofile=icc,
+        byteorder="<",
+        metadata=None,
+        software=False,
+    )
+    return file.getvalue()

@@ -1,1 +1,5 @@
-"""What a measurement says about the clean image."""
+"""Likelihoods: what a measurement says about the clean image."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..io.arrays import LUMA, as_stored, upright
 from ..io.jpeg import RATIOS, Coding, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
 from ..solvers import cg
@@ -17,7 +18,7 @@ from .gaussian import GaussianLikelihood
 __all__ = ["CellLikelihood", "Coefficients", "agrees", "detect"]
 
 YCC = (  # ITU-R BT.601, as in JFIF
-    (0.299, 0.587, 0.114),
+    LUMA,
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
@@ -53,7 +54,7 @@ def agrees(x: Tensor, coding: Coding) -> bool:
     Arguments:
         x: One upright image ``(3, H, W)`` in [-1, 1].
     """
-    lying = _laid(x[None], coding.orientation)[0]
+    lying = as_stored(x[None], coding.orientation)[0]
     h, w = (n - n % 8 for n in lying.shape[-2:])  # whole blocks
     if h * w == 0:
         return True
@@ -133,7 +134,7 @@ class Coefficients(LinearOperator):
         a, b = self.ratio
         wide = [p.repeat_interleave(a, 1).repeat_interleave(b, 2) for p in chroma]
         x = torch.einsum("cd,bdhw->bchw", self.colors.inverse(), torch.stack([luma, *wide], 1))
-        return _turned(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
+        return upright(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
 
     def split(self, z: Tensor) -> list[Tensor]:
         """Return the blocks ``(B, h, w, 8, 8)`` of luma and of the two kinds of chroma."""
@@ -151,7 +152,7 @@ class Coefficients(LinearOperator):
         ]
 
     def _planes(self, x: Tensor) -> list[Tensor]:
-        x = _laid(x, self.orientation)
+        x = as_stored(x, self.orientation)
         x = F.pad(x, (0, self.beside, 0, self.below), mode="replicate")
         luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colors, x)
         return [luma, *(F.avg_pool2d(p[:, None], self.ratio)[:, 0] for p in chroma)]
@@ -175,20 +176,6 @@ class Coefficients(LinearOperator):
                 wide = torch.cat([p.narrow(axis, 0, 1), p, p.narrow(axis, n - 1, 1)], axis)
                 p = 0.75 * p + (wide.narrow(axis, 0, n) + wide.narrow(axis, 2, n)) / 8
         return p
-
-
-def _turned(x: Tensor, orientation: int) -> Tensor:
-    """Return images that lie by an EXIF orientation, 1 to 8, turned upright."""
-    x = x.mT if orientation in (5, 6, 7, 8) else x
-    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
-    return x.flip(-1) if orientation in (2, 3, 6, 7) else x
-
-
-def _laid(x: Tensor, orientation: int) -> Tensor:
-    """Return upright images as they lie: the inverse of the above."""
-    x = x.flip(-1) if orientation in (2, 3, 6, 7) else x
-    x = x.flip(-2) if orientation in (3, 4, 7, 8) else x
-    return x.mT if orientation in (5, 6, 7, 8) else x
 
 
 @dataclass(frozen=True, kw_only=True)

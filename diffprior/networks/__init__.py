@@ -1,1 +1,5 @@
-"""Torch modules, and how each is called."""
+"""Networks as torch modules, and their parameterizations."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

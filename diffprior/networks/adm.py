@@ -1,7 +1,7 @@
-"""The network of guided diffusion, by its published layout of parameters: plain torch.
+"""The network of guided diffusion (ADM), with the parameter names of its published weights.
 
-diffusers' ``UNet2DModel`` cannot be it: its attention has one order of heads, and its resampling
-residual blocks, of another kind, do not go with attention.
+``UNet2DModel`` of diffusers cannot hold these weights: its attention has one order of heads only,
+and its resampling residual blocks do not combine with attention.
 """
 
 import math
@@ -23,16 +23,17 @@ UP = re.compile(r"output_blocks\.\d+\.[12]\.(conv|in_layers\.0)\.weight")  # end
 
 
 def double(x: Tensor) -> Tensor:
-    """Return an image of twice the sides, each pixel four times."""
+    """Return an image with each pixel repeated two by two."""
     return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 class Block(nn.Module):
-    """Two convolutions with the embedding between them, added to what came in.
+    """Two convolutions with the embedding between them, and a skip connection.
 
     Arguments:
-        resample: 2.0 doubles the sides, 0.5 halves them, before the first convolution.
-        scale_shift: Whether the embedding scales and shifts after the second norm, or is added.
+        resample: Before the first convolution, 2.0 doubles the sides and 0.5 halves them.
+        scale_shift: Whether the embedding scales and shifts after the second norm. Otherwise it is
+            added before.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention over all pixels, added to what came in.
+    """Attention over all pixels, with a skip connection.
 
     Arguments:
-        order: Where a head's queries, keys and values lie among the channels: heads outermost in
-            the ``legacy`` order, the three outermost in the ``new`` one.
+        order: Layout of queries, keys and values in the channels. ``legacy`` has heads outermost,
+            ``new`` has the three outermost.
     """
 
     def __init__(self, channels: int, heads: int, order: Order) -> None:
@@ -117,7 +118,7 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, of which the blocks are given the embedding."""
+    """Layers in a row; blocks get the embedding as well."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
@@ -127,18 +128,18 @@ class Stage(nn.Sequential):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What the parameters of a network are, and how they are to be read.
+    """The architecture of a network.
 
     Arguments:
         channels: Width of the sinusoids of the step; the embedding is four times as wide.
         widths: Channels of each level, finest first, multiples of 32.
-        blocks: Residual blocks of a level on the way down; the way up has one more.
-        attention: The levels with attention, counted from 0; the middle always has it.
-        in_channels, out_channels: Of the image, and of the answer.
-        classes: Rows of the table of classes; 0 for a network without.
+        blocks: Residual blocks of each level of the encoder; the decoder has one more.
+        attention: Levels with attention, from 0; the middle always has it.
+        in_channels, out_channels: Channels of the image and of the output.
+        classes: Number of classes; 0 for none.
         scale_shift: See ``Block``.
-        updown: Whether residual blocks halve and double the sides, or convolutions.
-        heads: How many heads; where it is 0, as many as there are ``head_channels``.
+        updown: Whether residual blocks halve and double the sides; otherwise convolutions do.
+        heads: Number of attention heads; 0 for heads of ``head_channels`` channels.
         order: See ``Attention``.
     """
 
@@ -161,7 +162,7 @@ class Layout:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Layout":
-        """Read the layout off a state dict; heads and their order are not to be seen in it."""
+        """Return the layout of a state dict, which does not show heads and their order."""
         ups = {k.split(".")[1] for k in state if UP.fullmatch(k)}
         count = len({k.split(".")[1] for k in state if k.startswith("output_blocks.")})
         levels = len(ups) + 1
@@ -200,7 +201,7 @@ class Layout:
         return [self.block(inner, width), *attention]
 
     def encoder(self) -> tuple[nn.ModuleList, list[int]]:
-        """Return the way down, and the width of what each of its stages leaves to the way up."""
+        """Return the encoder, and the width of the skip connection of each of its stages."""
         width = self.widths[0]
         stages = [Stage(nn.Conv2d(self.in_channels, width, 3, padding=1))]
         skips = [width]
@@ -216,7 +217,7 @@ class Layout:
         return nn.ModuleList(stages), skips
 
     def decoder(self, skips: list[int]) -> nn.ModuleList:
-        """Return the way up, which takes what the way down left, the last first."""
+        """Return the decoder, which takes the skip connections, the last first."""
         stages, width, skips = [], self.widths[-1], [*skips]
         for i in reversed(range(len(self.widths))):
             for j in range(self.blocks + 1):
@@ -232,8 +233,8 @@ class Layout:
 class ADM(nn.Module):
     """The U-Net of "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021).
 
-    https://arxiv.org/abs/2105.05233; with ``updown=False`` that of Nichol and Dhariwal (2021).
-    Sides are multiples of ``stride``.
+    https://arxiv.org/abs/2105.05233; with ``updown=False`` that of Nichol and Dhariwal (2021). The
+    sides of images are multiples of ``stride``.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -255,7 +256,7 @@ class ADM(nn.Module):
         )
 
     def forward(self, x: Tensor, step: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the answer for images ``(B, C, H, W)`` at steps ``(B,)`` of classes ``(B,)``."""
+        """Return the output for images ``(B, C, H, W)`` at steps ``(B,)`` of classes ``(B,)``."""
         half = self.layout.channels // 2
         k = torch.arange(half, dtype=step.dtype, device=step.device) / half
         angles = step[:, None] * (-math.log(MAX_PERIOD) * k).exp()

@@ -1,4 +1,4 @@
-"""The networks of Karras et al. (2022), by their published layout of parameters: plain torch."""
+"""The networks of Karras et al. (2022), with the parameter names of their published weights."""
 
 import math
 from collections.abc import Iterator
@@ -17,18 +17,19 @@ HALF = math.sqrt(0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class EDMLayout:
-    """A network's own words for what it is; ``song`` ones are DDPM++ and NCSN++, others ADM.
+    """The architecture of a network, in the names of its settings file.
 
     Arguments:
-        img_resolution, img_channels: Of its images.
-        label_dim, augment_dim: How many classes it tells apart, and augmentations; 0 for none.
-        model_channels, channel_mult: The channels of each level, finest first, as products.
-        channel_mult_noise, channel_mult_emb: Those of the sinusoids, and of the embedding.
-        num_blocks: Residual blocks of a level on the way down; the way up has one more.
-        attn_resolutions: The sides, in pixels, of the levels with attention.
+        song: Whether it is a DDPM++ or NCSN++ network; otherwise it is an ADM network.
+        img_resolution, img_channels: Side and channels of its images.
+        label_dim, augment_dim: Number of classes, and of augmentation inputs; 0 for none.
+        model_channels, channel_mult: Base width, and its multiples for each level, finest first.
+        channel_mult_noise, channel_mult_emb: Multiples for the sinusoids and for the embedding.
+        num_blocks: Residual blocks of each level of the encoder; the decoder has one more.
+        attn_resolutions: Sides, in pixels, of the levels with attention.
         embedding_type: ``positional`` sinusoids, or random ``fourier`` ones.
-        encoder_type: ``standard``, or ``residual``: the image comes in again at every level.
-        resample_filter: Taps of the filter that sides are halved and doubled with.
+        encoder_type: ``standard``, or ``residual``, where every level takes the image again.
+        resample_filter: Taps of the filter that halves and doubles the sides.
     """
 
     song: bool
@@ -79,7 +80,7 @@ class EDMLayout:
         return self.side(level) in self.attn_resolutions
 
     def encoder(self) -> tuple[nn.ModuleDict, list[int]]:
-        """Return the way down, and the width of what each of its layers leaves to the way up."""
+        """Return the encoder, and the width of the skip connection of each of its layers."""
         width = self.model_channels if self.song else self.widths[0]
         skips, aux = [width], self.img_channels
         stages: dict[str, nn.Module] = {self.name(0, "conv"): Conv(aux, width, 3)}
@@ -97,7 +98,7 @@ class EDMLayout:
         return nn.ModuleDict(stages), skips
 
     def decoder(self, skips: list[int]) -> nn.ModuleDict:
-        """Return the way up, which takes what the way down left, the last first."""
+        """Return the decoder, which takes the skip connections, the last first."""
         return nn.ModuleDict(dict(self._decoder([*skips])))
 
     def _decoder(self, skips: list[int]) -> Iterator[tuple[str, nn.Module]]:
@@ -118,13 +119,13 @@ class EDMLayout:
 
 
 class Conv(nn.Module):
-    """A convolution, and a separable filter that halves or doubles the sides.
+    """A convolution with a separable filter that halves or doubles the sides.
 
     Arguments:
         kernel: Side of the convolution; 0 for the filter alone.
         factor: 2.0 doubles the sides, 0.5 halves them.
-        taps: Those of the filter.
-        late: Whether the filter comes after, and sees what the convolution makes of the padding.
+        taps: Taps of the filter.
+        late: Whether the filter comes after the convolution, on its padded output.
     """
 
     resample_filter: Tensor
@@ -166,7 +167,7 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions with the embedding between them, added to what came in; attention after."""
+    """Two convolutions with the embedding between them, a skip connection, and attention after."""
 
     def __init__(
         self,
@@ -203,7 +204,7 @@ class Block(nn.Module):
         return (out + self._attend(out)) * self.scale if self.heads else out
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Return attention over all pixels; each channel of a head has its q, k and v in turn."""
+        """Return attention over all pixels; q, k and v of a channel lie next to each other."""
         qkv = self.qkv(self.norm2(x)).flatten(2).unflatten(1, (self.heads, -1, 3))
         q, k, v = (part.mT for part in qkv.unbind(3))
         h = F.scaled_dot_product_attention(q, k, v).mT.flatten(1, 2)
@@ -281,7 +282,7 @@ class EDMUNet(nn.Module):
         return F.silu(h if layout.song else h + self._condition(label, h))
 
     def _condition(self, label: Tensor | None, like: Tensor) -> Tensor:
-        """Return what the classes add to the embedding."""
+        """Return the part of the embedding that comes from the classes."""
         if label is None:
             return torch.zeros_like(like)
         one = F.one_hot(label, self.layout.label_dim).to(like.dtype)

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
+from ..io.arrays import LUMA
 from .base import SVDOperator
 
 __all__ = ["Gray"]
 
 WEIGHTS = {
     "mean": (1 / 3, 1 / 3, 1 / 3),
-    "luminance": (0.299, 0.587, 0.114),
+    "luminance": LUMA,
     "orthonormal": (3**-0.5, 3**-0.5, 3**-0.5),
 }
 

@@ -95,7 +95,12 @@ def adm_prior(
         raise ValueError(f"size is a multiple of {network.stride} for this network, got {size}")
     shape = (layout.in_channels, size, size)
     prior = NetworkPrior(
-        network, parameterization, shape, classes=layout.classes, clip=settings.clip
+        network,
+        parameterization,
+        shape,
+        classes=layout.classes,
+        multiple=None,
+        clip=settings.clip,
     )
     return prior.for_label(settings.label)
 

@@ -1,4 +1,4 @@
-"""Weights files of others: opened without running what is in them, or refused in a sentence."""
+"""Weights files of other projects, opened without running code that is in them."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ FOLD = (
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, in float32 where they are of floating point."""
+    """Return the tensors of a file by name; floating point ones in float32."""
     if file.suffix == ".pkl":
         raise ValueError(
             "a pickle of objects runs code when it is opened; convert it where its code is, "
@@ -63,7 +63,7 @@ def _unpickle(file: Path) -> Any:
 
 
 def settings_beside(file: Path) -> dict[str, Any]:
-    """Return what a JSON file of the same name says of a weights file; nothing if there is none."""
+    """Return the settings in a JSON file with the name of a weights file, if there is one."""
     notes = file.with_suffix(".json")
     if not notes.exists():
         return {}
@@ -74,7 +74,11 @@ def settings_beside(file: Path) -> dict[str, Any]:
 
 
 def fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state dict into a network, to the last tensor, or raise a sentence of what is wrong."""
+    """Load a state dict into a network; every tensor has to match.
+
+    Raises:
+        ValueError: If a tensor is missing, unknown, or of another shape.
+    """
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in state.items()}
     missing = [k for k in expected if k not in found]

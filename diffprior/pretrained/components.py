@@ -1,4 +1,4 @@
-"""The parts of a pipeline folder, each opened to its last tensor or refused by name."""
+"""The components of a pipeline folder, opened one by one with all of their weights."""
 
 import json
 import re
@@ -28,7 +28,7 @@ __all__ = [
 INDEX = "model_index.json"
 CODERS = ("vae", "vqvae")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
-DTYPE = {"diffusers": "torch_dtype", "transformers": "dtype"}  # what the two call it
+DTYPE = {"diffusers": "torch_dtype", "transformers": "dtype"}  # names of the argument
 
 
 def is_latent(folder: Path) -> bool:
@@ -37,7 +37,7 @@ def is_latent(folder: Path) -> bool:
 
 
 def download(name: str) -> Path:
-    """Return the folder of a pipeline of the hub, of one kind of its weights; or of the cache."""
+    """Return the folder of a pipeline of the hub, downloaded with one variant of its weights."""
     from diffusers import DiffusionPipeline
 
     skipped = dict.fromkeys(UNUSED)
@@ -48,19 +48,19 @@ def download(name: str) -> Path:
 
 
 def index(folder: Path) -> dict[str, Any]:
-    """Return what a pipeline says of itself: its parts by name, and some settings."""
+    """Return the index of a pipeline: its components by name, and some settings."""
     found = json.loads((folder / INDEX).read_text())
     return found if isinstance(found, dict) else {}
 
 
 def parts(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return library and class of each part of a pipeline that makes images, by its name."""
+    """Return library and class of each component that makes images, by name."""
     pairs = {k: v for k, v in index(folder).items() if isinstance(v, list) and k not in UNUSED}
     return {k: (v[0], v[1]) for k, v in pairs.items() if len(v) == 2 and v[1] is not None}
 
 
 def opened(folder: Path, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """Open one part; what is missing of it, or of the wrong shape, is said by name."""
+    """Open one component, or say which of its weights is missing or has a wrong shape."""
     try:
         loader = getattr(import_module(library), kind, None) if library in DTYPE else None
     except ImportError as error:
@@ -83,7 +83,7 @@ def opened(folder: Path, name: str, library: str, kind: str, dtype: torch.dtype)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what both libraries would show and say to themselves for a while."""
+    """Turn off the messages and progress bars of both libraries for a while."""
     names = ("diffusers.utils.logging", "transformers.utils.logging")
     logs = [(log, log.get_verbosity()) for name in names if (log := sys.modules.get(name))]
     bars = [log for log, _ in logs if log.is_progress_bar_enabled()]
@@ -101,13 +101,13 @@ def quiet() -> Iterator[None]:
 
 
 def variant(folder: Path) -> str | None:
-    """Return the kind of weights of a network, None for the plain one, which goes before others."""
+    """Return the variant of the weights of a network; None is the plain one, which is preferred."""
     files = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
     return "fp16" if files and all(re.search(r"\.fp16[.-]", name) for name in files) else None
 
 
 def _weights(folder: Path, loader: Any, library: str, dtype: torch.dtype) -> Any:
-    """Open a network to its last tensor; the libraries would draw what is missing."""
+    """Open a network with all of its weights; the libraries would draw missing ones at random."""
     network, found = loader.from_pretrained(
         folder,
         variant=variant(folder),

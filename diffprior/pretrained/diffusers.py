@@ -65,6 +65,7 @@ def unet_prior(
         parameterization,
         (config["in_channels"], *sides),
         classes=config.get("num_class_embeds") or 0,
+        multiple=None,
         clip=settings.clip,
     )
     return prior.for_label(settings.label)

@@ -50,7 +50,12 @@ def edm_prior(
     layout = network.layout
     shape = (layout.img_channels, layout.img_resolution, layout.img_resolution)
     prior = NetworkPrior(
-        network, parameterization, shape, classes=layout.label_dim, clip=settings.clip
+        network,
+        parameterization,
+        shape,
+        classes=layout.label_dim,
+        multiple=None,
+        clip=settings.clip,
     )
     return prior.for_label(settings.label)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from ..catalog import shipped_priors
 from ..errors import PriorError
 from ..priors.base import Prior, Source
 from .adm import ADMSettings, load_adm
@@ -25,7 +26,6 @@ from .pipelines import PipelineSettings, load_pipeline
 
 __all__ = ["load_prior", "sha256", "shipped"]
 
-WEIGHTS = Path(__file__).parent.parent / "priors" / "weights"
 DEFAULT = "photo"
 HUB_ID = r"[\w.-]+/[\w.-]+"
 CONFIGS = ("config.json", "unet/config.json", INDEX)
@@ -94,7 +94,7 @@ def load_prior(
 
 def shipped() -> dict[str, Path]:
     """Return the folders of the priors that come with the package, by name."""
-    return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob("*/config.json"))}
+    return shipped_priors()
 
 
 def sha256(*places: Path) -> str:

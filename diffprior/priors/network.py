@@ -13,7 +13,7 @@ from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
 from ._conditions import ConditionalPrior
-from .base import row_by_row
+from .base import Prior, row_by_row
 
 __all__ = ["NetworkPrior"]
 
@@ -37,8 +37,8 @@ class NetworkPrior(ConditionalPrior):
         shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
         classes: Number of classes of the network; 0 for none. ``for_label`` chooses one.
         unconditional: Whether a network with classes also knows images of any class.
-        multiple: The network takes sides that are multiples of it. Images are padded by reflection
-            and cropped again.
+        multiple: The network takes images of any size whose sides are multiples of it; others are
+            padded by reflection, and cropped again. None if it takes images of ``shape`` only.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1]. Clipping biases posteriors.
     """
 
@@ -50,7 +50,7 @@ class NetworkPrior(ConditionalPrior):
         *,
         classes: int = 0,
         unconditional: bool = False,
-        multiple: int = 1,
+        multiple: int | None = 1,
         clip: bool = False,
     ) -> None:
         super().__init__()
@@ -78,9 +78,8 @@ class NetworkPrior(ConditionalPrior):
     def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         channels, h, w = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
-        out = self.network(
-            pad_to_multiple(x, self.multiple), time.to(x_t).expand(len(x_t)), *self._labels(x_t)
-        )
+        x = pad_to_multiple(x, self.multiple or 1)
+        out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
         out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
@@ -97,7 +96,7 @@ class NetworkPrior(ConditionalPrior):
         if label is None and (self.unconditional or not self.classes):
             return
         if not self.classes:
-            raise ValueError(f"this network has no classes, so label={label!r} is not one of them")
+            raise ValueError(f"this network has no classes, so there is no label={label!r}")
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < self.classes:
             raise ValueError(
                 f"this network has {self.classes} classes: label is one of 0 ... "
@@ -111,7 +110,9 @@ class NetworkPrior(ConditionalPrior):
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
 
-    def for_shape(self, shape: Sequence[int]) -> Self:
+    def for_shape(self, shape: Sequence[int]) -> Prior:
+        if self.multiple is None:
+            return super().for_shape(shape)
         if shape[0] != self.shape[0]:
             raise ValueError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
         return self._replace(shape=tuple(shape))

@@ -1,1 +1,5 @@
-"""What the call of a task shares: the prior on its device, defaults, the solve, the result."""
+"""What all tasks share: devices, defaults, the solve, the result."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

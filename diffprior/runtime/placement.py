@@ -13,11 +13,9 @@ from torch import Tensor
 from ..errors import ImageError, SettingError
 from ..io.arrays import as_images
 from ..pretrained.load import load_prior
-from ..priors._conditions import conditioned
 from ..priors.base import Prior
 from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import controlled, prompted
 from ..priors.tiled import TiledPrior
 from ..validation import renamed
 from .memory import WHOLE, image_shape
@@ -162,13 +160,27 @@ def fit_prior(
     image = settings.control_image
     control = None if image is None else as_images(image).tensor()
     try:
-        prior = conditioned(prior, **settings.condition) if condition else prior
+        prior = under_condition(prior, settings.condition) if condition else prior
         prior = _in_windows(prior, _full_shape(shape, prior, control), tile, settings.dtype)
-        return prior if control is None else controlled(prior, control)
+        return prior if control is None else prior.with_control(control)
     except ImageError:
         raise
     except ValueError as error:
         raise SettingError(str(error)) from error
+
+
+def under_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
+    """Return a prior under a condition.
+
+    Arguments:
+        condition: With the keys of reports: any of prompt, negative, label, guidance.
+    """
+    return prior.with_condition(
+        prompt=condition.get("prompt"),
+        negative_prompt=condition.get("negative"),
+        label=condition.get("label"),
+        guidance_scale=condition.get("guidance"),
+    )
 
 
 def _full_shape(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:
@@ -188,10 +200,10 @@ def _in_windows(
     if not isinstance(prior, LatentPrior):
         own = (prior.shape[0], *shape[-2:])  # of a gray prior one channel, whatever the image's
         return _in_half_precision(TiledPrior(prior, side, OVERLAP, own), half)
-    if prompted(prior) is not None and (dtype == "auto" or prior.precision == half):
+    if prior.reads_text and (dtype == "auto" or prior.dtype == half):
         half = None  # it was loaded in the number format that it is to have
-    cells, overlap = prior.cells(side), OVERLAP // prior.factor
-    inner = _in_half_precision(TiledPrior(prior.inner, cells, overlap), half)
+    tiled = TiledPrior(prior.inner, prior.latents(side), OVERLAP // prior.stride)
+    inner = _in_half_precision(tiled, half)
     return prior.with_inner(inner).for_shape(shape)
 
 

@@ -15,8 +15,7 @@ from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
-from ..priors.base import Prior
-from ..priors.prompted import beside, seeing
+from ..priors.base import Prior, show_image
 from ..random import stream_ids
 from ..validation import warn
 from .defaults import choose_methods
@@ -180,7 +179,7 @@ class _Solver:
     @property
     def _shown(self) -> bool:
         """Whether the network is shown what is known of the image."""
-        return self.problem.keep is not None and seeing(self.prior)
+        return self.problem.keep is not None and self.prior.sees_image
 
     def _draw_group(
         self, group: _Group, n: int, meter: Meter, callback: Callback | None
@@ -217,7 +216,7 @@ class _Solver:
         if not self._shown or self.problem.keep is None:
             return self.prior
         keep = self.problem.keep[group.rows].to(self.x)
-        return beside(self.prior, self.x[group.rows] * keep, 1 - keep)
+        return show_image(self.prior, self.x[group.rows] * keep, 1 - keep)
 
     def _assumed(self, likelihood: Likelihood[Any], level: float) -> Likelihood[Any]:
         """Return a likelihood with the noise that a method is to assume."""

@@ -8,7 +8,7 @@ second line of each side is the floor: as many crops of photographs, against the
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def main(
     images = Photographs(photographs, held_out=10**9)
     lines = []
     for n in side:
-        settings = {"width": n, "height": n, "prior": model, "sampler": sampler}
+        settings: dict[str, Any] = {"width": n, "height": n, "prior": model, "sampler": sampler}
         results = [diffprior.generate(**settings, seed=seed).image for seed in range(count)]
         x = torch.stack([torch.from_numpy(np.array(image)) for image in results]).movedim(-1, 1)
         arrays.to_pil(sheet(x / 127.5 - 1)).save(out / f"{n}.png")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffprior import catalog
-from diffprior.catalog import KINDS, SettingError, build, find, names, summary
+from diffprior.catalog import KINDS, SettingError, build, find, names, spell, summaries, summary
 from diffprior.errors import CatalogError
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
@@ -17,6 +17,7 @@ from diffprior.priors.base import Prior
 from diffprior.samplers.ddim import DDIM
 from diffprior.samplers.heun import Heun
 
+ONLY = ("operators",)
 EVERY = [(kind, name) for kind in KINDS for name in names(kind)]
 
 
@@ -38,6 +39,7 @@ def test_every_name_is_found_and_summed_up_in_a_line(kind: str, name: str) -> No
     assert thing.__module__ == f"diffprior.{kind}.{name}"
     assert inspect.isclass(thing) is (kind != "tasks")
     line = summary(thing)
+    assert summaries(kind)[name] == line
     assert 10 < len(line) <= 100 and line.endswith((".", ":")) or line[-1].isalnum()
     assert thing.__doc__ and thing.__doc__.strip()
 
@@ -131,6 +133,66 @@ def test_a_setting_that_cannot_work_is_one_sentence(text: str, message: str) -> 
     with pytest.raises(SettingError, match=f"^{re.escape(message)}") as error:
         build(text, ("methods", "samplers", "inversions", "operators"))
     assert "\n" not in str(error.value)
+
+
+def test_compositions_are_read_from_the_right() -> None:
+    A = build("decimate(factor=2) @ blur(kernel='gaussian:1') @ gray(weights='luminance')", ONLY)
+    x = torch.rand(1, 3, 8, 8)
+    gray = build("gray(weights='luminance')", ONLY)(x)
+    blurred = build("blur(kernel='gaussian:1')", ONLY)(gray)
+    expected = build("decimate(factor=2)", ONLY)(blurred)
+    torch.testing.assert_close(A(x), expected)
+    nested = build("decimate(factor=2) @ (blur(kernel='gaussian:1') @ gray)", ONLY)
+    assert nested(x).shape == (1, 1, 4, 4)
+
+
+def test_settings_of_a_text_can_be_resolved_from_left_to_right() -> None:
+    keep, kernel = (torch.rand(1, 4, 4) < 0.5).float(), torch.ones(3, 3) / 9
+    parts = iter((keep, kernel))
+
+    def resolve(thing: type, settings: dict[str, object]) -> dict[str, object]:
+        return {k: next(parts) if v == "*" else v for k, v in settings.items()}
+
+    A = build("mask(keep='*') @ blur(kernel='*')", ONLY, resolve)
+    x = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(A(x), keep * build("blur(kernel='uniform:3')", ONLY)(x))
+    assert next(parts, None) is None
+    with pytest.raises(CatalogError, match="^mask needs keep, which no text can say"):
+        build("mask(keep='*')", ONLY, lambda thing, settings: settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "message"),
+    [
+        ("gray @", ("operators",), r"^cannot read 'gray @'; write a name, or name\("),
+        ("gray @ 3", ("operators",), r"^cannot read '3'; write a name, or name\("),
+        ("gray @ grya", ("operators",), r"^no operator 'grya'; the nearest are gray"),
+        ("gray + gray", ("operators",), r"^cannot read 'gray \+ gray'"),
+        ("mmps @ dps", ("methods",), r"^cannot read 'mmps @ dps'"),
+        ("mmps @ gray", ("methods", "operators"), r"^cannot compose 'mmps @ gray'"),
+        ("mmps(sampler=gray @ gray)", ("methods",), r"^cannot read 'gray @ gray'"),
+    ],
+)
+def test_a_composition_that_cannot_be_read_is_one_sentence(
+    text: str, kinds: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CatalogError, match=message) as error:
+        build(text, kinds)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(CatalogError, match="; did you mean iterations\\?$"):
+        build("mmps(iteration=5)")
+    with pytest.raises(CatalogError, match="has no setting 'zzz'; it has [^;]*$"):
+        build("mmps(zzz=5)")
+
+
+@pytest.mark.parametrize("name", [*names("methods"), *names("samplers")])
+def test_what_is_built_can_be_spelled(name: str) -> None:
+    made = build(name)
+    assert build(spell(made)) == made
+    assert spell(DDIM(steps=7, grid="karras")).startswith("ddim(")
 
 
 def test_settings_are_checked_where_no_text_is_read() -> None:

@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import diffprior
-from diffprior.catalog import SettingError, build, names
-from diffprior.editing.trajectory import Trajectory, spell
+from diffprior.catalog import SettingError, build, names, spell
+from diffprior.editing.trajectory import Trajectory
 from diffprior.inversions.edit_friendly import EditFriendly
 from diffprior.inversions.flow import FlowInversion
 from diffprior.io.arrays import ImageError, as_images, digest

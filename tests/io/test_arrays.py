@@ -10,7 +10,15 @@ import torch
 from PIL import Image
 
 from diffprior.cli.outputs import heat_map
-from diffprior.io.arrays import ImageError, as_images, fit_mask, mask_tensor, to_pil
+from diffprior.io.arrays import (
+    ImageError,
+    as_images,
+    as_stored,
+    fit_mask,
+    mask_tensor,
+    to_pil,
+    upright,
+)
 
 DTYPES = [np.uint8, np.uint16, np.float32, np.float64]
 
@@ -213,6 +221,27 @@ def test_pil_is_turned_upright() -> None:
     image.getexif()[0x0112] = 6
     expected = np.rot90(np.asarray(image), -1)
     np.testing.assert_array_equal(as_images(image).values[0], expected)
+
+
+TRANSPOSES = {
+    **{1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180},
+    **{4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE},
+    **{6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90},
+}
+
+
+@pytest.mark.parametrize("orientation", TRANSPOSES)
+def test_an_orientation_is_applied_as_pillow_does_and_undone(orientation: int) -> None:
+    stored = noise((3, 5, 3))
+    transpose = TRANSPOSES[orientation]
+    image = Image.fromarray(stored)
+    expected = np.asarray(image if transpose is None else image.transpose(transpose))
+    turned = upright(stored, orientation, axes=(0, 1))
+    np.testing.assert_array_equal(turned, expected)
+    np.testing.assert_array_equal(as_stored(turned, orientation, axes=(0, 1)), stored)
+    x = torch.from_numpy(stored).movedim(-1, 0)
+    assert torch.equal(upright(x, orientation), torch.from_numpy(expected.copy()).movedim(-1, 0))
+    assert torch.equal(as_stored(upright(x, orientation), orientation), x)
 
 
 def test_holes_are_where_alpha_is_not_opaque() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from diffprior.io.arrays import ImageError, as_images, mask_tensor
@@ -140,6 +141,20 @@ def test_a_gray_profile_is_dropped_from_color() -> None:
     gray = SRGB[:16] + b"GRAY" + SRGB[20:]
     assert read(io.BytesIO(encode(noise((2, 2, 1)), None, ".png", gray))).icc == gray
     assert read(io.BytesIO(encode(noise((2, 2, 3)), None, ".png", gray))).icc is None
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_other_programs_read_our_deep_tiff(channels: int) -> None:
+    array = noise((7, 5, channels), np.uint16)
+    alpha = array[..., 3] if channels == 4 else None
+    data = encode(array[..., :3], alpha, ".tif", SRGB)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (page,) = file.pages
+        assert page.iccprofile == SRGB and page.photometric.name == "RGB"
+        assert page.extrasamples == ((2,) if channels == 4 else ())  # 2: not premultiplied
+        np.testing.assert_array_equal(page.asarray(), array)
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(bgr[..., [2, 1, 0, 3][:channels]], array)
 
 
 @pytest.mark.parametrize("compression", [cv2.IMWRITE_TIFF_COMPRESSION_LZW, 8])

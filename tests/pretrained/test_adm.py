@@ -219,7 +219,7 @@ VARIANTS = {
     "classes": (SMALL, {"classes": 5}, {"heads": 2}),
     "convolutions": (DEEP, {"updown": False}, {"heads": 1}),
     "added": (SMALL, {"film": False, "updown": False}, {"heads": 2}),
-    "grey": (SMALL, {"pictures": 1, "out": 2}, {"heads": 2}),
+    "grey": (SMALL, {"images": 1, "out": 2}, {"heads": 2}),
 }
 
 
@@ -418,7 +418,7 @@ def test_a_class_is_chosen_and_changed(tmp_path: Path) -> None:
         with pytest.raises(PriorError, match=f"5 classes: label is one of 0 ... 4, got {label!r}"):
             load_prior(file, size=SIZE, label=label)
     plain = saved(tmp_path, Published(**SMALL).state(), "plain.pt")
-    with pytest.raises(PriorError, match="no classes, so none is to be chosen by label=1$"):
+    with pytest.raises(PriorError, match="no classes, so there is no label=1$"):
         load_prior(plain, size=SIZE, label=1)
 
 
@@ -560,7 +560,7 @@ def test_networks_that_are_no_priors_of_images_are_refused(tmp_path: Path) -> No
 
 def test_settings_that_are_not_known_are_asked_for(tmp_path: Path) -> None:
     file = saved(tmp_path, Published(**SMALL).state())
-    assert "32 channels times 1, 2, is that of no published network: give size=" in refusal(file)
+    assert "32 channels times 1, 2, is that of no published network: set size=" in refusal(file)
     for wrong, said in (
         ({"order": "old"}, "no attention order 'old'; there are legacy, new"),
         ({"schedule": "sigmoid"}, "no schedule 'sigmoid'; there are linear, cosine"),

@@ -362,7 +362,7 @@ def test_flow_matching_networks_predict_velocities(tmp_path: Path) -> None:
     """An exact velocity eps - x_0 of N(0.2, 0.3^2): exact means."""
     scheduler = FlowMatchEulerDiscreteScheduler()
     folder = folder_of(tmp_path, unet(), scheduler)
-    assert isinstance(load_prior(folder).head, Flow)
+    assert isinstance(load_prior(folder).parameterization, Flow)
 
     def velocity(x: Tensor, step: Tensor) -> Tensor:
         s = step[0] / 1000

@@ -293,7 +293,7 @@ def test_the_answer_is_deepinvs(tmp_path: Path, name: str) -> None:
     one_hot = F.one_hot(torch.tensor([2, 2]), 4).float() if config["label_dim"] else None
     with torch.no_grad():
         expected = theirs.forward_unet(x, c_noise, class_labels=one_hot)
-        found = prior.network(x, c_noise, prior.labels(x))
+        found = prior.network(x, c_noise, *prior._labels(x))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 

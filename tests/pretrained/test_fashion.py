@@ -1,8 +1,8 @@
 """The shipped prior of classes: what it draws is told as what was asked; edits change it."""
 
-import importlib
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,11 @@ SANDAL, BOOT = 5, 9
 
 @pytest.fixture(scope="module")
 def classes():
-    sys.path.insert(0, str(ROOT / "scripts" / "tables"))
-    yield importlib.import_module("classes")
-    sys.path.remove(str(ROOT / "scripts" / "tables"))
+    place = str(ROOT / "scripts" / "tables")
+    sys.path.insert(0, place)
+    module = import_module("classes")
+    yield module
+    sys.path.remove(place)
 
 
 @pytest.fixture(scope="module")

@@ -201,8 +201,9 @@ def test_a_call_does_not_depend_on_those_before_it() -> None:
     tiled, x = TiledPrior(inner, 128, 16), random(3, 1, 150, 200)
     before = tiled(x, T)
     inner.limit = 64**2
-    with pytest.warns(RuntimeWarning, match="windows of 64 pixels"):
+    with pytest.warns(RuntimeWarning, match="^out of memory: going on with") as log:
         small = tiled(x, T)
+    assert "windows of 64 pixels" in str(log[-1].message)
     inner.limit = 10**9
     assert torch.equal(tiled(x, T), before) and not torch.equal(small, before)
     assert (tiled.tile, tiled.overlap) == (128, 16)
@@ -210,7 +211,7 @@ def test_a_call_does_not_depend_on_those_before_it() -> None:
 
 def test_rows_that_are_halved_are_those_alone() -> None:
     tiled, x = TiledPrior(AnySize(128**2), 128, 16), random(5, 1, 150, 200)
-    with pytest.warns(RuntimeWarning, match="1 images at a time$"):
+    with pytest.warns(RuntimeWarning, match="images at a time$"):
         batch = tiled(x, T)
     for i in range(5):
         assert torch.equal(batch[i : i + 1], tiled(x[i : i + 1], T))

@@ -53,22 +53,16 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def parser() -> Callable[[str], Any]:
+def parser() -> Callable[..., Any]:
     """The command line as it is, of which nothing is run: it parses one line."""
-    app = cli.app
-    if "inpaint" not in _root(app)[1].list_commands(_root(app)[0]):  # registered when it runs
-        app = typer.Typer()
-        for function in catalog.functions().values():
-            app.command(cli._word(function))(cli._command(function))
-        for info in cli.app.registered_commands:
-            app.command(info.name)(info.callback)
-    context, group = _root(app)
+    context, group = _root(cli.app)
 
-    def parse(line: str) -> Any:
+    def parse(line: str, only: bool = False) -> Any:
+        """Return the context of a line, or only its command; raise on an unknown option."""
         word, *rest = shlex.split(line)[1:]
         command = group.get_command(context, word)
         assert command is not None, f"no command {word}"
-        return command.make_context(word, rest)  # raises on an unknown option
+        return command if only else command.make_context(word, rest)
 
     return parse
 
@@ -79,7 +73,7 @@ def _root(app: typer.Typer) -> Any:
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_every_command_parses(parser: Callable[[str], Any], page: str, line: str) -> None:
+def test_every_command_parses(parser: Callable[..., Any], page: str, line: str) -> None:
     context = parser(line)
     kinds = {"method": "methods", "sampler": "samplers", "inversion": "inversions"}
     for option, kind in kinds.items():
@@ -88,11 +82,25 @@ def test_every_command_parses(parser: Callable[[str], Any], page: str, line: str
             if not text.endswith(".safetensors"):
                 assert catalog.build(text, (kind,))
     if context.params.get("operator"):
-        for text in context.params["operator"].split("@"):
-            assert catalog.build(text, ("operators",))
+        assert catalog.build(context.params["operator"], ("operators",))
 
 
-def test_a_wrong_command_does_not_parse(parser: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("page", [page for page in TEXTS if not page.startswith("api/")])
+def test_every_option_exists(parser: Callable[..., Any], page: str) -> None:
+    """Those in the text: on the page of a task those of its command, elsewhere those of any."""
+    own = page.startswith("tasks/")
+    lines = [f"diffprior {Path(page).stem} x --help"] if own else [f"diffprior {w}" for w in WORDS]
+    known = {"--help", "--version", "--index-url", "--install-completion", "--no-build-isolation"}
+    for line in lines + [line for p, line in commands() if p == page]:
+        command = parser(line, only=True)
+        known |= {name for option in command.params for name in option.opts}
+    prose = re.sub(r"```.*?```", "", TEXTS[page], flags=re.S)
+    code = " ".join(c for c in re.findall(r"`(.*?)`", prose) if not c.startswith("python "))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", code))
+    assert not named - known
+
+
+def test_a_wrong_command_does_not_parse(parser: Callable[..., Any]) -> None:
     with pytest.raises(Exception, match="No such option"):
         parser("diffprior inpaint a.png --masks m.png")
 

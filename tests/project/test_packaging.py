@@ -22,9 +22,13 @@ SHA256 = {
     "fashion": "860a83ad1f649e8f3278afc49df11ffd642feb5a1522dae3cd7d93b73c3672ef",
 }
 NEEDED = (
-    "diffprior/tasks/inpainting.py",
+    "diffprior/tasks/inpaint.py",
     "diffprior/methods/mmps.py",
     "diffprior/py.typed",
+    "diffprior/__init__.pyi",
+    "diffprior/methods/__init__.pyi",
+    "diffprior/operators/generators/__init__.pyi",
+    "diffprior/cli/index.json",
     "diffprior/priors/weights/photo/config.json",
     "diffprior/priors/weights/photo/diffusion_pytorch_model.safetensors",
     "diffprior/priors/weights/photo/MODEL_CARD.md",

@@ -15,7 +15,6 @@ import diffprior
 from diffprior.catalog import SettingError, build, names
 from diffprior.editing.difference_mask import disagreement
 from diffprior.io.arrays import ImageError
-from diffprior.priors._conditions import conditioned
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
@@ -384,7 +383,7 @@ def test_null_text_of_a_batch_is_its_images_and_keeps_to_a_mask(tmp_path: Path) 
     assert torch.equal(both[..., mask == 0], batch[..., mask == 0])
     assert ((both - batch)[..., mask == 1]).mean() > 0.05
     method = build("null_text(steps=5)", ("inversions",))
-    guided = conditioned(prior, prompt="a dog")
+    guided = prior.with_condition(prompt="a dog")
     x = 2 * batch - 1
     code = method.encode(guided, x)
     assert code["null"].shape == (2, 5, 3, 64)
@@ -400,7 +399,7 @@ def test_null_text_of_a_pipeline(tmp_path: Path) -> None:
     prior = diffprior.load_prior(tmp_path)
     image = (0.5 + 0.1 * random(3, 16, 16, dtype=torch.float32)).clamp(0, 1)
     z = prior.encode(2 * image[None] - 1)
-    guided = conditioned(prior, prompt="a cat", guidance=30.0)
+    guided = prior.with_condition(prompt="a cat", guidance_scale=30.0)
 
     def off(text: str) -> float:
         method = build(text, ("inversions",))

@@ -1,0 +1,6 @@
+# Written by scripts/generate_index.py.
+from . import baselines as baselines
+from . import blind_kernel as blind_kernel
+from . import colors as colors
+from . import fill as fill
+from . import mask_edges as mask_edges

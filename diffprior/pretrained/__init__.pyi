@@ -1,0 +1,19 @@
+# Written by scripts/generate_index.py.
+import diffprior.errors as _errors
+
+from . import adm as adm
+from . import checkpoints as checkpoints
+from . import components as components
+from . import diffusers as diffusers
+from . import edm as edm
+from . import load as load
+from . import native as native
+from . import pipelines as pipelines
+from .adm import ADMSettings as ADMSettings
+from .diffusers import NetworkSettings as NetworkSettings
+from .load import load_prior as load_prior
+from .load import shipped as shipped
+from .native import NativeSettings as NativeSettings
+from .pipelines import PipelineSettings as PipelineSettings
+
+PriorError = _errors.PriorError

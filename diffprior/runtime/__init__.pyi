@@ -1,0 +1,26 @@
+# Written by scripts/generate_index.py.
+from . import checks as checks
+from . import defaults as defaults
+from . import memory as memory
+from . import noise_level as noise_level
+from . import parameters as parameters
+from . import placement as placement
+from . import problem as problem
+from . import report as report
+from . import restoration as restoration
+from . import results as results
+from . import settings as settings
+from . import signature as signature
+from . import solve as solve
+from . import task as task
+from .parameters import FromFile as FromFile
+from .parameters import Parameter as Parameter
+from .problem import Problem as Problem
+from .problem import ProblemFor as ProblemFor
+from .problem import Window as Window
+from .report import Meter as Meter
+from .report import Report as Report
+from .results import Result as Result
+from .settings import Settings as Settings
+from .signature import TaskFunction as TaskFunction
+from .task import Task as Task
