@@ -20,7 +20,7 @@ from ..solvers import dot
 
 __all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
-Chain = Callable[[Tensor, Tensor, Noise, Callback | None], Tensor]
+Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
 FAINTEST = 1e-4  # a strength; half of a step of 8 bits
 
 
@@ -39,7 +39,7 @@ def run_chain(
     """
     start, meter = time.perf_counter(), Meter()
 
-    def work(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+    def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
         return chain(part, z[part], streams, callback)
 
     with meter.on(model):
