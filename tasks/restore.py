@@ -24,7 +24,7 @@ __all__ = ["restore"]
 WORD = "restored"
 
 
-@restoration(past="restored", old_names={"grey": "gray"})
+@restoration(past="restored")
 def restore(
     image: Images,
     scratches: Annotated[

@@ -9,8 +9,7 @@ from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
 from diffprior.io.arrays import Images
-from diffprior.priors._conditions import unguided
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.runtime.report import guidance_entry
 
 __all__ = ["variations"]
@@ -47,7 +46,7 @@ def variations(
     angle = strength * math.pi / 2
 
     def draw(session: Session) -> Edited:
-        prior = beside(unguided(session.prior))
+        prior = show_image(session.prior.without_guidance())
 
         def turn(z: Tensor) -> Tensor:
             terminal = prior.diffusion.terminal((len(image) * samples, *prior.shape))

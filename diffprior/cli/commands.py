@@ -122,7 +122,7 @@ def _option(name: str, hint: Any) -> Any:
     base, note = get_args(hint)
     shared = PARAMETERS.get(name)
     panel = STEERED if shared is not None and shared.panel == "prior" else None
-    old = [key for key, new in RENAMED.items() if new == name] + ["grey"] * (name == "gray")
+    old = [key for key, new in RENAMED.items() if new == name]
     flags = [f"--{key.replace('_', '-')}" for key in (name, *old)] if old else []
     if not isinstance(note, str):
         return Annotated[Path | None, typer.Option(*flags, help=note.help, rich_help_panel=panel)]

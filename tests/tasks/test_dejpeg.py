@@ -18,6 +18,7 @@ import diffprior
 from diffprior import metrics
 from diffprior.catalog import SettingError
 from diffprior.io import files
+from diffprior.io import jpeg as headers
 from diffprior.io.arrays import as_images
 from diffprior.likelihoods import jpeg
 
@@ -50,8 +51,8 @@ def test_the_image_lies_in_the_cells_of_its_file(
 ) -> None:
     """And what was decoded on their middles: chroma too, once its interpolation is undone."""
     j = coded(dog, quality, subsampling)
-    coding = jpeg.read(j)
-    assert coding == jpeg.standard(quality, subsampling)
+    coding = headers.read(j)
+    assert coding == headers.standard(quality, subsampling)
     A = jpeg.Coefficients((3, 96, 96), coding)
     x, y = as_images(dog).tensor(), A.coded(as_images(j).tensor())
     inside = (A(x) - y).abs() <= A.step / 2 + 1  # a level for the rounding of pixels
@@ -66,7 +67,7 @@ def test_pixels_show_how_they_were_compressed(
     dog: Image.Image, quality: int, subsampling: str
 ) -> None:
     x = as_images(coded(dog, quality, subsampling)).tensor()[0]
-    assert jpeg.detect(x) == jpeg.standard(quality, subsampling)
+    assert jpeg.detect(x) == headers.standard(quality, subsampling)
 
 
 def test_pixels_of_no_jpeg_show_nothing(dog: Image.Image) -> None:
@@ -86,13 +87,13 @@ def test_the_pixels_of_a_file_agree_with_it_until_they_change(
     turned[0x0112] = 6
     dog.convert(mode).crop((0, 0, 93, 82)).save(file, "JPEG", quality=quality, exif=turned)
     image = Image.open(file)
-    coding = jpeg.read(image)
+    coding = headers.read(image)
     assert jpeg.agrees(as_images(image).tensor()[0], coding)
     image.paste(image.copy(), (3, 5))
     assert not jpeg.agrees(as_images(image).tensor()[0], coding)
     small = Image.open(file)
     small.thumbnail((40, 40))
-    assert not jpeg.agrees(as_images(small).tensor()[0], jpeg.read(small))
+    assert not jpeg.agrees(as_images(small).tensor()[0], headers.read(small))
     with pytest.raises(ValueError, match="its pixels do not show how it was compressed"):
         diffprior.dejpeg(small)
 
@@ -103,7 +104,7 @@ def test_a_ramp_and_a_image_below_a_block_agree_with_their_file() -> None:
     for image in (Image.fromarray(ramp), Image.fromarray(ramp[:5, :5])):
         for quality in (5, 50, 75):
             j = coded(image, quality)
-            assert jpeg.agrees(as_images(j).tensor()[0], jpeg.read(j))
+            assert jpeg.agrees(as_images(j).tensor()[0], headers.read(j))
 
 
 def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
@@ -114,9 +115,14 @@ def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
     dog.save(tmp_path / "b.jpg", quality=30, exif=turned)
     dog.convert("CMYK").save(tmp_path / "c.jpg", quality=30)
     codings = [files.read(tmp_path / n).coding for n in ("a.jpg", "a.png", "b.jpg", "c.jpg")]
-    assert codings == [jpeg.standard(30), None, replace(jpeg.standard(30), orientation=6), None]
+    assert codings == [
+        headers.standard(30),
+        None,
+        replace(headers.standard(30), orientation=6),
+        None,
+    ]
     gray = coded(dog.convert("L"), 30)
-    assert jpeg.read(gray).luma == jpeg.standard(30).luma
+    assert headers.read(gray).luma == headers.standard(30).luma
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -126,7 +132,7 @@ def test_a_turned_file_is_undone_as_it_lies(dog: Image.Image, orientation: int) 
     exif[0x0112] = orientation
     dog.crop((0, 0, 48, 32)).save(file, "JPEG", quality=20, exif=exif)
     lying = Image.open(file)
-    coding, upright = jpeg.read(lying), as_images(lying).tensor()
+    coding, upright = headers.read(lying), as_images(lying).tensor()
     A = jpeg.Coefficients(tuple(upright.shape[1:]), coding)
     flat = Image.fromarray(np.asarray(lying.convert("RGB")))
     B = jpeg.Coefficients((3, 32, 48), replace(coding, orientation=1))
@@ -144,7 +150,7 @@ def test_coefficients_are_an_orthonormal_transform_of_planes(subsampling: str) -
     """Against scipy's DCT, and A decode(z) = z; the adjoint is the transpose."""
     from scipy.fft import dctn
 
-    A = jpeg.Coefficients((3, 32, 48), jpeg.standard(50, subsampling)).double()
+    A = jpeg.Coefficients((3, 32, 48), headers.standard(50, subsampling)).double()
     A.basis = torch.from_numpy(dctn(np.eye(8), axes=[0], norm="ortho"))
     x = torch.rand(2, 3, 32, 48, dtype=torch.float64, generator=torch.manual_seed(0)) - 0.5
     z = A(x)
@@ -159,7 +165,7 @@ def test_coefficients_are_an_orthonormal_transform_of_planes(subsampling: str) -
 
 
 def test_the_variance_of_coefficients_is_that_of_noise() -> None:
-    A = jpeg.Coefficients((3, 64, 64), jpeg.standard(50)).double()
+    A = jpeg.Coefficients((3, 64, 64), headers.standard(50)).double()
     x = torch.randn(40, 3, 64, 64, dtype=torch.float64, generator=torch.manual_seed(1))
     said, seen = A.split(A.gain()), A.split(A(x))
     for s, z in zip(said, seen, strict=True):
@@ -183,7 +189,7 @@ def test_the_mean_of_a_truncated_gaussian() -> None:
 
 def test_conditioning_puts_a_image_into_its_cells(dog: Image.Image) -> None:
     """Into the nearest corner for a sure guess, the middle for one that knows nothing."""
-    A = jpeg.Coefficients((3, 96, 96), jpeg.standard(20)).double()
+    A = jpeg.Coefficients((3, 96, 96), headers.standard(20)).double()
     y = A.coded(as_images(coded(dog, 20)).tensor().double())
     likelihood = jpeg.CellLikelihood(operator=A, y=y)
     guess = torch.zeros(1, 3, 96, 96, dtype=torch.float64)
@@ -264,6 +270,6 @@ def test_the_command(dog: Image.Image, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "small.png: this is no JPEG file" in done.stderr
     said = json.loads(done.stdout)
-    assert said["luma_step"] == jpeg.standard(12).luma[0] and said["subsampling"] == "4:2:0"
+    assert said["luma_step"] == headers.standard(12).luma[0] and said["subsampling"] == "4:2:0"
     with Image.open(tmp_path / "dog.dejpegged.png") as image:
         assert psnr(image, dog) > psnr(Image.open(tmp_path / "dog.jpg"), dog) + 0.7
