@@ -13,13 +13,12 @@ from diffprior.io.arrays import Images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.random import Noise
 from diffprior.runtime.parameters import FromFile
 
 __all__ = ["blend"]
 
-WORD = "blended"
 JUMP = 5  # steps that the chain goes back up at a time
 
 
@@ -68,7 +67,7 @@ def blend(
             keep = Mask(1 - latent_mask(cover, prior), batched=True)
             known = GaussianLikelihood(operator=keep, y=keep(z))
             x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            z = method.run(beside(prior, x, cover), known, x_T, noise, callback)
+            z = method.run(show_image(prior, x, cover), known, x_T, noise, callback)
             return prior.decode(z)
 
         return session.run(chain, session.pixels, method)

@@ -22,7 +22,6 @@ from diffprior.editing.difference_mask import disagreement
 from diffprior.editing.invert import (
     Condition,
     Descent,
-    condition_prior,
     decode_trajectory,
     inversion_condition,
     inversion_report,
@@ -35,18 +34,16 @@ from diffprior.errors import ImageError, SettingError
 from diffprior.inversions.base import Inversion
 from diffprior.io.arrays import Images, as_images, mask_tensor
 from diffprior.pretrained.load import shipped
-from diffprior.priors._conditions import innermost, unguided
-from diffprior.priors.base import Prior
-from diffprior.priors.prompted import beside, seeing
+from diffprior.priors.base import Prior, show_image
 from diffprior.random import Noise
 from diffprior.runtime.memory import batch_size
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.report import Meter, guidance_entry
-from diffprior.runtime.settings import Settings, not_none
+from diffprior.runtime.settings import Settings, not_none, with_condition
 
 __all__ = ["edit"]
 
-WORD, KEYWORDS = "edited", ("auto",)
+
 DEFAULT = "edit_friendly"
 FILE_NAME = f"{{}}.inverted{trajectory.SUFFIX}"  # of the image of this name, in a folder
 Inside = Callable[[], Tensor]  # returns where the edit shows by now
@@ -127,7 +124,7 @@ def edit(
             source, target = _priors(method, session.prior, before, after)
             if look is not None:
                 _check_attention(look, source, target)
-            with meter.on(innermost(unguided(source))):
+            with meter.on(source.without_guidance().innermost):
                 soft = _soft_mask(mask, session, source, target)
                 up = part_callback(settings.callback, 0, 2)
                 down = part_callback(settings.callback, 1, 2)
@@ -190,7 +187,7 @@ def _check_file(file: Trajectory | None, image: Images | None, session: Session)
     """Refuse a prior, or an image, that is not that of the file."""
     if file is not None:
         file.check(dict(session.report), image)
-    if image is None and seeing(session.prior):
+    if image is None and session.prior.sees_image:
         raise ImageError("there is no image, and this network sees one beside the state")
 
 
@@ -208,10 +205,10 @@ def _priors(
     method: Inversion, prior: Prior, before: Condition, after: Condition
 ) -> tuple[Prior, Prior]:
     """Return the prior under the condition of the image, and under that of the edit."""
-    source = condition_prior(prior, before)
+    source = with_condition(prior, before)
     if after is before:
         return source, source
-    return source, method.edit_prior(condition_prior(prior, after), source)
+    return source, method.edit_prior(with_condition(prior, after), source)
 
 
 def _attention(attention: AttentionEdit | str | None) -> AttentionEdit | None:
@@ -245,9 +242,9 @@ def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Ten
         raise SettingError("an automatic mask is where two conditions disagree; give another one")
     noise = Noise(session.settings.seed, [f"{name} mask" for name in session.ids])
     x = images.tensor().to(source.like)
-    z, a, b = source.encode(x), unguided(source), unguided(target)
+    z, a, b = source.encode(x), source.without_guidance(), target.without_guidance()
     differs = [
-        disagreement(beside(a, x[i]), beside(b, x[i]), z[i], noise.rows(i.tolist()))
+        disagreement(show_image(a, x[i]), show_image(b, x[i]), z[i], noise.rows(i.tolist()))
         for i in torch.split(torch.arange(len(z)), batch_size(source))
     ]
     return _pixels(torch.cat(differs), images, target)
@@ -255,7 +252,7 @@ def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Ten
 
 def _pixels(entries: Tensor, images: Images, prior: Prior) -> Tensor:
     """Return which pixels of the images some entries of states cover, ``(B, 1, H, W)``."""
-    scale = float(getattr(prior, "factor", 1))
+    scale = float(prior.stride)
     wide = functional.interpolate(entries.float(), scale_factor=scale)
     return wide[..., : images.size[0], : images.size[1]].cpu()
 
@@ -278,7 +275,7 @@ def _read(
 
     def descent(i: Tensor) -> Descent:
         hole = None if soft is None else soft[i]
-        before, after, control = beside(source, x[i]), beside(target, x[i], hole), None
+        before, after, control = show_image(source, x[i]), show_image(target, x[i], hole), None
         if look is not None:
             before, after, control = attended(look, before, after, times)
         if hole is None:

@@ -9,15 +9,13 @@ from diffprior.catalog import build
 from diffprior.editing.chains import run_chain
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
-from diffprior.priors.base import Prior
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import Prior, show_image
 from diffprior.random import Noise
 from diffprior.samplers.base import Sampler
 from diffprior.schedules import Rectified
 
 __all__ = ["generate"]
 
-WORD = "generated"
 SAMPLER = "dpm(steps=30, grid='karras')"
 STRAIGHT = "dpm(steps=30, grid='time')"  # flows are trained evenly in time, shifted as it may be
 
@@ -49,7 +47,7 @@ def generate(
         raise SettingError(f"an image is at least 16 pixels a side, got {width}x{height}")
 
     def draw(session: Session) -> Edited:
-        prior, settings = beside(session.prior), session.settings
+        prior, settings = show_image(session.prior), session.settings
         chosen = _sampler(sampler, steps, prior)
 
         def chain(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:

@@ -8,16 +8,12 @@ from torch import Tensor
 from diffprior.editing.chains import match_image, slerp
 from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
-from diffprior.io import animations
 from diffprior.io.arrays import Images
-from diffprior.priors._conditions import unguided
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.report import guidance_entry
 
 __all__ = ["interpolate"]
-
-WORD, FILMS = "between", animations.SUFFIXES
 
 
 @editing(
@@ -55,7 +51,7 @@ def interpolate(
         return slerp(a, b, share)
 
     def draw(session: Session) -> Edited:
-        prior = beside(unguided(session.prior))
+        prior = show_image(session.prior.without_guidance())
         x, report = edit_codes(prior, ends, arc, steps, session.settings.callback)
         return Edited(x=x, report=guidance_entry(prior, session.settings.condition) | report)
 

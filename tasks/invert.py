@@ -4,10 +4,8 @@ import time
 from typing import Annotated
 
 from diffprior.batching import part_callback
-from diffprior.editing import trajectory
 from diffprior.editing.invert import (
     Descent,
-    condition_prior,
     decode_trajectory,
     inversion_condition,
     inversion_report,
@@ -18,13 +16,11 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.inversions.base import Inversion
 from diffprior.io.arrays import Images
 from diffprior.metrics import psnr
-from diffprior.priors._conditions import innermost, unguided
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.runtime.report import Meter, guidance_entry
+from diffprior.runtime.settings import with_condition
 
 __all__ = ["invert"]
-
-WORD, SUFFIX = "inverted", trajectory.SUFFIX
 
 
 @editing(past="inverted", suffix=".safetensors", without=("samples",), full_precision=True)
@@ -64,15 +60,15 @@ def invert(
     def draw(session: Session) -> Edited:
         method = resolve_inversion(inversion, session.prior, steps, strength)
         condition = inversion_condition(method, session.settings.condition)
-        source = condition_prior(session.prior, condition)
+        source = with_condition(session.prior, condition)
         start, meter = time.perf_counter(), Meter()
         pixels = image.tensor().to(source.like)
         up = part_callback(session.settings.callback, 0, 2)
         down = part_callback(session.settings.callback, 1, 2)
-        with meter.on(innermost(unguided(source))):
+        with meter.on(source.without_guidance().innermost):
             code = invert_images(method, source, condition, session, up)
             z = decode_trajectory(
-                code, source, lambda i: Descent(target=beside(source, pixels[i])), down
+                code, source, lambda i: Descent(target=show_image(source, pixels[i])), down
             )
             x = source.decode(z)
         quality = psnr(x.expand(-1, 3, -1, -1), image.tensor().to(x))

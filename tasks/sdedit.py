@@ -13,14 +13,12 @@ from diffprior.io.arrays import Images, as_images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.random import Noise
 from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
 
 __all__ = ["sdedit"]
-
-WORD = "edited"
 
 
 @editing(past="edited")
@@ -79,7 +77,7 @@ def sdedit(
         def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback | None) -> Tensor:
             mask, z = cover[index].to(x), prior.encode(x)
             keep = Mask(1 - latent_mask(mask, prior), batched=True)
-            shown = beside(prior, x, mask)
+            shown = show_image(prior, x, mask)
             known = GaussianLikelihood(operator=keep, y=keep(z))
             for k in range(repeats):
                 noise = Noise(settings.seed, [f"{streams[i]} {k}" for i in index.tolist()])

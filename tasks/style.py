@@ -12,15 +12,12 @@ from diffprior.io.arrays import Images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.ilvr import ILVR
 from diffprior.operators.bicubic import Bicubic
-from diffprior.priors.base import Prior
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import Prior, show_image
 from diffprior.random import Noise
 from diffprior.runtime.parameters import FromFile
 from diffprior.samplers.ancestral import Ancestral
 
 __all__ = ["style"]
-
-WORD = "styled"
 
 
 @editing(past="styled")
@@ -64,7 +61,7 @@ def style(
             likelihood = known.select(index // samples)
             z = prior.encode(x)
             x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            x_0 = method.run(beside(prior, x), likelihood, x_T, noise, callback)
+            x_0 = method.run(show_image(prior, x), likelihood, x_T, noise, callback)
             return prior.decode(likelihood.condition(x_0, 1.0))
 
         return session.run(chain, session.pixels, method)
@@ -74,7 +71,7 @@ def style(
 
 def _low_frequencies(prior: Prior, reference: Tensor, factor: int) -> GaussianLikelihood[Bicubic]:
     """Return the likelihood of states whose low frequencies are those of the reference."""
-    stride, side = getattr(prior, "factor", 1), min(reference.shape[-2:])
+    stride, side = prior.stride, min(reference.shape[-2:])
     if not 2 * stride <= factor <= side:
         kind = ImageError if factor > side else SettingError
         raise kind(

@@ -9,13 +9,10 @@ from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
 from diffprior.io.arrays import Images
-from diffprior.priors._conditions import unguided
-from diffprior.priors.prompted import beside
+from diffprior.priors.base import show_image
 from diffprior.runtime.report import guidance_entry
 
 __all__ = ["variations"]
-
-WORD = "varied"
 
 
 @editing(past="varied", without=("negative_prompt", "guidance_scale"), full_precision=True)
@@ -47,7 +44,7 @@ def variations(
     angle = strength * math.pi / 2
 
     def draw(session: Session) -> Edited:
-        prior = beside(unguided(session.prior))
+        prior = show_image(session.prior.without_guidance())
 
         def turn(z: Tensor) -> Tensor:
             terminal = prior.diffusion.terminal((len(image) * samples, *prior.shape))

@@ -14,10 +14,8 @@ from ..catalog import build, spell
 from ..errors import SettingError
 from ..inversions.base import Inversion
 from ..io.arrays import digest
-from ..priors._conditions import conditioned, innermost, unguided
-from ..priors.base import Prior
+from ..priors.base import Prior, show_image
 from ..priors.paired import PairedPrior
-from ..priors.prompted import beside, prompted
 from ..random import Noise
 from ..runtime.memory import batch_size
 from . import trajectory
@@ -28,7 +26,6 @@ from .trajectory import Trajectory
 __all__ = [
     "Condition",
     "Descent",
-    "condition_prior",
     "decode_trajectory",
     "inversion_condition",
     "inversion_report",
@@ -36,7 +33,7 @@ __all__ = [
     "resolve_inversion",
 ]
 
-Condition = dict[str, Any]  # what a prior is to show, as keywords of ``conditioned``
+Condition = dict[str, Any]  # what a prior is to show, by the words of reports
 
 
 def resolve_inversion(
@@ -53,9 +50,8 @@ def resolve_inversion(
         ratio = noise_level_of(strength)
         changes["stop"] = 1.0 if ratio is None else float(prior.diffusion.schedule.time(ratio))
     method = replace(method, **changes)
-    leaf = prompted(prior)
     texts = method.guided or type(method).edit_prior is not Inversion.edit_prior
-    if texts and leaf is not None and leaf.extra == leaf.shape[0]:
+    if texts and prior.edits_image:
         raise SettingError(
             f"{type(method).__name__} is of a guidance between texts, and this network is guided "
             "by the image that it edits, too; take another inversion"
@@ -71,18 +67,6 @@ def inversion_report(method: Inversion) -> dict[str, Any]:
 def inversion_condition(method: Inversion, condition: Condition) -> Condition:
     """Return the condition that an inversion runs under: without guidance, unless it fits one."""
     return condition if method.guided else {"guidance": 1.0, **condition}
-
-
-def condition_prior(prior: Prior, condition: Condition) -> Prior:
-    """Return a prior under a condition.
-
-    Raises:
-        SettingError: If the prior knows nothing of the kind.
-    """
-    try:
-        return conditioned(prior, **condition)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
 
 
 def invert_images(
@@ -104,10 +88,10 @@ def invert_images(
     z = source.encode(x)
     noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
-    called = innermost(unguided(source)) if method.guided else source  # by parts of it, too
+    called = source.without_guidance().innermost if method.guided else source  # by parts of it, too
     with _report_calls(called, method.calls * len(parts), callback):
         codes = [
-            method.encode(beside(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
+            method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
             for i in parts
         ]
     return Trajectory(

@@ -7,7 +7,6 @@ from ..errors import SettingError
 from ..methods.base import Method
 from ..operators.base import Operator
 from ..priors.base import Prior
-from ..priors.prompted import seeing
 from .problem import Problem
 from .settings import MethodSetting, Settings
 
@@ -25,7 +24,7 @@ def choose_methods(
         levels: Noise level of each image, in [0, 1] units.
     """
     chosen = settings.method
-    if chosen is None and problem.shown is not None and seeing(prior):
+    if chosen is None and problem.shown is not None and prior.sees_image:
         chosen = problem.shown
     if chosen is not None:
         methods = [_with_steps(as_method(chosen), settings.steps)] * len(levels)

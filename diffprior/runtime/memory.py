@@ -5,7 +5,6 @@ from torch import Tensor
 from ..io.arrays import Images
 from ..priors.base import Prior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import seeing
 
 __all__ = ["batch_size", "image_shape", "measured_pixels"]
 
@@ -20,7 +19,7 @@ def image_shape(prior: Prior) -> tuple[int, ...]:
 
 def batch_size(prior: Prior) -> int:
     """Return how many states go through a prior at a time without filling the memory."""
-    if seeing(prior):
+    if prior.sees_image:
         return 1
     room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
     _, height, width = image_shape(prior)

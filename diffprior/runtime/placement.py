@@ -13,16 +13,14 @@ from torch import Tensor
 from ..errors import ImageError, SettingError
 from ..io.arrays import as_images
 from ..pretrained.load import load_prior
-from ..priors._conditions import conditioned
 from ..priors.base import Prior
 from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
-from ..priors.prompted import controlled, prompted
 from ..priors.tiled import TiledPrior
 from ..validation import renamed
 from .memory import WHOLE, image_shape
 from .parameters import RENAMED
-from .settings import Settings
+from .settings import Settings, with_condition
 
 __all__ = ["device_of", "dtype_of", "fit_prior", "place_prior", "prepare_prior", "prior_cache"]
 
@@ -161,10 +159,11 @@ def fit_prior(
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
     image = settings.control_image
     control = None if image is None else as_images(image).tensor()
+    if condition:
+        prior = with_condition(prior, settings.condition)
     try:
-        prior = conditioned(prior, **settings.condition) if condition else prior
         prior = _in_windows(prior, _full_shape(shape, prior, control), tile, settings.dtype)
-        return prior if control is None else controlled(prior, control)
+        return prior if control is None else prior.with_control(control)
     except ImageError:
         raise
     except ValueError as error:
@@ -188,9 +187,9 @@ def _in_windows(
     if not isinstance(prior, LatentPrior):
         own = (prior.shape[0], *shape[-2:])  # of a gray prior one channel, whatever the image's
         return _in_half_precision(TiledPrior(prior, side, OVERLAP, own), half)
-    if prompted(prior) is not None and (dtype == "auto" or prior.precision == half):
+    if prior.reads_text and (dtype == "auto" or prior.dtype == half):
         half = None  # it was loaded in the number format that it is to have
-    cells, overlap = prior.cells(side), OVERLAP // prior.factor
+    cells, overlap = prior.latents(side), OVERLAP // prior.stride
     inner = _in_half_precision(TiledPrior(prior.inner, cells, overlap), half)
     return prior.with_inner(inner).for_shape(shape)
 

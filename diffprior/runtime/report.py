@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
-
 from .. import __version__
 from ..io.arrays import as_images, digest
-from ..priors._conditions import guidance_of
-from ..priors.base import Prior, Wrapper
+from ..priors.base import Prior
 from .settings import Settings
 
 __all__ = ["Meter", "Report", "as_json", "guidance_entry", "report_header"]
@@ -158,16 +155,13 @@ def report_header(
     texts = {k: str(v) if isinstance(v, Path) else v for k, v in added.items()}
     if settings.control_image is not None:
         texts["control"] = digest(as_images(settings.control_image))
-    inner = prior
-    while isinstance(inner, Wrapper):
-        inner = inner.inner
     return {
         "diffprior": __version__,
-        "prior": getattr(inner, "name", type(inner).__name__),
-        "prior_sha256": getattr(inner, "sha256", None),
+        "prior": prior.name,
+        "prior_sha256": prior.sha256,
         "sigma_unit": "the range [0, 1]; in [-1, 1] it is twice as much",
         "device": str(prior.like.device),
-        "precision": str(getattr(prior, "precision", torch.float32)).removeprefix("torch."),
+        "precision": str(prior.dtype).removeprefix("torch."),
         "task": task,
         **texts,
         **(guidance_entry(prior, settings.condition) if condition else {}),
@@ -176,7 +170,7 @@ def report_header(
 
 def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, float]:
     """Return the guidance scale of a prior for a report, if there is a condition."""
-    return {"guidance": guidance_of(prior)} if condition else {}
+    return {"guidance": prior.guidance_scale} if condition else {}
 
 
 def as_json(report: dict[str, Any]) -> str:

@@ -15,8 +15,7 @@ from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
-from ..priors.base import Prior
-from ..priors.prompted import beside, seeing
+from ..priors.base import Prior, show_image
 from ..random import stream_ids
 from ..validation import warn
 from .defaults import choose_methods
@@ -53,23 +52,23 @@ def solve(
         prior = fit_prior(prior, shape, settings)
     if problem.check is not None:
         problem.check(prior)
-    given = _images(problem, images)
-    solver = _Solver.of(problem, given, prior, settings)
+    like = _images(problem, images)
+    solver = _Solver.of(problem, like, prior, settings)
     report = report_header(task, prior, settings) | solver.report()
     if problem.nothing_to_do is not None:
-        x = given.tensor()
+        x = like.tensor()
         report |= {"note": problem.nothing_to_do, "method": None}
     else:
         x, counts = solver.draw()
         report |= counts
-    return make_result(given, x, problem.cover, settings.samples, report, problem.opaque)
+    return make_result(like, x, problem.cover, settings.samples, report, problem.opaque)
 
 
 def _images(problem: Problem, images: Images | None) -> Images:
     """Return the images that a result takes its kind from."""
-    given = images if problem.images is None else problem.images
-    assert given is not None, "a problem without images is about those of the call"
-    return given
+    like = images if problem.images is None else problem.images
+    assert like is not None, "a problem without images is about those of the call"
+    return like
 
 
 class _Group(NamedTuple):
@@ -180,7 +179,7 @@ class _Solver:
     @property
     def _shown(self) -> bool:
         """Whether the network is shown what is known of the image."""
-        return self.problem.keep is not None and seeing(self.prior)
+        return self.problem.keep is not None and self.prior.sees_image
 
     def _draw_group(
         self, group: _Group, n: int, meter: Meter, callback: Callback | None
@@ -217,7 +216,7 @@ class _Solver:
         if not self._shown or self.problem.keep is None:
             return self.prior
         keep = self.problem.keep[group.rows].to(self.x)
-        return beside(self.prior, self.x[group.rows] * keep, 1 - keep)
+        return show_image(self.prior, self.x[group.rows] * keep, 1 - keep)
 
     def _assumed(self, likelihood: Likelihood[Any], level: float) -> Likelihood[Any]:
         """Return a likelihood with the noise that a method is to assume."""

@@ -49,11 +49,11 @@ WRONG = {
     ),
     "guidance": (
         lambda: diffprior.sdedit(GRAY, guidance_scale=float("nan"), steps=1),
-        "^guidance is a finite number, got nan$",
+        "^guidance_scale is a finite number, got nan$",
     ),
     "infinite guidance": (
         lambda: diffprior.sdedit(GRAY, guidance_scale=float("inf"), steps=1),
-        "^guidance is a finite number, got inf$",
+        "^guidance_scale is a finite number, got inf$",
     ),
     "method": (lambda: deblur(torch.ones(3, 3), method="ddrm"), "DDRM needs a.* got Blur$"),
     "black kernel": (lambda: deblur(torch.zeros(3, 3)), "^a kernel is negative or NaN nowhere"),
