@@ -1,81 +1,133 @@
-"""Work on the rows of a batch: so many at a time, each with its noise and its progress."""
+"""Run work over the rows of a batch, a few at a time, and report progress to a callback."""
 
 import copy
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .random import Noise
+from .schedules import pairs
+from .validation import warn
 
-__all__ = ["Callback", "batched", "part_callback", "StepCallback", "step_callback"]
+__all__ = [
+    "Callback",
+    "Report",
+    "StepCallback",
+    "batched",
+    "chain",
+    "part_callback",
+    "progress",
+    "silent",
+    "step_callback",
+]
 
-Callback = Callable[[Tensor, float], None]
+Callback = Callable[[Tensor, float], None]  # takes states, and the share of the work done, 0 to 1
+Report = Callable[[Tensor], None]  # takes the states after a step
+StepCallback = Callable[[Tensor, int], Tensor]  # takes states and step number, returns states
+T = TypeVar("T")
+
+
+def silent(x: Tensor, share: float) -> None:
+    """A callback that does nothing."""
+
+
+def progress(items: Sequence[T], callback: Callback | None) -> Iterator[tuple[T, Report]]:
+    """Yield each item with a function that reports the states after it.
+
+    Example:
+        >>> import torch
+        >>> x = torch.zeros(1)
+        >>> for step, report in progress(range(4), lambda x, share: print(share)):
+        ...     report(x)
+        0.25
+        0.5
+        0.75
+        1.0
+    """
+    callback = callback or silent
+    for i, item in enumerate(items):
+        yield item, partial(_report, callback, (i + 1) / len(items))
+
+
+def chain(
+    times: Tensor, callback: Callback | None = None
+) -> Iterator[tuple[Tensor, Tensor, Report]]:
+    """Yield t, the next time s and a function that reports the states after the step.
+
+    Arguments:
+        times: A grid of times, of shape ``(steps + 1,)``.
+    """
+    for (t, s), report in progress(list(pairs(times)), callback):
+        yield t, s, report
+
+
+def _report(callback: Callback, share: float, x: Tensor) -> None:
+    callback(x, share)
 
 
 def batched(
-    work: Callable[[Tensor, Noise, Callback | None], Tensor],
+    work: Callable[[Tensor, Noise, Callback], Tensor],
     noise: Noise,
     callback: Callback | None,
     size: int,
     *,
     whole: bool = False,
 ) -> Tensor:
-    """Return what some work makes of all rows, so many at a time; where memory runs out, fewer.
+    """Return the results of all rows, computed ``size`` rows at a time.
+
+    Where memory runs out, the rows of that part are halved, with a warning.
 
     Arguments:
-        work: Is given the numbers of some rows, their noise, and their callback.
+        work: Takes the numbers of some rows, their noise and their callback; returns their results.
         noise: The streams of all rows.
-        whole: Whether rows that are to run together cannot run apart.
+        size: The most rows at a time.
+        whole: Whether rows that run together cannot be split when memory runs out.
     """
     parts = torch.split(torch.arange(len(noise)), size)
-    shares = (part_callback(callback, k, len(parts)) for k in range(len(parts)))
-    done = [
-        _run_part(work, noise, each, part, whole) for part, each in zip(parts, shares, strict=True)
-    ]
-    return torch.cat(done)
+    results = []
+    for k, part in enumerate(parts):
+        results.append(_run_part(work, noise, part_callback(callback, k, len(parts)), part, whole))
+    return torch.cat(results)
 
 
 def _run_part(
-    work: Callable[[Tensor, Noise, Callback | None], Tensor],
+    work: Callable[[Tensor, Noise, Callback], Tensor],
     noise: Noise,
-    callback: Callback | None,
+    callback: Callback,
     part: Tensor,
     whole: bool,
 ) -> Tensor:
-    """Return what the work makes of a part; where memory runs out, of half of it at a time."""
-    try:  # with a copy of the streams: what has failed has drawn from them
+    """Return the results of the rows ``part``; where memory runs out, of half of them at a time."""
+    try:  # on a copy of the streams, as a failed try has drawn from them
         return work(part, copy.deepcopy(noise.rows(part.tolist())), callback)
     except torch.OutOfMemoryError:
         if len(part) == 1 or whole:
             raise
     first, second = part.tensor_split(2)
-    text = f"out of memory: going on with {len(second)} samples at a time"
-    warnings.warn(text, RuntimeWarning, stacklevel=5)
-    done = [
-        _run_part(work, noise, None, first, whole),
+    warn(f"out of memory: going on with {len(second)} samples at a time", RuntimeWarning)
+    results = [
+        _run_part(work, noise, silent, first, whole),
         _run_part(work, noise, callback, second, whole),
     ]
-    return torch.cat(done)
+    return torch.cat(results)
 
 
-def part_callback(callback: Callback | None, part: int, parts: int) -> Callback | None:
-    """Return the callback of one part of the work."""
+def part_callback(callback: Callback | None, part: int, parts: int) -> Callback:
+    """Return the callback of part number ``part``, from 0 on, of work in equal parts."""
     if callback is None:
-        return None
-    return lambda x, done: callback(x, (part + done) / parts)
-
-
-StepCallback = Callable[[Tensor, int], Tensor]  # of the states after a step, and its number
+        return silent
+    return lambda x, share: callback(x, (part + share) / parts)
 
 
 def step_callback(callback: Callback | None, steps: int) -> StepCallback:
-    """Return what tells a callback of every step of an inversion's way down."""
+    """Return a function of states and step number that reports a step and returns the states."""
+    notify = callback or silent
 
-    def each(x: Tensor, i: int) -> Tensor:
-        if callback is not None:
-            callback(x, (i + 1) / steps)
+    def after_step(x: Tensor, i: int) -> Tensor:
+        notify(x, (i + 1) / steps)
         return x
 
-    return each
+    return after_step

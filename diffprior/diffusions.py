@@ -1,4 +1,4 @@
-"""Forward diffusions: every kernel that needs no data to be known in closed form."""
+"""Forward diffusions: the kernels that noise a state, and those back to it, in closed form."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,6 +15,27 @@ __all__ = ["BernoulliDiffusion", "Diffusion", "GaussianDiffusion"]
 
 @dataclass(frozen=True)
 class Diffusion(ABC):
+    """A chain of states from clean, x_0, to pure noise, x_1, whose kernels need no data.
+
+    ``noise`` is q(x_t | x_0), ``jump`` is q(x_t | x_s) for s < t, ``bridge`` is q(x_s | x_t, x_0)
+    back in time, and ``terminal`` is p(x_1). A sampler draws x_s from the bridge with a prior's
+    estimate E[x_0 | x_t] in place of x_0.
+
+    Shapes: states are ``(B, *shape)``; times are tensors without axes, one for the whole batch.
+
+    Arguments:
+        schedule: How much signal and noise a state has at time t.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.random import Noise
+        >>> diffusion = GaussianDiffusion()
+        >>> x_0, t, s = torch.ones(1, 4), torch.tensor(0.5), torch.tensor(0.4)
+        >>> x_t = diffusion.noise(x_0, t).sample(Noise(seed=0))
+        >>> diffusion.bridge(x_t, x_0, t, s).sample(Noise(seed=1)).shape
+        torch.Size([1, 4])
+    """
+
     schedule: Schedule = field(default_factory=Cosine)
 
     @abstractmethod
@@ -27,11 +48,15 @@ class Diffusion(ABC):
 
     @abstractmethod
     def bridge(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
-        """Return q(x_s | x_t, x_0); eta in [0, 1] is the share of its deviation kept."""
+        """Return q(x_s | x_t, x_0) for s < t.
+
+        Arguments:
+            eta: Share of its standard deviation that is kept, in [0, 1]; 0 is deterministic.
+        """
 
     @abstractmethod
     def terminal(self, shape: Sequence[int]) -> Kernel:
-        """Return p(x_1) of a batch of this shape."""
+        """Return p(x_1) for a batch of states of shape ``shape``."""
 
 
 @dataclass(frozen=True)

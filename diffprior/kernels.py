@@ -1,7 +1,7 @@
-"""Factorized distributions of a state, and how a likelihood tilts them.
+"""Distributions of a state, and how a likelihood tilts them.
 
-Both families are exponential, so to multiply one by r(x), to first order in log r, is to add the
-score of r to the natural parameter. That one sentence is ``tilt``, the perturbed reverse kernel of
+Gaussians and bits are exponential families: to multiply one by r(x), to first order in log r, is
+to add the score of r to its natural parameter. That is ``tilt``, the perturbed reverse kernel of
 "Deep Unsupervised Learning using Nonequilibrium Thermodynamics" (Sohl-Dickstein et al., 2015),
 sec. 2.5, https://arxiv.org/abs/1503.03585.
 """
@@ -21,6 +21,24 @@ __all__ = ["BernoulliKernel", "GaussianKernel", "Kernel", "RotatedKernel", "Spli
 
 
 class Kernel(ABC):
+    """A distribution of each state of a batch, such as p(x_s | x_t): a step of a chain.
+
+    Diffusions and priors return kernels, and samplers draw from them. ``tilt`` multiplies a kernel
+    p(x) by a function r(x), such as a likelihood, to first order: p(x) r(x), up to a constant, with
+    log r(x) taken as linear about the mean. For N(loc, var) the result is N(loc + var score, var).
+
+    Shapes: a batch of states is ``(B, *shape)``, and log-densities are ``(B,)``.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.random import Noise
+        >>> kernel = GaussianKernel(torch.zeros(2, 3), torch.tensor(0.25))
+        >>> kernel.sample(Noise(seed=0, ids=["a", "b"])).shape
+        torch.Size([2, 3])
+        >>> kernel.tilt(score=torch.ones(2, 3)).mean[0]
+        tensor([0.2500, 0.2500, 0.2500])
+    """
+
     @property
     @abstractmethod
     def mean(self) -> Tensor:
@@ -36,7 +54,11 @@ class Kernel(ABC):
 
     @abstractmethod
     def tilt(self, score: Tensor) -> Self:
-        """Multiply by a function whose log has this gradient at the mean."""
+        """Return the kernel times a function whose log has the gradient ``score`` at the mean.
+
+        Arguments:
+            score: Of the shape of a batch of states.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,7 @@ class GaussianKernel(Kernel):
 
 @dataclass(frozen=True)
 class RotatedKernel(Kernel):
-    """V z with z ~ inner, V orthonormal: a Gaussian that is diagonal in another basis.
+    """V z with z ~ inner and V orthonormal: a Gaussian that is diagonal in another basis.
 
     Arguments:
         inner: The kernel of z.
@@ -91,39 +113,39 @@ class RotatedKernel(Kernel):
 
 @dataclass(frozen=True)
 class SplicedKernel(Kernel):
-    """phi u + (1 - phi) v with u ~ seen and v ~ rest, phi an orthogonal projection.
+    """phi u + (1 - phi) v with u ~ data and v ~ rest, phi an orthogonal projection.
 
     Arguments:
-        seen, rest: Gaussians of one variance each.
+        data, rest: Gaussians of one variance each.
         phi: x -> phi x.
     """
 
-    seen: GaussianKernel
+    data: GaussianKernel
     rest: GaussianKernel
     phi: Callable[[Tensor], Tensor]
 
     @property
     def mean(self) -> Tensor:
-        return self.rest.mean + self.phi(self.seen.mean - self.rest.mean)
+        return self.rest.mean + self.phi(self.data.mean - self.rest.mean)
 
     def sample(self, noise: Noise) -> Tensor:
         v = self.rest.sample(noise)
-        return v + self.phi(self.seen.sample(noise) - v)
+        return v + self.phi(self.data.sample(noise) - v)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each state, up to a constant: the rank of phi is not known."""
+        """Return the log-density of each state, up to a constant, as the rank of phi is unknown."""
         d = x - self.mean
-        d_seen = self.phi(d)
-        log_p = d_seen**2 / self.seen.var + (d - d_seen) ** 2 / self.rest.var
+        d_data = self.phi(d)
+        log_p = d_data**2 / self.data.var + (d - d_data) ** 2 / self.rest.var
         return -log_p.flatten(1).sum(1) / 2
 
     def tilt(self, score: Tensor) -> Self:
-        return type(self)(self.seen.tilt(score), self.rest.tilt(score), self.phi)
+        return type(self)(self.data.tilt(score), self.rest.tilt(score), self.phi)
 
 
 @dataclass(frozen=True)
 class BernoulliKernel(Kernel):
-    """Independent bits with these log-odds; tilt: logits += score.
+    """Independent bits with log-odds ``logits``; tilt: logits += score.
 
     For r(x) = d^x (1 - d)^(1 - x) this is exactly c d / (c d + (1 - c)(1 - d)).
     """

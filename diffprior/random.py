@@ -1,8 +1,8 @@
-"""One stream of noise per sample, whatever else is in the batch.
+"""One stream of random numbers per sample, the same whatever else is in the batch.
 
-A stream is a function of (seed, name of the image, number of the sample). Streams are numpy's
-Philox generators, drawn on the CPU and moved, so that a CPU and a GPU see the same numbers; the
-price on a 512 x 512 image is about 5 ms a draw.
+A stream is a function of the seed, the id of the image and the number of the sample. Streams are
+numpy's Philox generators. They are drawn on the CPU and then moved, so that a CPU and a GPU get the
+same numbers; that costs about 5 ms a draw for a 512 x 512 image.
 """
 
 import hashlib
@@ -20,10 +20,11 @@ BLOCK = 1024  # numbers drawn at a time by a stream of small states
 
 
 class _Stream:
-    """Numbers in one fixed order, whatever the sizes they are taken in."""
+    """Numbers in one fixed order, however many are drawn at a time."""
 
     def __init__(self, entropy: Sequence[int], uniform: bool) -> None:
-        self.entropy, self.uniform = entropy, uniform
+        self.entropy = entropy
+        self.uniform = uniform
         self.rng: np.random.Generator | None = None
         self.left = np.empty(0, np.float32)
 
@@ -41,18 +42,24 @@ class _Stream:
 
 
 class Noise:
-    """The streams of the rows of a batch: ``samples`` rows for each name, images first.
+    """The streams of the rows of a batch: the samples of the first image, then of the next one.
 
     Arguments:
-        seed: Any integer that is not negative.
-        ids: What tells one image's streams from another's; images of one name share theirs.
-        samples: How many rows belong to each image.
+        seed: An integer from 0 on.
+        ids: An id for each image; images of the same id get the same numbers.
+        samples: How many rows each image has.
+
+    Example:
+        >>> import torch
+        >>> noise = Noise(seed=0, ids=["dog", "cat"], samples=2)
+        >>> noise.normal(torch.empty(4, 3)).shape
+        torch.Size([4, 3])
     """
 
     def __init__(self, seed: int, ids: Sequence[int | str] = (0,), samples: int = 1) -> None:
         if not isinstance(seed, int | np.integer) or seed < 0:
             raise SettingError(f"a seed is an integer from 0 on, got {seed}")
-        rows = [(seed, _number(name), j) for name in ids for j in range(samples)]
+        rows = [(seed, _number(id_), j) for id_ in ids for j in range(samples)]
         self._normal = [_Stream((*row, 0), uniform=False) for row in rows]
         self._uniform = [_Stream((*row, 1), uniform=True) for row in rows]
 
@@ -60,7 +67,7 @@ class Noise:
         return len(self._normal)
 
     def rows(self, index: Iterable[int]) -> "Noise":
-        """Return the streams of some rows; they are shared, not copied."""
+        """Return the streams of some rows, not copies of them: a draw advances both."""
         part = Noise(0, ())
         index = list(index)
         part._normal = [self._normal[i] for i in index]
@@ -68,16 +75,16 @@ class Noise:
         return part
 
     def normal(self, like: Tensor) -> Tensor:
-        """Draw standard normal numbers of the shape, dtype and device of ``like``."""
+        """Return standard normal numbers of the shape, dtype and device of ``like``."""
         return _fill(self._normal, like)
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Draw numbers uniform in [0, 1) of the shape, dtype and device of ``like``."""
+        """Return numbers uniform in [0, 1) of the shape, dtype and device of ``like``."""
         return _fill(self._uniform, like)
 
 
 def stream_ids(ids: Sequence[int | str] | None, count: int) -> Sequence[int | str]:
-    """Return the ids of the streams of so many images; one for all where none are given."""
+    """Return an id for each of ``count`` images: the same for all of them where ``ids`` is None."""
     if ids is None:
         return [0] * count
     if len(ids) != count:
@@ -92,7 +99,7 @@ def _fill(streams: list[_Stream], like: Tensor) -> Tensor:
     return torch.from_numpy(draws).reshape(like.shape).to(like)
 
 
-def _number(name: int | str) -> int:
-    if isinstance(name, int):
-        return name
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+def _number(id_: int | str) -> int:
+    if isinstance(id_, int):
+        return id_
+    return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")

@@ -1,11 +1,12 @@
-"""Noise schedules: how much signal, and how much noise, is left at time t in [0, 1].
+"""Noise schedules: how much signal and how much noise a state has at time t in [0, 1].
 
 x_t = alpha_t x_0 + sigma_t eps. Every schedule keeps a little noise at t = 0 and a little signal at
-t = 1, so that no division by alpha_t or sigma_t ever meets a zero.
+t = 1, so that alpha_t and sigma_t are never zero and one can divide by them.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -22,12 +23,34 @@ __all__ = [
     "Schedule",
     "Tabulated",
     "grid",
+    "pairs",
 ]
 
 Grid = Literal["time", "logsnr", "karras", "vp", "quad"]
 
 
 class Schedule(ABC):
+    """How a clean state x_0 is mixed with noise at time t: x_t = alpha_t x_0 + sigma_t eps.
+
+    eps ~ N(0, I), alpha_t is the share of the signal and sigma_t the standard deviation of the
+    noise. Time goes from 0, where states are clean, to 1, where they are noise. Call a schedule
+    for both numbers; the noise level of x_t / alpha_t is ``ratio``, and ``time`` inverts that. A
+    subclass overrides ``__call__``.
+
+    Times are tensors of any shape, in float64 where they come from ``grid``.
+
+    Example:
+        >>> import torch
+        >>> t = torch.tensor([0.0, 0.5])
+        >>> alpha_t, sigma_t = Rectified()(t)
+        >>> alpha_t
+        tensor([1.0000, 0.5005])
+        >>> sigma_t
+        tensor([0.0010, 0.5005])
+        >>> Rectified().time(1.0)  # as much noise as signal
+        tensor(0.5000, dtype=torch.float64)
+    """
+
     @abstractmethod
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(alpha_t, sigma_t)``, each of the shape of ``t``."""
@@ -50,7 +73,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearBeta(Schedule):
-    """The linear betas of DDPM, 1e-4 to 0.02 in 1000 steps, made continuous in t.
+    """The linear betas of DDPM, 1e-4 to 0.02 in 1000 steps, continuous in t.
 
     alpha_t^2 = exp(-N (beta_0 t + (beta_1 - beta_0) t^2 / 2)), with N steps, and
     sigma_t^2 = 1 - alpha_t^2 + sigma_min^2.
@@ -115,9 +138,9 @@ class EDM(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Rectified(Schedule):
-    """The straight path: alpha_t = 1 - s, sigma_t = s, kept ``floor`` away from 0 at both ends.
+    """The straight path: alpha_t = 1 - s, sigma_t = s, at least ``floor`` away from 0 at both ends.
 
-    s = k t / (1 + (k - 1) t), with k the ``shift``: above 1, more of the time is spent in noise.
+    s = k t / (1 + (k - 1) t), with k the ``shift``: above 1, more of the times are noisy.
 
     "Flow Straight and Fast" (Liu et al., 2022), https://arxiv.org/abs/2209.03003; the shift is eq.
     23 of "Scaling Rectified Flow Transformers" (Esser et al., 2024),
@@ -128,7 +151,8 @@ class Rectified(Schedule):
     shift: float = 1.0
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        s, slope = self.shift * t / (1 + (self.shift - 1) * t), 1 - self.floor
+        s = self.shift * t / (1 + (self.shift - 1) * t)
+        slope = 1 - self.floor
         return 1 - slope * s, self.floor + slope * s
 
 
@@ -137,7 +161,7 @@ class Tabulated(Schedule):
     """The schedule of a network trained at N discrete steps, log-linear in between.
 
     Step i of the table lies at t = (i + 1) / N, and clean data (noise ``sigma_min``) at t = 0, so
-    that a sampler that ends at t = 0 leaves nothing of the first step's noise in its result.
+    that the result of a sampler that ends at t = 0 has none of the first step's noise.
 
     Arguments:
         alphas_cumprod: The products of 1 - beta, of shape ``(N,)``, falling.
@@ -155,7 +179,8 @@ class Tabulated(Schedule):
         i = t.double().cpu() * (len(self.log_alpha2) - 1)
         low = i.floor().long().clamp(0, len(self.log_alpha2) - 2)
         log_alpha2 = torch.lerp(self.log_alpha2[low], self.log_alpha2[low + 1], i - low)
-        alpha, sigma = (log_alpha2 / 2).exp(), (self.sigma_min**2 - log_alpha2.expm1()).sqrt()
+        alpha = (log_alpha2 / 2).exp()
+        sigma = (self.sigma_min**2 - log_alpha2.expm1()).sqrt()
         return alpha.to(t), sigma.to(t)
 
 
@@ -173,6 +198,10 @@ def grid(
         kind: What is evenly spaced: ``time``, ``logsnr`` (the log of sigma_t / alpha_t), ``karras``
             (its power 1 / rho, Karras et al., 2022, eq. 5), ``vp`` (the time of DDPM's linear-beta
             schedule at that sigma_t / alpha_t) or ``quad`` (the square of it, DiffPIR's spacing).
+
+    Example:
+        >>> grid(Cosine(), "time", 4)
+        tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
     """
     share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     ends = torch.tensor([float(start), float(stop)], dtype=torch.float64)
@@ -184,7 +213,8 @@ def grid(
     elif kind == "karras":
         ratios = torch.lerp(first ** (1 / rho), last ** (1 / rho), share) ** rho
     elif kind in ("vp", "quad"):
-        ddpm, power = LinearBeta(), 1 if kind == "vp" else 2
+        ddpm = LinearBeta()
+        power = 1 if kind == "vp" else 2
         u, v = ddpm.time(first) ** power, ddpm.time(last) ** power
         ratios = ddpm.ratio(torch.lerp(u, v, share) ** (1 / power))
     else:
@@ -192,3 +222,8 @@ def grid(
     times = schedule.time(ratios)
     times[0], times[-1] = ends
     return times
+
+
+def pairs(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return each time of a chain together with the next one."""
+    return zip(times[:-1], times[1:], strict=True)

@@ -1,7 +1,8 @@
-"""Linear solvers: one system per row of a batch, of any shape, each stopping on its own.
+"""Linear solvers for batches: one system a row, of any shape, and each row stops on its own.
 
-A row that has converged is frozen rather than left out, so that a row's answer does not depend on
-its neighbors; whether all have is read back from the device at every eighth product only.
+A row that has converged is frozen and stays in the batch, so that its answer does not depend on
+the other rows. Whether all rows have converged is read back from the device at every eighth
+product only, as that is slow.
 """
 
 from collections.abc import Callable
@@ -9,21 +10,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["cg", "dot", "galerkin"]
+__all__ = ["cg", "dot", "galerkin", "per_row"]
 
-NEAR = 256  # roundings; a residual below so many of its right-hand side is near the floor
-RISE = 16  # of a squared residual, which CG does not lower at every step
+NEAR = 256  # machine epsilons; a relative residual below it is near the rounding floor
+RISE = 16  # times the least squared residual: CG does not lower the residual at every step
+
+
+def per_row(values: Tensor, x: Tensor) -> Tensor:
+    """Return one value a row, ``(B,)``, as ``(B, 1, ..., 1)``, which broadcasts to the batch x."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def dot(u: Tensor, v: Tensor) -> Tensor:
     """Return the inner product of each pair of rows, of shape ``(B, 1, ..., 1)``.
 
-    The sum is one of float64 where the device has it: in float32 its order, and so its last bits,
-    would hang on the size of the batch.
+    The sum is in float64 where the device has it: in float32 its order, and so its last bits,
+    would depend on the size of the batch.
     """
     wide = u.dtype if u.device.type == "mps" else torch.float64
     total = (u * v).flatten(1).sum(1, dtype=wide).to(u.dtype)
-    return total.reshape(-1, *(1,) * (u.ndim - 1))
+    return per_row(total, u)
 
 
 def cg(
@@ -31,8 +37,9 @@ def cg(
 ) -> Tensor:
     """Solve A x = b for a symmetric positive semi-definite A, from x = 0.
 
-    Near the rounding floor the directions lie where A is zero to rounding, and steps along them
-    blow up: a row whose residual rises there ends, at its iterate of the least residual.
+    Near the rounding floor the search directions lie where A is zero up to rounding, and steps
+    along them blow up. A row whose residual rises there stops, and returns its iterate with the
+    least residual.
 
     Arguments:
         A: The map of a batch of rows to a batch of rows.
@@ -40,10 +47,14 @@ def cg(
         iterations: The most products with A.
         tolerance: A row stops when its residual is this much smaller than its right-hand side.
     """
-    x, r, p = torch.zeros_like(b), b, b
+    x = torch.zeros_like(b)
+    r = p = b
     rr = dot(r, r)
-    enough, floor = tolerance**2 * rr, (NEAR * torch.finfo(b.dtype).eps) ** 2 * rr
-    best, least, going, lost = x, rr, rr > enough, rr < 0
+    enough = tolerance**2 * rr
+    floor = (NEAR * torch.finfo(b.dtype).eps) ** 2 * rr
+    best, least = x, rr
+    going = rr > enough
+    lost = rr < 0
     for i in range(iterations):
         if i % 8 == 7 and not going.any():
             break
@@ -67,19 +78,20 @@ def galerkin(
     least: float = 0.0,
     tolerance: float = 1e-6,
 ) -> Tensor:
-    """Solve A x = b for an A that ought to be symmetric, and is nearly; return weights of x.
+    """Solve A x = b for an A that is symmetric up to an error; return the weights of x.
 
-    Of the orthonormal v_1 to v_k that A is asked for, x = sum_j w_j v_j, so that what a linear map
-    made of them on the way gives its image of x, too. The Galerkin condition is that of CG, on the
-    symmetric part of H = V^T A V; its eigenvalues l are inverted as l / (l^2 + e^2), e the norm of
-    what the rest of H makes of their eigenvector, which is how far off they may be, and as zero
-    where they are not above ``least``. For a symmetric A it is CG's x; else CG has no such brake.
+    A is applied to orthonormal v_1, ..., v_k, and x = sum_j w_j v_j. A caller that keeps the image
+    of each v_j under a linear map so has the image of x, too. The Galerkin condition is that of
+    CG, on the symmetric part of H = V^T A V. An eigenvalue l of it is inverted as l / (l^2 + e^2),
+    where e, the norm of the antisymmetric part of H times the eigenvector, bounds the error of l;
+    the inverse is zero where l is not above ``least``. For a symmetric A, x is that of CG; for
+    another A, CG may blow up, and this does not.
 
     Arguments:
         A, b: As for ``cg``.
         iterations: k, the products with A.
-        least: What no eigenvalue of A lies below.
-        tolerance: A row's space ends where a product adds so little to it.
+        least: A lower bound of the eigenvalues of A.
+        tolerance: A row's space ends where a product adds less than this share to it.
 
     Returns:
         w, of shape ``(k, B)``.
@@ -90,9 +102,11 @@ def galerkin(
     for j in range(iterations):
         w = A(basis[j])
         scale = dot(w, w).sqrt()
-        for i, v in 2 * list(enumerate(basis)):  # twice is enough, once is not in float32
-            H[:, i, j] += (h := dot(v, w)).flatten()
-            w = w - h * v
+        for _ in range(2):  # Gram-Schmidt twice is enough; once is not, in float32
+            for i, v in enumerate(basis):
+                h = dot(v, w)
+                H[:, i, j] += h.flatten()
+                w = w - h * v
         rest = dot(w, w).sqrt()
         going = rest > tolerance * scale  # else the space is exhausted, and the answer exact
         H[:, j + 1, j] = torch.where(going, rest, 0).flatten()

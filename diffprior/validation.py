@@ -44,11 +44,16 @@ INSIDE = {__name__.partition(".")[0], "contextlib", "functools", "torch"}
 
 @dataclass(frozen=True)
 class Within:
-    """The ends of the range of a number."""
+    """The range of a number.
+
+    Arguments:
+        low, high: Its ends.
+        above: Whether ``low`` itself is excluded.
+    """
 
     low: float
     high: float = math.inf
-    above: bool = False  # low itself is left out
+    above: bool = False
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high and not (self.above and value == self.low)
@@ -62,14 +67,29 @@ class Within:
 
 
 ANYWHERE = Within(-math.inf)
-USUAL = {int: Within(1), float: Within(0)}  # where an annotation says no more than the kind
+USUAL = {int: Within(1), float: Within(0)}  # of an annotation without a range
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
 Share = Annotated[float, Within(0, 1)]
 
 
 class Checked:
-    """A dataclass that refuses, in one sentence, settings that are not what its fields say."""
+    """A dataclass whose settings are checked against the annotations of its fields.
+
+    An ``int`` is from 1 on and a ``float`` from 0 on; ``Whole``, ``Positive``, ``Share`` and
+    ``Annotated[..., Within(low, high)]`` are other ranges.
+
+    Raises:
+        SettingError: If a setting does not fit; the message is one sentence.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Blend(Checked):
+        ...     share: Share = 0.5
+        >>> Blend(share=2.0)
+        Traceback (most recent call last):
+        diffprior.errors.SettingError: share of Blend is a number in [0, 1], got 2.0
+    """
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
@@ -84,20 +104,22 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 
 def check(name: str, value: Any, hint: Any, within: Within | None = None) -> None:
-    """Refuse a value that is none of what a hint allows.
+    """Raise a ``SettingError`` for a value that its annotation does not allow.
 
     Arguments:
-        within: Where numbers lie of which the hint says nothing; by default ints from 1 on, and
+        name: The name of the setting, for the message.
+        hint: The annotation.
+        within: The range of numbers for which the hint has none; by default ints from 1 on, and
             floats from 0 on.
     """
     kinds = list(_kinds(hint, within))
-    if not any(_suits(value, *kind) for kind in kinds):
-        accepted = " or ".join(_said(*kind) for kind in kinds)
+    if not any(_fits(value, *kind) for kind in kinds):
+        accepted = " or ".join(_describe(*kind) for kind in kinds)
         raise SettingError(f"{name} is {accepted}, got {value!r}")
 
 
 def _kinds(hint: Any, within: Within | None = None) -> Iterator[tuple[Any, Within]]:
-    """Yield what a hint allows, and where it lies if it is a number."""
+    """Yield the types that a hint allows, each with its range if it is a number."""
     if get_origin(hint) is Annotated:
         yield from _kinds(hint.__origin__, hint.__metadata__[0])
     elif get_origin(hint) in (Union, UnionType):
@@ -107,7 +129,7 @@ def _kinds(hint: Any, within: Within | None = None) -> Iterator[tuple[Any, Withi
         yield hint, within or USUAL.get(hint, ANYWHERE)
 
 
-def _suits(value: Any, kind: Any, within: Within) -> bool:
+def _fits(value: Any, kind: Any, within: Within) -> bool:
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin is Any:
         return True
@@ -121,17 +143,17 @@ def _suits(value: Any, kind: Any, within: Within) -> bool:
     if origin is not tuple:
         return True
     pairs = [next(_kinds(part)) for part in parts]
-    return len(value) == len(pairs) and all(map(_suits, value, *zip(*pairs, strict=True)))
+    return len(value) == len(pairs) and all(map(_fits, value, *zip(*pairs, strict=True)))
 
 
-def _said(kind: Any, within: Within) -> str:
+def _describe(kind: Any, within: Within) -> str:
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(map(repr, parts))}"
     if kind in USUAL:
         return f"a {'whole ' if kind is int else ''}number{within}"
     if origin is tuple:
-        return f"a pair, each {_said(*next(_kinds(parts[0])))}"
+        return f"a pair, each {_describe(*next(_kinds(parts[0])))}"
     plain = {bool: "True or False", str: "a text", NoneType: "None"}
     return plain.get(origin) or f"a {origin.__name__}"
 
@@ -156,12 +178,12 @@ def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 new = old_to_new[old]
                 if new in kwargs:
                     raise TypeError(
-                        f"{function.__name__}() got both {new!r} and its old name {old!r}"
+                        f"{function.__qualname__}() got both {new!r} and its old name {old!r}"
                     )
                 kwargs[new] = kwargs.pop(old)
             if old_names:
                 changes = ", ".join(f"{old} is now {old_to_new[old]}" for old in old_names)
-                text = f"{function.__name__}(): {changes}; the next release drops the old name"
+                text = f"{function.__qualname__}(): {changes}; the next release drops the old name"
                 warn(text, DeprecationWarning)
             return function(*args, **kwargs)
 

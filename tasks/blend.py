@@ -11,6 +11,7 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
 from diffprior.io.arrays import Images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
@@ -61,13 +62,13 @@ def blend(
     def draw(session: Session) -> Edited:
         prior, samples = session.prior, session.settings.samples
 
-        def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+        def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             cover = soft[index // samples]
             z = prior.encode(x)
             keep = Mask(1 - latent_mask(cover, prior), batched=True)
             known = GaussianLikelihood(operator=keep, y=keep(z))
             x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            z = method.run(show_image(prior, x, cover), known, x_T, noise, callback)
+            z = method.run(Posterior(show_image(prior, x, cover), known), x_T, noise, callback)
             return prior.decode(z)
 
         return session.run(chain, session.pixels, method)

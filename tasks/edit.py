@@ -252,8 +252,7 @@ def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Ten
 
 def _pixels(entries: Tensor, images: Images, prior: Prior) -> Tensor:
     """Return which pixels of the images some entries of states cover, ``(B, 1, H, W)``."""
-    scale = float(prior.stride)
-    wide = functional.interpolate(entries.float(), scale_factor=scale)
+    wide = functional.interpolate(entries.float(), scale_factor=float(prior.stride))
     return wide[..., : images.size[0], : images.size[1]].cpu()
 
 

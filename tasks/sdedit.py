@@ -11,6 +11,7 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
 from diffprior.io.arrays import Images, as_images, mask_tensor
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
@@ -74,7 +75,7 @@ def sdedit(
         cover = soft.repeat_interleave(settings.samples, 0)
         streams = [f"{name} {j}" for name in session.ids for j in range(settings.samples)]
 
-        def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback | None) -> Tensor:
+        def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback) -> Tensor:
             mask, z = cover[index].to(x), prior.encode(x)
             keep = Mask(1 - latent_mask(mask, prior), batched=True)
             shown = show_image(prior, x, mask)
@@ -82,7 +83,9 @@ def sdedit(
             for k in range(repeats):
                 noise = Noise(settings.seed, [f"{streams[i]} {k}" for i in index.tolist()])
                 x_T = method.noised(shown, z, noise)
-                z = method.run(shown, known, x_T, noise, part_callback(callback, k, repeats))
+                z = method.run(
+                    Posterior(shown, known), x_T, noise, part_callback(callback, k, repeats)
+                )
             return prior.decode(z)
 
         x = _painted(image, strokes).to(prior.like).repeat_interleave(settings.samples, 0)

@@ -10,6 +10,7 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
 from diffprior.io.arrays import Images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
+from diffprior.methods.base import Posterior
 from diffprior.methods.ilvr import ILVR
 from diffprior.operators.bicubic import Bicubic
 from diffprior.priors.base import Prior, show_image
@@ -57,11 +58,11 @@ def style(
         prior, samples = session.prior, session.settings.samples
         known = _low_frequencies(prior, low.to(prior.like), factor)
 
-        def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+        def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             likelihood = known.select(index // samples)
             z = prior.encode(x)
             x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            x_0 = method.run(show_image(prior, x), likelihood, x_T, noise, callback)
+            x_0 = method.run(Posterior(show_image(prior, x), likelihood), x_T, noise, callback)
             return prior.decode(likelihood.condition(x_0, 1.0))
 
         return session.run(chain, session.pixels, method)

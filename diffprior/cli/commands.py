@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,9 +96,12 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments begin with; an unknown one names the nearest."""
-        if args and args[0] not in self.list_commands(ctx):
-            for name in self.list_commands(ctx):  # the group suggests those that it holds
-                self.get_command(ctx, name)
+        names = self.list_commands(ctx)
+        word = args[0] if args else ""
+        if not ctx.resilient_parsing and word not in names and not word.startswith("-"):
+            near = [repr(name) for name in get_close_matches(word, names)]
+            advice = f" Did you mean {', '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {word!r}.{advice}")
         return super().resolve_command(ctx, args)
 
 

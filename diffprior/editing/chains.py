@@ -20,7 +20,7 @@ from ..solvers import dot
 
 __all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
-Chain = Callable[[Tensor, Tensor, Noise, Callback | None], Tensor]
+Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
 FAINTEST = 1e-4  # strength; its noise is half of a step of 8 bits
 
 
@@ -44,7 +44,7 @@ def run_chain(
     """
     start, meter = time.perf_counter(), Meter()
 
-    def work(part: Tensor, streams: Noise, callback: Callback | None) -> Tensor:
+    def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
         return chain(part, z[part], streams, callback)
 
     with meter.on(model):
@@ -97,9 +97,9 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
     Arguments:
         mask: Weight of each pixel in the mask, ``(B, 1, H, W)``.
     """
-    factor, (h, w) = model.stride, model.shape[-2:]
-    beyond = (0, factor * w - mask.shape[-1], 0, factor * h - mask.shape[-2])
-    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), factor)
+    stride, (h, w) = model.stride, model.shape[-2:]
+    beyond = (0, stride * w - mask.shape[-1], 0, stride * h - mask.shape[-2])
+    return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), stride)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

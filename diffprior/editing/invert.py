@@ -88,7 +88,7 @@ def invert_images(
     z = source.encode(x)
     noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
-    called = source.without_guidance().innermost if method.guided else source  # by parts of it, too
+    called = source.without_guidance().innermost if method.guided else source
     with _report_calls(called, method.calls * len(parts), callback):
         codes = [
             method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)

@@ -1,4 +1,4 @@
-"""An inversion writes an image as a code, and reads it back, through the same prior or another."""
+"""The interface of inversions: from an image to a code of it, and back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,73 +12,115 @@ from ..batching import StepCallback
 from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
-from ..schedules import Grid, grid
+from ..schedules import Grid, grid, pairs
 from ..validation import Checked, Within
 
-__all__ = ["Code", "Inversion", "Keep", "inverse_step", "flow_coefficients", "predict_eps"]
+__all__ = [
+    "Code",
+    "Inversion",
+    "Keep",
+    "flow_coefficients",
+    "flow_step",
+    "inverse_step",
+    "predict_eps",
+    "unchanged",
+    "walk",
+]
 
 Code = dict[str, Tensor]  # tensors with the rows of the images, by name
-Keep = Callable[[Tensor], Tensor]  # of what is noted at a step: what is left of it in the code
+Keep = Callable[[Tensor], Tensor]  # rounds what a step adds to the code
+Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # takes x_t, t, s and step number
+
+
+def unchanged(x: Tensor, i: int) -> Tensor:
+    """Return the states of a step as they are."""
+    return x
+
+
+def walk(x: Tensor, times: Tensor, step: Step, each: StepCallback = unchanged) -> Tensor:
+    """Return the states at the last time of a chain from ``x`` at the first one."""
+    for i, (t, s) in enumerate(pairs(times)):
+        x = each(step(x, t, s, i), i)
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion(Checked, ABC):
-    """A way up the time grid that leaves what it takes to come down again.
+    """Encodes an image as a noisy state, and what else it takes to decode the image from it.
+
+    ``encode`` goes up a grid of times, from the image at 0 to ``stop``; ``decode`` goes down
+    again. With the same prior it returns the image; with a prior of another prompt, an edit of
+    it. A subclass overrides ``up`` and ``down``.
+
+    Shapes: states are ``(B, *prior.shape)``; each tensor of a code has B rows.
 
     Arguments:
         steps: Steps of the chain.
         grid: How its times are spaced: ``time``, ``logsnr``, ``karras``, ``vp`` or ``quad``.
-        stop: The time up to which the image is noised; 1 is all the way.
+        stop: The time up to which the image is noised; 1 is pure noise.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.inversions.direct import DirectInversion
+        >>> from diffprior.priors.mixture import MixturePrior
+        >>> prior = MixturePrior(torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1))
+        >>> inversion = DirectInversion(steps=10)
+        >>> code = inversion.encode(prior, torch.tensor([[0.5, 2.0]]))
+        >>> inversion.decode(prior, code)
+        tensor([[0.5000, 2.0000]])
     """
 
     steps: int = 50
     grid: Grid = "logsnr"
     stop: Annotated[float, Within(0, 1, above=True)] = 1.0
 
-    guided: ClassVar[bool] = False  # True where it is one at the guidance of the edit
+    guided: ClassVar[bool] = False  # True where the code depends on the guidance scale of the edit
 
     @property
     def calls(self) -> int:
-        """Return how often ``encode`` calls the prior, for a bar of progress."""
+        """How often ``encode`` calls the prior, for a progress bar."""
         return self.steps
 
     @torch.no_grad()
     def encode(
         self, prior: Prior, x_0: Tensor, noise: Noise | None = None, *, half: bool = False
     ) -> Code:
-        """Return the code of states ``(B, *prior.shape)``; inversions that draw need ``noise``.
+        """Return the code of states.
 
         Arguments:
-            half: Whether what is noted at every step fits into half precision; the next step makes
-                up for what that loses. States stay in full, as the way down makes errors grow.
+            x_0: Clean states, of shape ``(B, *prior.shape)``.
+            noise: One stream a row; only stochastic inversions need it.
+            half: Whether to round what each step adds to the code to half precision. The next step
+                corrects that rounding. States keep theirs, as errors grow on the way down.
         """
         self._check(prior)
         return self.up(prior, x_0, self.times(prior).flip(0), noise, _short if half else _whole)
 
     @torch.no_grad()
-    def decode(self, prior: Prior, code: Code, each: StepCallback = lambda x, i: x) -> Tensor:
-        """Return the states of a code; what was encoded, if the prior is the same.
+    def decode(self, prior: Prior, code: Code, each: StepCallback = unchanged) -> Tensor:
+        """Return the clean states of a code; those that were encoded, if the prior is the same.
 
         Arguments:
-            each: Called after each step, from number 0 on; what it returns is gone on with.
+            each: Called after each step with the states and the number of the step, from 0 on; the
+                chain continues with the states that it returns.
         """
         self._check(prior)
         return self.down(prior, code, self.times(prior), each)
 
     def edit_prior(self, target: Prior, source: Prior) -> Prior:
-        """Return the prior that an edit of a source goes down with: ``target``, or one near it."""
+        """Return the prior that decodes an edit: ``target``, or one made of both."""
         return target
 
     @abstractmethod
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
-        """Return the code; ``times`` ascend, and what is noted at a step is brought to ``keep``."""
+        """Return the code; ``times`` ascend, and ``keep`` rounds what a step adds to it."""
 
     @abstractmethod
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
-        """Return the states; ``times`` descend."""
+        """Return the clean states; ``times`` descend."""
 
     def times(self, prior: Prior) -> Tensor:
-        """Return the times of the way down."""
+        """Return the times of the way down, float64 of shape ``(steps + 1,)``."""
         return grid(prior.diffusion.schedule, self.grid, self.steps, self.stop)
 
     def _check(self, prior: Prior) -> None:
@@ -110,8 +152,14 @@ def predict_eps(prior: Prior, x_t: Tensor, t: Tensor) -> Tensor:
     return (x_t - alpha_t * prior(x_t, t)) / sigma_t
 
 
+def flow_step(prior: Prior, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Return the flow's first-order step x_s = a x_t + b eps(x_t, t)."""
+    a, b = flow_coefficients(prior, t, s)
+    return a * x_t + b * predict_eps(prior, x_t, t)
+
+
 def inverse_step(prior: Prior, x_s: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Return x_t = (x_s - b eps) / a, with eps looked up at (x_s, s); at t where s has no noise."""
+    """Return x_t = (x_s - b eps) / a, with eps taken at (x_s, s); at t where s has no noise."""
     a, b = flow_coefficients(prior, t, s)
     noisy = float(prior.diffusion.schedule(s)[1]) > 0
     return (x_s - b * predict_eps(prior, x_s, s if noisy else t)) / a

@@ -1,4 +1,4 @@
-"""Direct inversion (Ju et al., 2024): DDIM inversion, and a note of where its way down strays."""
+"""Direct inversion (Ju et al., 2024): DDIM inversion, with a correction for each step down."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
-from .base import Code, Inversion, Keep, flow_coefficients, inverse_step, predict_eps
+from ..schedules import pairs
+from .base import Code, Inversion, Keep, flow_step, inverse_step, walk
 
 __all__ = ["DirectInversion"]
 
@@ -18,7 +19,7 @@ class DirectInversion(Inversion):
     """d_s = x_s - (a x_t + b eps(x_t, t)), added back on the way down: exact, up to rounding.
 
     x_s are the states of plain DDIM inversion. The authors add d to the source's chain alone, which
-    runs beside that of the edit; here every chain that reads the code does. "PnP Inversion:
+    runs along with that of the edit; here every chain that decodes the code does. "PnP Inversion:
     Boosting Diffusion-based Editing with 3 Lines of Code", https://arxiv.org/abs/2310.01506.
     """
 
@@ -28,19 +29,17 @@ class DirectInversion(Inversion):
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         states, d = [x_0], []
-        for s, t in times.unfold(0, 2, 1):
+        for s, t in pairs(times):
             states.append(inverse_step(prior, states[-1], s, t))
         x = x_T = states.pop()
-        for t, s in times.flip(0).unfold(0, 2, 1):
-            a, b = flow_coefficients(prior, t, s)
-            x = a * x + b * predict_eps(prior, x, t)
+        for t, s in pairs(times.flip(0)):
+            x = flow_step(prior, x, t, s)
             d.append(keep(states.pop() - x))
             x = x + d[-1]
         return {"x_T": x_T, "d": torch.stack(d, 1)}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
-        x = code["x_T"]
-        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
-            a, b = flow_coefficients(prior, t, s)
-            x = each(a * x + b * predict_eps(prior, x, t) + code["d"][:, i], i)
-        return x
+        def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
+            return flow_step(prior, x_t, t, s) + code["d"][:, i]
+
+        return walk(code["x_T"], times, step, each)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
+from ..schedules import pairs
 from ..validation import Within
 from .base import Code, Inversion, Keep, flow_coefficients, predict_eps
 
@@ -20,7 +21,7 @@ class EDICT(Inversion):
 
     Each line can be solved for what it changed, so the way up is exact, up to rounding, which 1 / p
     amplifies step by step. In every other step y' comes first, as in the authors' code: eps(x') is
-    late by a step, and an edit would drift by it. "EDICT: Exact Diffusion Inversion via Coupled
+    late by a step, and an edit would drift. "EDICT: Exact Diffusion Inversion via Coupled
     Transformations", https://arxiv.org/abs/2211.12446.
 
     Arguments:
@@ -35,7 +36,7 @@ class EDICT(Inversion):
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         x = y = x_0
-        for i, (s, t) in enumerate(times.unfold(0, 2, 1)):
+        for i, (s, t) in enumerate(pairs(times)):
             a, b = flow_coefficients(prior, t, s)
             y = (y - (1 - self.p) * x) / self.p
             x = (x - (1 - self.p) * y) / self.p
@@ -47,7 +48,7 @@ class EDICT(Inversion):
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         x, y = code["x_T"], code["y_T"]
-        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+        for i, (t, s) in enumerate(pairs(times)):
             a, b = flow_coefficients(prior, t, s)
             x, y = (x, y) if i % 2 == 0 else (y, x)
             x = a * x + b * predict_eps(prior, y, t)

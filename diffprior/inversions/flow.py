@@ -9,8 +9,9 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
+from ..schedules import pairs
 from ..validation import Whole
-from .base import Code, Inversion, Keep
+from .base import Code, Inversion, Keep, unchanged
 
 __all__ = ["FlowInversion"]
 
@@ -20,8 +21,9 @@ class FlowInversion(Inversion):
     """x_T = U(x_0); then, round by round, x_T += U(x_0) - U(D(x_T)), until D(x_T) is x_0.
 
     U and D are the sampler upwards and downwards, inverse to each other up to the order of the
-    solver; a round multiplies what is left by that error again. With DPM-Solver++ without rounds it
-    is the inversion that goes by its name. The solver's grid and steps are those given here.
+    solver; a round multiplies the remaining error by that order again. With DPM-Solver++ and
+    no rounds it is DPM-Solver++ inversion. The grid and the steps are those of the inversion, in
+    place of the sampler's.
 
     Arguments:
         sampler: A deterministic sampler: ``ddim``, ``dpm`` or ``heun``.
@@ -36,19 +38,19 @@ class FlowInversion(Inversion):
         return self.steps * (1 + 2 * self.rounds)
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
-        first = x_T = self._walk(prior, x_0, times)
+        first = x_T = self._solve(prior, x_0, times)
         for _ in range(self.rounds):
-            x_T = x_T + first - self._walk(prior, self._walk(prior, x_T, times.flip(0)), times)
+            x_T = x_T + first - self._solve(prior, self._solve(prior, x_T, times.flip(0)), times)
         return {"x_T": x_T}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
-        return self._walk(prior, code["x_T"], times, each)
+        return self._solve(prior, code["x_T"], times, each)
 
-    def _walk(
-        self, prior: Prior, x: Tensor, times: Tensor, each: StepCallback = lambda x, i: x
+    def _solve(
+        self, prior: Prior, x: Tensor, times: Tensor, each: StepCallback = unchanged
     ) -> Tensor:
         carry = None
-        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+        for i, (t, s) in enumerate(pairs(times)):
             x, carry = self.sampler.step(prior, x, t, s, carry, None)
             x = each(x, i)
         return x

@@ -1,4 +1,4 @@
-"""Negative-prompt inversion (Miyake et al., 2023): an edit is guided away from what was there."""
+"""Negative-prompt inversion (Miyake et al., 2023): an edit guided away from the source."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ __all__ = ["NegativePrompt"]
 class NegativePrompt(Inversion):
     """x_0 = x_0(source) + w (x_0(target) - x_0(source)), down from the code of DDIM inversion.
 
-    The source's condition stands where free guidance has none; so at any w an edit to the source
-    itself is DDIM's round trip. It serves classes as it does texts. "Negative-prompt Inversion:
-    Fast Image Inversion for Editing with Text-guided Diffusion Models",
+    The source's condition takes the place of the empty one in classifier-free guidance. So at any w
+    an edit to the source itself is DDIM's round trip. It works with classes and with prompts.
+    "Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion Models",
     https://arxiv.org/abs/2305.16807.
 
     Arguments:

@@ -12,9 +12,10 @@ from ..priors.base import Prior, denoise_vjp
 from ..priors.guided import GuidedPrior
 from ..priors.paired import PairedPrior
 from ..random import Noise
-from ..solvers import dot
+from ..schedules import pairs
+from ..solvers import dot, per_row
 from ..validation import Whole
-from .base import Code, Inversion, Keep, flow_coefficients, predict_eps
+from .base import Code, Inversion, Keep, flow_coefficients, flow_step, predict_eps, walk
 
 __all__ = ["NullText"]
 
@@ -23,16 +24,16 @@ __all__ = ["NullText"]
 class NullText(Inversion):
     """min over e_t of ||x_s - (a x_t + b eps)||^2, eps that of x_0(e_t) + w (x_0(text) - x_0(e_t)).
 
-    x_s are the states of DDIM inversion at w = 1; the e_t, words of the empty prompt, one set a
-    step, are fitted on the way down by Adam, each from the last. Heuristic: it comes as near as the
-    network listens. Classes have no words to fit; were x_0 itself free it would be ``direct``.
+    x_s are the states of DDIM inversion at w = 1. The e_t are embeddings of the empty prompt, one
+    for each step, which Adam fits on the way down, each from the last. Heuristic: it comes as near
+    as the network follows its prompt. Classes have no embedding of words to fit.
     "Null-text Inversion for Editing Real Images using Guided Diffusion Models",
     https://arxiv.org/abs/2211.09794.
 
     Arguments:
-        iterations: The most rounds of Adam a step.
-        rate: Its rate at first; it falls to the half, as the authors' does.
-        tolerance: The mean squared error at which an image's words are left as they are.
+        iterations: The most iterations of Adam a step.
+        rate: Learning rate of the first step; it falls to half of that, as the authors' does.
+        tolerance: The mean squared error below which the embedding of an image stays as it is.
     """
 
     iterations: Whole = 10
@@ -46,67 +47,87 @@ class NullText(Inversion):
         return self.steps * (self.iterations + 4)
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
-        e = _words(prior).to(x_0).repeat(len(x_0), 1, 1)
-        alone, states, null = prior.without_guidance(), [x_0], []
-        for s, t in times.unfold(0, 2, 1):
+        alone = prior.without_guidance()
+        states = [x_0]
+        for s, t in pairs(times):
             a, b = flow_coefficients(prior, t, s)
             states.append((states[-1] - b * predict_eps(alone, states[-1], t)) / a)
         x = x_T = states.pop()
-        for i, (t, s) in enumerate(times.flip(0).unfold(0, 2, 1)):
-            e = keep(
-                self._fit(prior, e, x, states.pop(), t, s, self.rate * (1 - i / self.steps / 2))
-            )
-            x = _step(_fitted(prior, e), x, t, s)
+        e = _words(prior).to(x_0).repeat(len(x_0), 1, 1)
+        null = []
+        for i, step in enumerate(pairs(times.flip(0))):
+            rate = self.rate * (1 - i / self.steps / 2)
+            e = keep(self._fit(prior, e, x, states.pop(), step, rate))
+            x = flow_step(_fitted(prior, e), x, *step)
             null.append(e)
         return {"x_T": x_T, "null": torch.stack(null, 1)}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
-        x = code["x_T"]
-        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
-            x = each(_step(_fitted(prior, code["null"][:, i]), x, t, s), i)
-        return x
+        def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
+            return flow_step(_fitted(prior, code["null"][:, i]), x_t, t, s)
+
+        return walk(code["x_T"], times, step, each)
 
     def _fit(
-        self, prior: Prior, e: Tensor, x: Tensor, x_s: Tensor, t: Tensor, s: Tensor, rate: float
+        self,
+        prior: Prior,
+        e: Tensor,
+        x: Tensor,
+        x_s: Tensor,
+        step: tuple[Tensor, Tensor],
+        rate: float,
     ) -> Tensor:
-        """Return the words that bring x, at t, nearest to x_s."""
-        (alpha_t, sigma_t), (a, b) = prior.diffusion.schedule(t), flow_coefficients(prior, t, s)
-        w, text = prior.guidance_scale, prior.without_guidance()(x, t)
-        free = _Listening(prior, x)
-        slope, m, v = -b * alpha_t / sigma_t, torch.zeros_like(e), torch.zeros_like(e)
-        for k in range(1, self.iterations + 1):
+        """Return the embeddings, from ``e`` on, with which the step from x, at t, ends nearest x_s.
+
+        Arguments:
+            step: t and s.
+            rate: Learning rate of Adam.
+        """
+        t, s = step
+        alpha_t, sigma_t = prior.diffusion.schedule(t)
+        a, b = flow_coefficients(prior, t, s)
+        slope = -b * alpha_t / sigma_t
+        w = prior.guidance_scale
+        text = prior.without_guidance()(x, t)
+        free = _Unconditional(prior, x)
+        e = e.clone()
+        adam = torch.optim.Adam([e], lr=rate)
+        for _ in range(self.iterations):
             x_0, vjp = denoise_vjp(free, e, t)
             off = (a + b / sigma_t) * x + slope * (x_0 + w * (text - x_0)) - x_s
-            error = (dot(off, off) / off[0].numel()).reshape(-1, 1, 1)
-            if not (going := error > self.tolerance).any():
+            going = per_row(dot(off, off), e) / off[0].numel() > self.tolerance
+            if not going.any():
                 break
-            g = vjp(2 / off[0].numel() * (1 - w) * slope * off)
-            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-            change = m / (1 - 0.9**k) / ((v / (1 - 0.999**k)).sqrt() + 1e-8)
-            e = torch.where(going, e - rate * change, e)
-        return e
+            before = e.clone()
+            e.grad = vjp(2 / off[0].numel() * (1 - w) * slope * off)
+            adam.step()
+            e.copy_(torch.where(going, e, before))
+        return e.detach()
 
 
 class _Rows(Prior):
-    """A prior a row, of the same states."""
+    """One prior for each row of a batch."""
 
     def __init__(self, priors: Sequence[Prior]) -> None:
         super().__init__()
         self.priors = nn.ModuleList(priors)
-        self.diffusion, self.shape = priors[0].diffusion, priors[0].shape
+        self.diffusion = priors[0].diffusion
+        self.shape = priors[0].shape
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         rows = torch.split(x_t, 1)
         return torch.cat([prior(x, t) for prior, x in zip(self.priors, rows, strict=True)])
 
 
-class _Listening(Prior):
-    """What free guidance makes of fixed states, as a function of the words that it is told."""
+class _Unconditional(Prior):
+    """The unconditional estimate of x_0 for fixed states, as a function of the embedding."""
 
     def __init__(self, prior: Prior, x_t: Tensor) -> None:
         super().__init__()
-        self.prior, self.x_t = prior, x_t
-        self.diffusion, self.shape = prior.diffusion, prior.shape
+        self.prior = prior
+        self.x_t = x_t
+        self.diffusion = prior.diffusion
+        self.shape = prior.shape
 
     def forward(self, e: Tensor, t: Tensor) -> Tensor:
         rows = [
@@ -117,7 +138,7 @@ class _Listening(Prior):
 
 
 def _fitted(prior: Prior, e: Tensor) -> Prior:
-    """Return a prior whose guidance is free by these words, a set a row."""
+    """Return a prior whose guidance is away from embeddings ``e``, one for each row."""
     halves = (prior.before, prior.after) if isinstance(prior, PairedPrior) else (prior,)
     words = zip(halves, e.chunk(len(halves)), strict=True)
     return _Rows([_with_words(p, row) for p, part in words for row in torch.split(part, 1)])
@@ -132,12 +153,12 @@ def _with_words(prior: Prior, e: Tensor) -> Prior:
 
 
 def _words(prior: Prior) -> Tensor:
-    """Return what is fitted at first, of shape ``(1, words, D)``."""
+    """Return the embedding of the empty prompt, of shape ``(1, words, D)``."""
     free = _guided(prior.innermost).free
     if free.embedding is None:
         raise TypeError(
             f"null_text fits the empty prompt of a text-to-image prior, and {type(free).__name__} "
-            "has none; direct and negative_prompt serve classes, too"
+            "has none; direct and negative_prompt work with classes, too"
         )
     return free.embedding
 
@@ -149,8 +170,3 @@ def _guided(prior: Prior) -> GuidedPrior:
             "and no guidance of 1"
         )
     return prior
-
-
-def _step(prior: Prior, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    a, b = flow_coefficients(prior, t, s)
-    return a * x + b * predict_eps(prior, x, t)

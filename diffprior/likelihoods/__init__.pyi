@@ -5,6 +5,7 @@ from . import data_step as data_step
 from . import gaussian as gaussian
 from . import jpeg as jpeg
 from . import noises as noises
+from .base import ConditionableLikelihood as ConditionableLikelihood
 from .base import Likelihood as Likelihood
 from .bits import FlipLikelihood as FlipLikelihood
 from .gaussian import GaussianLikelihood as GaussianLikelihood

@@ -1,4 +1,4 @@
-"""What a measurement says about the clean image."""
+"""The interface of likelihoods: an operator, its noise and the measurement, bound together."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,19 +11,36 @@ from torch import Tensor
 from ..operators.base import Composed, Operator
 from ..random import Noise
 
-__all__ = ["Likelihood"]
+__all__ = ["ConditionableLikelihood", "Likelihood"]
 
 O = TypeVar("O", bound=Operator, covariant=True)  # noqa: E741 (the operator, as in the papers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood(ABC, Generic[O]):
-    """p(y | x) of one measurement, or of a batch of them.
+    """p(y | x) for one measurement y, or for a batch of them, as a function of x.
+
+    y is A x with noise; A is the operator and a subclass says what the noise is. A subclass
+    overrides ``log_prob``, whose gradient ``score`` guides the methods, and ``sample``, which
+    simulates measurements.
+
+    Shapes: states x are ``(B, *shape)`` and measurements y are ``(B, *)``, row by row.
 
     Arguments:
         operator: A.
-        y: Measurements, of shape ``(B, *)``; one of shape ``(*)`` is taken as a batch of one by
-            a method. Not given where they are still to be made: ``measure`` makes them.
+        y: Measurements, of shape ``(B, *)``. A method takes one of shape ``(*)`` as a batch of
+            one. Leave it out to simulate measurements with ``measure``.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.likelihoods import GaussianLikelihood
+        >>> from diffprior.operators.mask import Mask
+        >>> from diffprior.random import Noise
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> keep = torch.tensor([1.0, 0.0])  # the second entry is not measured
+        >>> likelihood = GaussianLikelihood(operator=Mask(keep), sigma=0.1).measure(x, Noise(0))
+        >>> likelihood.y.shape, likelihood.score(x).shape
+        (torch.Size([1, 2]), torch.Size([1, 2]))
     """
 
     operator: O
@@ -38,14 +55,12 @@ class Likelihood(ABC, Generic[O]):
         """Draw a y from p(y | x) for each state, with zeros where nothing is measured."""
 
     def measure(self, x: Tensor, noise: Noise) -> Self:
-        """Return the same likelihood with measurements of these states, drawn by ``sample``."""
+        """Return the same likelihood with measurements of states x, drawn by ``sample``."""
         return replace(self, y=self.sample(x, noise))
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of ``log_prob``, of the shape of ``x``."""
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            return torch.autograd.grad(self.log_prob(leaf).sum(), leaf)[0]
+        return _gradient(self.log_prob, x)
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> "Likelihood[Composed]":
         """Return p(y | decode(z)), a likelihood of z."""
@@ -53,5 +68,46 @@ class Likelihood(ABC, Generic[O]):
         return cast("Likelihood[Composed]", replace(cast(Any, self), operator=operator))
 
     def select(self, index: Tensor) -> Self:
-        """Return the likelihood of some images of the batch, in this order, repeats allowed."""
+        """Return the likelihood of some images of the batch, in this order; they may repeat."""
         return replace(self, operator=self.operator.select(index), y=self.y[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionableLikelihood(Likelihood[O], ABC):
+    """A likelihood under which E[x | y] is known for a prior x ~ N(x_0, var I) and a linear A.
+
+    Methods that move an estimate x_0 to the data by ``condition``, or down the squared
+    ``residual``, work with any such likelihood.
+    """
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of the noise; 0 for data that an answer has to agree with."""
+        return 0.0
+
+    @abstractmethod
+    def residual(self, x: Tensor) -> Tensor:
+        """Return how far A x is from the data, y - A x for exact ones, of the shape of y."""
+
+    @abstractmethod
+    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return E[x | y] under x ~ N(x_0, var I), of the shape of ``x_0``, for a linear A."""
+
+    def mean_square(self, x: Tensor) -> Tensor:
+        """Return the mean of the squared residual over what was measured, of shape ``(B,)``."""
+        return self.residual(x).flatten(1).square().sum(1) / self.measured_count()
+
+    def descent(self, x: Tensor) -> Tensor:
+        """Return -d/dx ||residual(x)||^2 / 2, of the shape of ``x``."""
+        return _gradient(lambda x: -self.residual(x).flatten(1).square().sum(1) / 2, x)
+
+    def measured_count(self) -> Tensor:
+        """Return how many numbers of each y were measured, at least 1, of shape ``(B,)``."""
+        ones = torch.ones_like(self.y)
+        return self.operator.mask_unmeasured(ones).flatten(1).sum(1).clamp_min(1)
+
+
+def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        return torch.autograd.grad(function(leaf).sum(), leaf)[0]

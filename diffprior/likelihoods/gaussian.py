@@ -1,4 +1,4 @@
-"""Likelihoods: an operator, its noise and one measurement, bound together as r(x) = p(y | x)."""
+"""Gaussian noise, or none."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -9,18 +9,18 @@ from torch import Tensor
 from ..operators.base import LinearOperator, SVDOperator
 from ..random import Noise
 from ..solvers import cg
-from .base import Likelihood, O
+from .base import ConditionableLikelihood, O
 
 __all__ = ["GaussianLikelihood"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianLikelihood(Likelihood[O]):
-    """y = A x + sigma eps.
+class GaussianLikelihood(ConditionableLikelihood[O]):
+    """y = A x + sigma eps, with eps ~ N(0, I).
 
     Arguments:
         sigma: Standard deviation of the noise, in the units of y (images: of [-1, 1], twice
-            those of [0, 1]); 0 for exact data, which has no density but can be conditioned on.
+            those of [0, 1]); 0 for exact data, which have no density but can be conditioned on.
     """
 
     sigma: float = 0.0
@@ -50,13 +50,13 @@ class GaussianLikelihood(Likelihood[O]):
         return -torch.where(A.s > 0, z**2 / total, 0).flatten(1).sum(1) / 2
 
     def chi2(self, x: Tensor) -> Tensor:
-        """Return ||y - A x||^2 / (m sigma^2) of each state, about 1 for one that explains y.
+        """Return ||y - A x||^2 / (m sigma^2) of each state, with m the count of measured numbers.
 
-        A sigma below the rounding of numbers about 1 counts as that; 0 where nothing was measured.
+        It is about 1 for a state that explains y, and 0 where nothing was measured. A sigma below
+        the rounding error of numbers about 1 counts as that.
         """
-        m = self.operator.mask_unmeasured(torch.ones_like(self.y)).flatten(1).sum(1).clamp_min(1)
         sigma = max(self.sigma, torch.finfo(x.dtype).eps)
-        return self.residual(x).flatten(1).square().sum(1) / (m * sigma**2)
+        return self.residual(x).flatten(1).square().sum(1) / (self.measured_count() * sigma**2)
 
     def apply_gain(self, r: Tensor, var: Tensor | float) -> Tensor:
         """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""
@@ -70,6 +70,6 @@ class GaussianLikelihood(Likelihood[O]):
     def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         """Return E[x | y] under x ~ N(x_0, var I), for a linear A.
 
-        x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
+        It is x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
         """
         return x_0 + var * self.apply_gain(self.residual(x_0), var)

@@ -1,4 +1,4 @@
-"""What a JPEG file tells of its image: the interval that each DCT coefficient lies in."""
+"""JPEG files as measurements: the interval that each DCT coefficient of the image lies in."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from torch import Tensor
 from ..io.arrays import LUMA, as_stored, upright
 from ..io.jpeg import RATIOS, Coding, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
+from ..random import Noise
 from ..solvers import cg
-from .gaussian import GaussianLikelihood
+from .base import ConditionableLikelihood
 
 __all__ = ["CellLikelihood", "Coefficients", "agrees", "detect"]
 
@@ -29,42 +30,43 @@ NARROW = 0.03  # deviations; in a narrower interval the mean is in the middle
 
 
 def detect(x: Tensor) -> Coding | None:
-    """Return the coding that the pixels of a decoded image show, None where they show none.
+    """Return the coding that the pixels of a decoded image show, or None where they show none.
 
-    Coefficients of an image that was not touched since lie on multiples of their steps, up to the
-    rounding of its pixels. What is found is the most likely quality of libjpeg.
+    The coefficients of an image that was only decoded lie on multiples of their steps, up to the
+    rounding of its pixels. The result is the most likely quality of libjpeg.
 
     Arguments:
-        x: One image ``(3, H, W)`` in [-1, 1], with its blocks where they were.
+        x: One image ``(3, H, W)`` in [-1, 1], whose first block begins at its upper left corner.
     """
-    seen = {s: _planes(x, s) for s in RATIOS}
+    planes = {s: _planes(x, s) for s in RATIOS}
+    luma = planes["4:4:4"][:1]
     codings = [standard(q) for q in range(1, 101)]
-    found = max(codings, key=lambda c: _evidence(seen["4:4:4"][:1], c.luma))
-    if _evidence(seen["4:4:4"][:1], found.luma) < SURE:
+    likeliest = max(codings, key=lambda c: _evidence(luma, c.luma))
+    if _evidence(luma, likeliest.luma) < SURE:
         return None
-    best = max(seen, key=lambda s: (_evidence(seen[s][1:], found.chroma), s == "4:2:0"))
-    return replace(found, subsampling=best)
+    best = max(planes, key=lambda s: (_evidence(planes[s][1:], likeliest.chroma), s == "4:2:0"))
+    return replace(likeliest, subsampling=best)
 
 
 def agrees(x: Tensor, coding: Coding) -> bool:
-    """Return whether pixels can be those that a file of this coding holds.
+    """Return whether the pixels can be those of a file of this coding.
 
-    They are if each block of luma, up to a level a pixel, lies on the multiples of its steps.
+    They can if each block of luma, up to one level a pixel, lies on the multiples of its steps.
 
     Arguments:
         x: One upright image ``(3, H, W)`` in [-1, 1].
     """
-    lying = as_stored(x[None], coding.orientation)[0]
-    h, w = (n - n % 8 for n in lying.shape[-2:])  # whole blocks
+    stored = as_stored(x[None], coding.orientation)[0]
+    h, w = (n - n % 8 for n in stored.shape[-2:])  # whole blocks
     if h * w == 0:
         return True
-    z = _planes(lying[:, :h, :w], "4:4:4")[0]
+    z = _planes(stored[:, :h, :w], "4:4:4")[0]
     step = torch.tensor(coding.luma[1:]).to(z)
     return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
 
 
 def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:
-    """Return the coefficients ``(n, 63)`` of luma and chroma that no mean or clipping moved."""
+    """Return the coefficients ``(n, 63)`` of luma and chroma, without means and clipped blocks."""
     A = Coefficients(x.shape, standard(50, subsampling)).to(x)
     clipped = [p.flatten(3).amax(3) > 0 for p in A.split(A((x.abs() == 1)[None].to(x)).abs())]
     return [
@@ -73,8 +75,9 @@ def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:
 
 
 def _evidence(planes: Sequence[Tensor], table: Sequence[int]) -> float:
-    """Return the mean log-odds of these steps, a multiple of each as likely, and of no steps."""
-    z, step = torch.cat(list(planes)), torch.tensor(table[1:]).to(planes[0])
+    """Return the mean log-odds of coefficients on multiples of these steps against none."""
+    z = torch.cat(list(planes))
+    step = torch.tensor(table[1:]).to(planes[0])
     d = z - step * (z / step).round()
     density = step * (-(d**2) / (2 * ROUNDING**2)).exp() / (ROUNDING * (2 * math.pi) ** 0.5)
     odds = (0.97 * density + 0.03).log()[z.abs() > 2]  # zeros are on every grid
@@ -88,8 +91,9 @@ class Coefficients(LinearOperator):
     border cuts is filled with the border's pixels.
 
     Arguments:
-        shape: That of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.
-        coding: What gives every coefficient its ``step``, of shape ``(1, M)``.
+        shape: Shape of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.
+        coding: The quantization tables, which give every coefficient its ``step``, of shape
+            ``(1, M)``, the subsampling of chroma and the orientation.
     """
 
     basis: Tensor
@@ -100,7 +104,7 @@ class Coefficients(LinearOperator):
         super().__init__()
         self.ratio, self.orientation = RATIOS[coding.subsampling], coding.orientation
         c, h, w = shape
-        self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as it lies in the file
+        self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as stored in the file
         (h, w), (a, b) = self.shape[-2:], self.ratio
         self.below, self.beside = -h % (8 * a), -w % (8 * b)
         h, w = h + self.below, w + self.beside
@@ -112,7 +116,7 @@ class Coefficients(LinearOperator):
         pairs = zip(tables, self.sizes, strict=True)
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
-        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # what is gray is luma alone
+        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # a gray image is luma alone
         self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 
@@ -122,14 +126,14 @@ class Coefficients(LinearOperator):
     def coded(self, x: Tensor) -> Tensor:
         """Return the coefficients that the file of a decoded image held, up to rounding.
 
-        A decoder draws chroma out with weights 3/4 and 1/4, which the mean over pixels smoothes;
-        that is undone.
+        A decoder interpolates chroma with weights 3/4 and 1/4, and the mean over pixels smooths
+        that further; this undoes both.
         """
         luma, *chroma = self._planes(x)
         return self._code([luma, *(cg(self._smooth, p, 30) for p in chroma)])
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the image of these coefficients, each chroma value repeated: A decode(z) = z."""
+        """Return the image of coefficients z, each chroma value repeated: A decode(z) = z."""
         luma, *chroma = map(self._pixels, self.split(z))
         a, b = self.ratio
         wide = [p.repeat_interleave(a, 1).repeat_interleave(b, 2) for p in chroma]
@@ -137,7 +141,7 @@ class Coefficients(LinearOperator):
         return upright(x[..., : self.shape[-2], : self.shape[-1]], self.orientation)
 
     def split(self, z: Tensor) -> list[Tensor]:
-        """Return the blocks ``(B, h, w, 8, 8)`` of luma and of the two kinds of chroma."""
+        """Return the blocks ``(B, h, w, 8, 8)`` of luma and of the two chroma planes."""
         parts = torch.split(z, [h * w for h, w in self.sizes], 1)
         shapes = [(-1, h // 8, w // 8, 8, 8) for h, w in self.sizes]
         return [p.reshape(s) for p, s in zip(parts, shapes, strict=True)]
@@ -179,31 +183,45 @@ class Coefficients(LinearOperator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellLikelihood(GaussianLikelihood[Coefficients]):
-    """y = A x + u, with |u| <= step / 2 for each coefficient, and any u in there as likely.
+class CellLikelihood(ConditionableLikelihood[Coefficients]):
+    """y = A x + u, with each u uniform in [-step / 2, step / 2].
 
-    To the methods it is exact data, but data that an image agrees with once it is in the cell.
+    An image agrees with y once its coefficients lie in the cell y +- step / 2. The density is flat
+    in there and has no gradient, so it serves the methods that use ``condition`` or ``residual``.
     """
 
     @property
     def step(self) -> Tensor:
-        """Return the widths of the cells, also behind a decoder."""
+        """The widths of the cells, of shape ``(1, M)``, also behind a decoder."""
         A: Any = self.operator
         step: Tensor = (A.outer if isinstance(A, Composed) else A).step
         return step
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return the way from A x to the cell; zero inside."""
-        d, half = self.y - self.operator(x), self.step / 2
+        """Return the shortest way from A x to the cell, zero inside, of the shape of y."""
+        d = self.y - self.operator(x)
+        half = self.step / 2
         return d - d.clamp(-half, half)
 
-    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
-        """Return E[x | y] under x ~ N(x_0, var I), the coefficients taken as independent.
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise ValueError(
+            "the interval of a JPEG coefficient has no density to climb; use dpir or diffpir, or "
+            "resample for a latent prior"
+        )
 
-        Those of luma alone are; chroma is correlated with it, and finer than its coefficients.
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        z = self.operator(x)
+        return z + self.step * (noise.uniform(z) - 0.5)
+
+    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return E[x | y] under x ~ N(x_0, var I), with the coefficients taken as independent.
+
+        Those of luma are, for a gray image; chroma is correlated with luma, and has more pixels
+        than coefficients.
         """
         A = self.operator
-        z, half = A(x_0), A.step / 2
+        z = A(x_0)
+        half = A.step / 2
         inside = truncated(z, (var * A.gain()).sqrt(), self.y - half, self.y + half)
         return x_0 + A.decode(inside - z)
 
@@ -211,8 +229,8 @@ class CellLikelihood(GaussianLikelihood[Coefficients]):
 def truncated(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return E[z | low <= z <= high] under z ~ N(m, s^2).
 
-    (phi(a) - phi(b)) / (Phi(b) - Phi(a)), the interval [a, b] being mirrored to where a + b >= 0
-    and both divided by phi(a), so that none of it underflows.
+    For m = 0 and s = 1 it is (phi(a) - phi(b)) / (Phi(b) - Phi(a)), with [a, b] the interval. It is
+    mirrored to where a + b >= 0, and both terms are divided by phi(a), so that nothing underflows.
     """
     a, b = (low - m) / s, (high - m) / s
     mirrored = a + b < 0

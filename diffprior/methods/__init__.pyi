@@ -26,9 +26,13 @@ from . import textured as textured
 from . import tilt as tilt
 from . import tmpd as tmpd
 from .ald import ALD as ALD
+from .base import ChainMethod as ChainMethod
+from .base import ConditionedPrior as ConditionedPrior
 from .base import Guidance as Guidance
 from .base import KernelGuidance as KernelGuidance
 from .base import Method as Method
+from .base import Needs as Needs
+from .base import Posterior as Posterior
 from .daps import DAPS as DAPS
 from .ddnm import DDNM as DDNM
 from .ddrm import DDRM as DDRM

@@ -1,6 +1,7 @@
 """ILVR (Choi et al., 2021): a reference, noised, gives every state its low frequencies."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -8,15 +9,12 @@ from ..diffusions import GaussianDiffusion
 from ..kernels import Kernel
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
-from ..priors.base import Prior
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from .base import KernelGuidance
+from .base import KernelGuidance, LinearGaussian, LinearPosterior, Needs
 from .score_sde import splice
 
 __all__ = ["ILVR"]
-
-LinearGaussian = GaussianLikelihood[LinearOperator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +27,14 @@ class ILVR(KernelGuidance[LinearGaussian]):
     https://arxiv.org/abs/2108.02938.
 
     Arguments:
-        stop: Time from 1 to 0 below which the prior is left alone.
+        stop: Time from 1 to 0 below which the steps are those of the prior alone.
     """
 
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=100))
     stop: float = 0.0
 
-    @property
-    def needs(self) -> tuple[type, type, type]:
-        return GaussianDiffusion, GaussianLikelihood, LinearOperator
+    needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, LinearOperator)
 
-    def kernel(
-        self,
-        prior: Prior,
-        likelihood: LinearGaussian,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        eta: float,
-    ) -> Kernel:
-        kernel = prior.kernel(x_t, t, s, eta)
-        return splice(prior, likelihood, kernel, s) if s >= self.stop else kernel
+    def kernel(self, p: LinearPosterior, x_t: Tensor, t: Tensor, s: Tensor, eta: float) -> Kernel:
+        kernel = p.prior.kernel(x_t, t, s, eta)
+        return splice(p, kernel, s) if s >= self.stop else kernel

@@ -1,6 +1,7 @@
-"""MCG (Chung et al., 2022): a step down the distance to the data, then the data put in."""
+"""MCG (Chung et al., 2022): a step down the distance to the data, then the data themselves."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -8,14 +9,11 @@ from ..diffusions import GaussianDiffusion
 from ..kernels import Kernel
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
-from ..priors.base import Prior
-from .base import KernelGuidance
+from .base import KernelGuidance, LinearGaussian, LinearPosterior, Needs
 from .dps import DPS
 from .score_sde import splice
 
 __all__ = ["MCG"]
-
-LinearGaussian = GaussianLikelihood[LinearOperator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +29,7 @@ class MCG(KernelGuidance[LinearGaussian]):
 
     zeta: float = 1.0
 
-    @property
-    def needs(self) -> tuple[type, type, type]:
-        return GaussianDiffusion, GaussianLikelihood, LinearOperator
+    needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, LinearOperator)
 
-    def kernel(
-        self,
-        prior: Prior,
-        likelihood: LinearGaussian,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        eta: float,
-    ) -> Kernel:
-        kernel = DPS(zeta=self.zeta).kernel(prior, likelihood, x_t, t, s, eta)
-        return splice(prior, likelihood, kernel, s)
+    def kernel(self, p: LinearPosterior, x_t: Tensor, t: Tensor, s: Tensor, eta: float) -> Kernel:
+        return splice(p, DPS(zeta=self.zeta).kernel(p, x_t, t, s, eta), s)

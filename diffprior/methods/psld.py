@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
+from ..errors import UnsuitedError
 from ..kernels import GaussianKernel, Kernel
-from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Composed, Operator, SVDOperator
-from ..priors.base import Prior, denoise_vjp
+from ..priors.base import denoise_vjp
 from ..samplers.base import Sampler
 from ..samplers.ddim import DDIM
-from .base import KernelGuidance
+from .base import GaussianPosterior, KernelGuidance, Needs, Posterior
 from .dps import pull
 
 __all__ = ["PSLD"]
@@ -39,30 +39,20 @@ class PSLD(KernelGuidance[GaussianLikelihood[Any]]):
     omega: float = 0.1
     gamma: float = 0.1
 
-    @property
-    def needs(self) -> tuple[type, type, type]:
-        return GaussianDiffusion, GaussianLikelihood, Operator
+    needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, Operator)
 
-    def check(self, prior: Prior, likelihood: Likelihood[Any]) -> None:
-        super().check(prior, likelihood)
-        A, _ = parts(likelihood.operator)
+    def check(self, p: Posterior[Any]) -> None:
+        super().check(p)
+        A, _ = parts(p.likelihood.operator)
         if not isinstance(A, SVDOperator):
-            raise TypeError(f"PSLD needs an SVDOperator of images, got {type(A).__name__}")
+            raise UnsuitedError(f"PSLD needs an SVDOperator of images, got {type(A).__name__}")
 
-    def kernel(
-        self,
-        prior: Prior,
-        likelihood: GaussianLikelihood[Any],
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        eta: float,
-    ) -> Kernel:
-        x_0, vjp = denoise_vjp(prior, x_t, t)
-        glue = Glue(*parts(likelihood.operator), prior.encode, likelihood.y)
+    def kernel(self, p: GaussianPosterior, x_t: Tensor, t: Tensor, s: Tensor, eta: float) -> Kernel:
+        x_0, vjp = denoise_vjp(p.prior, x_t, t)
+        glue = Glue(*parts(p.likelihood.operator), p.prior.encode, p.likelihood.y)
         glued = GaussianLikelihood(operator=glue, y=torch.zeros_like(x_0))
-        uphill = self.omega * pull(likelihood, x_0) + self.gamma * pull(glued, x_0)
-        bridge = cast(GaussianKernel, prior.diffusion.bridge(x_t, x_0, t, s, eta))
+        uphill = self.omega * pull(p.likelihood, x_0) + self.gamma * pull(glued, x_0)
+        bridge = cast(GaussianKernel, p.diffusion.bridge(x_t, x_0, t, s, eta))
         return GaussianKernel(bridge.loc + vjp(uphill), bridge.var)
 
 
@@ -74,7 +64,10 @@ class Glue(Operator):
 
     def __init__(self, A: SVDOperator, decode: Map, encode: Map, y: Tensor) -> None:
         super().__init__()
-        self.A, self.decode, self.encode, self.y = A, decode, encode, y
+        self.A = A
+        self.decode = decode
+        self.encode = encode
+        self.y = y
 
     def forward(self, x: Tensor) -> Tensor:
         image = self.decode(x)

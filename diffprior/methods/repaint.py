@@ -1,24 +1,27 @@
-"""RePaint (Lugmayr et al., 2022): known pixels from the data, and travels in time."""
+"""RePaint (Lugmayr et al., 2022): measured pixels from the data, and travels in time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor
 
-from ..batching import Callback
+from ..batching import Callback, progress
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
-from ..priors.base import Prior
 from ..random import Noise
-from ..schedules import Grid, grid
-from .base import Method
+from ..schedules import Grid
+from .base import ChainMethod, Needs, Posterior
 
 __all__ = ["RePaint", "travel"]
 
+P = Posterior[GaussianLikelihood[Mask]]
+
 
 @dataclass(frozen=True, kw_only=True)
-class RePaint(Method[GaussianLikelihood[Mask]]):
+class RePaint(ChainMethod[GaussianLikelihood[Mask]]):
     """x_s = m q(x_s | y) + (1 - m) p(x_s | x_t), with travels back up by ``jump`` steps.
 
     For exact data seen through a mask. Heuristic. "RePaint: Inpainting using Denoising Diffusion
@@ -27,47 +30,36 @@ class RePaint(Method[GaussianLikelihood[Mask]]):
     Arguments:
         steps: Length of the time grid.
         jump: Steps of one travel upwards.
-        repeats: How often each stretch is walked down; 1 is plain replacement sampling.
-        grid: How the times are spaced.
+        repeats: How often the chain goes down each stretch; 1 is plain replacement sampling.
     """
 
     steps: int = 250
+    grid: Grid = "time"
     jump: int = 10
     repeats: int = 10
-    grid: Grid = "time"
 
-    @property
-    def needs(self) -> tuple[type, type, type]:
-        return GaussianDiffusion, GaussianLikelihood, Mask
+    needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, Mask)
 
-    def run(
-        self,
-        prior: Prior,
-        likelihood: GaussianLikelihood[Mask],
-        x_T: Tensor,
-        noise: Noise,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        diffusion, keep, x = prior.diffusion, likelihood.operator.s, x_T
-        times = grid(diffusion.schedule, self.grid, self.steps, self.start_time(prior)).flip(0)
-        levels = list(travel(self.steps, self.jump, self.repeats))
-        for i, (a, b) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
+        x, y, keep = x_T, p.likelihood.y, p.likelihood.operator.s
+        times = self.times(p.prior).flip(0)
+        moves = list(pairwise(travel(self.steps, self.jump, self.repeats)))
+        for (a, b), report in progress(moves, callback):
             if b > a:
-                x = diffusion.jump(x, times[a], times[b]).sample(noise)
+                x = p.diffusion.jump(x, times[a], times[b]).sample(noise)
                 continue
-            x = prior.kernel(x, times[a], times[b]).sample(noise)
-            known = diffusion.noise(likelihood.y, times[b]).sample(noise)
-            x = keep * known + (1 - keep) * x
-            if callback is not None:
-                callback(x, (i + 2) / len(levels))
-        return keep * likelihood.y + (1 - keep) * x
+            x = p.prior.kernel(x, times[a], times[b]).sample(noise)
+            data = p.diffusion.noise(y, times[b]).sample(noise)
+            x = keep * data + (1 - keep) * x
+            report(x)
+        return keep * y + (1 - keep) * x
 
 
 def travel(steps: int, jump: int, repeats: int) -> Iterator[int]:
-    """Yield the levels of the walk, from ``steps`` to 0; level 0 is clean.
+    """Yield the levels of the chain, from ``steps`` to 0; level 0 is clean.
 
-    At every ``jump``-th level, once it is reached, the walk goes up by ``jump`` and down again, as
-    often as it takes for the stretch to have been walked down ``repeats`` times.
+    At every ``jump``-th level the chain goes up by ``jump`` and down again, until it has gone down
+    that stretch ``repeats`` times.
     """
     left = dict.fromkeys(range(1, steps - jump + 1, jump), repeats - 1)
     level = steps

@@ -1,4 +1,4 @@
-"""A posterior mean that is given the texture of a posterior sample."""
+"""A posterior mean with the texture of a posterior sample."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -15,11 +15,14 @@ from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.dpm import DPM
-from .base import Method
+from .base import Method, Needs, Posterior
 from .dpir import DPIR
 from .mmps import MMPS
 
 __all__ = ["Textured"]
+
+
+P = Posterior[GaussianLikelihood[Mask]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +31,18 @@ class Textured(Method[GaussianLikelihood[Mask]]):
 
     The low frequencies, which hold the error, are those of a mean; the high ones, which hold the
     texture, those of a sample. g is the gain, up to ``most``, at which the gradient energy of the
-    hole is ``share`` of that round it. Nearer to the truth than the sample at an equal texture, as
-    a mean moved onto images is (cf. "A Theory of the Distortion-Perception Tradeoff in
-    Wasserstein Space", Freirich et al., 2021, https://arxiv.org/abs/2107.02555); its spread is not
-    the posterior's. Heuristic.
+    hole is ``share`` of that of its surroundings. At an equal texture it is nearer to the truth
+    than the sample, as a mean moved onto images is (cf. "A Theory of the Distortion-Perception
+    Tradeoff in Wasserstein Space", Freirich et al., 2021, https://arxiv.org/abs/2107.02555); its
+    spread is not the posterior's. Heuristic.
 
     Arguments:
+        start: Of both methods, in place of their own.
         mean: A method near to the posterior mean.
-        sample: A method that draws.
+        sample: A method that draws samples.
         width: Standard deviation of the Gaussian whose complement is H, in pixels.
-        share: The gradient energy of the hole over that of what is seen round it.
-        reach: How far round a hole that looks, in pixels.
+        share: The gradient energy of the hole over that of its measured surroundings.
+        reach: How far the surroundings of a hole go, in pixels.
         most: Largest g.
     """
 
@@ -51,43 +55,46 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     reach: int = 16
     most: float = 3.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start not in (None, self.sample.start):
-            for part in ("mean", "sample"):
-                object.__setattr__(self, part, replace(getattr(self, part), start=self.start))
-        object.__setattr__(self, "start", self.sample.start)
+    @property
+    def parts(self) -> tuple[Method[Any], Method[Any]]:
+        """The methods of the sample and of the mean, with the start of this one if it differs."""
+        if self.start in (None, self.sample.start):
+            return self.sample, self.mean
+        return replace(self.sample, start=self.start), replace(self.mean, start=self.start)
 
     @property
-    def needs(self) -> tuple[type, type, type]:
-        return self.sample.needs[0], GaussianLikelihood, Mask
+    def needs(self) -> Needs:
+        return Needs(self.sample.needs.diffusion, GaussianLikelihood, Mask)
+
+    @property
+    def takes_guess(self) -> bool:
+        return any(method.takes_guess for method in self.parts)
+
+    def start_time(self, prior: Prior) -> float:
+        return self.parts[0].start_time(prior)
 
     def with_steps(self, steps: int) -> Self:
         return replace(self, mean=self.mean.with_steps(steps), sample=self.sample.with_steps(steps))
 
-    def initial(self, *given: Any) -> Tensor:
-        return torch.stack([x.initial(*given) for x in (self.sample, self.mean)], 1)
-
-    def run(
-        self,
-        prior: Prior,
-        likelihood: GaussianLikelihood[Mask],
-        x_T: Tensor,
-        noise: Noise,
-        callback: Callback | None = None,
+    def initial(
+        self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
+        return torch.stack([x.initial(p, guess, images, noise) for x in self.parts], 1)
+
+    def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         s, m = (
-            method.run(prior, likelihood, x_T[:, i], noise, part_callback(callback, i, 2))
-            for i, method in enumerate((self.sample, self.mean))
+            method.run(p, x_T[:, i], noise, part_callback(callback, i, 2))
+            for i, method in enumerate(self.parts)
         )
-        lost = (likelihood.operator.s == 0).to(m).expand_as(m)
-        hole, known = _plane(lost).amax(1, keepdim=True), torch.where(lost == 0, likelihood.y, m)
+        lost = (p.likelihood.operator.s == 0).to(m).expand_as(m)
+        hole = _plane(lost).amax(1, keepdim=True)
+        image = torch.where(lost == 0, p.likelihood.y, m)
         h = hole * _high_pass(hole * _plane(s - m), self.width)
-        g = self._gain(_plane(known), h, hole)
+        g = self._gain(_plane(image), h, hole)
         return m + (g[:, None, None, None] * h).reshape(m.shape)
 
     def _gain(self, m: Tensor, h: Tensor, hole: Tensor) -> Tensor:
-        """Return the g of each, ``(B,)``, that brings m + g h to the energy that is wanted."""
+        """Return the g of each image, ``(B,)``, at which m + g h has the target energy."""
         edge = _grown(hole, self.reach) - hole
         target = self.share * gradient_inner_product(m, m, edge).nan_to_num()
         a, b, c = (

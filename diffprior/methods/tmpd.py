@@ -1,6 +1,7 @@
 """TMPD (Boys et al., 2023): the likelihood of y given x_t, with the row sums of its covariance."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,15 +9,13 @@ from torch import Tensor
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
-from ..priors.base import Prior, denoise_vjp
+from ..priors.base import denoise_vjp
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
 from ..solvers import dot
-from .base import Guidance
+from .base import Guidance, LinearGaussian, LinearPosterior, Needs
 
 __all__ = ["TMPD"]
-
-LinearGaussian = GaussianLikelihood[LinearOperator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +24,25 @@ class TMPD(Guidance[LinearGaussian]):
 
     V u = (sigma_t^2 / alpha_t) J^T u is Tweedie's covariance of x_0 given x_t. That of y given x_t
     is taken as diagonal, each entry its row's sum: exact for a Gaussian prior where A V A^T is
-    diagonal, cautious where what is seen together agrees, as in images, and heuristic. Where rows
-    of both signs cancel, the sums say too little, or are no variance at all; so they count by their
-    size, and step = min(1, v.r / v.(sigma^2 + A V A^T) v) goes no farther along v than is best.
+    diagonal, cautious where what is measured together agrees, as in images, and heuristic. Where
+    a row has entries of both signs, its sum is too small, or is no variance at all; so its size
+    counts, and step = min(1, v.r / v.(sigma^2 + A V A^T) v) goes no farther along v than is best.
     "Tweedie Moment Projected Diffusions for Inverse Problems", https://arxiv.org/abs/2310.06721.
     """
 
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=50))
 
-    @property
-    def needs(self) -> tuple[type, type, type]:
-        return GaussianDiffusion, GaussianLikelihood, LinearOperator
+    needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, LinearOperator)
 
-    def denoise(self, prior: Prior, likelihood: LinearGaussian, x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_t, sigma_t = prior.diffusion.schedule(t)
-        x_0, vjp = denoise_vjp(prior, x_t, t)
-        A, gain, r = likelihood.operator, sigma_t**2 / alpha_t, likelihood.residual(x_0)
+    def denoise(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_t, sigma_t = p.schedule(t)
+        x_0, vjp = denoise_vjp(p.prior, x_t, t)
+        A, var = p.likelihood.operator, p.likelihood.sigma**2
+        gain = sigma_t**2 / alpha_t
+        r = p.likelihood.residual(x_0)
         rows = A(gain * vjp(A.adjoint(A.mask_unmeasured(torch.ones_like(r)))))
-        total = likelihood.sigma**2 + rows.abs()
+        total = var + rows.abs()
         v = torch.where(total > 0, r / total, 0)
         move = gain * vjp(A.adjoint(v))
-        reach, best = dot(v, A(move) + likelihood.sigma**2 * v), dot(v, r)
+        reach, best = dot(v, A(move) + var * v), dot(v, r)
         return x_0 + torch.where(reach > best, best / reach, 1) * move

@@ -8,7 +8,6 @@ from . import latent as latent
 from . import mixture as mixture
 from . import network as network
 from . import paired as paired
-from . import prompted as prompted
 from . import text as text
 from . import tiled as tiled
 from . import tilted as tilted
@@ -26,7 +25,6 @@ from .latent import LatentPrior as LatentPrior
 from .mixture import MixturePrior as MixturePrior
 from .network import NetworkPrior as NetworkPrior
 from .paired import PairedPrior as PairedPrior
-from .prompted import PromptedPrior as PromptedPrior
 from .text import TextPrior as TextPrior
 from .tiled import TiledPrior as TiledPrior
 from .tilted import TiltedPrior as TiltedPrior

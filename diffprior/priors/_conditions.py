@@ -1,22 +1,11 @@
 """Priors with a condition of their own, a prompt or a class, and how guidance is added to them."""
 
 from abc import ABC
-from collections.abc import Callable
-from typing import Any, TypeGuard
 
 from .base import Condition, Prior
 from .guided import GuidedPrior
 
-__all__ = [
-    "ConditionalPrior",
-    "against",
-    "conditioned",
-    "guidance_of",
-    "guided",
-    "innermost",
-    "inside",
-    "unguided",
-]
+__all__ = ["ConditionalPrior"]
 
 PROMPT_GUIDANCE, LABEL_GUIDANCE = 7.5, 3.0  # default guidance scales
 
@@ -77,44 +66,3 @@ class ConditionalPrior(Prior, ABC):
                 "and this one was not: its guidance_scale is 1"
             ) from None
         return GuidedPrior(conditional, free, LABEL_GUIDANCE if scale is None else scale)
-
-
-def conditioned(
-    prior: Prior,
-    *,
-    negative: str | None = None,
-    guidance: float | None = None,
-    **condition: Any,
-) -> Prior:
-    """Return ``prior.with_condition(...)``."""
-    return prior.with_condition(negative_prompt=negative, guidance_scale=guidance, **condition)
-
-
-def unguided(prior: Prior) -> Prior:
-    """Return ``prior.without_guidance()``."""
-    return prior.without_guidance()
-
-
-def against(prior: Prior, other: Prior) -> Prior:
-    """Return ``prior.with_negative(other)``."""
-    return prior.with_negative(other)
-
-
-def guidance_of(prior: Prior) -> float:
-    """Return ``prior.guidance_scale``."""
-    return prior.guidance_scale
-
-
-def guided(prior: Prior) -> TypeGuard[GuidedPrior]:
-    """Return whether a prior itself is a guided one."""
-    return isinstance(prior, GuidedPrior)
-
-
-def innermost(prior: Prior) -> Prior:
-    """Return ``prior.innermost``."""
-    return prior.innermost
-
-
-def inside(prior: Prior, change: Callable[[Prior], Prior]) -> Prior:
-    """Return ``prior.map_inner(change)``."""
-    return prior.map_inner(change)

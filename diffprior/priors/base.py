@@ -261,16 +261,6 @@ class Prior(nn.Module, ABC):
         return self.like.dtype
 
     @property
-    def precision(self) -> torch.dtype:
-        """Return ``dtype``."""
-        return self.dtype
-
-    @property
-    def factor(self) -> int:
-        """Return ``stride``."""
-        return self.stride
-
-    @property
     def name(self) -> str:
         """Return the name of the prior's source, or that of its class if it has none."""
         return type(self).__name__ if self.source is None else self.source.name

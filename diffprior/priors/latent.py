@@ -84,10 +84,6 @@ class LatentPrior(Wrapper):
         """Return how many latents a side of so many pixels has."""
         return -(-pixels // self.multiple) * self.multiple // self.stride
 
-    def cells(self, pixels: int) -> int:
-        """Return ``latents(pixels)``."""
-        return self.latents(pixels)
-
     def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:
         if not self.sees_image:
             return super().with_image(image, hole)

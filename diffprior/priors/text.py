@@ -58,11 +58,6 @@ class TextPrior(ConditionalPrior):
             )
 
     @property
-    def extra(self) -> int:
-        """Return how many channels the network takes in addition to those of the state."""
-        return self.family.channels - self.shape[0]
-
-    @property
     def like(self) -> Tensor:
         """Return an empty tensor on the device of the network, at least in float32."""
         weights = super().like.to(self.family.device)

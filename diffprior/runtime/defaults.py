@@ -75,7 +75,7 @@ def _with_steps(method: Method[Any], steps: int | None) -> Method[Any]:
 def _check_decodable(prior: Prior, methods: list[Method[Any]]) -> None:
     """Refuse methods that need more of an operator than a decoder leaves of it."""
     for method in methods if prior.latent else []:
-        if (needed := method.needs[2]) is not Operator:
+        if (needed := method.needs.operator) is not Operator:
             raise SettingError(
                 f"{type(method).__name__} needs a {needed.__name__}, and behind a decoder none is; "
                 "methods for latent priors are psld, resample, daps and dps"

@@ -189,8 +189,8 @@ def _in_windows(
         return _in_half_precision(TiledPrior(prior, side, OVERLAP, own), half)
     if prior.reads_text and (dtype == "auto" or prior.dtype == half):
         half = None  # it was loaded in the number format that it is to have
-    cells, overlap = prior.latents(side), OVERLAP // prior.stride
-    inner = _in_half_precision(TiledPrior(prior.inner, cells, overlap), half)
+    tiled = TiledPrior(prior.inner, prior.latents(side), OVERLAP // prior.stride)
+    inner = _in_half_precision(tiled, half)
     return prior.with_inner(inner).for_shape(shape)
 
 

@@ -126,7 +126,7 @@ class _Solver:
     @cached_property
     def guess(self) -> Tensor | None:
         """First guesses of all images; None where no method starts from one."""
-        wanted = any(method.start is not None for method in self.methods)
+        wanted = any(method.takes_guess for method in self.methods)
         return self.problem.guess(self.x) if self.problem.guess is not None and wanted else None
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The loop, once."""
+"""The interface of samplers: the loop over a grid of times."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -7,22 +7,38 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..batching import Callback
+from ..batching import Callback, chain
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
-from ..validation import Checked
+from ..validation import Checked, renamed
 
 __all__ = ["Sampler"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Checked, ABC):
-    """A way from x_t to x_s, step by step.
+    """Draws clean states from a prior, step by step from x_t to x_s along a grid of times.
+
+    A sampler knows nothing of a measurement: a method that conditions a prior uses any sampler.
+    A subclass overrides ``step``.
+
+    Shapes: states are ``(B, *prior.shape)``; times are tensors without axes.
 
     Arguments:
         steps: Steps of the chain.
         grid: How its times are spaced: ``time``, ``logsnr``, ``karras``, ``vp`` or ``quad``.
+
+    Example:
+        >>> import torch
+        >>> from diffprior.priors.mixture import MixturePrior
+        >>> from diffprior.random import Noise
+        >>> from diffprior.samplers.ddim import DDIM
+        >>> prior = MixturePrior(torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1))
+        >>> noise = Noise(seed=0, samples=3)
+        >>> x_T = prior.diffusion.terminal((3, 2)).sample(noise)
+        >>> DDIM(steps=10)(prior, x_T, noise).shape
+        torch.Size([3, 2])
     """
 
     steps: int = 100
@@ -32,12 +48,17 @@ class Sampler(Checked, ABC):
     def step(
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, noise: Noise | None
     ) -> tuple[Tensor, Any]:
-        """Move from t to s; ``carry`` is None at first, then whatever the last step returned."""
+        """Return the states at time s, and a value for the next step.
+
+        Arguments:
+            carry: None at the first step, then the value that the last step returned.
+        """
 
     def with_steps(self, steps: int) -> Self:
-        """Return the same sampler with this many steps."""
+        """Return the same sampler with ``steps`` steps."""
         return replace(self, steps=steps)
 
+    @renamed(watch="callback")
     @torch.no_grad()
     def __call__(
         self,
@@ -49,16 +70,16 @@ class Sampler(Checked, ABC):
         stop: Tensor | float = 0.0,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Return the states at time ``stop`` of a chain that begins with ``x`` at time ``start``.
+        """Return the states at time ``stop`` of a chain from ``x`` at time ``start``.
 
         Arguments:
             x: States, of shape ``(B, *prior.shape)``.
-            noise: One stream a row; samplers that draw nothing do without.
+            noise: One stream a row; a deterministic sampler needs none.
             callback: Called after each step with the states and the share of the chain done.
         """
-        times, carry = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop), None
-        for i, (t, s) in enumerate(times.unfold(0, 2, 1)):
+        carry = None
+        times = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop)
+        for t, s, report in chain(times, callback):
             x, carry = self.step(prior, x, t, s, carry, noise)
-            if callback is not None:
-                callback(x, (i + 1) / self.steps)
+            report(x)
         return x

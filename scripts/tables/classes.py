@@ -29,7 +29,6 @@ from diffprior.evaluation import tables
 from diffprior.io import arrays, figures
 from diffprior.io.ledger import Ledger, Row
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import conditioned
 from diffprior.priors.base import Prior
 from diffprior.random import Noise
 from diffprior.samplers.dpm import DPM
@@ -72,7 +71,7 @@ def scores(x: Tensor, source: Tensor, target: int, classifier: torch.nn.Module) 
 
 def drawn(model: Prior, label: int, scale: float, n: int) -> Tensor:
     """Return samples ``(n, 1, 28, 28)`` of a class at a guidance scale."""
-    prior = conditioned(model, label=label, guidance=scale)
+    prior = model.with_condition(label=label, guidance_scale=scale)
     noise = Noise(0, [f"class {label}"], n)
     x_T = prior.diffusion.terminal((n, *prior.shape)).sample(noise).to(prior.like)
     return DPM(steps=25, grid="karras")(prior, x_T, noise)
@@ -177,9 +176,9 @@ class Editor:
                 if (name, start, scale, label) in ledger:
                     continue
                 if code is None:
-                    own = conditioned(self.model, label=label, guidance=1.0)
+                    own = self.model.with_condition(label=label, guidance_scale=1.0)
                     code = inversion.encode(own, source, Noise(0, range(len(source))))
-                other = conditioned(self.model, label=target, guidance=scale)
+                other = self.model.with_condition(label=target, guidance_scale=scale)
                 x = inversion.decode(other, code)
                 head = {"inversion": name, "start": start, "guidance": scale, "label": label}
                 ledger.add(head | scores(x, source, target, self.classifier))
@@ -201,7 +200,7 @@ def main(  # noqa: PLR0913 (the options of the command)
     """Draw samples of the classes, then run the edits."""
     ledger = Ledger(out / "rows.csv", FIELDS, 4)
     model = load_prior(prior)
-    if not isinstance(model, Prior):
+    if not model.classes:
         raise typer.BadParameter(f"the prior {prior} has no classes")
     classifier = load(data)
     if samples:

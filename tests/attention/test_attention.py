@@ -14,10 +14,9 @@ from diffprior.attention._control import Sight, attended
 from diffprior.attention.base import AttentionEdit, Words, take_words
 from diffprior.catalog import SettingError, build, names
 from diffprior.inversions.edit_friendly import EditFriendly
-from diffprior.priors._conditions import conditioned
 from diffprior.priors.base import Prior
 from diffprior.priors.mixture import MixturePrior
-from diffprior.priors.prompted import prompted
+from diffprior.priors.text import text_prior
 
 from support.exact import random
 from support.tiny import stable_diffusion, stable_diffusion_xl
@@ -32,7 +31,7 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Prior:
     folder = tmp_path_factory.mktemp("sd")
     stable_diffusion(folder)
     prior = diffprior.load_prior(folder)
-    for name, weight in prompted(prior).family.network.named_parameters():
+    for name, weight in text_prior(prior).family.network.named_parameters():
         if "attn2.to_k" in name or "attn2.to_v" in name:
             weight.data.mul_(20)
     return prior
@@ -53,7 +52,7 @@ def state(prior: Prior, rows: int = 1) -> Tensor:
 
 
 def trio(prior: Prior, text: str, before: str, after: str) -> tuple[Prior, Prior, Sight | None]:
-    source, target = (conditioned(prior, prompt=p, guidance=1.0) for p in (before, after))
+    source, target = (prior.with_condition(prompt=p, guidance_scale=1.0) for p in (before, after))
     return attended(edit(text), source, target, TIMES)
 
 
@@ -67,7 +66,7 @@ def maps(prior: Prior, call: Callable[[], object]) -> list[tuple[str, Tensor]]:
     """Return all that attention scores weigh their values with, by a hook on the products."""
     from diffusers.models.attention_processor import Attention
 
-    seen, network = [], prompted(prior).family.network
+    seen, network = [], text_prior(prior).family.network
     layers = {m: n for n, m in network.named_modules() if isinstance(m, Attention)}
     bmm = torch.bmm
 
@@ -88,7 +87,7 @@ def maps(prior: Prior, call: Callable[[], object]) -> list[tuple[str, Tensor]]:
 )
 def test_one_prompt_is_looked_at_as_it_is(sd: Prior, text: str) -> None:
     first, second = pair(sd, text, "a cat", "a cat")
-    plain = conditioned(sd, prompt="a cat", guidance=1.0)
+    plain = sd.with_condition(prompt="a cat", guidance_scale=1.0)
     for t in (EARLY, LATE):
         x, y = first(state(sd), t), second(state(sd), t)
         assert torch.equal(x, y)
@@ -113,7 +112,7 @@ def test_a_swapped_word_is_told_of_by_the_targets_text(sd: Prior) -> None:
     first, second = pair(sd, "replace(cross=0.5)", "a cat", "a dog")
     x = state(sd)
     early, late = ((first(x, t), second(x, t))[1] for t in (EARLY, LATE))
-    plain = [conditioned(sd, prompt=p, guidance=1.0) for p in ("a cat", "a dog")]
+    plain = [sd.with_condition(prompt=p, guidance_scale=1.0) for p in ("a cat", "a dog")]
     assert all((early - p(x, EARLY)).abs().max() > 1e-4 for p in plain)
     torch.testing.assert_close(late, plain[1](x, LATE), rtol=1e-4, atol=1e-5)
 
@@ -164,10 +163,10 @@ def test_a_text_that_is_too_long_ends_with_the_rows() -> None:
 
 def test_what_guidance_is_free_of_is_left_alone(sd: Prior) -> None:
     """Guided, the answer is free + w (attended - free)."""
-    source, target = (conditioned(sd, prompt=p, guidance=4.0) for p in ("a cat", "a dog"))
+    source, target = (sd.with_condition(prompt=p, guidance_scale=4.0) for p in ("a cat", "a dog"))
     first, second, _ = attended(edit("replace"), source, target, TIMES)
     alone = pair(sd, "replace", "a cat", "a dog")
-    x, free = state(sd), conditioned(sd, negative="", guidance=1.0)(state(sd), EARLY)
+    x, free = state(sd), sd.with_condition(negative_prompt="", guidance_scale=1.0)(state(sd), EARLY)
     first(x, EARLY), alone[0](x, EARLY)
     expected = free + 4 * (alone[1](x, EARLY) - free)
     torch.testing.assert_close(second(x, EARLY), expected, rtol=1e-3, atol=1e-4)
@@ -181,7 +180,7 @@ def test_a_row_of_a_batch_is_the_row_alone(sd: Prior) -> None:
 
 
 def test_the_network_is_left_as_it_was(sd: Prior) -> None:
-    network = prompted(sd).family.network
+    network = text_prior(sd).family.network
     before = network.attn_processors
     first, second = pair(sd, "replace", "a cat", "a dog")
     first(state(sd), EARLY), second(state(sd), EARLY)
@@ -235,7 +234,7 @@ def test_priors_without_words_are_one_sentence(sd: Prior) -> None:
     with pytest.raises(SettingError, match="that of a U-Net of Stable Diffusion"):
         diffprior.edit(torch.zeros(3, 8, 8), prior=flat, steps=2, attention="replace")
     with pytest.raises(ValueError, match="from prompt to prompt, and one is missing"):
-        attended(edit("replace"), sd, conditioned(sd, prompt="a cat"), TIMES)
+        attended(edit("replace"), sd, sd.with_condition(prompt="a cat"), TIMES)
 
 
 def looked(found: list[tuple[str, Tensor]], rows: slice) -> np.ndarray:

@@ -7,10 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import diffprior
 from diffprior.cli.batch import Options, run
+from diffprior.likelihoods.gaussian import GaussianLikelihood
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
 
@@ -99,12 +101,13 @@ def test_a_depth_is_refused_before_any_work(place, capsys, suffix):
     assert f"uint16 values do not fit into {suffix}" in line
 
 
-def test_json_has_null_for_what_is_not_finite(place, capsys, monkeypatch):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_json_has_null_for_what_is_not_finite(place, capsys, monkeypatch, value):
     def refuse(word):
         pytest.fail(word)
 
-    chi2 = {"chi2": [float("nan"), float("inf")]}
-    monkeypatch.setattr("diffprior.runtime.solve._residual_report", lambda *_: chi2)
+    chi2 = f"{GaussianLikelihood.__module__}.GaussianLikelihood.chi2"
+    monkeypatch.setattr(chi2, lambda self, x: torch.full((len(x),), value))
     assert denoise("a.png", json=True) == 0
     note = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert note["chi2"][0] is None and note["input"] == "a.png"

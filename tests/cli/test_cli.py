@@ -216,7 +216,7 @@ WRONG = {
     "setting": (("--method", "ddnm(zeta=1)"), "start"),
     "prior": (("--prior", "nothing"), "photo"),
     "device": (("--device", "tpu"), "cuda"),
-    "precision": (("--precision", "8"), "bf16"),
+    "precision": (("--precision", "8"), "bfloat16"),
     "samples": (("--samples", "0"), "samples"),
     "sigma": (("--sigma", "-0.1"), "sigma"),
     "steps": (("--steps", "0"), "steps"),

@@ -72,6 +72,13 @@ def test_an_unknown_command_names_the_nearest() -> None:
     assert done.returncode == 2 and "Did you mean 'inpaint'?" in done.stderr
 
 
+@pytest.mark.parametrize("word", ["", "zzz", "./a.png"])
+def test_an_unknown_command_is_one_sentence(word: str) -> None:
+    done = run(word)
+    assert done.returncode == 2 and f"No such command '{word}'." in done.stderr
+    assert "Traceback" not in done.stderr and "Did you mean" not in done.stderr
+
+
 def test_the_help_has_four_panels_in_order() -> None:
     lines = run("--help").stdout.splitlines()
     titles = [line.split()[1] for line in lines if line.startswith("╭")]

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from diffprior.batching import silent
 from diffprior.catalog import build
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.kernels import GaussianKernel, RotatedKernel, SplicedKernel
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.ald import ALD
+from diffprior.methods.base import Posterior
 from diffprior.methods.ddnm import DDNM
 from diffprior.methods.ddrm import DDRM
 from diffprior.methods.dps import DPS
@@ -151,7 +153,9 @@ def test_ddrm_states_have_the_noise_of_their_time(eta, eta_b, schedule) -> None:
     y = draw(x_0 @ A.T, SIGMA, 2)
     likelihood = GaussianLikelihood(operator=Matrix(A), y=y, sigma=SIGMA)
     x_t = draw(alpha_t * x_0, sigma_t, 3)
-    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(Known(x_0, diffusion), likelihood, x_t, T, S, 1.0)
+    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(
+        Posterior(Known(x_0, diffusion), likelihood), x_t, T, S, 1.0
+    )
     x_s = kernel.sample(Noise(0, range(N)))
     assert deviations(x_s, alpha_s * x_0[0], sigma_s**2 * EYE) < 4.5
 
@@ -174,7 +178,7 @@ def test_ddnm_plus_states_have_the_noise_of_their_time(eta: float) -> None:
     held = A.to_left(y) / A.s + (r_t**2 - r_y**2).sqrt() * fresh
     x_t = alpha_t * A.from_spectrum(torch.where(r_y < r_t, held, clean + r_t * fresh))
     likelihood = GaussianLikelihood(operator=A, y=y, sigma=SIGMA)
-    kernel = DDNM().kernel(Known(x_0, diffusion), likelihood, x_t, T, S, eta)
+    kernel = DDNM().kernel(Posterior(Known(x_0, diffusion), likelihood), x_t, T, S, eta)
     x_s = kernel.sample(Noise(0, range(N)))
     assert deviations(x_s, alpha_s * x_0[0], sigma_s**2 * EYE) < 4.5
 
@@ -192,7 +196,7 @@ def test_ddrm_is_equation_8(gaussian: MixturePrior) -> None:
     loc[2] += (1 - eta**2) ** 0.5 * r_s * (ybar[2] - x_0[2]) / (SIGMA / 0.1)
     loc[:2] = (1 - eta_b) * x_0[:2] + eta_b * ybar[:2]
     var[:2] = r_s**2 - SIGMA**2 / A.s[:2] ** 2 * eta_b**2
-    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(gaussian, likelihood, x_t, T, S, 1.0)
+    kernel = DDRM(eta=eta, eta_b=eta_b).kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0)
     assert isinstance(kernel, RotatedKernel)
     torch.testing.assert_close(kernel.inner.loc[0], alpha_s * loc)
     torch.testing.assert_close(kernel.inner.var, alpha_s**2 * var)
@@ -207,7 +211,7 @@ def test_ddrm_of_noise_alone_is_the_posterior_mean(bimodal: MixturePrior) -> Non
     likelihood = GaussianLikelihood(operator=Identity().double(), y=random(1, 2), sigma=0.6)
     s = bimodal.diffusion.schedule.time(0.6)
     t = (1 + s) / 2
-    kernel = DDRM().kernel(bimodal, likelihood, random(1, 2, seed=1), t, s, 1.0)
+    kernel = DDRM().kernel(Posterior(bimodal, likelihood), random(1, 2, seed=1), t, s, 1.0)
     x_s = kernel.sample(Noise(0))
     mean, _ = moments(bimodal.posterior(likelihood))
     torch.testing.assert_close(bimodal(x_s, s)[0], mean, rtol=1e-6, atol=1e-6)
@@ -230,11 +234,13 @@ def test_ddnm_of_exact_data_is_the_bridge_to_its_estimate(gaussian: MixturePrior
     x_0 = gaussian(x_t, T)
     x_0 = x_0 + A.pinv(seen.y - A(x_0))
     kernel, bridge = (
-        DDNM().kernel(gaussian, exact, x_t, T, S, 0.85),
+        DDNM().kernel(Posterior(gaussian, exact), x_t, T, S, 0.85),
         gaussian.diffusion.bridge(x_t, x_0, T, S, 0.85),
     )
     assert torch.equal(kernel.loc, bridge.loc) and torch.equal(kernel.var, bridge.var)
-    near = DDNM().kernel(gaussian, dataclasses.replace(seen, sigma=1e-9), x_t, T, S, 0.85)
+    near = DDNM().kernel(
+        Posterior(gaussian, dataclasses.replace(seen, sigma=1e-9)), x_t, T, S, 0.85
+    )
     torch.testing.assert_close(near.mean, bridge.loc)
     torch.testing.assert_close(covariance(near), bridge.var * EYE, rtol=1e-6, atol=1e-9)
 
@@ -319,11 +325,13 @@ def test_a_rotated_measurement_is_the_same_one(gaussian: MixturePrior, seen, met
     """(Q A, Q y) for (A, y): the kernels have the same mean and the same covariance."""
     Q, x_t = torch.linalg.qr(random(2, 2, seed=6))[0], random(1, 4)
     other = dataclasses.replace(seen, operator=Matrix(Q @ seen.operator.A), y=seen.y @ Q.T)
-    a, b = (method.kernel(gaussian, one, x_t, T, S, 0.9) for one in (seen, other))
+    a, b = (method.kernel(Posterior(gaussian, one), x_t, T, S, 0.9) for one in (seen, other))
     torch.testing.assert_close(a.mean, b.mean)
     torch.testing.assert_close(covariance(a), covariance(b))
     far = dataclasses.replace(seen, y=seen.y @ Q.T)
-    assert (method.kernel(gaussian, far, x_t, T, S, 0.9).mean - a.mean).abs().max() > 1e-3
+    assert (
+        method.kernel(Posterior(gaussian, far), x_t, T, S, 0.9).mean - a.mean
+    ).abs().max() > 1e-3
 
 
 # TMPD
@@ -350,12 +358,14 @@ def test_tmpd_is_its_row_sums(gaussian: MixturePrior, seen) -> None:
     v = r / (seen.sigma**2 + M.sum(1).abs())
     step = ((v * r).sum() / (v @ M @ v.T + seen.sigma**2 * (v * v).sum())).clamp_max(1)
     expected = x_0 + step * v @ A @ V
-    torch.testing.assert_close(TMPD().denoise(gaussian, seen, x_t, T), expected)
+    torch.testing.assert_close(TMPD().denoise(Posterior(gaussian, seen), x_t, T), expected)
 
 
 def test_tmpd_of_one_number_is_mmps(gaussian: MixturePrior, seen) -> None:
     one = dataclasses.replace(seen, operator=Matrix(random(1, 4, seed=4)), y=seen.y[:, :1])
-    a, b = (m.denoise(gaussian, one, random(3, 4), T) for m in (TMPD(), MMPS(iterations=1)))
+    a, b = (
+        m.denoise(Posterior(gaussian, one), random(3, 4), T) for m in (TMPD(), MMPS(iterations=1))
+    )
     torch.testing.assert_close(a, b)
 
 
@@ -374,10 +384,10 @@ def test_tmpd_takes_no_negative_variance() -> None:
         v = (y - x_0) / (sigma**2 + rows.abs())
         step = (v * (y - x_0)).sum() / (v * (v @ V + sigma**2 * v)).sum()
         assert step < 1  # the diagonal says too little
-        out = TMPD().denoise(prior, likelihood, x_t, t)
+        out = TMPD().denoise(Posterior(prior, likelihood), x_t, t)
         torch.testing.assert_close(out, x_0 + step * v @ V)
     nothing = GaussianLikelihood(operator=Mask(torch.zeros(2)).double(), y=y, sigma=0.0)
-    torch.testing.assert_close(TMPD().denoise(prior, nothing, x_t, t), prior(x_t, t))
+    torch.testing.assert_close(TMPD().denoise(Posterior(prior, nothing), x_t, t), prior(x_t, t))
 
 
 def test_tmpd_does_not_blow_up_where_rows_cancel(smooth: MixturePrior) -> None:
@@ -408,7 +418,7 @@ def test_pigdm_has_the_noise_inside(gaussian: MixturePrior, kind: type) -> None:
     x_0 = gaussian(x_t, T)
     r = likelihood.y - x_0 @ A.T
     expected = x_0 + sigma_t**2 / alpha_t * r @ torch.linalg.inv(S_y) @ A @ J
-    out = PiGDM(var=var).denoise(gaussian, likelihood, x_t, T)
+    out = PiGDM(var=var).denoise(Posterior(gaussian, likelihood), x_t, T)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -428,11 +438,11 @@ def test_the_range_is_of_the_data_and_the_rest_of_the_prior(
     likelihood = dataclasses.replace(seen, operator=kind(A))
     base = gaussian.kernel(x_t, T, S)
     if isinstance(method, MCG):
-        base = DPS(zeta=0.7).kernel(gaussian, likelihood, x_t, T, S, 1.0)
+        base = DPS(zeta=0.7).kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0)
     alpha_s, sigma_s = gaussian.diffusion.schedule(S)
     pinv = torch.linalg.pinv(A)
     phi = pinv @ A
-    kernel = method.kernel(gaussian, likelihood, x_t, T, S, 1.0)
+    kernel = method.kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0)
     expected = alpha_s * seen.y @ pinv.T + base.loc @ (EYE - phi)
     torch.testing.assert_close(kernel.mean, expected, rtol=1e-5, atol=1e-5)
     cov = sigma_s**2 * phi + base.var * (EYE - phi)
@@ -441,7 +451,7 @@ def test_the_range_is_of_the_data_and_the_rest_of_the_prior(
 
 def test_ilvr_lets_go_at_its_stop(gaussian: MixturePrior, seen) -> None:
     for stop, free in ((0.0, False), (0.35, False), (0.36, True)):
-        kernel = ILVR(stop=stop).kernel(gaussian, seen, random(1, 4), T, S, 1.0)
+        kernel = ILVR(stop=stop).kernel(Posterior(gaussian, seen), random(1, 4), T, S, 1.0)
         assert isinstance(kernel, GaussianKernel) is free
     assert ILVR().sampler == Ancestral(steps=100)
 
@@ -527,7 +537,7 @@ def test_ald_step_is_the_papers(gaussian: MixturePrior, seen) -> None:
     method = ALD(steps=1, repeats=1, step=0.05, gamma=2.0, start=0.7)
     t = torch.tensor(method.start_time(gaussian), dtype=torch.float64)
     x_T, A = random(1, 4), seen.operator.A
-    out = method.run(gaussian, seen, x_T, Noise(0))
+    out = method.run(Posterior(gaussian, seen), x_T, Noise(0), silent)
     alpha, sigma = gaussian.diffusion.schedule(t)
     x, r = x_T / alpha, sigma / alpha
     score = (gaussian(alpha * x, t) - x) / r**2
@@ -543,7 +553,10 @@ def test_ald_step_is_the_papers(gaussian: MixturePrior, seen) -> None:
 def test_dps_constant_step_is_that_of_half_the_square(gaussian: MixturePrior, seen) -> None:
     """By finite differences; ten times the residual makes ten times the step."""
     x_t, h, method = random(1, 4), 1e-6, DPS(zeta=0.3, constant=True)
-    kernel, bridge = method.kernel(gaussian, seen, x_t, T, S, 1.0), gaussian.kernel(x_t, T, S)
+    kernel, bridge = (
+        method.kernel(Posterior(gaussian, seen), x_t, T, S, 1.0),
+        gaussian.kernel(x_t, T, S),
+    )
 
     def half(x: Tensor) -> Tensor:
         return seen.residual(gaussian(x, T)).square().sum() / 2
@@ -552,7 +565,9 @@ def test_dps_constant_step_is_that_of_half_the_square(gaussian: MixturePrior, se
     torch.testing.assert_close(kernel.loc, bridge.mean - 0.3 * slope, rtol=0, atol=1e-6)
     r, A_x = random(1, 2, seed=8), seen.operator(gaussian(x_t, T))
     near, far = (
-        method.kernel(gaussian, dataclasses.replace(seen, y=A_x + c * r), x_t, T, S, 1.0).mean
+        method.kernel(
+            Posterior(gaussian, dataclasses.replace(seen, y=A_x + c * r)), x_t, T, S, 1.0
+        ).mean
         for c in (1.0, 10.0)
     )
     torch.testing.assert_close(far - bridge.mean, 10 * (near - bridge.mean))
@@ -627,7 +642,7 @@ def test_psld_is_the_papers_step(latent: LatentPrior) -> None:
 
     slope = torch.stack([cost(x_t + h * e) - cost(x_t - h * e) for e in EYE]) / (2 * h)
     behind = likelihood.through(latent.decode)
-    kernel = PSLD(omega=omega, gamma=gamma).kernel(latent, behind, x_t, T, S, 1.0)
+    kernel = PSLD(omega=omega, gamma=gamma).kernel(Posterior(latent, behind), x_t, T, S, 1.0)
     bridge = latent.kernel(x_t, T, S)
     torch.testing.assert_close(kernel.mean, bridge.mean - slope, rtol=0, atol=1e-6)
 
@@ -649,7 +664,7 @@ def test_resample_is_a_product_of_two_gaussians(gaussian: MixturePrior, seen) ->
     z = method.fit(seen, gaussian(x_t, T))
     x_s = gaussian.kernel(x_t, T, S, 0.0).mean
     var = 1 / (1 / sigma_s**2 + 1 / v)
-    kernel = method.kernel(gaussian, seen, x_t, T, S, 1.0)
+    kernel = method.kernel(Posterior(gaussian, seen), x_t, T, S, 1.0)
     near = {"rtol": 1e-4, "atol": 1e-4}  # the schedule's sigma^2 is 1 - alpha^2 up to its floor
     torch.testing.assert_close(kernel.mean, var * (alpha_s * z / sigma_s**2 + x_s / v), **near)
     torch.testing.assert_close(kernel.var, var, **near)

@@ -27,9 +27,9 @@ from diffprior.operators.blur import Blur
 from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.mask import Mask
 from diffprior.pretrained.load import load_prior
+from diffprior.priors.base import show_image
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
-from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.runtime.problem import BEHIND
 from diffprior.samplers.ddim import DDIM
@@ -263,7 +263,7 @@ def test_a_network_that_fills_holes_fills_them_itself(tmp_path: Path) -> None:
     z = Noise(5).normal(torch.empty(1, 4, 8, 8))
     _, sigma = prior.diffusion.schedule(torch.ones(()))
     for i in range(2):
-        shown = beside(prior, 2 * x[i : i + 1] - 1, mask[None, None])
+        shown = show_image(prior, 2 * x[i : i + 1] - 1, mask[None, None])
         with torch.no_grad():
             fill = (prior.decode(DDIM(steps=3)(shown, sigma * z)).clamp(-1, 1) + 1) / 2
         expected = torch.where(mask > 0, fill[0], x[i])

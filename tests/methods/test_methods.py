@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffprior.batching import silent
 from diffprior.catalog import build, find, names
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.likelihoods.gaussian import GaussianLikelihood
-from diffprior.methods.base import Guidance, KernelGuidance, Method
+from diffprior.methods.base import Guidance, KernelGuidance, Method, Posterior
 from diffprior.methods.ddnm import DDNM
 from diffprior.methods.diffpir import DiffPIR
 from diffprior.methods.dpir import DPIR
@@ -155,7 +156,7 @@ def test_images_are_what_vectors_are(gaussian: MixturePrior, name: str) -> None:
     torch.testing.assert_close(x.flatten(2), flat, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if build(name).needs[2] is not Mask])
+@pytest.mark.parametrize("name", [name for name in ALL if build(name).needs.operator is not Mask])
 def test_identity_is_a_mask_that_hides_nothing(gaussian: MixturePrior, name: str) -> None:
     likelihood, method = three(), quick(name)
     y = likelihood.y + torch.tensor([0.0, 0.0, 0.4, -0.9]).double()
@@ -205,8 +206,8 @@ def test_watch_follows_to_the_end(gaussian: MixturePrior, name: str, rows: int |
 def test_what_a_method_needs_is_one_sentence(gaussian: MixturePrior, name: str) -> None:
     """Behind a decoder an operator is any map."""
     method, likelihood = quick(name), three().through(torch.sin)
-    needed = method.needs[2].__name__
-    if isinstance(likelihood.operator, method.needs[2]):
+    needed = method.needs.operator.__name__
+    if isinstance(likelihood.operator, method.needs.operator):
         assert method(gaussian, likelihood).isfinite().all()
     else:
         with pytest.raises(TypeError, match=rf"^\w+ needs a {needed}, got Composed$"):
@@ -368,7 +369,7 @@ def test_smc_counts_the_last_weights(bimodal: MixturePrior) -> None:
     method = TwistedSMC(proposal=Guidance(), steps=100, threshold=0.0)
     noise = Noise(0, [0], 2000)
     x_T = bimodal.diffusion.terminal((2000, 2)).sample(noise).double()
-    x, log_w = method.particles(bimodal, likelihood, x_T, noise)
+    x, log_w = method.particles(Posterior(bimodal, likelihood), x_T, noise, silent)
     torch.testing.assert_close(  # the twists telescope to p(y | x_0)
         log_w.softmax(0), likelihood.log_prob(x).softmax(0), rtol=1e-6, atol=1e-12
     )
@@ -461,7 +462,7 @@ def test_dps_is_the_papers_step(bimodal: MixturePrior) -> None:
     """loc of the bridge minus zeta d/dx_t ||y - A x_0(x_t)||, by finite differences."""
     likelihood, _ = tilted(bimodal)
     x_t, h = random(1, 2), 1e-6
-    kernel = DPS(zeta=0.7).kernel(bimodal, likelihood, x_t, T, S, 1.0)
+    kernel = DPS(zeta=0.7).kernel(Posterior(bimodal, likelihood), x_t, T, S, 1.0)
     bridge = bimodal.kernel(x_t, T, S)
 
     def norm(x: Tensor) -> Tensor:
@@ -476,8 +477,10 @@ def test_dps_is_the_papers_step(bimodal: MixturePrior) -> None:
 def test_dps_norm_is_of_each_image(gaussian: MixturePrior) -> None:
     """A norm over the batch makes every step of row 0 shorter when a far neighbor joins."""
     x_t = random(3, 4)
-    batch = DPS().kernel(gaussian, three(), x_t, T, S, 1.0).loc
-    alone = DPS().kernel(gaussian, three().select(torch.tensor([0])), x_t[:1], T, S, 1.0).loc
+    batch = DPS().kernel(Posterior(gaussian, three()), x_t, T, S, 1.0).loc
+    alone = (
+        DPS().kernel(Posterior(gaussian, three().select(torch.tensor([0]))), x_t[:1], T, S, 1.0).loc
+    )
     torch.testing.assert_close(batch[:1], alone, rtol=1e-10, atol=1e-10)
 
 
@@ -487,7 +490,9 @@ def test_dps_norm_is_not_squared(gaussian: MixturePrior) -> None:
     A_x = KEEP * gaussian(x_t, T)
     r = KEEP * random(1, 4, seed=1)
     near, far = (
-        DPS().kernel(gaussian, dataclasses.replace(three(), y=A_x + c * r), x_t, T, S, 1.0).loc
+        DPS()
+        .kernel(Posterior(gaussian, dataclasses.replace(three(), y=A_x + c * r)), x_t, T, S, 1.0)
+        .loc
         for c in (1.0, 10.0)
     )
     torch.testing.assert_close(near, far)
@@ -498,7 +503,9 @@ def test_dps_does_not_count_hidden_entries(gaussian: MixturePrior) -> None:
     """Noise in masked pixels would lengthen the norm, and shorten the step."""
     x_t, y = random(1, 4), three().y[:1]
     clean, dirty = (
-        DPS().kernel(gaussian, dataclasses.replace(three(), y=y + c * (1 - KEEP)), x_t, T, S, 1.0)
+        DPS().kernel(
+            Posterior(gaussian, dataclasses.replace(three(), y=y + c * (1 - KEEP))), x_t, T, S, 1.0
+        )
         for c in (0.0, 50.0)
     )
     torch.testing.assert_close(clean.loc, dirty.loc)
@@ -524,7 +531,9 @@ def test_diffpir_is_the_papers_step(gaussian: MixturePrior, zeta: float, sigma: 
         gradient = (z @ A.T - y) @ A + rho * (z - x_0)
         assert gradient.abs().max() < 1e-12
     eps = (x_t - alpha_t * z) / sigma_t
-    kernel = DiffPIR(weight=weight, zeta=zeta).kernel(gaussian, likelihood, x_t, T, S, 1.0)
+    kernel = DiffPIR(weight=weight, zeta=zeta).kernel(
+        Posterior(gaussian, likelihood), x_t, T, S, 1.0
+    )
     expected = alpha_s * z + sigma_s * (1 - zeta) ** 0.5 * eps
     torch.testing.assert_close(kernel.loc, expected)
     torch.testing.assert_close(kernel.var, zeta * sigma_s**2)
@@ -544,14 +553,14 @@ def test_dpir_is_denoiser_and_data_in_turn(gaussian: MixturePrior) -> None:
 
 def test_ddnm_with_a_mask_is_replacement(gaussian: MixturePrior) -> None:
     x_t = random(3, 4)
-    x_0 = DDNM().denoise(gaussian, three(), x_t, T)
+    x_0 = DDNM().denoise(Posterior(gaussian, three()), x_t, T)
     expected = KEEP * three().y + (1 - KEEP) * gaussian(x_t, T)
     torch.testing.assert_close(x_0, expected)
 
 
 def test_ddnm_splits_range_and_null_space(gaussian: MixturePrior, seen) -> None:
     x_t, A = random(1, 4), seen.operator.A
-    x_0 = DDNM().denoise(gaussian, seen, x_t, T)
+    x_0 = DDNM().denoise(Posterior(gaussian, seen), x_t, T)
     P = torch.linalg.pinv(A) @ A
     expected = seen.y @ torch.linalg.pinv(A).T + gaussian(x_t, T) @ (torch.eye(4) - P).T
     torch.testing.assert_close(x_0, expected)
@@ -625,7 +634,10 @@ def test_tilt_needs_variance(gaussian: MixturePrior) -> None:
 def test_tilt_is_the_product_of_two_gaussians(gaussian: MixturePrior, sigma: float) -> None:
     """1 / var = 1 / var_1 + 1 / var_2 on seen entries, nothing moved on the others."""
     x_t, likelihood = random(3, 4), three(sigma)
-    p, q = gaussian.kernel(x_t, T, S), Tilt().kernel(gaussian, likelihood, x_t, T, S, 1.0)
+    p, q = (
+        gaussian.kernel(x_t, T, S),
+        Tilt().kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0),
+    )
     v = p.var
     loc = (sigma**2 * p.loc + v * likelihood.y) / (v + sigma**2)
     var = v * sigma**2 / (v + sigma**2)

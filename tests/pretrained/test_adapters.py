@@ -20,8 +20,7 @@ from torch import Tensor
 
 from diffprior.errors import ImageError, PriorError
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.base import Prior
-from diffprior.priors.prompted import beside, controlled
+from diffprior.priors.base import Prior, show_image
 from diffprior.samplers.ddim import DDIM
 
 from support import tiny
@@ -62,11 +61,12 @@ def test_low_rank_changes(tmp_path: Path, scale: float) -> None:
     pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name="a")
     pipe.set_adapters(["a"], [scale])
     expected = pipe(PROMPT, **asked(z), **SIZE).images
-    text = {"prompt": PROMPT, "negative": NEGATIVE}
+    text = {"prompt": PROMPT, "negative_prompt": NEGATIVE}
     prior = load_prior(tmp_path / "sd", lora=file, lora_scale=scale, **text)
     agree(sampled(prior, z), expected)
     assert (expected - plain).abs().max() > 0.01 * plain.abs().max()
     assert prior.sha256 != load_prior(tmp_path / "sd").sha256
+    assert prior.source.name == "sd" and [a.kind for a in prior.source.added] == ["lora"]
     assert not any(p.requires_grad for p in prior.parameters())
 
 
@@ -116,15 +116,15 @@ def test_a_controlnet_follows_its_image(steered) -> None:
     prior = load_prior(folder, controlnet=net, **settings).for_shape((3, 16, 24))
     with pytest.raises(ValueError, match="and got no control image"):
         prior(z, torch.tensor(0.5))
-    ours = sampled(controlled(prior, control), z)
+    ours = sampled(prior.with_control(control), z)
     agree(ours, expected)
-    assert (sampled(controlled(prior, -control), z) - ours).abs().max() > 0.01 * ours.abs().max()
+    assert (sampled(prior.with_control(-control), z) - ours).abs().max() > 0.01 * ours.abs().max()
     with pytest.raises(ImageError, match="a control image has the image's size, 24x16"):
-        controlled(prior, control[..., :16])
+        prior.with_control(control[..., :16])
     with pytest.raises(ValueError, match="needs a prior with a ControlNet"):
-        controlled(load_prior(folder), control)
+        load_prior(folder).with_control(control)
     with pytest.raises(ValueError, match="is not cut: give a larger tile"):
-        controlled(prior, control).inner(z[..., :8], torch.tensor(0.5))
+        prior.with_control(control).inner(z[..., :8], torch.tensor(0.5))
 
 
 def test_a_controlnet_of_xl(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_controlnet_of_xl(tmp_path: Path) -> None:
     expected = pipe(PROMPT, image=(control + 1) / 2, **asked(z, **CONTROL)).images
     settings = {"prompt": PROMPT, "negative": NEGATIVE, "guidance": 7.5, "control_scale": 0.8}
     prior = load_prior(tmp_path / "xl", controlnet=net, **settings).for_shape((3, 16, 24))
-    agree(sampled(controlled(prior, control), z), expected)
+    agree(sampled(prior.with_control(control), z), expected)
 
 
 def test_a_pipeline_with_a_controlnet_of_its_own(steered, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_pipeline_with_a_controlnet_of_its_own(steered, tmp_path: Path) -> Non
     )
     z, control, t = floats(1, 4, 8, 8), floats(1, 3, 16, 16).tanh(), torch.tensor(0.5)
     ours, given = (load_prior(tmp_path), load_prior(folder, controlnet=net))
-    assert torch.equal(controlled(ours, control)(z, t), controlled(given, control)(z, t))
+    assert torch.equal(ours.with_control(control)(z, t), given.with_control(control)(z, t))
 
 
 def test_a_controlnet_that_is_none_is_refused(steered, tmp_path: Path) -> None:
@@ -181,11 +181,11 @@ def test_a_network_that_fills_holes(tmp_path: Path) -> None:
         **SIZE,
     ).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
-    agree(sampled(beside(prior, image, hole), z), expected)
+    agree(sampled(show_image(prior, image, hole), z), expected)
     with pytest.raises(ValueError, match="takes 9 channels, an image in addition to the state"):
         prior(z, torch.tensor(0.5))
-    blank = beside(prior)(z, torch.tensor(0.5))
-    agree(beside(prior, torch.zeros_like(image))(z, torch.tensor(0.5)), blank)
+    blank = show_image(prior)(z, torch.tensor(0.5))
+    agree(show_image(prior, torch.zeros_like(image))(z, torch.tensor(0.5)), blank)
 
 
 def test_a_network_that_edits_images(tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ def test_a_network_that_edits_images(tmp_path: Path) -> None:
     image, z = floats(1, 3, 16, 16).tanh(), floats(1, 4, 8, 8)
     expected = pipe(PROMPT, image=(image + 1) / 2, **asked(z, image_guidance_scale=1.5)).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
-    agree(sampled(beside(prior, image), z), expected)
+    agree(sampled(show_image(prior, image), z), expected)
     with pytest.raises(ValueError, match="edits an image, and there is none"):
-        beside(prior)
+        show_image(prior)
 
 
 def test_a_network_of_other_channels_is_refused(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from diffprior.errors import PriorError
 from diffprior.networks import parameterizations
 from diffprior.pretrained.diffusers import parameterization_of
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import guided, innermost
 from diffprior.priors.base import Prior
+from diffprior.priors.guided import GuidedPrior
 from diffprior.runtime.placement import prepare_prior
 from diffprior.samplers.ddim import DDIM
 from diffprior.schedules import Rectified
@@ -66,7 +66,7 @@ def test_stable_diffusion_xl(tmp_path: Path, negative: str | None) -> None:
     ).images
     prior = load_prior(tmp_path, prompt=PROMPT, negative_prompt=negative).for_shape((3, 16, 24))
     agree(sampled(prior, z), expected)
-    conditioning = innermost(prior).free.conditioning
+    conditioning = prior.innermost.free.conditioning
     assert all(bool((v == 0).all()) == (negative is None) for v in conditioning.values())
 
 
@@ -174,14 +174,14 @@ def test_a_latent_consistency_model(tmp_path: Path, xl: bool) -> None:
     for guidance in (8.5, 3.0):
         expected = pipe(PROMPT, guidance_scale=guidance, **asked).images
         prior = load_prior(tmp_path, prompt=PROMPT, guidance_scale=guidance)
-        assert not guided(innermost(prior))
+        assert not isinstance(prior.innermost, GuidedPrior)
         agree(prior(z, torch.ones(())), expected)
     usual = load_prior(tmp_path, prompt=PROMPT)
     agree(usual(z, torch.ones(())), pipe(PROMPT, guidance_scale=8.5, **asked).images)
     with pytest.raises(PriorError, match="negative_prompt='dog' needs a guidance_scale above 1"):
         load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE)
     against = load_prior(tmp_path, prompt=PROMPT, negative_prompt=NEGATIVE, guidance_scale=2.0)
-    assert guided(innermost(against)) and innermost(against).scale == 2.0
+    assert isinstance(against.innermost, GuidedPrior) and against.innermost.scale == 2.0
 
 
 @pytest.mark.parametrize("kind", ["exponential", "linear"])
@@ -214,7 +214,7 @@ def test_windows_have_the_times_of_one_of_them(tmp_path: Path) -> None:
     whole = prepare_prior(prior, (3, 130, 250), dtype="float32")
     shift = [p.diffusion.schedule.shift for p in (cut, one, whole)]
     assert shift[0] == shift[1] < shift[2]
-    assert innermost(cut).conditional.parameterization.schedule == cut.diffusion.schedule
+    assert cut.innermost.conditional.parameterization.schedule == cut.diffusion.schedule
     z = floats(1, 4, 66, 126)
     window = cut.inner.inner.for_shape((4, 66, 64))
     assert window.diffusion.schedule == cut.diffusion.schedule

@@ -17,7 +17,6 @@ from torch import Tensor
 from diffprior.errors import PriorError
 from diffprior.networks import autoencoder
 from diffprior.pretrained.load import load_prior, sha256
-from diffprior.priors._conditions import innermost
 from diffprior.priors.base import denoise_vjp
 from diffprior.priors.guided import GuidedPrior
 from diffprior.priors.latent import LatentPrior
@@ -164,7 +163,7 @@ def test_a_text_is_a_property_of_the_prior(sd) -> None:
     """Another text is another prior, of the same network; nothing given is changed."""
     prior, x_t, t = load_prior(sd[0]), floats(1, 4, 8, 8), torch.tensor(0.4)
     plain = prior(x_t, t)
-    inner = innermost(prior)
+    inner = prior.innermost
     assert isinstance(inner, TextPrior) and inner.text is None
     cat, dog = inner.for_text("cat"), inner.for_text("dog")
     assert cat.family is dog.family and cat.text == "cat"
@@ -192,7 +191,7 @@ def test_a_gradient_reaches_the_state(sd) -> None:
 def test_weights_in_half_states_in_full(sd, dtype: torch.dtype) -> None:
     prior, full = load_prior(sd[0], prompt=PROMPT, dtype=dtype), load_prior(sd[0], prompt=PROMPT)
     x_t, t = floats(1, 4, 8, 8), torch.tensor(0.4)
-    assert {p.dtype for p in innermost(prior.inner.conditional).parameters()} >= {dtype}
+    assert {p.dtype for p in prior.inner.conditional.innermost.parameters()} >= {dtype}
     near, x_0 = prior(x_t, t), full(x_t, t)
     assert prior.like.dtype == near.dtype == prior.decode(x_t).dtype == torch.float32
     gap = float((near - x_0).abs().max() / x_0.abs().max())

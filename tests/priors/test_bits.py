@@ -112,7 +112,7 @@ def test_rows_of_a_batch_do_not_meet(prior: BitsPrior, seen) -> None:
 
 
 def for_pixels() -> list[str]:
-    return [name for name in names("methods") if build(name).needs[0] is GaussianDiffusion]
+    return [name for name in names("methods") if build(name).needs.diffusion is GaussianDiffusion]
 
 
 @pytest.mark.parametrize("name", [*for_pixels(), "smc(proposal=dps)"])

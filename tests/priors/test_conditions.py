@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprior.priors._conditions import against, conditioned, innermost, unguided
 from diffprior.priors.base import Prior, Source
 from diffprior.priors.guided import GuidedPrior
 from diffprior.priors.half import HalfPrior
@@ -26,14 +25,14 @@ def x_t() -> Tensor:
 
 def test_nothing_asked_is_the_prior_itself() -> None:
     for prior in (classes(), TextPrior(), classes().whole):
-        assert conditioned(prior) is prior
-        assert conditioned(prior, guidance=1) is prior
+        assert prior.with_condition() is prior
+        assert prior.with_condition(guidance_scale=1) is prior
 
 
 @pytest.mark.parametrize(("guidance", "scale"), [(None, 3.0), (1.0, 1.0), (0.0, 0.0), (5.0, 5.0)])
 def test_a_label_is_guided(x_t: Tensor, guidance: float | None, scale: float) -> None:
     prior = classes()
-    found = conditioned(prior, label=1, guidance=guidance)
+    found = prior.with_condition(label=1, guidance_scale=guidance)
     free = prior(x_t, T)
     expected = free + scale * (prior.parts[1](x_t, T) - free)
     torch.testing.assert_close(found(x_t, T), expected, rtol=0, atol=1e-12)
@@ -47,7 +46,7 @@ def test_a_prompt_is_guided_away_from_the_negative(
     """Of Gaussians of one variance, the guided one has the mean away + 7.5 (mean - away)."""
     one = torch.ones(1, dtype=torch.float64)
     mean = torch.full((1, *SHAPE), away + 7.5 * (0.6 - away), dtype=torch.float64)
-    found = conditioned(TextPrior(), prompt="a lion", negative=negative)
+    found = TextPrior().with_condition(prompt="a lion", negative_prompt=negative)
     torch.testing.assert_close(found(x_t, T), MixturePrior(one, mean, one)(x_t, T))
 
 
@@ -56,32 +55,32 @@ def test_wrappers_stay_where_they_are(x_t: Tensor) -> None:
     tiled = HalfPrior(TiledPrior(inner, 65, 32, SHAPE))
     latent = LatentPrior(inner, lambda x: x / 2, lambda z: 2 * z)
     latent.source = Source("tiny", "abc")
-    found = conditioned(tiled, label=0), conditioned(latent, label=0)
+    found = tiled.with_condition(label=0), latent.with_condition(label=0)
     assert isinstance(found[0], HalfPrior) and isinstance(found[0].inner, TiledPrior)
     assert isinstance(found[1], LatentPrior)
     assert (found[1].name, found[1].sha256) == ("tiny", "abc")
     assert torch.equal(found[1].encode(x_t), x_t / 2)
-    expected = conditioned(inner, label=0)(x_t.float(), T)
+    expected = inner.with_condition(label=0)(x_t.float(), T)
     torch.testing.assert_close(found[0](x_t.float(), T), expected, rtol=0, atol=2e-2)
     torch.testing.assert_close(found[1](x_t.float(), T), expected)
 
 
 def test_guidance_is_taken_off_and_turned_against_another_condition(x_t: Tensor) -> None:
     prior = classes()
-    a, b = (conditioned(prior, label=k, guidance=4.0) for k in (0, 1))
+    a, b = (prior.with_condition(label=k, guidance_scale=4.0) for k in (0, 1))
     alone = [p(x_t, T) for p in prior.parts]
-    assert torch.equal(unguided(b)(x_t, T), alone[1])
-    turned = against(TiledPrior(b, 65, 32, SHAPE), a)
+    assert torch.equal(b.without_guidance()(x_t, T), alone[1])
+    turned = TiledPrior(b, 65, 32, SHAPE).with_negative(a)
     expected = alone[0] + 4 * (alone[1] - alone[0])
     torch.testing.assert_close(turned(x_t, T), expected, rtol=0, atol=1e-12)
-    assert isinstance(innermost(turned), GuidedPrior)
-    assert against(unguided(b), a)(x_t, T).equal(alone[1])
+    assert isinstance(turned.innermost, GuidedPrior)
+    assert b.without_guidance().with_negative(a)(x_t, T).equal(alone[1])
 
 
 def test_a_condition_replaces_another(x_t: Tensor) -> None:
     prior = classes()
-    twice = conditioned(conditioned(prior, label=0), label=1, guidance=2.0)
-    once = conditioned(prior, label=1, guidance=2.0)
+    twice = prior.with_condition(label=0).with_condition(label=1, guidance_scale=2.0)
+    once = prior.with_condition(label=1, guidance_scale=2.0)
     assert torch.equal(twice(x_t, T), once(x_t, T))
 
 
@@ -89,17 +88,17 @@ def test_a_condition_replaces_another(x_t: Tensor) -> None:
     ("prior", "condition"), [(classes(), {"label": 1}), (TextPrior(), {"prompt": "a lion"})]
 )
 def test_a_prior_that_has_a_condition_keeps_it(x_t: Tensor, prior: Prior, condition: dict) -> None:
-    own = conditioned(prior, **condition)
+    own = prior.with_condition(**condition)
     for guidance in (1.0, 2.0):
-        expected = conditioned(prior, guidance=guidance, **condition)
-        assert torch.equal(conditioned(own, guidance=guidance)(x_t, T), expected(x_t, T))
+        expected = prior.with_condition(guidance_scale=guidance, **condition)
+        assert torch.equal(own.with_condition(guidance_scale=guidance)(x_t, T), expected(x_t, T))
 
 
 def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
     prior = classes(free=False)
-    assert torch.equal(conditioned(prior, label=1)(x_t, T), prior.parts[1](x_t, T))
+    assert torch.equal(prior.with_condition(label=1)(x_t, T), prior.parts[1](x_t, T))
     with pytest.raises(ValueError, match="guidance_scale=2.0 needs a network that was trained"):
-        conditioned(prior, label=1, guidance=2.0)
+        prior.with_condition(label=1, guidance_scale=2.0)
 
 
 @pytest.mark.parametrize(
@@ -108,24 +107,28 @@ def test_a_network_without_free_images_is_not_guided(x_t: Tensor) -> None:
         (classes(), {"prompt": "a cat"}, "'a cat' needs a prior of a text-to-image.*ClassPrior"),
         (
             classes(),
-            {"negative": "a cat"},
+            {"negative_prompt": "a cat"},
             "negative_prompt='a cat' needs a prior of a text",
         ),
         (classes(), {"label": 2}, "label is one of 0 ... 1, got 2"),
-        (classes(), {"guidance": 3.0}, "guidance_scale=3.0 strengthens a label, and none was set"),
+        (
+            classes(),
+            {"guidance_scale": 3.0},
+            "guidance_scale=3.0 strengthens a label, and none was set",
+        ),
         (
             TextPrior(),
             {"label": 1},
             "label=1 needs a class-conditional prior, and TextPrior has no",
         ),
-        (TextPrior(), {"guidance": 3.0}, "strengthens a prompt, and none"),
+        (TextPrior(), {"guidance_scale": 3.0}, "strengthens a prompt, and none"),
         (TextPrior(), {"prompt": "a", "label": 1}, "texts or classes, not both"),
-        (classes().whole, {"guidance": 3.0}, "needs a prior with a prompt or a label"),
+        (classes().whole, {"guidance_scale": 3.0}, "needs a prior with a prompt or a label"),
     ],
 )
 def test_what_a_prior_has_not_is_one_sentence(prior: Prior, settings: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        conditioned(TiledPrior(prior, 65, 32, SHAPE), **settings)
+        TiledPrior(prior, 65, 32, SHAPE).with_condition(**settings)
 
 
 def test_samples_have_their_class() -> None:

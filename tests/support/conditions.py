@@ -27,7 +27,7 @@ class ClassPrior(ConditionalPrior):
         if label is None and self.can_be_free:
             return self._replace(label=None)
         if label not in range(self.classes):
-            raise ValueError(f"label is one of 0 ... {self.classes - 1}, got {label}")
+            raise ValueError(f"{self.classes} classes: label is one of 0 ... 1, got {label}")
         return self._replace(label=label)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:

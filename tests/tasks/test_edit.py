@@ -15,7 +15,6 @@ import diffprior
 from diffprior.catalog import SettingError, build, names
 from diffprior.editing.difference_mask import disagreement
 from diffprior.io.arrays import ImageError
-from diffprior.priors._conditions import conditioned
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
@@ -232,7 +231,7 @@ def test_a_batch_is_its_images(prior, image, name: str) -> None:
     ("settings", "error", "words"),
     [
         ({"prompt": "a cat"}, SettingError, "prompt='a cat' needs a prior of a text-to-image"),
-        ({"label": 7}, SettingError, "2 classes: label is one of 0 ... 1, got 7"),
+        ({"label": 7}, SettingError, "^label is one of 0 ... 1, got 7"),
         ({"mask": torch.zeros(4, 4)}, ImageError, "the mask is 4x4 but the image is 8x8"),
         ({"mask": "auto"}, SettingError, "where two conditions disagree"),
         ({"strength": 0.0}, SettingError, r"strength lies in \(0, 1\], got 0.0"),
@@ -384,7 +383,7 @@ def test_null_text_of_a_batch_is_its_images_and_keeps_to_a_mask(tmp_path: Path) 
     assert torch.equal(both[..., mask == 0], batch[..., mask == 0])
     assert ((both - batch)[..., mask == 1]).mean() > 0.05
     method = build("null_text(steps=5)", ("inversions",))
-    guided = conditioned(prior, prompt="a dog")
+    guided = prior.with_condition(prompt="a dog")
     x = 2 * batch - 1
     code = method.encode(guided, x)
     assert code["null"].shape == (2, 5, 3, 64)
@@ -400,7 +399,7 @@ def test_null_text_of_a_pipeline(tmp_path: Path) -> None:
     prior = diffprior.load_prior(tmp_path)
     image = (0.5 + 0.1 * random(3, 16, 16, dtype=torch.float32)).clamp(0, 1)
     z = prior.encode(2 * image[None] - 1)
-    guided = conditioned(prior, prompt="a cat", guidance=30.0)
+    guided = prior.with_condition(prompt="a cat", guidance_scale=30.0)
 
     def off(text: str) -> float:
         method = build(text, ("inversions",))

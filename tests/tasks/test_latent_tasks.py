@@ -105,12 +105,12 @@ def test_half_precision_is_that_of_the_weights(folder: Path, prior: Prior) -> No
     """Or of what they meet, for a prior that is open in full."""
     half, shape = {"dtype": "bfloat16", "device": "cpu"}, (3, 16, 16)
     model = prepare_prior(str(folder), shape, **half, prompt="a cat")
-    assert model.precision == torch.bfloat16 and model.like.dtype == torch.float32
+    assert model.dtype == torch.bfloat16 and model.like.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert not isinstance(model.inner, HalfPrior)
     over = prepare_prior(prior, shape, **half, prompt="a cat")
-    assert isinstance(over.inner, HalfPrior) and over.precision == torch.bfloat16
-    assert prepare_prior(prior, shape, device="cpu").precision == torch.float32
+    assert isinstance(over.inner, HalfPrior) and over.dtype == torch.bfloat16
+    assert prepare_prior(prior, shape, device="cpu").dtype == torch.float32
     z, t = random(1, 4, 8, 8, dtype=torch.float32), torch.tensor(0.5)
     x_0, near, nearer = (
         p(z, t) for p in (prepare_prior(prior, shape, prompt="a cat"), model, over)

@@ -20,9 +20,8 @@ from diffprior.cli import commands
 from diffprior.editing.trajectory import Trajectory
 from diffprior.io.arrays import ImageError
 from diffprior.pretrained.load import load_prior
-from diffprior.priors._conditions import conditioned
+from diffprior.priors.base import show_image
 from diffprior.priors.paired import PairedPrior
-from diffprior.priors.prompted import beside
 from diffprior.random import Noise
 from diffprior.runtime.placement import prior_cache
 
@@ -136,8 +135,9 @@ def test_what_is_asked_of_a_restoration_is_what_its_prior_is(place: Path, task: 
     """The settings make the prior that can be made by hand."""
     more = {"guidance_scale": 4.0, "negative_prompt": "a dog"}
     asked = TASKS[task](prior=str(place / "sd"), lora=place / "lora", **FULL, **more)
-    condition = {**TEXT, "guidance": 4.0, "negative": "a dog"}
-    by_hand = conditioned(load_prior(place / "sd", lora=place / "lora"), **condition)
+    by_hand = load_prior(place / "sd", lora=place / "lora").with_condition(
+        **TEXT, guidance_scale=4.0, negative_prompt="a dog"
+    )
     assert torch.equal(asked, TASKS[task](prior=by_hand, prompt=None, **FULL))
 
 
@@ -146,7 +146,7 @@ def test_a_class_is_asked_of_a_restoration() -> None:
     x = load_prior("fashion")  # of 28 x 28 pixels
     image = photo(1, 28, 28)
     out = diffprior.denoise(image, sigma=0.3, prior=x, label=5, **FULL)
-    by_hand = diffprior.denoise(image, sigma=0.3, prior=conditioned(x, label=5), **FULL)
+    by_hand = diffprior.denoise(image, sigma=0.3, prior=x.with_condition(label=5), **FULL)
     assert torch.equal(out.image, by_hand.image)
     assert {"label": 5, "guidance": 3.0}.items() <= out.report.items()
     plain = diffprior.denoise(image, sigma=0.3, prior=x, **FULL)
@@ -213,13 +213,13 @@ def test_a_network_that_edits_images_sees_the_one_that_is_inverted(tmp_path: Pat
     method = build("edit_friendly(steps=4)", ("inversions",))
     for i, name in enumerate("ab"):
         pixels = 2 * x[i : i + 1] - 1
-        up = beside(prior, pixels)
+        up = show_image(prior, pixels)
         code = method.encode(up, prior.encode(pixels), Noise(0, [name]), half=True)
         assert torch.equal(code["x_T"], made.code["x_T"][i : i + 1])
-        down = beside(conditioned(prior, **TEXT, guidance=3.0), pixels)
+        down = show_image(prior.with_condition(**TEXT, guidance_scale=3.0), pixels)
         expected = (prior.decode(method.decode(down, code)).clamp(-1, 1)[0] + 1) / 2
         torch.testing.assert_close(out.image[i], expected, rtol=0, atol=1e-5)
-    other = method.encode(beside(prior, -pixels), prior.encode(pixels), Noise(0, ["b"]))
+    other = method.encode(show_image(prior, -pixels), prior.encode(pixels), Noise(0, ["b"]))
     assert not torch.allclose(other["z"], code["z"])
     assert out.report["network_calls"] == 2 * 4 * (1 + 3) - 2 * 4  # the way up was made before
     auto = diffprior.edit(x, "auto", steps=2, source_prompt="a dog", **TEXT, **settings)
@@ -255,8 +255,8 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
     assert (back - best).abs().max() < 0.01
     out = diffprior.edit(IMAGE, MASK, **TEXT, guidance_scale=3.0, **settings, feather=0)
     method, z = build("direct(steps=4)", ("inversions",)), prior.encode(pixels)
-    target = beside(conditioned(prior, **TEXT, guidance=3.0), pixels, hole)
-    code = method.encode(beside(prior), z, half=True)
+    target = show_image(prior.with_condition(**TEXT, guidance_scale=3.0), pixels, hole)
+    code = method.encode(show_image(prior), z, half=True)
     inside = hole[..., ::2, ::2] > 0
 
     def each(x: Tensor, i: int) -> Tensor:
@@ -264,7 +264,7 @@ def test_a_network_that_fills_holes_is_shown_the_edits_mask(tmp_path: Path) -> N
         return torch.cat([kept, torch.where(inside, new, kept)])
 
     both = {k: torch.cat([v, v]) for k, v in code.items()}
-    found = method.decode(PairedPrior(beside(prior), target), both, each).chunk(2)[1]
+    found = method.decode(PairedPrior(show_image(prior), target), both, each).chunk(2)[1]
     raw = (prior.decode(found)[0] + 1) / 2
     assert torch.equal(out.image[:, MASK == 0], IMAGE[:, MASK == 0])
     off = (out.image - raw)[:, 6:8, 8:10]  # in the middle, but for the colors that are moved
