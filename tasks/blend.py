@@ -20,7 +20,6 @@ from diffprior.runtime.parameters import FromFile
 
 __all__ = ["blend"]
 
-WORD = "blended"
 JUMP = 5  # steps that the chain goes back up at a time
 
 

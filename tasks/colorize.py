@@ -23,7 +23,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["colorize"]
 
-WORD = "colorized"
 FREE = (  # for one result, and for several
     "dpir(start=0.5, steps=20)",
     "mmps(start=3.0, iterations=1, sampler=dpm(steps=10, grid='logsnr'))",

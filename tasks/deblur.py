@@ -18,7 +18,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["deblur"]
 
-WORD = "deblurred"
 KNOWN = "dpir(start=0.4, steps=24, weight=0.3)"  # at 0.23 motion rings, at 0.4 Gaussians soften
 BLIND = "dpir(start=0.1, steps=24, weight=1.0)"  # careful: a wrong kernel rings
 LEAST = 0.02  # [0, 1]; the error of an estimated kernel counts as noise

@@ -13,8 +13,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["dejpeg"]
 
-WORD = "dejpegged"
-
 
 @restoration(past="dejpegged", jpeg_coding=True)
 def dejpeg(

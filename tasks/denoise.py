@@ -9,8 +9,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["denoise"]
 
-WORD = "denoised"
-
 
 @restoration(past="denoised")
 def denoise(

@@ -22,7 +22,6 @@ from diffprior.editing.difference_mask import disagreement
 from diffprior.editing.invert import (
     Condition,
     Descent,
-    condition_prior,
     decode_trajectory,
     inversion_condition,
     inversion_report,
@@ -40,11 +39,11 @@ from diffprior.random import Noise
 from diffprior.runtime.memory import batch_size
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.report import Meter, guidance_entry
-from diffprior.runtime.settings import Settings, not_none
+from diffprior.runtime.settings import Settings, not_none, with_condition
 
 __all__ = ["edit"]
 
-WORD, KEYWORDS = "edited", ("auto",)
+
 DEFAULT = "edit_friendly"
 FILE_NAME = f"{{}}.inverted{trajectory.SUFFIX}"  # of the image of this name, in a folder
 Inside = Callable[[], Tensor]  # returns where the edit shows by now
@@ -206,10 +205,10 @@ def _priors(
     method: Inversion, prior: Prior, before: Condition, after: Condition
 ) -> tuple[Prior, Prior]:
     """Return the prior under the condition of the image, and under that of the edit."""
-    source = condition_prior(prior, before)
+    source = with_condition(prior, before)
     if after is before:
         return source, source
-    return source, method.edit_prior(condition_prior(prior, after), source)
+    return source, method.edit_prior(with_condition(prior, after), source)
 
 
 def _attention(attention: AttentionEdit | str | None) -> AttentionEdit | None:

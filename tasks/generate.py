@@ -16,7 +16,6 @@ from diffprior.schedules import Rectified
 
 __all__ = ["generate"]
 
-WORD = "generated"
 SAMPLER = "dpm(steps=30, grid='karras')"
 STRAIGHT = "dpm(steps=30, grid='time')"  # flows are trained evenly in time, shifted as it may be
 

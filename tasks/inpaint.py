@@ -23,7 +23,6 @@ from diffprior.samplers.ddim import DDIM
 
 __all__ = ["inpaint"]
 
-WORD = "inpainted"
 THIN, THICK, DEEP = (f"dpir(start={s}, steps=30)" for s in (0.15, 0.4, 0.7))  # for one result
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"

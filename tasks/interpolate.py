@@ -8,15 +8,12 @@ from torch import Tensor
 from diffprior.editing.chains import match_image, slerp
 from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
-from diffprior.io import animations
 from diffprior.io.arrays import Images
 from diffprior.priors.base import show_image
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.report import guidance_entry
 
 __all__ = ["interpolate"]
-
-WORD, FILMS = "between", animations.SUFFIXES
 
 
 @editing(

@@ -4,10 +4,8 @@ import time
 from typing import Annotated
 
 from diffprior.batching import part_callback
-from diffprior.editing import trajectory
 from diffprior.editing.invert import (
     Descent,
-    condition_prior,
     decode_trajectory,
     inversion_condition,
     inversion_report,
@@ -20,10 +18,9 @@ from diffprior.io.arrays import Images
 from diffprior.metrics import psnr
 from diffprior.priors.base import show_image
 from diffprior.runtime.report import Meter, guidance_entry
+from diffprior.runtime.settings import with_condition
 
 __all__ = ["invert"]
-
-WORD, SUFFIX = "inverted", trajectory.SUFFIX
 
 
 @editing(past="inverted", suffix=".safetensors", without=("samples",), full_precision=True)
@@ -63,7 +60,7 @@ def invert(
     def draw(session: Session) -> Edited:
         method = resolve_inversion(inversion, session.prior, steps, strength)
         condition = inversion_condition(method, session.settings.condition)
-        source = condition_prior(session.prior, condition)
+        source = with_condition(session.prior, condition)
         start, meter = time.perf_counter(), Meter()
         pixels = image.tensor().to(source.like)
         up = part_callback(session.settings.callback, 0, 2)

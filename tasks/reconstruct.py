@@ -18,7 +18,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["reconstruct"]
 
-WORD = "reconstructed"
 LINEAR = (  # for one result, and for several
     "dpir(steps=30)",
     "mmps(iterations=3, sampler=dpm(steps=15, grid='logsnr'))",

@@ -21,10 +21,8 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["restore"]
 
-WORD = "restored"
 
-
-@restoration(past="restored", old_names={"grey": "gray"})
+@restoration(past="restored")
 def restore(
     image: Images,
     scratches: Annotated[

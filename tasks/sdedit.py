@@ -21,8 +21,6 @@ from diffprior.schedules import Grid
 
 __all__ = ["sdedit"]
 
-WORD = "edited"
-
 
 @editing(past="edited")
 def sdedit(

@@ -20,8 +20,6 @@ from diffprior.samplers.ancestral import Ancestral
 
 __all__ = ["style"]
 
-WORD = "styled"
-
 
 @editing(past="styled")
 def style(

@@ -14,7 +14,6 @@ from diffprior.runtime.restoration import restoration
 
 __all__ = ["super_resolve"]
 
-WORD, COMMAND = "upscaled", "upscale"
 KERNELS = {"bicubic": Bicubic, "average": Average}
 
 

@@ -14,8 +14,6 @@ from diffprior.runtime.report import guidance_entry
 
 __all__ = ["variations"]
 
-WORD = "varied"
-
 
 @editing(past="varied", without=("negative_prompt", "guidance_scale"), full_precision=True)
 def variations(

@@ -1,4 +1,4 @@
-"""What edits share: chains on the states of images, and the second image that they look at."""
+"""Chains on the states of images, and what edits need around them."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from ..solvers import dot
 __all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
 
 Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
-FAINTEST = 1e-4  # a strength; half of a step of 8 bits
+FAINTEST = 1e-4  # strength; its noise is half of a step of 8 bits
 
 
 @torch.no_grad()
@@ -32,10 +32,15 @@ def run_chain(
     noise: Noise,
     callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return what a chain makes of states, as many at a time as memory holds, and its report.
+    """Return what a chain makes of states, as many at a time as memory holds, and its counts.
 
     Arguments:
-        chain: Is given the numbers of some rows, these rows, their noise, and their callback.
+        model: The prior whose calls are counted.
+        z: States or images, of shape ``(B, *)``.
+        chain: Gets the numbers of some rows, these rows, their noise and their callback, and
+            returns what becomes of them.
+        noise: The noise streams of all rows.
+        callback: Called after each step with the states and the share of work done.
     """
     start, meter = time.perf_counter(), Meter()
 
@@ -48,7 +53,7 @@ def run_chain(
 
 
 def noise_level_of(strength: float) -> float | None:
-    """Return sigma / alpha at the time ``strength`` of DDPM's linear betas; None, all noise, at 1.
+    """Return sigma / alpha at the time ``strength`` of DDPM's linear betas; None, pure noise, at 1.
 
     Raises:
         SettingError: If the strength is not in (0, 1], or its noise is less than 8 bits show.
@@ -61,33 +66,36 @@ def noise_level_of(strength: float) -> float | None:
     return None if strength == 1 else float(ratio)
 
 
-def match_image(given: Images, image: Any, what: str, fit: bool = False) -> Tensor:
-    """Return ``(B, 3, H, W)`` of a second image for each of those given, or of one for all.
+def match_image(images: Images, image: Any, what: str, fit: bool = False) -> Tensor:
+    """Return ``(B, 3, H, W)`` of a second image for each image, or of one for all.
 
     Arguments:
-        fit: Whether one of another size is brought to the size of those given.
+        images: The images.
+        image: The second image.
+        what: Its name in errors.
+        fit: Whether one of another size is resized.
 
     Raises:
         ImageError: If it is of another size, or there is another number of them.
     """
-    p = as_images(image)
-    if not (fit or p.size == given.size) or len(p) not in (1, len(given)):
-        (h, w), (height, width) = p.size, given.size
+    second = as_images(image)
+    if not (fit or second.size == images.size) or len(second) not in (1, len(images)):
+        (h, w), (height, width) = second.size, images.size
         raise ImageError(
             f"{what} is of the image's own size, {width}x{height}, one for all or one for each; "
-            f"got {len(p)} of {w}x{h}"
+            f"got {len(second)} of {w}x{h}"
         )
-    x = p.tensor()
-    if p.size != given.size:
-        x = F.interpolate(x, given.size, mode="bicubic", antialias=True).clamp(-1, 1)
-    return x.expand(len(given), -1, -1, -1)
+    x = second.tensor()
+    if second.size != images.size:
+        x = F.interpolate(x, images.size, mode="bicubic", antialias=True).clamp(-1, 1)
+    return x.expand(len(images), -1, -1, -1)
 
 
 def latent_mask(mask: Tensor, model: Prior) -> Tensor:
-    """Return 1 for the entries of a state of which any pixel is covered, ``(B, 1, h, w)``.
+    """Return 1 for the entries of a state that cover a masked pixel, ``(B, 1, h, w)``.
 
     Arguments:
-        mask: How much of each pixel is covered, ``(B, 1, H, W)``.
+        mask: Weight of each pixel in the mask, ``(B, 1, H, W)``.
     """
     stride, (h, w) = model.stride, model.shape[-2:]
     beyond = (0, stride * w - mask.shape[-1], 0, stride * h - mask.shape[-2])

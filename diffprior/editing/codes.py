@@ -1,4 +1,4 @@
-"""Edits of codes: up the flow to pure noise, a turn there, and down again."""
+"""Edits of codes: up the flow to pure noise, a change of the code there, and down again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,34 +10,40 @@ from ..inversions.flow import FlowInversion
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.dpm import DPM
-from .chains import run_chain
+from .chains import Chain, run_chain
 
 __all__ = ["edit_codes"]
 
 
 def edit_codes(
-    model: Prior, x: Tensor, turn: Callable[[Tensor], Tensor], steps: int, callback: Callback | None
+    prior: Prior,
+    x: Tensor,
+    change: Callable[[Tensor], Tensor],
+    steps: int,
+    callback: Callback | None,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return the images ``(B', 3, H, W)`` of turned codes of images, and their report.
+    """Return images ``(B', 3, H, W)`` of changed codes of images, and the keys of their report.
 
     Arguments:
-        turn: Makes of codes ``(B, *model.shape)`` others, of which there may be more.
-        steps: Of DPM-Solver++, upwards and as many down.
+        prior: The prior that goes up and down.
+        x: Images ``(B, 3, H, W)`` in [-1, 1].
+        change: Makes new codes of the codes ``(B, *prior.shape)``; there may be more of them.
+        steps: Steps of DPM-Solver++, upwards and as many down.
         callback: Called after each step down.
     """
     method = FlowInversion(steps=steps, sampler=DPM(steps=steps))
 
     def up(index: Tensor, z: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
-        return method.encode(model, z)["x_T"]
+        return method.encode(prior, z)["x_T"]
 
     def down(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
-        return model.decode(method.decode(model, {"x_T": x_T}, step_callback(callback, steps)))
+        return prior.decode(method.decode(prior, {"x_T": x_T}, step_callback(callback, steps)))
 
-    def way(z: Tensor, chain: Any, callback: Callback | None) -> tuple[Tensor, dict[str, Any]]:
-        return run_chain(
-            model, z, chain, Noise(0, samples=len(z)), callback
-        )  # of which nothing is drawn
+    def run(z: Tensor, chain: Chain, callback: Callback | None) -> tuple[Tensor, dict[str, Any]]:
+        nothing = Noise(0, samples=len(z))  # neither direction draws any
+        return run_chain(prior, z, chain, nothing, callback)
 
-    codes, first = way(model.encode(x.to(model.like)), up, None)
-    x, made = way(turn(codes), down, callback)
-    return x, {"method": repr(method), **{k: first[k] + made[k] for k in made}}
+    codes, counts_up = run(prior.encode(x.to(prior.like)), up, None)
+    edited, counts_down = run(change(codes), down, callback)
+    counts = {key: counts_up[key] + counts_down[key] for key in counts_down}
+    return edited, {"method": repr(method), **counts}

@@ -18,7 +18,6 @@ from ..priors.base import Prior, show_image
 from ..priors.paired import PairedPrior
 from ..random import Noise
 from ..runtime.memory import batch_size
-from ..runtime.placement import under_condition
 from . import trajectory
 from .chains import noise_level_of
 from .page import Session
@@ -27,7 +26,6 @@ from .trajectory import Trajectory
 __all__ = [
     "Condition",
     "Descent",
-    "condition_prior",
     "decode_trajectory",
     "inversion_condition",
     "inversion_report",
@@ -35,7 +33,7 @@ __all__ = [
     "resolve_inversion",
 ]
 
-Condition = dict[str, Any]  # what a prior is to show, as keywords of ``conditioned``
+Condition = dict[str, Any]  # what a prior is to show, by the words of reports
 
 
 def resolve_inversion(
@@ -69,18 +67,6 @@ def inversion_report(method: Inversion) -> dict[str, Any]:
 def inversion_condition(method: Inversion, condition: Condition) -> Condition:
     """Return the condition that an inversion runs under: without guidance, unless it fits one."""
     return condition if method.guided else {"guidance": 1.0, **condition}
-
-
-def condition_prior(prior: Prior, condition: Condition) -> Prior:
-    """Return a prior under a condition.
-
-    Raises:
-        SettingError: If the prior knows nothing of the kind.
-    """
-    try:
-        return under_condition(prior, condition)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
 
 
 def invert_images(

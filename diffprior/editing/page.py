@@ -185,24 +185,24 @@ def _result(
 ) -> Result[Any]:
     """Return the result of an edit: its prior is opened, its images are drawn."""
     edit = stated if isinstance(stated, Edit) else stated(settings)
-    given = images if edit.images is None else edit.images
+    like = images if edit.images is None else edit.images
     size = edit.size
     if size is None:
-        assert given is not None, "an edit without images says its size"
-        size = given.size
+        assert like is not None, "an edit without images says its size"
+        size = like.size
     name = edit.prior if settings.prior is None else settings.prior
     prior = place_prior(name, settings.device, settings.dtype, settings.loading)
     prior = fit_prior(prior, (3, *size), settings, condition=edit.conditioned)
     header = report_header(task.name, prior, settings, condition=edit.conditioned)
-    session = Session(prior=prior, images=given, settings=settings, report=header)
+    session = Session(prior=prior, images=like, settings=settings, report=header)
     edited = edit.draw(session)
     counts = {"samples": settings.samples} if task.samples else {}
     report = {**header, "seed": settings.seed, **edit.report, **counts, **edited.report}
     x = edited.x
-    if given is None:
-        given = as_images(Image.new("RGB", (x.shape[-1], x.shape[-2])))
+    if like is None:
+        like = as_images(Image.new("RGB", (x.shape[-1], x.shape[-2])))
     cover = edit.cover if edited.cover is None else edited.cover
-    result = make_result(given, x, cover, settings.samples, report)
+    result = make_result(like, x, cover, settings.samples, report)
     if edited.trajectory is None:
         return result
     values = {f.name: getattr(result, f.name) for f in fields(result)}

@@ -84,12 +84,12 @@ class Trajectory:
         inversion = build(notes.pop("inversion"), ("inversions",))
         return cls(inversion=inversion, code=code, **notes | {"size": tuple(notes["size"])})
 
-    def check(self, report: dict[str, Any], given: Images | None) -> None:
+    def check(self, report: dict[str, Any], images: Images | None) -> None:
         """Refuse another prior or another image than those of the inversion.
 
         Arguments:
             report: The first keys of a report, which name the prior.
-            given: The image; None where the file alone is in use.
+            images: The image; None where the file alone is in use.
         """
         own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
         if self.sha256 != other[1] or (self.sha256 is None and own != other):
@@ -103,10 +103,10 @@ class Trajectory:
         if (control := self.added.get("control")) != report.get("control"):
             made = "with a control image: give the same" if control else "without a control image"
             raise ImageError(f"this inversion was made {made}")
-        if given is not None and given.size != self.size:
-            (h, w), (height, width) = self.size, given.size
+        if images is not None and images.size != self.size:
+            (h, w), (height, width) = self.size, images.size
             raise ImageError(f"this inversion is of an image of {w}x{h}; got {width}x{height}")
-        if given is not None and digest(given) != self.picture:
+        if images is not None and digest(images) != self.picture:
             raise ImageError("this inversion is of another image of the same size")
 
 

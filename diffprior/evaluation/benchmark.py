@@ -44,7 +44,7 @@ class Options:
     Arguments:
         samples: Posterior samples of each item; 2 or more for coverage.
         seed: Seed of the methods. The measurements have their own.
-        precision: Number format of the network: "auto", "float32", "bfloat16" or "float16".
+        dtype: Number format of the network: "auto", "float32", "bfloat16" or "float16".
         lpips: Whether to measure LPIPS, which takes longer than all else for a small image.
         device: Device of the prior; by default the fastest that is available.
         batch: Images at a time, of the same operator, noise and size; by default what fits.
@@ -54,7 +54,7 @@ class Options:
 
     samples: int = 1
     seed: int = 0
-    precision: str = "auto"
+    dtype: str = "auto"
     lpips: bool = True
     device: str | None = None
     batch: int | None = None
@@ -131,7 +131,7 @@ def _settings(model: Prior, options: Options) -> dict[str, Any]:
         "prior_sha256": model.sha256,
         "samples": options.samples,
         "seed": options.seed,
-        "precision": options.precision,
+        "precision": options.dtype,
         "lpips": options.lpips,
     }
 
@@ -202,7 +202,7 @@ class _Runner:
         The names of the noise streams differ from those of the measurements.
         """
         options, method = self.options, self.methods[text]
-        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.precision)
+        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype)
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)
         start = time.perf_counter()

@@ -106,7 +106,7 @@ def bench(  # noqa: PLR0913 (the options of the command)
         options = Options(
             samples=samples,
             seed=seed,
-            precision=precision,
+            dtype=precision,
             lpips=lpips,
             device=device,
             batch=batch,

@@ -22,6 +22,7 @@ __all__ = [
 # Names of the last release, which tasks accept for one release more.
 RENAMED = {
     "control": "control_image",
+    "grey": "gray",
     "guidance": "guidance_scale",
     "negative": "negative_prompt",
     "names": "ids",

@@ -20,7 +20,7 @@ from ..priors.tiled import TiledPrior
 from ..validation import renamed
 from .memory import WHOLE, image_shape
 from .parameters import RENAMED
-from .settings import Settings
+from .settings import Settings, with_condition
 
 __all__ = ["device_of", "dtype_of", "fit_prior", "place_prior", "prepare_prior", "prior_cache"]
 
@@ -159,28 +159,15 @@ def fit_prior(
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
     image = settings.control_image
     control = None if image is None else as_images(image).tensor()
+    if condition:
+        prior = with_condition(prior, settings.condition)
     try:
-        prior = under_condition(prior, settings.condition) if condition else prior
         prior = _in_windows(prior, _full_shape(shape, prior, control), tile, settings.dtype)
         return prior if control is None else prior.with_control(control)
     except ImageError:
         raise
     except ValueError as error:
         raise SettingError(str(error)) from error
-
-
-def under_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
-    """Return a prior under a condition.
-
-    Arguments:
-        condition: With the keys of reports: any of prompt, negative, label, guidance.
-    """
-    return prior.with_condition(
-        prompt=condition.get("prompt"),
-        negative_prompt=condition.get("negative"),
-        label=condition.get("label"),
-        guidance_scale=condition.get("guidance"),
-    )
 
 
 def _full_shape(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:

@@ -22,7 +22,6 @@ def restoration(
     past: str,
     command: str | None = None,
     input: Literal["image", "numbers"] = "image",
-    old_names: Mapping[str, str] | None = None,
     jpeg_coding: bool = False,
 ) -> Callable[[Page], TaskFunction]:
     """Make a public function of one that states a problem.
@@ -38,7 +37,6 @@ def restoration(
         past: Word in the names of result files, as in ``photo.denoised.png``.
         command: Name of the command; by default that of the function.
         input: Kind of the first argument.
-        old_names: Old names of the page's own parameters, with the new ones, to go on working.
         jpeg_coding: Whether the page takes the JPEG coding of a file, as ``coding``.
 
     Example::
@@ -65,6 +63,6 @@ def restoration(
             argument: Images | Any = first if jpeg_coding or images is None else images
             return solve(task.name, images, page(**{name: argument}, **dict(rest)), settings)
 
-        return public_function(page, task, RESTORATION, run, old_names or {})
+        return public_function(page, task, RESTORATION, run)
 
     return decorate

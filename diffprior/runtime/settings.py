@@ -1,6 +1,6 @@
 """The shared settings of one call of a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from ..errors import SettingError
 from ..methods.base import Method
 from ..priors.base import Prior
 
-__all__ = ["MethodSetting", "Settings", "not_none"]
+__all__ = ["MethodSetting", "Settings", "not_none", "with_condition"]
 
 MethodSetting = Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None
+
+# Parameters that reports and the files of inversions have by shorter words.
+SHORT = {"negative_prompt": "negative", "guidance_scale": "guidance"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +65,8 @@ class Settings:
     @property
     def condition(self) -> dict[str, Any]:
         """What the result is to show, by the words of reports and inversion files."""
-        return not_none(
-            prompt=self.prompt,
-            negative=self.negative_prompt,
-            label=self.label,
-            guidance=self.guidance_scale,
-        )
+        names = ("prompt", "negative_prompt", "label", "guidance_scale")
+        return not_none(**{SHORT.get(name, name): getattr(self, name) for name in names})
 
     @property
     def source_condition(self) -> dict[str, Any]:
@@ -92,3 +91,16 @@ class Settings:
 def not_none(**settings: Any) -> dict[str, Any]:
     """Return the settings that are not None."""
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def with_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
+    """Return a prior under a condition that is in the words of reports and inversion files.
+
+    Raises:
+        SettingError: If the prior knows nothing of the kind.
+    """
+    long = {short: name for name, short in SHORT.items()}
+    try:
+        return prior.with_condition(**{long.get(k, k): v for k, v in condition.items()})
+    except ValueError as error:
+        raise SettingError(str(error)) from error

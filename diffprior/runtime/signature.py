@@ -75,7 +75,6 @@ def public_function(
     task: Task,
     shared: Sequence[Parameter],
     run: Run,
-    old_names: Mapping[str, str] = {},  # noqa: B006 (never changed)
 ) -> TaskFunction:
     """Return the function that a user calls.
 
@@ -87,18 +86,20 @@ def public_function(
         task: Its record.
         shared: The parameters that are added.
         run: Does the work, from the values of the function's own parameters and the settings.
-        old_names: Old names of the task's own parameters, and their new ones.
     """
     own = inspect.signature(function)
     signature = _signature(own, shared)
     names = [p.name for p in shared]
     renames = {old: new for old, new in RENAMED.items() if new in signature.parameters}
 
-    @renamed(**renames, **old_names)
+    @renamed(**renames)
     @functools.wraps(function)
     def call(*args: Any, **settings: Any) -> Result[Any]:
         _check_names(task.name, settings, signature)
-        bound = signature.bind(*args, **settings)
+        try:
+            bound = signature.bind(*args, **settings)
+        except TypeError as error:
+            raise TypeError(f"{task.name}() got wrong arguments: {error}") from None
         bound.apply_defaults()
         values = bound.arguments
         return run(

@@ -52,23 +52,23 @@ def solve(
         prior = fit_prior(prior, shape, settings)
     if problem.check is not None:
         problem.check(prior)
-    given = _images(problem, images)
-    solver = _Solver.of(problem, given, prior, settings)
+    like = _images(problem, images)
+    solver = _Solver.of(problem, like, prior, settings)
     report = report_header(task, prior, settings) | solver.report()
     if problem.nothing_to_do is not None:
-        x = given.tensor()
+        x = like.tensor()
         report |= {"note": problem.nothing_to_do, "method": None}
     else:
         x, counts = solver.draw()
         report |= counts
-    return make_result(given, x, problem.cover, settings.samples, report, problem.opaque)
+    return make_result(like, x, problem.cover, settings.samples, report, problem.opaque)
 
 
 def _images(problem: Problem, images: Images | None) -> Images:
     """Return the images that a result takes its kind from."""
-    given = images if problem.images is None else problem.images
-    assert given is not None, "a problem without images is about those of the call"
-    return given
+    like = images if problem.images is None else problem.images
+    assert like is not None, "a problem without images is about those of the call"
+    return like
 
 
 class _Group(NamedTuple):

@@ -200,7 +200,7 @@ def main(  # noqa: PLR0913 (the options of the command)
     """Draw samples of the classes, then run the edits."""
     ledger = Ledger(out / "rows.csv", FIELDS, 4)
     model = load_prior(prior)
-    if not isinstance(model, Prior):
+    if not model.classes:
         raise typer.BadParameter(f"the prior {prior} has no classes")
     classifier = load(data)
     if samples:

@@ -105,6 +105,7 @@ def test_method_in_one_file(tmp_path, monkeypatch):
     (tmp_path / "nudge.py").write_text(source)
     path = [*diffprior.methods.__path__, str(tmp_path)]
     monkeypatch.setattr(diffprior.methods, "__path__", path)
+    monkeypatch.setattr(diffprior.methods.__spec__, "submodule_search_locations", path)
     assert "nudge" in names("methods")
     prior = MixturePrior(torch.ones(1), torch.zeros(1, 2), torch.ones(1))
     likelihood = GaussianLikelihood(

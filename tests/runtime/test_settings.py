@@ -49,11 +49,11 @@ WRONG = {
     ),
     "guidance": (
         lambda: diffprior.sdedit(GRAY, guidance_scale=float("nan"), steps=1),
-        "^guidance is a finite number, got nan$",
+        "^guidance_scale is a finite number, got nan$",
     ),
     "infinite guidance": (
         lambda: diffprior.sdedit(GRAY, guidance_scale=float("inf"), steps=1),
-        "^guidance is a finite number, got inf$",
+        "^guidance_scale is a finite number, got inf$",
     ),
     "method": (lambda: deblur(torch.ones(3, 3), method="ddrm"), "DDRM needs a.* got Blur$"),
     "black kernel": (lambda: deblur(torch.zeros(3, 3)), "^a kernel is negative or NaN nowhere"),
@@ -79,7 +79,7 @@ def test_a_kernel_in_a_batch_of_one_serves_all():
 
 def test_a_damaged_image_of_a_kernel_is_called_damaged(tmp_path):
     (tmp_path / "k.png").write_bytes(b"\x89PNG")
-    with pytest.raises(SettingError, match=r"k\.png is damaged, or no image of a kernel"):
+    with pytest.raises(SettingError, match=r"k\.png is damaged, or is not an image"):
         deblur(str(tmp_path / "k.png"))
 
 

@@ -112,7 +112,12 @@ def test_a_batch_is_its_images(dog: Tensor) -> None:
             SettingError,
             "^mask needs keep, which no text can say",
         ),
-        ((3, 9), {"operator": "average(factor=5)"}, ValueError, "^averages of 5 x 5"),
+        (
+            (3, 9),
+            {"operator": "average(factor=5)"},
+            ValueError,
+            "^an average of 5 x 5 pixels needs",
+        ),
         ((3, 9), {"operator": "average(factor=2.5)"}, SettingError, "^factor of average is a who"),
         ((3, 9), {"operator": "gray @ matrix"}, SettingError, "^matrix needs A, which no text can"),
         ((3, 9), {"operator": "physics"}, SettingError, "^physics needs physics, which no text "),
