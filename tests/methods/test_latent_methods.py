@@ -127,7 +127,7 @@ def exact(name: str) -> tuple[float, float]:
 def table() -> dict[str, list[list[float]]]:
     """The table of docs/methods.md: PSNR, and chi2 where it has it, by the first word of a row."""
     text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
-    lines = text.split("## Behind a decoder")[1].split("\n## ")[0].splitlines()
+    lines = text.split("## Latent priors")[1].split("\n## ")[0].splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][1:]
     return {
         re.findall(r"[a-z]+", row[0].removeprefix("a "))[0]: [
