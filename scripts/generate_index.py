@@ -77,7 +77,7 @@ def generated() -> dict[Path, str]:
 def formatted(source: str) -> str:
     """Return the source of a stub as ruff sorts and formats it."""
     for command in (["check", "--select=I", "--fix", "--quiet"], ["format", "--quiet"]):
-        call = ["ruff", *command, f"--stdin-filename={ROOT_STUB}", "-"]
+        call = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={ROOT_STUB}", "-"]
         done = subprocess.run(call, input=source, capture_output=True, text=True, check=True)
         source = done.stdout
     return source

@@ -123,7 +123,7 @@ def test_a_controlnet_follows_its_image(steered) -> None:
         prior.with_control(control[..., :16])
     with pytest.raises(ValueError, match="needs a prior with a ControlNet"):
         load_prior(folder).with_control(control)
-    with pytest.raises(ValueError, match="is not cut: give a larger tile"):
+    with pytest.raises(ValueError, match="is not cut: set a larger tile"):
         prior.with_control(control).inner(z[..., :8], torch.tensor(0.5))
 
 
