@@ -7,7 +7,8 @@ t = 1, so that alpha_t and sigma_t are never zero and one can divide by them.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -169,11 +170,12 @@ class Tabulated(Schedule):
 
     alphas_cumprod: Tensor
     sigma_min: float = 1e-3
-    log_alpha2: Tensor = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def log_alpha2(self) -> Tensor:
+        """The logarithm of alpha_t^2 at t = 0, 1 / N, ..., 1, float64 of shape ``(N + 1,)``."""
         table = self.alphas_cumprod.detach().cpu().double().clamp_min(1e-8).log()
-        object.__setattr__(self, "log_alpha2", torch.cat([table.new_zeros(1), table]))
+        return torch.cat([table.new_zeros(1), table])
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         i = t.double().cpu() * (len(self.log_alpha2) - 1)

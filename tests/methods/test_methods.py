@@ -268,7 +268,7 @@ class Tight(Recorder):
 
 def test_out_of_memory_on_the_way_back_halves_the_rows(gaussian: MixturePrior) -> None:
     """The very samples that there would have been, from the same streams."""
-    method, given = quick("dps"), {"n": 2, "names": ["a", "b", "c"]}
+    method, given = quick("dps"), {"n": 2, "ids": ["a", "b", "c"]}
     with pytest.warns(RuntimeWarning, match="^out of memory: going on with 3 samples at a time$"):
         x = method(Tight(gaussian), three(), **given)
     torch.testing.assert_close(x, method(gaussian, three(), **given), rtol=1e-9, atol=1e-9)
@@ -658,3 +658,26 @@ def test_a_method_says_whether_it_is_exact(name: str) -> None:
     doc = find(name, ("methods",)).__doc__
     assert any(word in doc for word in ("Exact", "exact", "Heuristic", "heuristic", "converge"))
     assert "https://" in doc
+
+
+def test_old_keyword_names_of_a_call_go_on_with_a_warning(gaussian: MixturePrior) -> None:
+    method, shares = quick("dps"), []
+    with pytest.warns(DeprecationWarning, match="names is now ids") as log:
+        x = method(gaussian, three(), names=[1, 2, 3], watch=lambda x, share: shares.append(share))
+    assert log[0].filename == __file__
+    assert torch.equal(x, method(gaussian, three(), ids=[1, 2, 3])) and shares
+
+
+def test_a_method_about_a_method_is_as_stochastic_as_it() -> None:
+    assert not build("discrepancy").stochastic
+    assert build("discrepancy(method=diffpir)").stochastic
+    assert build("discrepancy").takes_guess and build("textured").takes_guess
+
+
+@pytest.mark.parametrize("name", ["discrepancy", "textured"])
+def test_a_method_about_methods_keeps_its_settings(name: str) -> None:
+    """A start goes to the methods inside when they run; what was set stays as it was set."""
+    assert build(name).start is None
+    assert build(f"{name}(start=0.2)").start == 0.2
+    part = "method" if name == "discrepancy" else "mean"
+    assert getattr(build(f"{name}(start=0.2)"), part) == getattr(build(name), part)
