@@ -566,7 +566,7 @@ def test_settings_that_are_not_known_are_asked_for(tmp_path: Path) -> None:
         ({"schedule": "sigmoid"}, "no schedule 'sigmoid'; there are linear, cosine"),
         ({"heads": 5}, "64 channels are not to be split into 5 heads"),
         ({"head_channels": 128}, "64 channels are not to be split into no heads"),
-        ({"predicts": "flow"}, "no head 'flow'; there are epsilon, v_prediction, sample"),
+        ({"predicts": "flow"}, "no prediction 'flow'; there are epsilon, v_prediction, sample"),
     ):
         assert said in refusal(file, size=SIZE, **wrong)
 

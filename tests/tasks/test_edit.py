@@ -231,7 +231,7 @@ def test_a_batch_is_its_images(prior, image, name: str) -> None:
     ("settings", "error", "words"),
     [
         ({"prompt": "a cat"}, SettingError, "prompt='a cat' needs a prior of a text-to-image"),
-        ({"label": 7}, SettingError, "^label is one of 0 ... 1, got 7"),
+        ({"label": 7}, SettingError, "2 classes: label is one of 0 ... 1, got 7"),
         ({"mask": torch.zeros(4, 4)}, ImageError, "the mask is 4x4 but the image is 8x8"),
         ({"mask": "auto"}, SettingError, "where two conditions disagree"),
         ({"strength": 0.0}, SettingError, r"strength lies in \(0, 1\], got 0.0"),
