@@ -24,8 +24,11 @@ KINDS: dict[Any, Kind] = {
 def describe(task: TaskFunction) -> Command:
     """Return the command of a task."""
     record = task.task
-    parameters = inspect.signature(task).parameters
-    annotated = [p for p in parameters.values() if get_origin(p.annotation) is Annotated]
+    parameters = [  # of which the annotations have the help texts
+        p.replace(annotation=task.__annotations__[name])
+        for name, p in inspect.signature(task).parameters.items()
+    ]
+    annotated = [p for p in parameters if get_origin(p.annotation) is Annotated]
     return Command(
         name=record.command,
         module=task.__module__,

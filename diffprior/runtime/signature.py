@@ -108,7 +108,7 @@ def public_function(
         )
 
     public: Any = call
-    public.__signature__ = signature
+    public.__signature__ = _plain(signature)
     public.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     public.__annotations__["return"] = signature.return_annotation
     public.__doc__ = _docstring(function.__doc__ or "", signature, shared)
@@ -141,6 +141,17 @@ def _signature(own: inspect.Signature, shared: Sequence[Parameter]) -> inspect.S
                 inspect.Parameter(p.name, kind, default=p.default, annotation=annotation)
             )
     return inspect.Signature(parameters, return_annotation=Result)
+
+
+def _plain(signature: inspect.Signature) -> inspect.Signature:
+    """Return the signature with the types alone, for ``help``; annotations keep the help texts."""
+    parameters = [
+        p.replace(annotation=get_args(p.annotation)[0])
+        if get_origin(p.annotation) is Annotated
+        else p
+        for p in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def _annotation(p: Parameter) -> Any:

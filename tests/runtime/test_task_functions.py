@@ -56,8 +56,10 @@ def test_help_explains_every_parameter_once(name: str) -> None:
     words = " ".join(text.split())
     for key, parameter in inspect.signature(function).parameters.items():
         assert text.count(f"\n    {key}: ") == 1, key
-        if get_origin(parameter.annotation) is Annotated:
-            note = get_args(parameter.annotation)[1]
+        assert get_origin(parameter.annotation) is not Annotated, "help() shows types alone"
+        annotation = function.__annotations__[key]
+        if get_origin(annotation) is Annotated:
+            note = get_args(annotation)[1]
             help = note.help if isinstance(note, FromFile) else note
             assert help.endswith(".") and f"{key}: {help}" in words, key
             if key in PARAMETERS and parameter.default == PARAMETERS[key].default:
