@@ -22,7 +22,7 @@ from ..operators.mask import Mask
 __all__ = ["METHODS", "restore"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
-Given = Likelihood[Any]
+AnyLikelihood = Likelihood[Any]
 BORDERS: dict[str, dict[str, Any]] = {  # of images in [0, 1], where a state's zero is 0.5
     "reflect": {"mode": "reflect"},
     "circular": {"mode": "wrap"},
@@ -30,7 +30,7 @@ BORDERS: dict[str, dict[str, Any]] = {  # of images in [0, 1], where a state's z
 }
 
 
-def restore(name: str, likelihood: Given) -> Tensor:
+def restore(name: str, likelihood: AnyLikelihood) -> Tensor:
     """Return images in [-1, 1], ``(B, 3, H, W)``, by one of ``METHODS``; each is restored alone.
 
     Raises:
@@ -44,81 +44,85 @@ def restore(name: str, likelihood: Given) -> Tensor:
     return torch.cat([image(row) for row in rows])
 
 
-def _pinv(given: Given) -> Tensor:
-    return cast(LinearOperator, given.operator).pinv(given.y)
+def _pinv(likelihood: AnyLikelihood) -> Tensor:
+    return cast(LinearOperator, likelihood.operator).pinv(likelihood.y)
 
 
-def _bicubic(given: Given) -> Tensor:
+def _bicubic(likelihood: AnyLikelihood) -> Tensor:
     """Enlarge by Keys' kernel, a = -1/2, as Pillow does; y's sides are rounded up."""
-    factor = given.operator.factor
-    x = F.interpolate(given.y, scale_factor=factor, mode="bicubic", antialias=True)
-    h, w = _pinv(given).shape[-2:]
+    factor = likelihood.operator.factor
+    x = F.interpolate(likelihood.y, scale_factor=factor, mode="bicubic", antialias=True)
+    h, w = _pinv(likelihood).shape[-2:]
     return x[..., :h, :w]
 
 
-def _inpainted(flag: int) -> Callable[[Given], Tensor]:
-    """Return a fill by OpenCV, in 8 bits, of what is seen in no channel."""
+def _inpainted(flag: int) -> Callable[[AnyLikelihood], Tensor]:
+    """Return a fill by OpenCV, in 8 bits, of what is measured in no channel."""
 
-    def fill(given: Given) -> Tensor:
-        lost, light = _lost(given), (255 * _light(given)).round().clip(0, 255)
+    def fill(likelihood: AnyLikelihood) -> Tensor:
+        lost, light = _lost(likelihood), (255 * _light(likelihood)).round().clip(0, 255)
         filled = cv2.inpaint(np.ascontiguousarray(light, np.uint8), lost.astype(np.uint8), 3, flag)
         return _state(filled / 255)
 
     return fill
 
 
-def _biharmonic(given: Given) -> Tensor:
+def _biharmonic(likelihood: AnyLikelihood) -> Tensor:
     from skimage.restoration import inpaint_biharmonic
 
-    return _state(inpaint_biharmonic(_light(given), _lost(given), channel_axis=2))
+    return _state(inpaint_biharmonic(_light(likelihood), _lost(likelihood), channel_axis=2))
 
 
-def _nlm(given: Given) -> Tensor:
+def _nlm(likelihood: AnyLikelihood) -> Tensor:
     """Non-local means, its settings those of scikit-image's example for a known sigma."""
     from skimage.restoration import denoise_nl_means
 
-    sigma, sizes = _sigma(given), {"patch_size": 5, "patch_distance": 6}
-    return _state(denoise_nl_means(_light(given), h=0.6 * sigma, sigma=sigma, **_last, **sizes))
+    sigma, sizes = _sigma(likelihood), {"patch_size": 5, "patch_distance": 6}
+    return _state(
+        denoise_nl_means(_light(likelihood), h=0.6 * sigma, sigma=sigma, **_last, **sizes)
+    )
 
 
-def _wavelet(given: Given) -> Tensor:
+def _wavelet(likelihood: AnyLikelihood) -> Tensor:
     """BayesShrink in YCbCr."""
     from skimage.restoration import denoise_wavelet
 
     options = {"method": "BayesShrink", "mode": "soft", "rescale_sigma": True}
-    y = _light(given)
-    return _state(denoise_wavelet(y, sigma=_sigma(given), convert2ycbcr=True, **_last, **options))
+    y = _light(likelihood)
+    return _state(
+        denoise_wavelet(y, sigma=_sigma(likelihood), convert2ycbcr=True, **_last, **options)
+    )
 
 
-def _tv(given: Given) -> Tensor:
+def _tv(likelihood: AnyLikelihood) -> Tensor:
     """Total variation, its weight that which leaves a residual of sigma."""
     from skimage.restoration import denoise_tv_chambolle
 
-    y, sigma = _light(given), _sigma(given)
+    y, sigma = _light(likelihood), _sigma(likelihood)
     weights = sigma * np.geomspace(0.25, 8, 16)
-    found = [denoise_tv_chambolle(y, weight=w, **_last) for w in weights]
-    return _state(min(found, key=lambda x: abs(float(np.std(y - x)) - sigma)))
+    candidates = [denoise_tv_chambolle(y, weight=w, **_last) for w in weights]
+    return _state(min(candidates, key=lambda x: abs(float(np.std(y - x)) - sigma)))
 
 
-def _richardson_lucy(given: Given) -> Tensor:
+def _richardson_lucy(likelihood: AnyLikelihood) -> Tensor:
     from skimage.restoration import richardson_lucy
 
-    return _sharpened(given, lambda c, k: richardson_lucy(c.clip(0, 1), k, num_iter=30))
+    return _sharpened(likelihood, lambda c, k: richardson_lucy(c.clip(0, 1), k, num_iter=30))
 
 
-def _wiener(given: Given) -> Tensor:
+def _wiener(likelihood: AnyLikelihood) -> Tensor:
     """Wiener's filter, its noise and smoothness estimated."""
     from skimage.restoration import unsupervised_wiener
 
-    return _sharpened(given, lambda c, k: unsupervised_wiener(c, k, rng=0)[0])
+    return _sharpened(likelihood, lambda c, k: unsupervised_wiener(c, k, rng=0)[0])
 
 
-def _sharpened(given: Given, undo: Callable[[Array, Array], Array]) -> Tensor:
+def _sharpened(likelihood: AnyLikelihood, undo: Callable[[Array, Array], Array]) -> Tensor:
     """Return what undoes a blur channel by channel, in a frame that continues the image."""
-    A = given.operator
+    A = likelihood.operator
     kernel = A.kernel.reshape(A.kernel.shape[-2:]).double().numpy()
     frame, border = 2 * max(kernel.shape), BORDERS[getattr(A, "boundary", "circular")]
-    wide = np.pad(_light(given), ((frame, frame), (frame, frame), (0, 0)), **border)
+    wide = np.pad(_light(likelihood), ((frame, frame), (frame, frame), (0, 0)), **border)
     channels = [undo(wide[..., c], kernel) for c in range(wide.shape[-1])]
     return _state(np.stack(channels, -1)[frame:-frame, frame:-frame])
 
@@ -126,9 +130,9 @@ def _sharpened(given: Given, undo: Callable[[Array, Array], Array]) -> Tensor:
 _last: dict[str, Any] = {"channel_axis": -1}
 
 
-def _light(given: Given) -> Array:
+def _light(likelihood: AnyLikelihood) -> Array:
     """Return y as ``(H, W, C)`` in [0, 1] units, in float64."""
-    light: Array = ((given.y[0].double() + 1) / 2).movedim(0, -1).numpy()
+    light: Array = ((likelihood.y[0].double() + 1) / 2).movedim(0, -1).numpy()
     return light
 
 
@@ -137,21 +141,23 @@ def _state(light: Array) -> Tensor:
     return 2 * x.float().clamp(0, 1) - 1
 
 
-def _lost(given: Given) -> Array:
-    """Return the pixels of which no channel is seen, ``(H, W)``."""
-    seen = given.operator.mask_unmeasured(torch.ones_like(given.y[:1]))
-    lost: Array = (seen[0].amax(0) == 0).numpy()
+def _lost(likelihood: AnyLikelihood) -> Array:
+    """Return the pixels of which no channel is measured, ``(H, W)``."""
+    measured = likelihood.operator.mask_unmeasured(torch.ones_like(likelihood.y[:1]))
+    lost: Array = (measured[0].amax(0) == 0).numpy()
     return lost
 
 
-def _sigma(given: Given) -> float:
+def _sigma(likelihood: AnyLikelihood) -> float:
     """Return sigma in [0, 1] units."""
-    if not isinstance(given, GaussianLikelihood):
-        raise TypeError(f"a classical denoiser needs Gaussian noise, got {type(given).__name__}")
-    return max(given.sigma / 2, 1e-3)
+    if not isinstance(likelihood, GaussianLikelihood):
+        raise TypeError(
+            f"a classical denoiser needs Gaussian noise, got {type(likelihood).__name__}"
+        )
+    return max(likelihood.sigma / 2, 1e-3)
 
 
-METHODS: dict[str, tuple[Callable[[Given], Tensor], tuple[type, ...]]] = {
+METHODS: dict[str, tuple[Callable[[AnyLikelihood], Tensor], tuple[type, ...]]] = {
     "classical:pinv": (_pinv, (LinearOperator,)),
     "classical:bicubic": (_bicubic, (Bicubic, Average)),
     "classical:telea": (_inpainted(cv2.INPAINT_TELEA), (Mask,)),

@@ -87,9 +87,9 @@ def commands() -> dict[str, Command]:
     read from its signature.
     """
     entries = json.loads(INDEX.read_text(encoding="utf-8"))
-    found = [Command.from_dict(entry) for entry in entries]
+    commands = [Command.from_dict(entry) for entry in entries]
     modules = [f"diffprior.tasks.{name}" for name in catalog.names("tasks")]
-    indexed = [c for c in found if c.options is None or c.module in modules]
+    indexed = [c for c in commands if c.options is None or c.module in modules]
     missing = [m for m in modules if m not in {c.module for c in indexed}]
     if missing:
         from .signatures import describe

@@ -68,18 +68,18 @@ class Trajectory:
         """
         try:
             with safe_open(file, "pt") as data:
-                found, names = data.metadata() or {}, data.keys()
+                metadata, names = data.metadata() or {}, data.keys()
                 code = {k: data.get_tensor(k) for k in names}
         except OSError as error:
             raise SettingError(f"{file} cannot be read: {error.strerror or error}") from error
         except SafetensorError as error:
             raise SettingError(f"{file} is damaged, or no safetensors file ({error})") from error
-        if found.get("format") != FORMAT:
+        if metadata.get("format") != FORMAT:
             raise SettingError(
                 f"{file} is no inversion that this version reads ({FORMAT!r}); of itself it says "
-                f"{found.get('format', 'nothing')!r}"
+                f"{metadata.get('format', 'nothing')!r}"
             )
-        notes = json.loads(found["notes"])
+        notes = json.loads(metadata["notes"])
         del notes["diffprior"]
         inversion = build(notes.pop("inversion"), ("inversions",))
         return cls(inversion=inversion, code=code, **notes | {"size": tuple(notes["size"])})
@@ -101,8 +101,10 @@ class Trajectory:
         if scale != got:
             raise SettingError(f"this inversion was made with lora_scale={scale}, and got {got}")
         if (control := self.added.get("control")) != report.get("control"):
-            made = "with a control image: give the same" if control else "without a control image"
-            raise ImageError(f"this inversion was made {made}")
+            condition = (
+                "with a control image: give the same" if control else "without a control image"
+            )
+            raise ImageError(f"this inversion was made {condition}")
         if images is not None and images.size != self.size:
             (h, w), (height, width) = self.size, images.size
             raise ImageError(f"this inversion is of an image of {w}x{h}; got {width}x{height}")

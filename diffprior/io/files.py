@@ -201,12 +201,12 @@ def _matches(argument: str) -> list[Path]:
         raise ImageError("an empty name is no image; give a file, a folder or a pattern")
     path = Path(argument)
     if path.is_dir():
-        found = list(path.iterdir())
+        matches = list(path.iterdir())
     elif path.exists() or not any(sign in argument for sign in "*?["):
         return [path]
     else:
-        found = [Path(match) for match in glob.glob(argument, recursive=True)]
-    chosen = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+        matches = [Path(match) for match in glob.glob(argument, recursive=True)]
+    chosen = sorted(p for p in matches if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
     if not chosen:
         raise ImageError(f"{argument}: no image there ({' '.join(SUFFIXES)})")
     return chosen

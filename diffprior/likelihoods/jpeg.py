@@ -106,8 +106,8 @@ class Coefficients(LinearOperator):
         c, h, w = shape
         self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as stored in the file
         (h, w), (a, b) = self.shape[-2:], self.ratio
-        self.below, self.beside = -h % (8 * a), -w % (8 * b)
-        h, w = h + self.below, w + self.beside
+        self.below, self.right = -h % (8 * a), -w % (8 * b)
+        h, w = h + self.below, w + self.right
         self.sizes = ((h, w), (h // a, w // b), (h // a, w // b))[:c]
         k, i = torch.arange(8.0)[:, None], torch.arange(8.0)
         basis = (math.pi * k * (2 * i + 1) / 16).cos() / 2
@@ -157,7 +157,7 @@ class Coefficients(LinearOperator):
 
     def _planes(self, x: Tensor) -> list[Tensor]:
         x = as_stored(x, self.orientation)
-        x = F.pad(x, (0, self.beside, 0, self.below), mode="replicate")
+        x = F.pad(x, (0, self.right, 0, self.below), mode="replicate")
         luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colors, x)
         return [luma, *(F.avg_pool2d(p[:, None], self.ratio)[:, 0] for p in chroma)]
 

@@ -29,12 +29,12 @@ class JPEG(Operator):
 
     def __init__(self, quality: float | Sequence[float] | Tensor, exact: bool = False) -> None:
         super().__init__()
-        given = torch.as_tensor(quality, dtype=torch.get_default_dtype())
-        whole = (given >= 1) & (given <= 100) & (given == given.round())
-        if given.ndim > 1 or not whole.all():
+        values = torch.as_tensor(quality, dtype=torch.get_default_dtype())
+        whole = (values >= 1) & (values <= 100) & (values == values.round())
+        if values.ndim > 1 or not whole.all():
             raise ValueError(f"quality is a whole number from 1 to 100, got {quality}")
-        self.exact, self.batched = exact, given.ndim == 1
-        self.register_buffer("quality", given.reshape(-1))
+        self.exact, self.batched = exact, values.ndim == 1
+        self.register_buffer("quality", values.reshape(-1))
 
     def forward(self, x: Tensor) -> Tensor:
         from kornia.enhance import jpeg_codec_differentiable

@@ -80,9 +80,9 @@ def fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         ValueError: If a tensor is missing, unknown, or of another shape.
     """
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-    found = {k: tuple(v.shape) for k, v in state.items()}
-    missing = [k for k in expected if k not in found]
-    unknown = [k for k in found if k not in expected]
+    shapes = {k: tuple(v.shape) for k, v in state.items()}
+    missing = [k for k in expected if k not in shapes]
+    unknown = [k for k in shapes if k not in expected]
     kind = type(network).__name__
     if missing:
         raise ValueError(
@@ -96,6 +96,6 @@ def fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"{unknown[0].rpartition('.')[0]}: {unknown[0]}"
         )
     for name, shape in expected.items():
-        if found[name] != shape:
-            raise ValueError(f"its {name} has shape {found[name]}, expected {shape}")
+        if shapes[name] != shape:
+            raise ValueError(f"its {name} has shape {shapes[name]}, expected {shape}")
     network.load_state_dict(state, assign=True)

@@ -49,8 +49,8 @@ def download(name: str) -> Path:
 
 def index(folder: Path) -> dict[str, Any]:
     """Return the index of a pipeline: its components by name, and some settings."""
-    found = json.loads((folder / INDEX).read_text())
-    return found if isinstance(found, dict) else {}
+    content = json.loads((folder / INDEX).read_text())
+    return content if isinstance(content, dict) else {}
 
 
 def parts(folder: Path) -> dict[str, tuple[str, str]]:
@@ -108,13 +108,13 @@ def variant(folder: Path) -> str | None:
 
 def _weights(folder: Path, loader: Any, library: str, dtype: torch.dtype) -> Any:
     """Open a network with all of its weights; the libraries would draw missing ones at random."""
-    network, found = loader.from_pretrained(
+    network, info = loader.from_pretrained(
         folder,
         variant=variant(folder),
         output_loading_info=True,
         **{DTYPE[library]: dtype},
     )
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise ValueError(
             f"its weights lack {len(missing)} tensors, first those of "
             f"{missing[0].rpartition('.')[0]} ({missing[0]})"

@@ -76,14 +76,14 @@ def _network(folder: Path) -> nn.Module:
     from diffusers import UNet2DModel
 
     with quiet():
-        unet, found = UNet2DModel.from_pretrained(
+        unet, info = UNet2DModel.from_pretrained(
             folder,
             variant=variant(folder),
             torch_dtype=torch.float32,
             output_loading_info=True,
         )
-    unknown = set(found["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
-    for what, keys in (("lacks", found["missing_keys"]), ("adds", unknown)):
+    unknown = set(info["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
+    for what, keys in (("lacks", info["missing_keys"]), ("adds", unknown)):
         if keys:
             first = min(keys)
             raise ValueError(

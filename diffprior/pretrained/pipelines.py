@@ -65,16 +65,16 @@ class PipelineSettings:
 def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
     """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler."""
     coder, kind, scheduler = _three(named := parts(folder))
-    found = {name: opened(folder, name, *part, settings.dtype) for name, part in named.items()}
-    vae, network = found[coder], found[kind]
-    parameterization = parameterization_of(found[scheduler])
+    models = {name: opened(folder, name, *part, settings.dtype) for name, part in named.items()}
+    vae, network = models[coder], models[kind]
+    parameterization = parameterization_of(models[scheduler])
     inner: Prior
     if type(network).__name__ == WORDLESS:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
         inner, patch = unet_prior(network.float(), parameterization, _labelled(settings)), 1
     else:
-        family = _family(network, found, index(folder), settings)
+        family = _family(network, models, index(folder), settings)
         inner = TextPrior(
             family, parameterization, _shape(network, vae), distilled=settings.distilled
         )
@@ -101,11 +101,11 @@ def _labelled(settings: PipelineSettings) -> NetworkSettings:
 
 
 def _family(
-    network: Any, found: dict[str, Any], flags: dict[str, Any], settings: PipelineSettings
+    network: Any, models: dict[str, Any], flags: dict[str, Any], settings: PipelineSettings
 ) -> Family:
     """Return the network with its text encoders, and with the weights that are added."""
-    pipe, family = _pipe(network, found, flags), family_of(network)
-    control = found.get("controlnet")
+    pipe, family = _pipe(network, models, flags), family_of(network)
+    control = models.get("controlnet")
     if settings.controlnet:
         control = _controlnet(settings.controlnet, family, settings.dtype)
     if settings.lora:
@@ -135,10 +135,10 @@ def _three(named: dict[str, tuple[str, str]]) -> tuple[str, str, str]:
     return coder, network, scheduler
 
 
-def _pipe(network: Any, found: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _pipe(network: Any, models: dict[str, Any], settings: dict[str, Any]) -> Any:
     """Return the pipeline of diffusers with these parts."""
     family = family_of(network)
-    if missing := [name for name in family.readers if name not in found]:
+    if missing := [name for name in family.readers if name not in models]:
         raise ValueError(
             f"its {INDEX} names no {missing[0]}, by which a {family.__name__} reads texts"
         )
@@ -147,7 +147,7 @@ def _pipe(network: Any, found: dict[str, Any], settings: dict[str, Any]) -> Any:
     flags |= {"requires_safety_checker": False, "add_watermarker": False}
     known = signature(pipeline).parameters
     with quiet():  # on its scheduler, which is not run
-        return pipeline(**{k: flags[k] if k in flags else found.get(k) for k in known})
+        return pipeline(**{k: flags[k] if k in flags else models.get(k) for k in known})
 
 
 def _shape(network: Any, vae: Any) -> tuple[int, int, int]:

@@ -96,8 +96,8 @@ class LatentPrior(Wrapper):
             return self.map_inner(lambda prior: prior._edit(z))
         cover = torch.ones_like(x[:, :1]) if hole is None else (hole > 0).to(x)
         mask = F.max_pool2d(pad_to_multiple(cover, self.multiple), self.stride)
-        seen = torch.cat([mask, self.encode(x * (1 - cover))], 1)
-        return self.map_inner(lambda prior: prior._show(image=seen))
+        condition = torch.cat([mask, self.encode(x * (1 - cover))], 1)
+        return self.map_inner(lambda prior: prior._show(image=condition))
 
     def with_control(self, image: Tensor) -> Prior:
         if not self.takes_control:
@@ -105,5 +105,5 @@ class LatentPrior(Wrapper):
         if tuple(image.shape[-2:]) != self.size:
             (height, width), (h, w) = self.size, image.shape[-2:]
             raise ImageError(f"a control image has the image's size, {width}x{height}, not {w}x{h}")
-        seen = pad_to_multiple((image.to(self.like) + 1) / 2, self.multiple)
-        return self.map_inner(lambda prior: prior._show(control=seen))
+        condition = pad_to_multiple((image.to(self.like) + 1) / 2, self.multiple)
+        return self.map_inner(lambda prior: prior._show(control=condition))

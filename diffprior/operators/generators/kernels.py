@@ -100,29 +100,29 @@ MAKERS: dict[str, tuple[Callable[..., Tensor], str]] = {
 }
 
 
-def kernel(given: Tensor | str) -> Tensor:
+def kernel(source: Tensor | str) -> Tensor:
     """Return the kernel of a text such as "gaussian:3", "motion:15,45" or "k.png", or of a tensor.
 
     Arguments:
-        given: A tensor of shape ``(h, w)`` or ``(B, h, w)``, used as it is; the name of a kernel
+        source: A tensor of shape ``(h, w)`` or ``(B, h, w)``, used as it is; the name of a kernel
             with its numbers; or an image file, whose values are normalized to sum to 1.
     """
-    if isinstance(given, Tensor):
-        if given.ndim not in (2, 3):
-            shape = tuple(given.shape)
+    if isinstance(source, Tensor):
+        if source.ndim not in (2, 3):
+            shape = tuple(source.shape)
             raise ValueError(f"a kernel has the shape (h, w) or (B, h, w), got {shape}")
-        return given if given.is_floating_point() else given.to(torch.get_default_dtype())
-    if not isinstance(given, str):
-        raise ValueError(f"a kernel is a tensor or text, got a {type(given).__name__}")
-    name, colon, numbers = given.partition(":")
+        return source if source.is_floating_point() else source.to(torch.get_default_dtype())
+    if not isinstance(source, str):
+        raise ValueError(f"a kernel is a tensor or text, got a {type(source).__name__}")
+    name, colon, numbers = source.partition(":")
     if name not in MAKERS:
-        return _image(given)
+        return _image(source)
     make, settings = MAKERS[name]
     try:
         values = [float(n) if "." in n else int(n) for n in numbers.split(",") if colon]
         inspect.signature(make).bind(*values)
     except (ValueError, TypeError):
-        raise ValueError(f"cannot read the kernel {given!r}; write {name}:{settings}") from None
+        raise ValueError(f"cannot read the kernel {source!r}; write {name}:{settings}") from None
     return make(*values)
 
 

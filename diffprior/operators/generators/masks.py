@@ -96,10 +96,10 @@ def inner_box(height: int, width: int, seed: int, side: float = 0.5, margin: flo
     Arguments:
         side, margin: Fractions of the sides of the image: 0.5 and 0.0625 are 128 and 16 of 256.
     """
-    rng, seen = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
+    rng, keep = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
     h, w, a, b = (round(s * n) for s in (side, margin) for n in (height, width))
     if h + 2 * a > height or w + 2 * b > width:
         raise SettingError(f"a box of {side} and margins of {margin} do not fit into the image")
     i, j = a + rng.integers(height - h - 2 * a + 1), b + rng.integers(width - w - 2 * b + 1)
-    seen[i : i + h, j : j + w] = False
-    return torch.from_numpy(seen)[None]
+    keep[i : i + h, j : j + w] = False
+    return torch.from_numpy(keep)[None]
