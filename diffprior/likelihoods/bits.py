@@ -1,4 +1,4 @@
-"""Bits through a channel that flips them."""
+"""Bits that a channel flips at random."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,13 @@ __all__ = ["FlipLikelihood"]
 
 @dataclass(frozen=True, kw_only=True)
 class FlipLikelihood(Likelihood[O]):
-    """Bits seen through a mask, each flipped with probability ``rate``; y is 0, 1, or 0.5 unseen.
+    """Bits behind a mask, each flipped with probability ``rate``.
 
-    log p is extended from bits to [0, 1] linearly, so that its score is that of the log-odds.
+    y is 0 or 1 where a bit was measured and 0.5 elsewhere. log p is extended linearly from bits to
+    [0, 1], so that its score is the change of the log-odds.
+
+    Arguments:
+        rate: Probability that a bit is flipped, in (0, 1).
     """
 
     rate: float = 0.1

@@ -198,7 +198,7 @@ class CellLikelihood(ConditionableLikelihood[Coefficients]):
         return step
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return the shortest way from A x to the cell, zero inside, of the shape of y."""
+        """Return the difference from A x to the nearest point of the cell, of the shape of y."""
         d = self.y - self.operator(x)
         half = self.step / 2
         return d - d.clamp(-half, half)

@@ -1,8 +1,8 @@
-"""Likelihoods of noise that is not Gaussian, for images in [-1, 1].
+"""Likelihoods with noise that is not Gaussian, for images in [-1, 1].
 
-Where the noise depends on the light, A maps images to images (masks, blurs and averages whose
-weights sum to one do), and A x + 1 is the light: 0 for black, 2 for white. Every ``log_prob`` is
-the whole log-density of y, constants included.
+If the noise depends on the light, A must map images to images, as masks, blurs and averages do.
+A x + 1 is the light: 0 for black, 2 for white. Every ``log_prob`` is the complete log-density of y,
+including constants.
 """
 
 import math
@@ -26,13 +26,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PoissonLikelihood(Likelihood[O]):
-    """y = 2 n / peak - 1, with n photons, n ~ Poisson(peak max(A x + 1, 0) / 2 + dark).
+    """Photon counts: y = 2 n / peak - 1, with n ~ Poisson(peak max(A x + 1, 0) / 2 + dark).
 
     log p(y | x) = sum n log lambda - lambda - log n!, the log-probability of the counts.
 
     Arguments:
-        peak: Photons that a white pixel counts on average.
-        dark: Photons counted without light, which keep log p finite where A x is black.
+        peak: Mean number of photons of a white pixel.
+        dark: Mean number of counts without light; it keeps log p finite where A x is black.
     """
 
     peak: float
@@ -42,7 +42,7 @@ class PoissonLikelihood(Likelihood[O]):
         _above_zero(peak=self.peak, dark=self.dark)
 
     def rate(self, x: Tensor) -> Tensor:
-        """Return lambda, the photons expected at each entry of y."""
+        """Return lambda, the mean number of photons of each entry of y."""
         return self.peak * (self.operator(x) + 1).clamp_min(0) / 2 + self.dark
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -55,17 +55,18 @@ class PoissonLikelihood(Likelihood[O]):
 
 @dataclass(frozen=True, kw_only=True)
 class PoissonGaussianLikelihood(Likelihood[O]):
-    """y = a n - 1 + b eps, with n ~ Poisson(max(A x + 1, 0) / a): shot noise, then read noise.
+    """Shot noise and read noise: y = a n - 1 + b eps, with n ~ Poisson(max(A x + 1, 0) / a).
 
-    The density is the Gaussian of the same mean and variance,
+    The density is approximated by the Gaussian with the same mean and variance,
     y ~ N(A x, v) with v = a max(A x + 1, 0) + b^2, so
     log p(y | x) = -sum (y - A x)^2 / (2 v) + log(2 pi v) / 2. ``sample`` draws the photons.
     "Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data" (Foi et
     al., 2008), https://doi.org/10.1109/TIP.2008.2001399.
 
     Arguments:
-        a: What one photon adds to y: 2 / peak, twice the paper's, whose images are in [0, 1].
-        b: Standard deviation of the read noise, in the units of y: twice the paper's square root.
+        a: Increment of y per photon, 2 / peak; twice that of the paper, whose images are in [0, 1].
+        b: Standard deviation of the read noise, in the units of y; twice the square root of the
+            parameter b of the paper.
     """
 
     a: float
@@ -86,14 +87,14 @@ class PoissonGaussianLikelihood(Likelihood[O]):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeckleLikelihood(Likelihood[O]):
-    """y = A x + sigma l eps, with the light l = max(A x + 1, floor): noise that multiplies.
+    """Multiplicative noise: y = A x + sigma l eps, with the light l = max(A x + 1, floor).
 
-    In [0, 1] it is light (1 + sigma eps), a Gaussian of unit mean times the image.
+    In [0, 1] units it is light (1 + sigma eps): the image times a Gaussian with mean 1.
     log p(y | x) = -sum (y - A x)^2 / (2 sigma^2 l^2) + log(2 pi sigma^2 l^2) / 2.
 
     Arguments:
-        sigma: Standard deviation of the factor, of no unit.
-        floor: The least light, in the units of y, which keeps log p finite where A x is black.
+        sigma: Standard deviation of the factor, without a unit.
+        floor: Least light, in the units of y; it keeps log p finite where A x is black.
     """
 
     sigma: float
@@ -115,12 +116,13 @@ class SpeckleLikelihood(Likelihood[O]):
 
 @dataclass(frozen=True, kw_only=True)
 class LaplaceLikelihood(Likelihood[O]):
-    """y = A x + b e, with e of density exp(-|e|) / 2: noise with heavy tails.
+    """Heavy-tailed noise: y = A x + b e, where e has the density exp(-|e|) / 2.
 
     log p(y | x) = -sum |y - A x| / b + log(2 b). Any A.
 
     Arguments:
-        b: Mean size of the noise, in the units of y; its standard deviation is sqrt(2) b.
+        b: Mean absolute value of the noise, in the units of y; its standard deviation is
+            sqrt(2) b.
     """
 
     b: float
@@ -140,17 +142,17 @@ class LaplaceLikelihood(Likelihood[O]):
 
 @dataclass(frozen=True, kw_only=True)
 class SaltPepperLikelihood(Likelihood[O]):
-    """y = c + sigma eps, with c = A x, or c = 1 or -1 with probability rate / 2 each.
+    """Outliers: y = c + sigma eps, with c = A x, or 1 or -1 with probability rate / 2 each.
 
     log p(y | x) = sum log((1 - rate) N(y; A x, sigma^2)
     + rate / 2 (N(y; 1, sigma^2) + N(y; -1, sigma^2))). Any A.
 
-    An entry far from A x, beside a 1 or a -1, is taken for an outlier, and its score fades.
+    An entry near 1 or -1 and far from A x counts as an outlier, and its score goes to zero.
 
     Arguments:
-        rate: The share of outliers, in (0, 1).
-        sigma: Standard deviation of the noise of every entry, in the units of y; of an 8-bit
-            file at least that of its rounding, 0.0023.
+        rate: Share of outliers, in (0, 1).
+        sigma: Standard deviation of the Gaussian noise of all entries, in the units of y. For
+            8-bit files it is at least that of the rounding, 0.0023.
     """
 
     rate: float
@@ -190,7 +192,7 @@ def _normal(r: Tensor, var: Tensor | float) -> Tensor:
 
 
 def _poisson(rate: Tensor, noise: Noise) -> Tensor:
-    """Draw counts of these rates, those of a row by a generator that the row's stream seeds."""
+    """Draw counts with these rates; the stream of each row seeds its generator."""
     seeds = 2**24 * noise.uniform(torch.empty(len(rate), 4))
     rows = zip(seeds.long().tolist(), rate.cpu().double().numpy(), strict=True)
     counts = np.stack([np.random.default_rng(seed).poisson(row) for seed, row in rows])

@@ -1,7 +1,6 @@
 """Tiling: a prior runs on images of any size in overlapping windows, blended at every call."""
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..networks.padding import pad
+from ..validation import warn
 from .base import Prior, Wrapper
 
 __all__ = ["TiledPrior"]
@@ -135,7 +135,7 @@ class TiledPrior(Wrapper):
             return None
         if text not in self.warned:
             self.warned.add(text)
-            warnings.warn(f"out of memory: going on with {text}", RuntimeWarning, stacklevel=2)
+            warn(f"out of memory: going on with {text}", RuntimeWarning)
         return cut
 
     def with_inner(self, inner: Prior) -> "TiledPrior":

@@ -85,7 +85,7 @@ def test_same_seed_same_bytes_whatever_lies_beside(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "manifest.jsonl").read_text().splitlines() == kept
 
 
-def test_a_draw_is_a_images_own_unless_it_is_shared(tmp_path: Path) -> None:
+def test_a_draw_is_an_images_own_unless_it_is_shared(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "in", "a.png", "b.png")
     corrupt(sorted(folder.iterdir()), mixed(tmp_path), tmp_path / "out", side=32)
     arrays = contents(tmp_path / "out" / "arrays")

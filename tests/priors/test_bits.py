@@ -73,7 +73,7 @@ def test_belief_is_bayes_by_enumeration(prior: BitsPrior, t: float) -> None:
     torch.testing.assert_close(prior(STATES, time), expected, rtol=0, atol=1e-6)
 
 
-def test_bits_in_the_shape_of_a_image(prior: BitsPrior) -> None:
+def test_bits_in_the_shape_of_an_image(prior: BitsPrior) -> None:
     image = BitsPrior(WEIGHTS, PROBS.reshape(3, 1, 2, 3))
     t = torch.tensor(0.4, dtype=torch.float64)
     x_0 = image(STATES.reshape(64, 1, 2, 3), t)

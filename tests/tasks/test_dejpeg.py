@@ -17,10 +17,12 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.catalog import SettingError
+from diffprior.errors import UnsuitedError
 from diffprior.io import files
 from diffprior.io.arrays import as_images
 from diffprior.io.jpeg import read, standard
-from diffprior.likelihoods import jpeg
+from diffprior.likelihoods import ConditionableLikelihood, GaussianLikelihood, jpeg
+from diffprior.methods import MMPS
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
@@ -98,7 +100,7 @@ def test_the_pixels_of_a_file_agree_with_it_until_they_change(
         diffprior.dejpeg(small)
 
 
-def test_a_ramp_and_a_image_below_a_block_agree_with_their_file() -> None:
+def test_a_ramp_and_an_image_below_a_block_agree_with_their_file() -> None:
     """What decoding rounds is the same in all pixels of a ramp, and adds up."""
     ramp = np.tile(np.linspace(100, 140, 64).astype(np.uint8), (64, 1))
     for image in (Image.fromarray(ramp), Image.fromarray(ramp[:5, :5])):
@@ -182,7 +184,7 @@ def test_the_mean_of_a_truncated_gaussian() -> None:
     torch.testing.assert_close(far, torch.tensor([5.0, -5.0]), rtol=0, atol=1e-3)
 
 
-def test_conditioning_puts_a_image_into_its_cells(dog: Image.Image) -> None:
+def test_conditioning_puts_an_image_into_its_cells(dog: Image.Image) -> None:
     """Into the nearest corner for a sure guess, the middle for one that knows nothing."""
     A = jpeg.Coefficients((3, 96, 96), standard(20)).double()
     y = A.coded(as_images(coded(dog, 20)).tensor().double())
@@ -195,6 +197,16 @@ def test_conditioning_puts_a_image_into_its_cells(dog: Image.Image) -> None:
         A(sure), A(guess).clamp(y - A.step / 2, y + A.step / 2), rtol=0, atol=0.02
     )
     torch.testing.assert_close(A(open_), y, rtol=0, atol=0.02)
+
+
+def test_uniform_noise_in_a_cell_is_no_gaussian(dog: Image.Image) -> None:
+    """It can be conditioned on, and methods that need a Gaussian refuse it."""
+    A = jpeg.Coefficients((3, 96, 96), standard(20))
+    likelihood = jpeg.CellLikelihood(operator=A, y=A.coded(as_images(coded(dog, 20)).tensor()))
+    assert isinstance(likelihood, ConditionableLikelihood)
+    assert not isinstance(likelihood, GaussianLikelihood)
+    with pytest.raises(UnsuitedError, match="MMPS needs a GaussianLikelihood, got CellLikelihood"):
+        MMPS()(diffprior.load_prior().for_shape((3, 96, 96)), likelihood)
 
 
 # The task

@@ -238,7 +238,7 @@ def test_guidance_between_texts_alone_is_refused_where_there_is_more(tmp_path, n
 
 
 @pytest.mark.parametrize("task", ["variations", "interpolate"])
-def test_codes_without_a_image_are_refused(tmp_path: Path, task: str) -> None:
+def test_codes_without_an_image_are_refused(tmp_path: Path, task: str) -> None:
     prior = seer(tmp_path, 8)
     with pytest.raises(ValueError, match="edits an image, and there is none"):
         TASKS[task](prior=prior, **FULL)
