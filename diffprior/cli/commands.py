@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__, catalog
-from . import specs
+from . import index, specs
 from .specs import EDIT, EVALUATE, INSPECT, RESTORE
 
 __all__ = ["app", "main"]
@@ -81,7 +81,7 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, panel by panel."""
-        known = specs.commands()
+        known = index.commands()
         panels = {name: known[name].panel for name in known}
         for name, command in self.commands.items():
             panels.setdefault(name, getattr(command, "rich_help_panel", None) or INSPECT)
@@ -89,7 +89,7 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None if there is no such command."""
-        command = specs.commands().get(cmd_name)
+        command = index.commands().get(cmd_name)
         if cmd_name not in self.commands and command is not None:
             self.commands[cmd_name] = _build(command)
         return super().get_command(ctx, cmd_name)
@@ -269,7 +269,7 @@ def _priors() -> None:
 
 @app.command("tasks", help="List the tasks.", rich_help_panel=INSPECT)
 def _tasks() -> None:
-    tasks = [c for c in specs.commands().values() if c.options is not None]
+    tasks = [c for c in index.commands().values() if c.options is not None]
     lines = catalog.summaries("tasks")
     _print_table({c.name: lines[c.module.rpartition(".")[2]] for c in tasks})
 

@@ -1,21 +1,11 @@
-"""What the command line shows of each command, as data that is read without importing the work.
+"""What the command line shows of each command, as data."""
 
-The file ``index.json`` is generated from the signatures of the tasks by
-``scripts/generate_index.py``.
-"""
-
-import json
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
-from .. import catalog
+__all__ = ["EVALUATE", "EDIT", "INSPECT", "RESTORE", "Command", "Option"]
 
-__all__ = ["EVALUATE", "EDIT", "INDEX", "INSPECT", "RESTORE", "Command", "Option", "commands"]
-
-INDEX = Path(__file__).with_name("index.json")
 RESTORE, EDIT, INSPECT, EVALUATE = "Restore", "Edit", "Inspect", "Evaluate"  # panels of the help
 
 Kind = Literal["flag", "int", "float", "text", "path"]
@@ -77,23 +67,3 @@ class Command:
         options = entry["options"]
         parsed = None if options is None else tuple(Option(**option) for option in options)
         return cls(**entry | {"options": parsed})
-
-
-@cache
-def commands() -> dict[str, Command]:
-    """Return all commands that do work, by name.
-
-    The folder of the tasks is the registry. A task that is not in the index yet is imported and
-    read from its signature.
-    """
-    entries = json.loads(INDEX.read_text(encoding="utf-8"))
-    commands = [Command.from_dict(entry) for entry in entries]
-    modules = [f"diffprior.tasks.{name}" for name in catalog.names("tasks")]
-    indexed = [c for c in commands if c.options is None or c.module in modules]
-    missing = [m for m in modules if m not in {c.module for c in indexed}]
-    if missing:
-        from .signatures import describe
-
-        functions = (catalog.find(m.rpartition(".")[2], ("tasks",)) for m in missing)
-        indexed += [describe(function) for function in functions]
-    return {command.name: command for command in indexed}

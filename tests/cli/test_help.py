@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from diffprior import catalog
-from diffprior.cli import specs
+from diffprior.cli import index
 from diffprior.cli.commands import app
 
 HEAVY = {
@@ -146,11 +146,11 @@ def test_a_task_that_is_not_in_the_index_is_read_from_its_signature(
 ) -> None:
     """The folder stays the registry: whoever adds a task need not write the index first."""
     (tmp_path / "index.json").write_text("[]")
-    indexed = specs.commands()
-    monkeypatch.setattr(specs, "INDEX", tmp_path / "index.json")
-    specs.commands.cache_clear()
+    indexed = index.commands()
+    monkeypatch.setattr(index, "INDEX", tmp_path / "index.json")
+    index.commands.cache_clear()
     try:
-        read = specs.commands()
+        read = index.commands()
     finally:
-        specs.commands.cache_clear()
+        index.commands.cache_clear()
     assert read == {k: v for k, v in indexed.items() if v.options is not None}
