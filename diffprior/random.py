@@ -37,7 +37,8 @@ class _Stream:
             draw = self.rng.random if self.uniform else self.rng.standard_normal
             more = draw(max(count - len(self.left), BLOCK), np.float32)
             self.left = np.concatenate([self.left, more]) if len(self.left) else more
-        out, self.left = self.left[:count], self.left[count:]
+        out = self.left[:count]
+        self.left = self.left[count:]
         return out
 
 

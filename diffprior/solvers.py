@@ -62,10 +62,12 @@ def cg(
         curvature = dot(p, Ap)
         going = going & (curvature > 0)
         step = torch.where(going, rr / torch.where(going, curvature, 1), 0)
-        x, r = x + step * p, r - step * Ap
+        x = x + step * p
+        r = r - step * Ap
         rr, old = dot(r, r), rr
         p = r + torch.where(going, rr / torch.where(going, old, 1), 0) * p
-        best, least = torch.where(rr < least, x, best), torch.fmin(rr, least)
+        best = torch.where(rr < least, x, best)
+        least = torch.fmin(rr, least)
         lost = (least < floor) & ~(rr <= RISE * least)
         going = going & (rr > enough) & ~lost
     return torch.where(lost, best, x)

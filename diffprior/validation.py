@@ -130,7 +130,8 @@ def _kinds(hint: Any, within: Within | None = None) -> Iterator[tuple[Any, Withi
 
 
 def _fits(value: Any, kind: Any, within: Within) -> bool:
-    origin, parts = get_origin(kind) or kind, get_args(kind)
+    origin = get_origin(kind) or kind
+    parts = get_args(kind)
     if origin is Any:
         return True
     if origin is Literal:
@@ -147,7 +148,8 @@ def _fits(value: Any, kind: Any, within: Within) -> bool:
 
 
 def _describe(kind: Any, within: Within) -> str:
-    origin, parts = get_origin(kind) or kind, get_args(kind)
+    origin = get_origin(kind) or kind
+    parts = get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(map(repr, parts))}"
     if kind in USUAL:

@@ -60,7 +60,8 @@ def blend(
     soft = _soft_mask(mask, image, feather)
 
     def draw(session: Session) -> Edited:
-        prior, samples = session.prior, session.settings.samples
+        prior = session.prior
+        samples = session.settings.samples
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             cover = soft[index // samples]

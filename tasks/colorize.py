@@ -109,7 +109,9 @@ def colorize(
         luma = GRAY(measured_pixels(images, prior))
         A: LinearOperator
         if hints is None:
-            A, y, guess = GRAY, luma, luma.expand(-1, 3, -1, -1)
+            A = GRAY
+            y = luma
+            guess = luma.expand(-1, 3, -1, -1)
         else:
             A, y, guess = hints.measurement(luma, floor)
         return Problem(
@@ -139,7 +141,8 @@ def _hints(images: Images, soft: Tensor | None, scribble: Any, hint: float) -> H
             raise ImageError("a scribble is a layer with transparency, and this one has none")
         paint = match_image(images, layer, "a scribble")
         opaque = (1 - clear).expand_as(certainty)
-        colors, certainty = torch.where(opaque > 0, paint, colors), opaque / hint
+        colors = torch.where(opaque > 0, paint, colors)
+        certainty = opaque / hint
     if soft is not None:
         colors = torch.where(soft > 0, colors, images.tensor())
         certainty = torch.where(soft > 0, certainty, 1 / ROUNDING)

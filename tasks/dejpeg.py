@@ -75,7 +75,8 @@ def _coding(
             return standard(quality, cast(Any, subsampling or "4:2:0"))
         except ValueError as error:
             raise SettingError(str(error)) from error
-    x, own = images.tensor()[0], read(image)
+    x = images.tensor()[0]
+    own = read(image)
     if own and not agrees(x, own):  # Pillow keeps the tables of an image that is changed in place
         own = None
     found = coding or own or detect(x)

@@ -111,7 +111,8 @@ def edit(
 
         def draw(session: Session) -> Edited:
             _check_file(file, image, session)
-            start, meter = time.perf_counter(), Meter()
+            start = time.perf_counter()
+            meter = Meter()
             if file is None:
                 wanted = (
                     inversion if isinstance(inversion, Inversion) else str(inversion or DEFAULT)
@@ -119,7 +120,8 @@ def edit(
                 method = resolve_inversion(wanted, session.prior, steps, strength)
                 before = inversion_condition(method, settings.source_condition)
             else:
-                method, before = file.inversion, file.condition
+                method = file.inversion
+                before = file.condition
             after = _target_condition(method, before, settings.condition)
             source, target = _priors(method, session.prior, before, after)
             if look is not None:
@@ -242,7 +244,9 @@ def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Ten
         raise SettingError("an automatic mask is where two conditions disagree; give another one")
     noise = Noise(session.settings.seed, [f"{name} mask" for name in session.ids])
     x = images.tensor().to(source.like)
-    z, a, b = source.encode(x), source.without_guidance(), target.without_guidance()
+    z = source.encode(x)
+    a = source.without_guidance()
+    b = target.without_guidance()
     differs = [
         disagreement(show_image(a, x[i]), show_image(b, x[i]), z[i], noise.rows(i.tolist()))
         for i in torch.split(torch.arange(len(z)), batch_size(source))
@@ -274,7 +278,9 @@ def _read(
 
     def descent(i: Tensor) -> Descent:
         hole = None if soft is None else soft[i]
-        before, after, control = show_image(source, x[i]), show_image(target, x[i], hole), None
+        before = show_image(source, x[i])
+        after = show_image(target, x[i], hole)
+        control = None
         if look is not None:
             before, after, control = attended(look, before, after, times)
         if hole is None:

@@ -47,7 +47,8 @@ def generate(
         raise SettingError(f"an image is at least 16 pixels a side, got {width}x{height}")
 
     def draw(session: Session) -> Edited:
-        prior, settings = show_image(session.prior), session.settings
+        prior = show_image(session.prior)
+        settings = session.settings
         chosen = _sampler(sampler, steps, prior)
 
         def chain(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:

@@ -142,7 +142,8 @@ def _window(hole: Tensor) -> Window:
 
 def _span(lost: Tensor) -> slice:
     """Return the rows, or columns, to work on, from where any pixel is lost."""
-    length, at = len(lost), lost.nonzero()
+    length = len(lost)
+    at = lost.nonzero()
     low, high = (int(at.min()), int(at.max()) + 1) if len(at) else (0, length)
     spare = max(MARGIN, (LEAST_SIDE - (high - low) + 1) // 2)
     return slice(max(0, low - spare), min(length, high + spare))

@@ -95,7 +95,8 @@ def _measurement(y: Any, A: Operator, shape: Sequence[int]) -> tuple[Tensor, Ima
         raise ImageError(f"y is a numpy array or a torch tensor, got a {type(y).__name__}")
     if isinstance(y, np.ndarray) and y.dtype.kind not in "buif":
         raise ImageError(f"y holds {y.dtype}; give real numbers")
-    measured, expected = torch.as_tensor(y), output_shape(A, shape)
+    measured = torch.as_tensor(y)
+    expected = output_shape(A, shape)
     batch = isinstance(y, Tensor) and measured.ndim == len(expected) + 1
     if tuple(measured.shape[batch:]) != expected or measured.is_complex():
         size = f"images of {shape[2]}x{shape[1]}"

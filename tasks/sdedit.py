@@ -68,7 +68,8 @@ def sdedit(
     soft = torch.ones(len(image), 1, *image.size) if mask is None else mask_tensor(mask, image)
 
     def draw(session: Session) -> Edited:
-        prior, settings = session.prior, session.settings
+        prior = session.prior
+        settings = session.settings
         # Latents do not show little noise: their chain needs no steps there.
         grid: Grid = "karras" if prior.latent else "logsnr"
         method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
@@ -76,7 +77,8 @@ def sdedit(
         streams = [f"{name} {j}" for name in session.ids for j in range(settings.samples)]
 
         def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback) -> Tensor:
-            mask, z = cover[index].to(x), prior.encode(x)
+            mask = cover[index].to(x)
+            z = prior.encode(x)
             keep = Mask(1 - latent_mask(mask, prior), batched=True)
             shown = show_image(prior, x, mask)
             known = GaussianLikelihood(operator=keep, y=keep(z))

@@ -55,7 +55,8 @@ def style(
     low = match_image(image, source, "a reference", fit=True)
 
     def draw(session: Session) -> Edited:
-        prior, samples = session.prior, session.settings.samples
+        prior = session.prior
+        samples = session.settings.samples
         known = _low_frequencies(prior, low.to(prior.like), factor)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
@@ -72,7 +73,8 @@ def style(
 
 def _low_frequencies(prior: Prior, reference: Tensor, factor: int) -> GaussianLikelihood[Bicubic]:
     """Return the likelihood of states whose low frequencies are those of the reference."""
-    stride, side = prior.stride, min(reference.shape[-2:])
+    stride = prior.stride
+    side = min(reference.shape[-2:])
     if not 2 * stride <= factor <= side:
         kind = ImageError if factor > side else SettingError
         raise kind(

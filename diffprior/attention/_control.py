@@ -39,7 +39,10 @@ class Sight:
         side: int,
         threshold: float,
     ) -> None:
-        self.rows, self.shape, self.side, self.threshold = rows, shape, side, threshold
+        self.rows = rows
+        self.shape = shape
+        self.side = side
+        self.threshold = threshold
         self.M = [torch.zeros(()), torch.zeros(())]
         self.layers: list[Tensor] = []
 
@@ -65,9 +68,11 @@ class Sight:
                 f"words are looked for in a whole image, in states of at most {self.side} a side "
                 "within its network: set a larger tile, or side"
             )
-        (B, n), layers = (len(x_t), len(self.layers[0])), torch.stack(self.layers)
+        B, n = (len(x_t), len(self.layers[0]))
+        layers = torch.stack(self.layers)
         M = layers.reshape(B // n, -1, n, 1, *self.shape).mean(1).flatten(0, 1)
-        self.M[which], self.layers = self.M[which] + M, []
+        self.M[which] = self.M[which] + M
+        self.layers = []
 
     def mask(self) -> Tensor:
         """Return where the edit shows after the calls so far, ``(B, 1, h, w)`` of bool."""
@@ -125,7 +130,8 @@ class _Attending(Wrapper):
 
     def __init__(self, inner: Prior, control: "_Control", which: int) -> None:
         super().__init__(inner)
-        self.control, self.which = control, which
+        self.control = control
+        self.which = which
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         assert isinstance(self.inner, TextPrior)
@@ -152,7 +158,11 @@ class _Control:
         sight: Sight | None,
     ) -> None:
         steps = len(times) - 1
-        self.M, self.k, self.c, self.side, self.sight = M, k, c, edit.side, sight
+        self.M = M
+        self.k = k
+        self.c = c
+        self.side = edit.side
+        self.sight = sight
         self.last = {
             True: times[round(edit.cross * steps)],
             False: times[round(edit.layout * steps)],

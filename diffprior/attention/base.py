@@ -30,7 +30,9 @@ class Words:
     @classmethod
     def of(cls, text: str, tokens: Callable[[str], Sequence[int]], length: int) -> "Words":
         """Return the words of a text: after one start row, a word has a row for each token."""
-        words, spans, at = text.split(), [], 1
+        words = text.split()
+        spans = []
+        at = 1
         for word in words:
             count = len(tokens(word))
             spans.append((min(at, length - 1), min(at + count, length - 1)))

@@ -60,7 +60,8 @@ def _inpainted(flag: int) -> Callable[[AnyLikelihood], Tensor]:
     """Return a fill by OpenCV, in 8 bits, of what is measured in no channel."""
 
     def fill(likelihood: AnyLikelihood) -> Tensor:
-        lost, light = _lost(likelihood), (255 * _light(likelihood)).round().clip(0, 255)
+        lost = _lost(likelihood)
+        light = (255 * _light(likelihood)).round().clip(0, 255)
         filled = cv2.inpaint(np.ascontiguousarray(light, np.uint8), lost.astype(np.uint8), 3, flag)
         return _state(filled / 255)
 
@@ -77,7 +78,8 @@ def _nlm(likelihood: AnyLikelihood) -> Tensor:
     """Non-local means, its settings those of scikit-image's example for a known sigma."""
     from skimage.restoration import denoise_nl_means
 
-    sigma, sizes = _sigma(likelihood), {"patch_size": 5, "patch_distance": 6}
+    sigma = _sigma(likelihood)
+    sizes = {"patch_size": 5, "patch_distance": 6}
     return _state(
         denoise_nl_means(_light(likelihood), h=0.6 * sigma, sigma=sigma, **_last, **sizes)
     )
@@ -121,7 +123,8 @@ def _sharpened(likelihood: AnyLikelihood, undo: Callable[[Array, Array], Array])
     """Return what undoes a blur channel by channel, in a frame that continues the image."""
     A = likelihood.operator
     kernel = A.kernel.reshape(A.kernel.shape[-2:]).double().numpy()
-    frame, border = 2 * max(kernel.shape), BORDERS[getattr(A, "boundary", "circular")]
+    frame = 2 * max(kernel.shape)
+    border = BORDERS[getattr(A, "boundary", "circular")]
     wide = np.pad(_light(likelihood), ((frame, frame), (frame, frame), (0, 0)), **border)
     channels = [undo(wide[..., c], kernel) for c in range(wide.shape[-1])]
     return _state(np.stack(channels, -1)[frame:-frame, frame:-frame])

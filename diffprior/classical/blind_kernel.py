@@ -38,7 +38,8 @@ def estimate(x: Tensor, size: int = 31) -> Tensor:
         size: Taps per side; odd, and wider than the blur.
     """
     luma = (x.double() * x.new_tensor(LUMA, dtype=torch.float64)[:, None, None]).sum(0) / 2 + 0.5
-    k, price = torch.zeros(0, 0), EDGES
+    k = torch.zeros(0, 0)
+    price = EDGES
     for n, y in _scales(luma, size):
         k = _resized(k, n) if len(k) else y.new_full((n, n), 1 / n**2)
         for _ in range(ROUNDS):
@@ -74,7 +75,9 @@ def _otf(k: Tensor, shape: torch.Size) -> Tensor:
 def _gradients(shape: torch.Size, like: Tensor) -> Tensor:
     """Return the transforms of the forward differences down and across, ``(2, H, W // 2 + 1)``."""
     d = like.new_zeros(2, *shape)
-    d[:, 0, 0], d[0, -1, 0], d[1, 0, -1] = -1, 1, 1
+    d[:, 0, 0] = -1
+    d[0, -1, 0] = 1
+    d[1, 0, -1] = 1
     D: Tensor = rfft2(d)
     return D
 
@@ -93,9 +96,12 @@ def _tapered(y: Tensor, k: Tensor) -> Tensor:
 
 def _edges(y: Tensor, k: Tensor, price: float) -> Tensor:
     """Return the u with few edges, by half-quadratic splitting: g is grad u where that is large."""
-    K, D = _otf(k, y.shape), _gradients(y.shape, y)
-    blurred, energy = K.conj() * rfft2(y), K.abs() ** 2
-    u, beta = y, 2 * price
+    K = _otf(k, y.shape)
+    D = _gradients(y.shape, y)
+    blurred = K.conj() * rfft2(y)
+    energy = K.abs() ** 2
+    u = y
+    beta = 2 * price
     while beta < 1e5:
         g = irfft2(D * rfft2(u), y.shape)
         g = g * (g.square().sum(0) >= price / beta)
@@ -112,7 +118,8 @@ def _kernel(u: Tensor, y: Tensor, n: int) -> Tensor:
     b = min(n // 2, min(y.shape) // 4)
     inner[b : y.shape[0] - b, b : y.shape[1] - b] = 1
     gu, gy = (rfft2(irfft2(D * rfft2(v), y.shape) * inner) for v in (u, y))
-    top, energy = (gu.conj() * gy).sum(0), (gu.abs() ** 2).sum(0)
+    top = (gu.conj() * gy).sum(0)
+    energy = (gu.abs() ** 2).sum(0)
     full = irfft2(top / (energy + RIDGE), y.shape)
     k = full.roll((n // 2, n // 2), (0, 1))[:n, :n]
     return _centered(_connected(_plain(k)))

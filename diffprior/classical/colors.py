@@ -38,13 +38,15 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
         known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
-    m, weights = 1 - known.to(luma), [_affinity(luma, axis) for axis in (-1, -2)]
+    m = 1 - known.to(luma)
+    weights = [_affinity(luma, axis) for axis in (-1, -2)]
     start = pyramid((colors - luma) * (1 - m), ~known)
 
     def stiffness(u: Tensor) -> Tensor:
         out = torch.zeros_like(u)
         for axis, w in zip((-1, -2), weights, strict=True):
-            n, d = u.shape[axis] - 1, w * u.diff(dim=axis)
+            n = u.shape[axis] - 1
+            d = w * u.diff(dim=axis)
             out.narrow(axis, 0, n).sub_(d)
             out.narrow(axis, 1, n).add_(d)
         return out

@@ -20,7 +20,8 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
         hole: True where to fill, ``(B, 1, H, W)``; not everywhere.
         iterations: Iterations of conjugate gradients.
     """
-    start, m = pyramid(x, hole), hole.to(x)
+    start = pyramid(x, hole)
+    m = hole.to(x)
     residual = -m * laplacian(laplacian(start))
     return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
 

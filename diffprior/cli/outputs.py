@@ -120,7 +120,8 @@ def _targets(target: Path | None, samples: int, o: Options) -> Targets:
     """Return the files to write for one input: samples by number, and the extra images."""
     if target is None:
         return {0: None}
-    stem, suffix = target.with_suffix(""), target.suffix
+    stem = target.with_suffix("")
+    suffix = target.suffix
     one = samples == 1 or suffix.lower() in animations.SUFFIXES
     paths = [target] if one else [Path(f"{stem}-{k + 1}{suffix}") for k in range(samples)]
     targets: dict[str | int, Path | None] = dict(enumerate(paths))

@@ -42,7 +42,8 @@ def run_chain(
         noise: The noise streams of all rows.
         callback: Called after each step with the states and the share of work done.
     """
-    start, meter = time.perf_counter(), Meter()
+    start = time.perf_counter()
+    meter = Meter()
 
     def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
         return chain(part, z[part], streams, callback)
@@ -80,7 +81,8 @@ def match_image(images: Images, image: Any, what: str, fit: bool = False) -> Ten
     """
     second = as_images(image)
     if not (fit or second.size == images.size) or len(second) not in (1, len(images)):
-        (h, w), (height, width) = second.size, images.size
+        h, w = second.size
+        height, width = images.size
         raise ImageError(
             f"{what} is of the image's own size, {width}x{height}, one for all or one for each; "
             f"got {len(second)} of {w}x{h}"
@@ -97,7 +99,8 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
     Arguments:
         mask: Weight of each pixel in the mask, ``(B, 1, H, W)``.
     """
-    stride, (h, w) = model.stride, model.shape[-2:]
+    stride = model.stride
+    h, w = model.shape[-2:]
     beyond = (0, stride * w - mask.shape[-1], 0, stride * h - mask.shape[-2])
     return F.max_pool2d(F.pad((mask > 0).to(model.like), beyond), stride)
 

@@ -82,7 +82,8 @@ def invert_images(
         source: The prior under the condition of the images.
         condition: That condition.
     """
-    images, report = session.images, session.report
+    images = session.images
+    report = session.report
     assert images is not None
     x = images.tensor().to(source.like)
     z = source.encode(x)

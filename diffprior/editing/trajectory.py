@@ -68,7 +68,8 @@ class Trajectory:
         """
         try:
             with safe_open(file, "pt") as data:
-                metadata, names = data.metadata() or {}, data.keys()
+                metadata = data.metadata() or {}
+                names = data.keys()
                 code = {k: data.get_tensor(k) for k in names}
         except OSError as error:
             raise SettingError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -91,7 +92,8 @@ class Trajectory:
             report: The first keys of a report, which name the prior.
             images: The image; None where the file alone is in use.
         """
-        own, other = (self.prior, self.sha256), (report["prior"], report["prior_sha256"])
+        own = (self.prior, self.sha256)
+        other = (report["prior"], report["prior_sha256"])
         if self.sha256 != other[1] or (self.sha256 is None and own != other):
             raise SettingError(
                 f"this inversion was made with the prior {_called(*own, self.added)}, "
@@ -106,7 +108,8 @@ class Trajectory:
             )
             raise ImageError(f"this inversion was made {condition}")
         if images is not None and images.size != self.size:
-            (h, w), (height, width) = self.size, images.size
+            h, w = self.size
+            height, width = images.size
             raise ImageError(f"this inversion is of an image of {w}x{h}; got {width}x{height}")
         if images is not None and digest(images) != self.picture:
             raise ImageError("this inversion is of another image of the same size")

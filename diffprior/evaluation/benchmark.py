@@ -181,14 +181,17 @@ class _Runner:
             posterior = likelihood(items)
             truth = torch.stack([item.truth() for item in items])
         except Exception as error:  # a damaged file must not stop the others
-            status, cause = "error", error
+            status = "error"
+            cause = error
         else:
             try:
                 return self._solve(items, text, posterior, truth)
             except (TypeError, ValueError) as error:
-                status, cause = "n/a", error
+                status = "n/a"
+                cause = error
             except Exception as error:
-                status, cause = "error", error
+                status = "error"
+                cause = error
         if len(items) > 1:
             return [result for item in items for result in self.attempt([item], text)]
         reason = " ".join(str(cause).split()) or type(cause).__name__
@@ -201,7 +204,8 @@ class _Runner:
 
         The names of the noise streams differ from those of the measurements.
         """
-        options, method = self.options, self.methods[text]
+        options = self.options
+        method = self.methods[text]
         ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype)
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)

@@ -156,7 +156,8 @@ def _order(row: Row, cells: Sequence[str], methods: Sequence[str]) -> tuple[int,
 
 def _rows(todo: Sequence[tuple[str, int, str]], effort: Effort) -> Iterator[Row]:
     """Yield the rows of the work that is left, as they come."""
-    n, jobs = effort.n, effort.jobs
+    n = effort.n
+    jobs = effort.jobs
     if jobs == 1:
         yield from (_row(*item, n) for item in todo)
         return

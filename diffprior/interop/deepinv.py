@@ -30,7 +30,8 @@ class DeepinvDenoiser(Denoiser):  # type: ignore[misc]  # deepinv has no types
         self.prior = prior
 
     def forward(self, x: Tensor, sigma: Tensor | float, **unused: Any) -> Tensor:
-        prior, levels = self.prior.for_shape(x.shape[1:]), torch.as_tensor(sigma).flatten()
+        prior = self.prior.for_shape(x.shape[1:])
+        levels = torch.as_tensor(sigma).flatten()
         if len(levels) not in (1, len(x)):
             raise ValueError(f"there are {len(levels)} noise levels for {len(x)} images")
         out = torch.empty_like(x)

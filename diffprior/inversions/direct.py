@@ -28,7 +28,8 @@ class DirectInversion(Inversion):
         return 2 * self.steps
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
-        states, d = [x_0], []
+        states = [x_0]
+        d = []
         for s, t in pairs(times):
             states.append(inverse_step(prior, states[-1], s, t))
         x = x_T = states.pop()

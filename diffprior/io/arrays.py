@@ -101,7 +101,8 @@ class Images:
         """
         if len(x) % len(self) or not len(x):
             raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} images")
-        work, dtype = np.result_type(self.values, np.float32), self.values.dtype
+        work = np.result_type(self.values, np.float32)
+        dtype = self.values.dtype
         m = _channels_last(torch.ones_like(x[:, :1]) if mask is None else mask, work)
         m = np.repeat(m, len(x) // len(m), axis=0)
         fill = np.where(m > 0, _channels_last(x, work), 0)
@@ -159,7 +160,8 @@ def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same siz
     """
     m = _mask(mask)
     if m.shape[2:] != like.size:
-        (height, width), (h, w) = m.shape[2:], like.size
+        height, width = m.shape[2:]
+        h, w = like.size
         raise ImageError(f"the mask is {width}x{height} but the image is {w}x{h}; {advice}")
     if len(m) not in (1, len(like)):
         raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
@@ -200,7 +202,8 @@ def _pil_array(image: Image.Image) -> np.ndarray:
         colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         mode = f"{colors}A" if image.has_transparency_data else colors
         return np.asarray(image.convert(mode))
-    array, clear = np.asarray(image), image.info.get("transparency")
+    array = np.asarray(image)
+    clear = image.info.get("transparency")
     if array.dtype.kind == "i" and array.min(initial=0) >= 0 and array.max(initial=0) <= 65535:
         array = array.astype(np.uint16)
     if array.dtype.kind != "u" or clear is None:
@@ -217,7 +220,9 @@ def _pil_image(icc: bytes | None, batch: np.ndarray) -> Image.Image:
 def _from_torch(x: Tensor, what: str) -> Images:
     if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3, 4):
         raise _shape_error(x.shape, what, "(C, H, W) or (B, C, H, W) with C = 1, 3 or 4")
-    ndim, device, dtype = x.ndim, x.device, torch.uint8 if x.dtype == torch.bool else x.dtype
+    ndim = x.ndim
+    device = x.device
+    dtype = torch.uint8 if x.dtype == torch.bool else x.dtype
     x = (x.float() if dtype in (torch.float16, torch.bfloat16) else x).detach().cpu()
 
     def restore(batch: np.ndarray) -> Tensor:
@@ -292,7 +297,9 @@ def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
 
 def _luma(x: np.ndarray) -> np.ndarray:
     """Return the luma, in an order of operations that returns grays bit for bit."""
-    r, g, b = x[..., :1], x[..., x.shape[-1] // 2, None], x[..., -1:]
+    r = x[..., :1]
+    g = x[..., x.shape[-1] // 2, None]
+    b = x[..., -1:]
     red, _, blue = LUMA
     return np.asarray(g + red * (r - g) + blue * (b - g))
 

@@ -248,7 +248,8 @@ def _at_most(limit: int) -> Iterator[None]:
 
     Pillow takes the limit from a global variable, which is restored afterwards.
     """
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = limit
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

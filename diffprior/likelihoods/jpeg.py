@@ -102,14 +102,18 @@ class Coefficients(LinearOperator):
 
     def __init__(self, shape: Sequence[int], coding: Coding) -> None:
         super().__init__()
-        self.ratio, self.orientation = RATIOS[coding.subsampling], coding.orientation
+        self.ratio = RATIOS[coding.subsampling]
+        self.orientation = coding.orientation
         c, h, w = shape
         self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as stored in the file
-        (h, w), (a, b) = self.shape[-2:], self.ratio
-        self.below, self.right = -h % (8 * a), -w % (8 * b)
+        h, w = self.shape[-2:]
+        a, b = self.ratio
+        self.below = -h % (8 * a)
+        self.right = -w % (8 * b)
         h, w = h + self.below, w + self.right
         self.sizes = ((h, w), (h // a, w // b), (h // a, w // b))[:c]
-        k, i = torch.arange(8.0)[:, None], torch.arange(8.0)
+        k = torch.arange(8.0)[:, None]
+        i = torch.arange(8.0)
         basis = (math.pi * k * (2 * i + 1) / 16).cos() / 2
         basis[0] /= 2**0.5
         tables = (coding.luma, coding.chroma, coding.chroma)[:c]
@@ -235,7 +239,8 @@ def truncated(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
     a, b = (low - m) / s, (high - m) / s
     mirrored = a + b < 0
     a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
-    fall, root = ((a - b) * (a + b) / 2).exp(), 2**0.5
+    fall = ((a - b) * (a + b) / 2).exp()
+    root = 2**0.5
     tails = torch.special.erfcx(a / root) - fall * torch.special.erfcx(b / root)
     mean = (2 / math.pi) ** 0.5 * (1 - fall) / tails
     mean = torch.where(b - a < NARROW, (a + b) / 2, mean).clamp(a, b)

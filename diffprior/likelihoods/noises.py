@@ -46,7 +46,8 @@ class PoissonLikelihood(Likelihood[O]):
         return self.peak * (self.operator(x) + 1).clamp_min(0) / 2 + self.dark
 
     def log_prob(self, x: Tensor) -> Tensor:
-        n, rate = self.peak * (self.operator.mask_unmeasured(self.y) + 1) / 2, self.rate(x)
+        n = self.peak * (self.operator.mask_unmeasured(self.y) + 1) / 2
+        rate = self.rate(x)
         return _total(self, n * rate.log() - rate - torch.lgamma(n + 1))
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
@@ -164,7 +165,8 @@ class SaltPepperLikelihood(Likelihood[O]):
             raise ValueError(f"rate is a share of outliers below 1, got {self.rate}")
 
     def log_prob(self, x: Tensor) -> Tensor:
-        y, mean = self.operator.mask_unmeasured(self.y), self.operator(x)
+        y = self.operator.mask_unmeasured(self.y)
+        mean = self.operator(x)
         kept = math.log(1 - self.rate) + _normal(y - mean, self.sigma**2)
         salt, pepper = (math.log(self.rate / 2) + _normal(y - c, self.sigma**2) for c in (1, -1))
         return _total(self, torch.logaddexp(kept, torch.logaddexp(salt, pepper)))

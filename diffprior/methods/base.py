@@ -241,7 +241,8 @@ class Method(Checked, ABC, Generic[L]):
             images: The number of the image that each state belongs to.
             noise: One stream a state.
         """
-        prior, likelihood = p.prior, p.likelihood
+        prior = p.prior
+        likelihood = p.likelihood
         if self.start is None:
             terminal = p.diffusion.terminal((len(images), *prior.shape))
             return terminal.sample(noise).to(prior.like)

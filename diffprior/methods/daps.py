@@ -54,7 +54,8 @@ class DAPS(Method[Likelihood[Any]]):
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, Likelihood, Operator)
 
     def run(self, p: Posterior[Any], x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
-        start, end = self.start_time(p.prior), p.schedule.time(self.stop)
+        start = self.start_time(p.prior)
+        end = p.schedule.time(self.stop)
         times = grid(p.schedule, "karras", max(self.steps - 1, 1), start, end)
         x_0 = x_T
         for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback)):

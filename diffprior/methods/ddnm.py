@@ -55,7 +55,8 @@ class DDNM(Guidance[Conditionable]):
             return p.diffusion.bridge(x_t, x_0, t, s, eta)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = p.schedule(t), p.schedule(s)
         r_t, r_s = sigma_t / alpha_t, sigma_s / alpha_s
-        x_0, z = A.to_spectrum(x_0), A.to_spectrum(x_t) / alpha_t
+        x_0 = A.to_spectrum(x_0)
+        z = A.to_spectrum(x_t) / alpha_t
         y, r_y = spectral(cast(GaussianLikelihood[SVDOperator], p.likelihood))
         above = r_s >= r_y
         end = torch.where(above, y, x_0)

@@ -121,5 +121,6 @@ def _zero(curve: dict[float, float], beyond: float) -> float:
     for a, b in zip(places, places[1:], strict=False):
         if curve[a] * curve[b] <= 0:
             return a + (b - a) * curve[a] / (curve[a] - curve[b])
-    low, high = places[0], places[-1]
+    low = places[0]
+    high = places[-1]
     return low - beyond if abs(curve[low]) < abs(curve[high]) else high + beyond

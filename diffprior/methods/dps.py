@@ -53,7 +53,8 @@ class DPS(KernelGuidance[ConditionableLikelihood[Any]]):
 
 def _size(schedule: Schedule, t: Tensor) -> Tensor:
     """Return c_t, the size of a state of images of unit variance."""
-    (alpha_t, sigma_t), (_, sigma_0) = schedule(t), schedule(torch.zeros_like(t))
+    alpha_t, sigma_t = schedule(t)
+    _, sigma_0 = schedule(torch.zeros_like(t))
     return (alpha_t**2 + sigma_t**2 - sigma_0**2).sqrt()
 
 

@@ -35,7 +35,8 @@ class FPS(ChainMethod[GaussianLikelihood[SVDOperator]]):
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, SVDOperator)
 
     def run(self, p: SVDPosterior, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
-        x, origin = x_T, torch.zeros_like(x_T[:1])
+        x = x_T
+        origin = torch.zeros_like(x_T[:1])
         first = self.times(p.prior)[0]
         w = p.diffusion.noise(origin, first).sample(noise.rows([0]))
         for t, s, report in self.chain(p.prior, callback):

@@ -35,7 +35,9 @@ class MCGDiff(ChainMethod[GaussianLikelihood[SVDOperator]]):
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, SVDOperator)
 
     def run(self, p: SVDPosterior, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
-        A, schedule, times = p.likelihood.operator, p.schedule, self.times(p.prior)
+        A = p.likelihood.operator
+        schedule = p.schedule
+        times = self.times(p.prior)
         measured = A.s > 1e-6 * A.s.max()
         y = torch.where(measured, A.to_left(p.likelihood.y) / A.s, 0)
         nu2 = torch.where(measured, (p.likelihood.sigma / A.s) ** 2, torch.inf)
@@ -47,7 +49,8 @@ class MCGDiff(ChainMethod[GaussianLikelihood[SVDOperator]]):
             q_t, q_s = schedule.ratio(t) ** 2, schedule.ratio(s) ** 2
             held = nu2 < q_t
             q = torch.minimum(torch.maximum(nu2, q_s), q_t)
-            loc, var = x_0 + q / q_t * (u - x_0), q * (1 - q / q_t)
+            loc = x_0 + q / q_t * (u - x_0)
+            var = q * (1 - q / q_t)
             total = torch.where(held, var + (q - nu2), 1)
             log_w = torch.where(held, before - (y - loc) ** 2 / total, 0).flatten(1).sum(1) / 2
             k = resample(log_w, noise)

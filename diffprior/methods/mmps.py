@@ -40,7 +40,8 @@ class MMPS(Guidance[LinearGaussian]):
     def denoise(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = p.schedule(t)
         x_0, vjp = denoise_vjp(p.prior, x_t, t)
-        A, var = p.likelihood.operator, p.likelihood.sigma**2
+        A = p.likelihood.operator
+        var = p.likelihood.sigma**2
         images: list[Tensor] = []  # of the solver's basis under V A^T
 
         def cov_y(v: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ class MomentSMC(ChainMethod[LinearGaussian]):
         copies = torch.arange(len(x_T)).repeat_interleave(self.particles)
         first = self.moments(p, x_T, self.times(p.prior)[0])
         x, x_0, shift, twist = (v[copies.to(v.device)] for v in (x_T, *first))
-        p, noise, log_w = p.select(copies), noise.rows(copies.tolist()), twist
+        p = p.select(copies)
+        noise = noise.rows(copies.tolist())
+        log_w = twist
         for t, s, report in self.chain(p.prior, callback):
             if ess(log_w) < self.threshold * len(x):
                 k = resample(log_w, noise)
@@ -64,7 +66,8 @@ class MomentSMC(ChainMethod[LinearGaussian]):
                 x_0 = p.prior(p.diffusion.bridge(x, x_0, t, s, eta=0.0).mean, s)
             reverse = p.diffusion.bridge(x, x_0, t, s)
             proposal = p.diffusion.bridge(x, x_0 + shift, t, s)
-            x, old = proposal.sample(noise), twist
+            x = proposal.sample(noise)
+            old = twist
             if s > 0:
                 x_0, shift, twist = self.moments(p, x, s)
             else:

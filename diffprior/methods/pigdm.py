@@ -53,5 +53,6 @@ class PiGDM(Guidance[LinearGaussian]):
             return x_0 + move
         e = r - r2 * p.likelihood.operator(v)
         n = dot(e, e) / p.likelihood.sigma**2 if p.likelihood.sigma > 0 else 0
-        estimated, true = n + r2 * dot(v, v), n + dot(v, move)
+        estimated = n + r2 * dot(v, v)
+        true = n + dot(v, move)
         return x_0 + torch.where(true > 0, estimated / torch.where(true > 0, true, 1), 1) * move

@@ -41,7 +41,9 @@ class RePaint(ChainMethod[GaussianLikelihood[Mask]]):
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, Mask)
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
-        x, y, keep = x_T, p.likelihood.y, p.likelihood.operator.s
+        x = x_T
+        y = p.likelihood.y
+        keep = p.likelihood.operator.s
         times = self.times(p.prior).flip(0)
         moves = list(pairwise(travel(self.steps, self.jump, self.repeats)))
         for (a, b), report in progress(moves, callback):

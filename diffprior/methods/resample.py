@@ -48,7 +48,8 @@ class ReSample(KernelGuidance[ConditionableLikelihood[Any]]):
         alpha_s, sigma_s = p.schedule(s)
         x_0 = p.prior(x_t, t)
         bridge = cast(GaussianDiffusion, p.diffusion).bridge
-        x_s, var = bridge(x_t, x_0, t, s, 0.0).loc, bridge(x_t, x_0, t, s).var
+        x_s = bridge(x_t, x_0, t, s, 0.0).loc
+        var = bridge(x_t, x_0, t, s).var
         v = self.gamma * p.schedule.ratio(t) ** 2 * var
         share = v / (v + sigma_s**2)
         z = self.fit(p.likelihood, x_0)

@@ -76,7 +76,8 @@ def weld(p: LinearPosterior, kernel: Kernel, s: Tensor) -> Kernel:
     A direction of the spectrum is the data's while their noise r_y = sigma / s is at most that of
     the state, of which it is then a part; below, it is the prior's.
     """
-    A, rest = p.likelihood.operator, cast(GaussianKernel, kernel)
+    A = p.likelihood.operator
+    rest = cast(GaussianKernel, kernel)
     if p.likelihood.sigma == 0 or not isinstance(A, SVDOperator):
         return splice(p, kernel, s)
     alpha_s, sigma_s = p.schedule(s)

@@ -52,18 +52,23 @@ class TwistedSMC(ChainMethod[Likelihood[Any]]):
         self, p: Posterior[Any], x_T: Tensor, noise: Noise, callback: Callback
     ) -> tuple[Tensor, Tensor]:
         """Return the last particles, one population, and their log-weights, of shape ``(N,)``."""
-        x, x_0 = x_T, p.prior(x_T, self.times(p.prior)[0])
+        x = x_T
+        x_0 = p.prior(x_T, self.times(p.prior)[0])
         log_w = twist = x_T.new_zeros(len(x_T))
         for t, s, report in self.chain(p.prior, callback):
             reverse = p.diffusion.bridge(x, x_0, t, s)
             proposal = self.proposal.kernel(p, x, t, s, 1.0)
             x = proposal.sample(noise)
             x_0 = p.prior(x, s) if s > 0 else x
-            old, twist = twist, self.twist(p, x_0, s)
+            old = twist
+            twist = self.twist(p, x_0, s)
             log_w = log_w + reverse.log_prob(x) - proposal.log_prob(x) + twist - old
             if ess(log_w) < self.threshold * len(x):
                 k = resample(log_w, noise)
-                x, x_0, twist, log_w = x[k], x_0[k], twist[k], torch.zeros_like(log_w)
+                x = x[k]
+                x_0 = x_0[k]
+                twist = twist[k]
+                log_w = torch.zeros_like(log_w)
             report(x)
         return x, log_w
 

@@ -29,11 +29,13 @@ class Tilt(KernelGuidance[Likelihood[Any]]):
         if eta == 0:
             raise ValueError("Tilt moves a kernel by its variance, and eta = 0 has none: eta > 0")
         kernel = p.prior.kernel(x_t, t, s, eta)
-        likelihood, A = p.likelihood, p.likelihood.operator
+        likelihood = p.likelihood
+        A = p.likelihood.operator
         linear = isinstance(likelihood, ConditionableLikelihood) and isinstance(A, LinearOperator)
         if not (isinstance(kernel, GaussianKernel) and linear):
             return kernel.tilt(likelihood.score(kernel.mean))
-        loc, var = likelihood.condition(kernel.loc, kernel.var), kernel.var
+        loc = likelihood.condition(kernel.loc, kernel.var)
+        var = kernel.var
         if isinstance(A, DiagonalOperator):
             precise = var * A.s**2 + likelihood.sigma**2
             var = torch.where(A.s > 0, var * likelihood.sigma**2 / precise, var)

@@ -37,12 +37,14 @@ class TMPD(Guidance[LinearGaussian]):
     def denoise(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = p.schedule(t)
         x_0, vjp = denoise_vjp(p.prior, x_t, t)
-        A, var = p.likelihood.operator, p.likelihood.sigma**2
+        A = p.likelihood.operator
+        var = p.likelihood.sigma**2
         gain = sigma_t**2 / alpha_t
         r = p.likelihood.residual(x_0)
         rows = A(gain * vjp(A.adjoint(A.mask_unmeasured(torch.ones_like(r)))))
         total = var + rows.abs()
         v = torch.where(total > 0, r / total, 0)
         move = gain * vjp(A.adjoint(v))
-        reach, best = dot(v, A(move) + var * v), dot(v, r)
+        reach = dot(v, A(move) + var * v)
+        best = dot(v, r)
         return x_0 + torch.where(reach > best, best / reach, 1) * move

@@ -40,7 +40,8 @@ class Block(nn.Module):
         self, inner: int, outer: int, resample: float = 1.0, *, embedding: int, scale_shift: bool
     ) -> None:
         super().__init__()
-        self.resample, self.scale_shift = resample, scale_shift
+        self.resample = resample
+        self.scale_shift = scale_shift
         self.in_layers = nn.Sequential(
             nn.GroupNorm(32, inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1)
         )
@@ -78,7 +79,8 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, heads: int, order: Order) -> None:
         super().__init__()
-        self.heads, self.order = heads, order
+        self.heads = heads
+        self.order = order
         self.norm = nn.GroupNorm(32, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
@@ -218,7 +220,9 @@ class Layout:
 
     def decoder(self, skips: list[int]) -> nn.ModuleList:
         """Return the decoder, which takes the skip connections, the last first."""
-        stages, width, skips = [], self.widths[-1], [*skips]
+        stages = []
+        width = self.widths[-1]
+        skips = [*skips]
         for i in reversed(range(len(self.widths))):
             for j in range(self.blocks + 1):
                 layers = self.level(i, width + skips.pop())
@@ -239,8 +243,11 @@ class ADM(nn.Module):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
-        self.layout, self.stride = layout, 2 ** (len(layout.widths) - 1)
-        first, last, embedding = layout.widths[0], layout.widths[-1], 4 * layout.channels
+        self.layout = layout
+        self.stride = 2 ** (len(layout.widths) - 1)
+        first = layout.widths[0]
+        last = layout.widths[-1]
+        embedding = 4 * layout.channels
         self.time_embed = nn.Sequential(
             nn.Linear(layout.channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
@@ -263,7 +270,8 @@ class ADM(nn.Module):
         embedding = self.time_embed(torch.cat([angles.cos(), angles.sin()], 1))
         if label is not None:
             embedding = embedding + self.label_emb(label)
-        h, skips = x, []
+        h = x
+        skips = []
         for stage in self.input_blocks:
             h = stage(h, embedding)
             skips.append(h)

@@ -72,7 +72,8 @@ def _tiling(vae: Any, large: bool) -> Iterator[None]:
     if not isinstance(getattr(vae, "use_tiling", None), bool):  # VQModel has no tiles
         yield
         return
-    before, vae.use_tiling = vae.use_tiling, large
+    before = vae.use_tiling
+    vae.use_tiling = large
     try:
         yield
     finally:

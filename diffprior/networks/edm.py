@@ -82,7 +82,8 @@ class EDMLayout:
     def encoder(self) -> tuple[nn.ModuleDict, list[int]]:
         """Return the encoder, and the width of the skip connection of each of its layers."""
         width = self.model_channels if self.song else self.widths[0]
-        skips, aux = [width], self.img_channels
+        skips = [width]
+        aux = self.img_channels
         stages: dict[str, nn.Module] = {self.name(0, "conv"): Conv(aux, width, 3)}
         for level, outer in enumerate(self.widths):
             if level:
@@ -102,7 +103,8 @@ class EDMLayout:
         return nn.ModuleDict(dict(self._decoder([*skips])))
 
     def _decoder(self, skips: list[int]) -> Iterator[tuple[str, nn.Module]]:
-        last, width = len(self.widths) - 1, self.widths[-1]
+        last = len(self.widths) - 1
+        width = self.widths[-1]
         for level in range(last, -1, -1):
             if level == last:
                 yield self.name(level, "in0"), Block(self, width, width, attention=True)
@@ -111,7 +113,8 @@ class EDMLayout:
                 yield self.name(level, "up"), Block(self, width, width, 2.0)
             for i in range(self.num_blocks + 1):
                 attention = self.attends(level) and (not self.song or i == self.num_blocks)
-                inner, width = width + skips.pop(), self.widths[level]
+                inner = width + skips.pop()
+                width = self.widths[level]
                 yield self.name(level, f"block{i}"), Block(self, inner, width, attention=attention)
         if self.song:
             yield self.name(0, "aux_norm"), self.norm(width)
@@ -140,7 +143,10 @@ class Conv(nn.Module):
         late: bool = False,
     ) -> None:
         super().__init__()
-        self.factor, self.late, self.pad, self.margin = factor, late, kernel // 2, 0
+        self.factor = factor
+        self.late = late
+        self.pad = kernel // 2
+        self.margin = 0
         self.weight = nn.Parameter(torch.empty(outer, inner, kernel, kernel)) if kernel else None
         self.bias = nn.Parameter(torch.empty(outer)) if kernel else None
         if factor != 1:
@@ -178,11 +184,15 @@ class Block(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        self.song, self.scale = layout.song, HALF if layout.song else 1.0
+        self.song = layout.song
+        self.scale = HALF if layout.song else 1.0
         self.heads = (1 if layout.song else outer // 64) if attention else 0
-        taps, films = layout.resample_filter, 1 if layout.song else 2
-        self.norm0, self.norm1 = layout.norm(inner), layout.norm(outer)
-        self.conv0, self.conv1 = Conv(inner, outer, 3, factor, taps), Conv(outer, outer, 3)
+        taps = layout.resample_filter
+        films = 1 if layout.song else 2
+        self.norm0 = layout.norm(inner)
+        self.norm1 = layout.norm(outer)
+        self.conv0 = Conv(inner, outer, 3, factor, taps)
+        self.conv1 = Conv(outer, outer, 3)
         self.affine = nn.Linear(layout.embedding, films * outer)
         self.skip: nn.Module = nn.Identity()
         if inner != outer or factor != 1:
@@ -190,7 +200,8 @@ class Block(nn.Module):
             self.skip = Conv(inner, outer, int(mixes), factor, taps)
         if self.heads:
             self.norm2 = layout.norm(outer)
-            self.qkv, self.proj = Conv(outer, 3 * outer, 1), Conv(outer, outer, 1)
+            self.qkv = Conv(outer, 3 * outer, 1)
+            self.proj = Conv(outer, outer, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
@@ -231,7 +242,8 @@ class EDMUNet(nn.Module):
 
     def __init__(self, layout: EDMLayout) -> None:
         super().__init__()
-        self.layout, width = layout, layout.noise_channels
+        self.layout = layout
+        width = layout.noise_channels
         if layout.embedding_type == "fourier":
             self.map_noise = Fourier(width // 2)
         if layout.augment_dim:
@@ -249,7 +261,9 @@ class EDMUNet(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
         """Return F, of the shape of ``x``; ``c_noise`` and the classes are of shape ``(B,)``."""
-        embedding, h, back = self._embed(c_noise, label), x, x
+        embedding = self._embed(c_noise, label)
+        h = x
+        back = x
         skips: list[Tensor] = []
         for name, layer in self.enc.items():
             if name.endswith("aux_residual"):

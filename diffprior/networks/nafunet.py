@@ -97,9 +97,14 @@ class NAFUNet(nn.Module):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.settings: dict[str, Any] = config | {"channels": [*channels], "blocks": [*blocks]}
-        self.patch, self.stride = patch, patch * 2 ** (len(channels) - 1)
-        self.image_channels, self.classes, self.size = image_channels, classes, size
-        self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
+        self.patch = patch
+        self.stride = patch * 2 ** (len(channels) - 1)
+        self.image_channels = image_channels
+        self.classes = classes
+        self.size = size
+        self.sigma_data = sigma_data
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
 
         def level(width: int, count: int) -> nn.ModuleList:
             return nn.ModuleList(Block(width, expansion, embedding) for _ in range(count))

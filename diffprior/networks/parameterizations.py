@@ -81,7 +81,9 @@ class Discrete(Parameterization):
         if kind not in KINDS:
             raise ValueError(f"no prediction {kind!r}; there are {', '.join(KINDS)}")
         self.schedule = Tabulated(alphas_cumprod=alphas_cumprod)
-        self.kind, self.steps, self.scale = kind, len(alphas_cumprod), scale
+        self.kind = kind
+        self.steps = len(alphas_cumprod)
+        self.scale = scale
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return x_t, (t * self.steps - 1).clamp_min(0) * self.scale
@@ -141,7 +143,8 @@ class Karras(Parameterization):
         if kind not in ("epsilon", "v_prediction"):
             raise ValueError(f"no prediction {kind!r}; there are epsilon, v_prediction")
         self.schedule = schedule or EDM(sigma_min=sigma_min, sigma_max=sigma_max)
-        self.sigma_min, self.sigma_data = sigma_min, sigma_data
+        self.sigma_min = sigma_min
+        self.sigma_data = sigma_data
         self.sign = 1 if kind == "epsilon" else -1
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +172,9 @@ class VP(Parameterization):
     def __init__(self, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000) -> None:
         ends = [math.expm1(beta_d * tau**2 / 2 + beta_min * tau) ** 0.5 for tau in (1e-5, 1.0)]
         self.schedule = EDM(sigma_min=ends[0], sigma_max=ends[1])
-        self.beta_d, self.beta_min, self.steps = beta_d, beta_min, steps
+        self.beta_d = beta_d
+        self.beta_min = beta_min
+        self.steps = steps
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.schedule(t)[1]
@@ -210,14 +215,16 @@ class Consistency(Parameterization):
         self, sigma_min: float = 0.002, sigma_max: float = 80.0, sigma_data: float = 0.5
     ) -> None:
         self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
-        self.sigma_min, self.sigma_data = sigma_min, sigma_data
+        self.sigma_min = sigma_min
+        self.sigma_data = sigma_data
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.schedule(t)[1]
         return x_t / (sigma**2 + self.sigma_data**2).sqrt(), 250 * sigma.log()
 
     def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        sigma, s = self.schedule(t)[1], self.sigma_data
+        sigma = self.schedule(t)[1]
+        s = self.sigma_data
         d = sigma - self.sigma_min
         return s**2 / (d**2 + s**2) * x_t + d * s / (sigma**2 + s**2).sqrt() * out
 
@@ -240,7 +247,9 @@ class Flow(Parameterization):
         shift: float = 1.0,
         growth: Callable[[int], float] | None = None,
     ) -> None:
-        self.schedule, self.steps, self.growth = Rectified(shift=shift), steps, growth
+        self.schedule = Rectified(shift=shift)
+        self.steps = steps
+        self.growth = growth
 
     def with_time_shift(self, tokens: int) -> "Flow":
         return Flow(self.steps, self.growth(tokens), self.growth) if self.growth else self

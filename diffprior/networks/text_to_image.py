@@ -35,7 +35,9 @@ class Family(ABC):
     distilled: float = 3.5
 
     def __init__(self, pipe: Any, controlnet: Any = None, strength: float = 1.0) -> None:
-        self.pipe, self.controlnet, self.strength = pipe, controlnet, strength
+        self.pipe = pipe
+        self.controlnet = controlnet
+        self.strength = strength
 
     @property
     def network(self) -> Any:
@@ -101,7 +103,8 @@ class StableDiffusion(Family):
     def __init__(self, pipe: Any, controlnet: Any = None, strength: float = 1.0) -> None:
         super().__init__(pipe, controlnet, strength)
         if self.embeds:
-            self.guidance, self.distilled = 1.0, 8.5
+            self.guidance = 1.0
+            self.distilled = 8.5
 
     @property
     def embeds(self) -> bool:
@@ -188,7 +191,8 @@ class StableDiffusionXL(StableDiffusion):
 class StableDiffusion3(Family):
     """Version 3: a transformer with three text encoders, of which the third may be missing."""
 
-    kind, patch = "StableDiffusion3Pipeline", 2
+    kind = "StableDiffusion3Pipeline"
+    patch = 2
     readers = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
     guidance = 7.0
 
@@ -207,7 +211,8 @@ class StableDiffusion3(Family):
 class Flux(Family):
     """Flux.1: a transformer that takes patches of 2 x 2 latents in one row, with positions."""
 
-    kind, patch = "FluxPipeline", 2
+    kind = "FluxPipeline"
+    patch = 2
     readers = StableDiffusion3.readers
     guidance = 1.0
 

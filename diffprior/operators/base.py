@@ -189,7 +189,8 @@ class Composed(Operator):
 
     def __init__(self, outer: Operator, inner: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.outer, self.inner = outer, inner
+        self.outer = outer
+        self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))

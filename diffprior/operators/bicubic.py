@@ -67,7 +67,8 @@ class Bicubic(SVDOperator):
 
     def to_left(self, y: Tensor) -> Tensor:
         z = _between(self.U_h.mT, y, self.U_w)
-        (H, W), (h, w) = self.s.shape, z.shape[-2:]
+        H, W = self.s.shape
+        h, w = z.shape[-2:]
         return F.pad(z, (0, W - w, 0, H - h))
 
     def from_left(self, z: Tensor) -> Tensor:

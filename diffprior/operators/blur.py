@@ -44,7 +44,10 @@ class Blur(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = self.kernel.shape[-2:]
-        a, b, c, d = h - 1 - h // 2, h // 2, w - 1 - w // 2, w // 2
+        a = h - 1 - h // 2
+        b = h // 2
+        c = w - 1 - w // 2
+        d = w // 2
         if self.boundary != "zero" and (max(a, b) >= x.shape[-2] or max(c, d) >= x.shape[-1]):
             raise ValueError(
                 f"a kernel of {w}x{h} reaches beyond the mirror image of an image of "
@@ -70,7 +73,8 @@ class Blur(LinearOperator):
 
     def _fold(self, x: Tensor, taps: int, axis: int) -> Tensor:
         """Add the values beyond the border to the pixels that they are copies of."""
-        a, b = taps - 1 - taps // 2, taps // 2
+        a = taps - 1 - taps // 2
+        b = taps // 2
         n = x.shape[axis] - a - b
         before, x, after = torch.split(x, [a, n, b], axis)
         if self.boundary == "zero":

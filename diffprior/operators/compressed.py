@@ -37,7 +37,9 @@ class Compressed(LinearOperator):
         super().__init__()
         if not ratio > 0:
             raise ValueError(f"the ratio of measurements to numbers is above 0, got {ratio}")
-        self.ratio, self.seed, self.shape = ratio, seed, tuple(shape or ())
+        self.ratio = ratio
+        self.seed = seed
+        self.shape = tuple(shape or ())
         if self.shape:
             self.m = max(1, round(ratio * math.prod(self.shape)))
 

@@ -30,7 +30,8 @@ class Decimate(SVDOperator):
                 "a decimation keeps pixel 0 <= phase < factor of each block, "
                 f"got phase {phase} and factor {factor}"
             )
-        self.factor, self.phase = factor, phase
+        self.factor = factor
+        self.phase = phase
         s = torch.zeros(factor, 1, factor)  # of a block in (H / N, N, W / N, N)
         s[phase, 0, phase] = 1
         self.register_buffer("s", s)

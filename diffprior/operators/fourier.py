@@ -35,7 +35,8 @@ class Fourier(SVDOperator):
         self, keep: Tensor | str = "radial:30", shape: Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        self.words, self.shape = keep if isinstance(keep, str) else None, tuple(shape or ())
+        self.words = keep if isinstance(keep, str) else None
+        self.shape = tuple(shape or ())
         if isinstance(keep, str):
             if not self.shape:
                 return

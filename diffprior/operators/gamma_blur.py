@@ -27,7 +27,9 @@ class GammaBlur(Operator):
         for name, value in (("sigma", sigma), ("gamma", gamma)):
             if not value > 0:
                 raise ValueError(f"{name} is a number above 0, got {value}")
-        self.sigma, self.gamma, self.radius = sigma, gamma, int(4 * sigma + 0.5)
+        self.sigma = sigma
+        self.gamma = gamma
+        self.radius = int(4 * sigma + 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         from kornia.filters import gaussian_blur2d

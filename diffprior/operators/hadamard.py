@@ -38,7 +38,9 @@ class Hadamard(SVDOperator):
         super().__init__()
         if not 0 < ratio <= 1:
             raise ValueError(f"the ratio of measurements to pixels is in (0, 1], got {ratio}")
-        self.ratio, self.seed, self.shape = ratio, seed, tuple(shape or ())
+        self.ratio = ratio
+        self.seed = seed
+        self.shape = tuple(shape or ())
         if self.shape:
             n = self.shape[-2] * self.shape[-1]
             if n & (n - 1):
@@ -72,7 +74,8 @@ class Hadamard(SVDOperator):
 
 def _transform(x: Tensor) -> Tensor:
     """Return H x along the last axis, with n log n additions."""
-    n, span = x.shape[-1], 1
+    n = x.shape[-1]
+    span = 1
     while span < n:
         a, b = x.reshape(*x.shape[:-1], -1, 2, span).unbind(-2)
         x = torch.stack((a + b, a - b), -2).flatten(-3)

@@ -33,7 +33,8 @@ class JPEG(Operator):
         whole = (values >= 1) & (values <= 100) & (values == values.round())
         if values.ndim > 1 or not whole.all():
             raise ValueError(f"quality is a whole number from 1 to 100, got {quality}")
-        self.exact, self.batched = exact, values.ndim == 1
+        self.exact = exact
+        self.batched = values.ndim == 1
         self.register_buffer("quality", values.reshape(-1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ class PhaseRetrieval(Operator):
         super().__init__()
         if not oversample >= 0:
             raise ValueError(f"oversample is a number from 0 on, got {oversample}")
-        self.oversample, self.light = oversample, light
+        self.oversample = oversample
+        self.light = light
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = (int(self.oversample / 8 * side) for side in x.shape[-2:])

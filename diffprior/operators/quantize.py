@@ -22,9 +22,11 @@ class Quantize(Operator):
         super().__init__()
         if not 1 <= bits <= 16 or bits != int(bits):
             raise ValueError(f"bits is a whole number from 1 to 16, got {bits}")
-        self.bits, self.straight_through = bits, straight_through
+        self.bits = bits
+        self.straight_through = straight_through
 
     def forward(self, x: Tensor) -> Tensor:
-        x, half = x.clamp(-1, 1), (2**self.bits - 1) / 2
+        x = x.clamp(-1, 1)
+        half = (2**self.bits - 1) / 2
         y: Tensor = (half * (x + 1)).round() / half - 1
         return y.detach() + (x - x.detach()) if self.straight_through else y

@@ -107,7 +107,8 @@ def adm_prior(
 
 def complete(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, completed by those of the published network of this layout."""
-    c, out = layout.in_channels, layout.out_channels
+    c = layout.in_channels
+    out = layout.out_channels
     if c not in (1, 3) or out not in (c, 2 * c):
         raise ValueError(
             f"its network makes {out} channels of {c}, and a prior of images makes 1 or 2 of 1, "

@@ -107,7 +107,8 @@ def _parameterization(folder: Path) -> Parameterization:
 
 def parameterization_of(scheduler: Any) -> Parameterization:
     """Return the parameterization of a scheduler of diffusers."""
-    config, name = scheduler.config, type(scheduler).__name__
+    config = scheduler.config
+    name = type(scheduler).__name__
     levels = {k: config[k] for k in ("sigma_min", "sigma_max", "sigma_data") if k in config}
     predicts = config.get("prediction_type", "epsilon")
     if name == "ScoreSdeVeScheduler":
@@ -128,7 +129,8 @@ def _flow(config: Mapping[str, Any]) -> Flow:
 
     mu is linear in the number of tokens, through the two sizes that the config names.
     """
-    steps, shift = config["num_train_timesteps"], config.get("shift", config.get("flow_shift", 1))
+    steps = config["num_train_timesteps"]
+    shift = config.get("shift", config.get("flow_shift", 1))
     if not config.get("use_dynamic_shifting"):
         return Flow(steps, float(shift))
     few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)

@@ -20,7 +20,8 @@ from .diffusers import NetworkSettings, parameterization_of, unet_prior
 
 __all__ = ["PipelineSettings", "load_pipeline"]
 
-NETWORKS, WORDLESS = ("unet", "transformer"), "UNet2DModel"
+NETWORKS = ("unet", "transformer")
+WORDLESS = "UNet2DModel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,8 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
     if type(network).__name__ == WORDLESS:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
-        inner, patch = unet_prior(network.float(), parameterization, _labelled(settings)), 1
+        inner = unet_prior(network.float(), parameterization, _labelled(settings))
+        patch = 1
     else:
         family = _family(network, models, index(folder), settings)
         inner = TextPrior(
@@ -104,7 +106,8 @@ def _family(
     network: Any, models: dict[str, Any], flags: dict[str, Any], settings: PipelineSettings
 ) -> Family:
     """Return the network with its text encoders, and with the weights that are added."""
-    pipe, family = _pipe(network, models, flags), family_of(network)
+    pipe = _pipe(network, models, flags)
+    family = family_of(network)
     control = models.get("controlnet")
     if settings.controlnet:
         control = _controlnet(settings.controlnet, family, settings.dtype)

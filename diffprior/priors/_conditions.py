@@ -32,7 +32,8 @@ class ConditionalPrior(Prior, ABC):
         return super()._under(condition, name)
 
     def _under_text(self, condition: Condition) -> Prior:
-        scale, negative = condition.guidance_scale, condition.negative_prompt
+        scale = condition.guidance_scale
+        negative = condition.negative_prompt
         text = self.text if condition.prompt is None else condition.prompt
         if text is None and negative is None:
             raise ValueError(f"guidance_scale={scale} strengthens a prompt, and none was set")

@@ -5,7 +5,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
@@ -162,8 +161,9 @@ class Prior(nn.Module, ABC):
         Raises:
             PriorError: If it cannot be opened, or is of another class.
         """
-        # by name: loading stands above priors, and imports all their classes
-        prior = import_module("diffprior.pretrained.load").load_prior(source, **settings)
+        from .. import load_prior  # the public one: loading stands above the priors
+
+        prior = load_prior(source, **settings)
         if not isinstance(prior, cls):
             raise PriorError(
                 f"{prior.name} holds a {type(prior).__name__}, not a {cls.__name__}: "
@@ -467,11 +467,17 @@ class Wrapper(Prior, ABC):
 
     def _adopt(self, inner: Prior) -> None:
         """Take the attributes of the prior inside."""
-        self.inner, self.diffusion, self.shape = inner, inner.diffusion, inner.shape
-        self.stride, self.source = inner.stride, inner.source
-        self.classes, self.label = inner.classes, inner.label
-        self.reads_text, self.text = inner.reads_text, inner.text
-        self.sees_image, self.edits_image = inner.sees_image, inner.edits_image
+        self.inner = inner
+        self.diffusion = inner.diffusion
+        self.shape = inner.shape
+        self.stride = inner.stride
+        self.source = inner.source
+        self.classes = inner.classes
+        self.label = inner.label
+        self.reads_text = inner.reads_text
+        self.text = inner.text
+        self.sees_image = inner.sees_image
+        self.edits_image = inner.edits_image
         self.takes_control = inner.takes_control
 
     @abstractmethod

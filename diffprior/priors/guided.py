@@ -51,13 +51,21 @@ class GuidedPrior(Prior):
                 "rescale lies in [0, 1] and an interval is (low, high), "
                 f"got {rescale} and {interval}"
             )
-        self.conditional, self.free = conditional, free
-        self.scale, self.interval, self.rescale = scale, interval, rescale
-        self.diffusion, self.shape = conditional.diffusion, conditional.shape
-        self.stride, self.source = conditional.stride, conditional.source
-        self.classes, self.label = conditional.classes, conditional.label
-        self.reads_text, self.text = conditional.reads_text, conditional.text
-        self.sees_image, self.edits_image = conditional.sees_image, conditional.edits_image
+        self.conditional = conditional
+        self.free = free
+        self.scale = scale
+        self.interval = interval
+        self.rescale = rescale
+        self.diffusion = conditional.diffusion
+        self.shape = conditional.shape
+        self.stride = conditional.stride
+        self.source = conditional.source
+        self.classes = conditional.classes
+        self.label = conditional.label
+        self.reads_text = conditional.reads_text
+        self.text = conditional.text
+        self.sees_image = conditional.sees_image
+        self.edits_image = conditional.edits_image
         self.takes_control = conditional.takes_control
 
     @property

@@ -46,8 +46,11 @@ class LatentPrior(Wrapper):
         stays: bool = False,
     ) -> None:
         super().__init__(inner)
-        self.encoder, self.decoder = encoder, decoder
-        self.stride, self.multiple, self.stays = stride, multiple or stride, stays
+        self.encoder = encoder
+        self.decoder = decoder
+        self.stride = stride
+        self.multiple = multiple or stride
+        self.stays = stays
         self.size = tuple(stride * n for n in inner.shape[1:])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -67,7 +70,8 @@ class LatentPrior(Wrapper):
         """Return the prior of other latents with the same decoder, for images of the same size."""
         prior = self._replace()
         prior._adopt(inner)
-        prior.stride, prior.source = self.stride, self.source
+        prior.stride = self.stride
+        prior.source = self.source
         return prior
 
     def with_time_shift(self, shape: Sequence[int]) -> Self:
@@ -103,7 +107,8 @@ class LatentPrior(Wrapper):
         if not self.takes_control:
             return super().with_control(image)
         if tuple(image.shape[-2:]) != self.size:
-            (height, width), (h, w) = self.size, image.shape[-2:]
+            height, width = self.size
+            h, w = image.shape[-2:]
             raise ImageError(f"a control image has the image's size, {width}x{height}, not {w}x{h}")
         condition = pad_to_multiple((image.to(self.like) + 1) / 2, self.multiple)
         return self.map_inner(lambda prior: prior._show(control=condition))

@@ -46,7 +46,8 @@ class MixturePrior(Prior):
         if covs.ndim == 3:
             eigvals, eigvecs = torch.linalg.eigh(covs)
         else:
-            eigvals, eigvecs = covs.reshape(len(flat), -1).expand_as(flat).clone(), None
+            eigvals = covs.reshape(len(flat), -1).expand_as(flat).clone()
+            eigvecs = None
         self.register_buffer("log_weights", (weights / weights.sum()).log())
         self.register_buffer("means", flat)
         self.register_buffer("eigvals", eigvals.clamp_min(0))
@@ -72,7 +73,9 @@ class MixturePrior(Prior):
     def _axis_aligned(self, x: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         """Return E[x_0 | x_t] without tensors ``(B, K, D)``: squares are multiplied out."""
         wide = x.dtype if x.device.type == "mps" else torch.float64  # large squares cancel
-        m, C, z = self.means.to(wide), self.eigvals.to(wide), x.to(wide)
+        m = self.means.to(wide)
+        C = self.eigvals.to(wide)
+        z = x.to(wide)
         var = alpha_t**2 * C + sigma_t**2
         cross = z**2 @ (1 / var).mT - 2 * alpha_t * z @ (m / var).mT
         far = (alpha_t**2 * m**2 / var + var.log()).sum(1)
@@ -114,7 +117,8 @@ class MixturePrior(Prior):
         d = self.means.shape[1]
         basis = torch.eye(d).to(self.means).reshape(d, *self.shape)
         A = likelihood.operator(basis).flatten(1).mT  # (M, D)
-        C, S_noise = self.covs(), likelihood.sigma**2 * torch.eye(len(A)).to(A)
+        C = self.covs()
+        S_noise = likelihood.sigma**2 * torch.eye(len(A)).to(A)
         S = A @ C @ A.mT + S_noise
         gain = torch.linalg.solve(S, A @ C).mT
         r = likelihood.y.reshape(1, -1) - self.means @ A.mT  # (K, M)

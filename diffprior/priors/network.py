@@ -55,10 +55,13 @@ class NetworkPrior(ConditionalPrior):
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
-        self.parameterization, self.shape = parameterization, tuple(shape)
+        self.parameterization = parameterization
+        self.shape = tuple(shape)
         self.diffusion = GaussianDiffusion(parameterization.schedule)
-        self.classes, self.unconditional = classes, unconditional
-        self.multiple, self.clip = multiple, clip
+        self.classes = classes
+        self.unconditional = unconditional
+        self.multiple = multiple
+        self.clip = clip
 
     @classmethod
     def of(cls, network: NAFUNet) -> Self:

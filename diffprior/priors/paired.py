@@ -23,8 +23,11 @@ class PairedPrior(Prior):
 
     def __init__(self, source: Prior, target: Prior) -> None:
         super().__init__()
-        self.before, self.after = source, target
-        self.diffusion, self.shape, self.stride = target.diffusion, target.shape, target.stride
+        self.before = source
+        self.after = target
+        self.diffusion = target.diffusion
+        self.shape = target.shape
+        self.stride = target.stride
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, y = x_t.chunk(2)

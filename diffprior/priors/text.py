@@ -37,16 +37,22 @@ class TextPrior(ConditionalPrior):
         distilled: float | None = None,
     ) -> None:
         super().__init__()
-        self.family, self.shape = family, tuple(shape)
+        self.family = family
+        self.shape = tuple(shape)
         self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
         self.parameterization = parameterization.with_time_shift(self._tokens(shape))
         self.diffusion = GaussianDiffusion(self.parameterization.schedule)
-        self.reads_text, self.text = True, text
-        self.conditioning, self.inputs = family.encode_prompt(text), Conditioning()
-        self.usual_guidance, self.embeds_guidance = family.guidance, family.embeds
+        self.reads_text = True
+        self.text = text
+        self.conditioning = family.encode_prompt(text)
+        self.inputs = Conditioning()
+        self.usual_guidance = family.guidance
+        self.embeds_guidance = family.embeds
         self.distilled = family.distilled if distilled is None else distilled
-        extra, latents = family.channels - self.shape[0], self.shape[0]
-        self.sees_image, self.edits_image = extra > 0, extra == latents
+        extra = family.channels - self.shape[0]
+        latents = self.shape[0]
+        self.sees_image = extra > 0
+        self.edits_image = extra == latents
         self.takes_control = family.controlnet is not None
         if extra not in (0, *family.image_channels(latents)):
             edits = (

@@ -81,7 +81,8 @@ class TiledPrior(Wrapper):
         if self.fixed:
             height, width = self.inner.shape[-2:]
             x = pad(x_t, max(0, height - h), max(0, width - w))
-        total, weight = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
+        total = torch.zeros_like(x)
+        weight = torch.zeros_like(x[:1, :1])
         if x.requires_grad and not self.fixed:
             cut = replace(cut, tile=min(cut.tile, GRADED))
         windows = list(self._windows(x.shape[-2], x.shape[-1], cut))
@@ -95,7 +96,8 @@ class TiledPrior(Wrapper):
 
     def _denoise(self, x: Tensor, t: Tensor, rows: int, again: bool) -> Tensor:
         """Denoise one window; with ``again`` its graph is dropped, and rebuilt on the way back."""
-        prior, parts = self.inner.for_shape(x.shape[1:]), torch.split(x, rows)
+        prior = self.inner.for_shape(x.shape[1:])
+        parts = torch.split(x, rows)
         if again:
             return torch.cat([checkpoint(prior, part, t, use_reentrant=False) for part in parts])
         return torch.cat([prior(part, t) for part in parts])

@@ -31,7 +31,9 @@ class TiltedPrior(Wrapper):
 
     def __init__(self, inner: Prior, log_r: LogR, scale: float = 1.0, clean: bool = False) -> None:
         super().__init__(inner)
-        self.log_r, self.scale, self.clean = log_r, scale, clean
+        self.log_r = log_r
+        self.scale = scale
+        self.clean = clean
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, sigma_t = self.diffusion.schedule(t)

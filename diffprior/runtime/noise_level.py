@@ -91,7 +91,8 @@ def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float
         start: A first estimate in [0, 1] units, too large rather than too small.
     """
     y = _window(y).to(prior.like)
-    prior, sigma = prior.for_shape(y.shape[1:]), max(2 * start, 4 * LOST)
+    prior = prior.for_shape(y.shape[1:])
+    sigma = max(2 * start, 4 * LOST)
     probe = Noise(0).normal(y).sign()
     for _ in range(rounds):
         t = prior.diffusion.schedule.time(sigma)

@@ -89,7 +89,8 @@ def make_result(
     values = images.blend(x, cover)
     values = values.reshape(len(images), count, *values.shape[1:])
     shown = [images.restore_kind(values[:, j % count], alpha) for j in range(samples)]
-    mean, std = shown[0], None
+    mean = shown[0]
+    std = None
     if samples > 1:
         states = x.reshape(len(images), count, *x.shape[1:])
         mean = images.restore_kind(images.blend(states.mean(1), cover), alpha)

@@ -141,7 +141,8 @@ class _Solver:
 
     def draw(self) -> tuple[Tensor, dict[str, Any]]:
         """Return samples ``(B * n, C, H, W)``, images first, and the counts for their report."""
-        start, meter = time.perf_counter(), Meter()
+        start = time.perf_counter()
+        meter = Meter()
         n = self.settings.samples if self.methods[0].stochastic else 1
         samples = [torch.empty(0)] * len(self.images)
         fits = [0.0] * len(self.images)

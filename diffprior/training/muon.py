@@ -18,7 +18,9 @@ def orthogonalize(x: Tensor) -> Tensor:
     """
     if x.shape[1] > x.shape[2]:
         return orthogonalize(x.mT).mT
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a = 3.4445
+    b = -4.7750
+    c = 2.0315
     x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
     gram = x @ x.mT
     product = None

@@ -123,7 +123,8 @@ class Setup(NamedTuple):
 
 def setups(shape: tuple[int, ...]) -> dict[str, Setup]:
     """Return the problems for images of a shape."""
-    side, third = shape[-1], shape[-1] // 3
+    side = shape[-1]
+    third = shape[-1] // 3
     box = torch.ones(1, side, side)
     box[:, third:-third, third:-third] = 0
     pixels = Noise(0, ["pixels"]).uniform(torch.empty(1, 1, side, side))[0].round()
@@ -181,7 +182,8 @@ def measure(run: Run, scene: Scene, calls: int, truth: Tensor) -> Row:
         x = run(scene, calls)
     except Exception as error:  # a failure of a peer is a result
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    seconds, count = time.process_time() - start, scene.prior.count
+    seconds = time.process_time() - start
+    count = scene.prior.count
     if not x.isfinite().all():
         return {"error": "the result holds NaN"}
     numbers = {

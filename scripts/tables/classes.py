@@ -208,7 +208,8 @@ def main(  # noqa: PLR0913 (the options of the command)
         print(text)
         (out / "samples.md").write_text(text + "\n")
     with np.load(data / "pictures.npz") as file:
-        x, y = states(file["x"]), torch.from_numpy(file["y"])
+        x = states(file["x"])
+        y = torch.from_numpy(file["y"])
     images = {label: x[y == label][:limit] for label in range(len(TARGETS))}
     editor = Editor(model, classifier, images, steps)
     for level in start or STARTS:

@@ -43,7 +43,8 @@ def anisotropic(
     size = 2 * int(4 * max(sigma_1, sigma_2) + 0.5) + 1 if size is None else size
     i, j = np.mgrid[: _whole(size), :size] - size // 2
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    u, v = c * j - s * i, s * j + c * i  # along and across; rows count downward
+    u = c * j - s * i
+    v = s * j + c * i  # along and across; rows count downward
     return _normalized(np.exp(-((u / sigma_1) ** 2 + (v / sigma_2) ** 2) / 2))
 
 
@@ -75,10 +76,13 @@ def motion(size: int = 61, intensity: float = 0.5, seed: int = 0) -> Tensor:
     """
     if not 0 <= intensity <= 1:
         raise ValueError(f"the intensity of a motion is from 0 to 1, got {intensity}")
-    rng, steps = np.random.default_rng(seed), 2000
+    rng = np.random.default_rng(seed)
+    steps = 2000
     kicks = rng.standard_normal((steps, 2)) @ (1, 1j) * 4 * intensity / steps**0.5
     thrown = rng.random(steps) < 4 * intensity / steps
-    x, v, path = 0j, np.exp(2j * np.pi * rng.random()), []
+    x = 0j
+    v = np.exp(2j * np.pi * rng.random())
+    path = []
     for kick, throw in zip(kicks, thrown, strict=True):
         v = v + kick - 8 * intensity * x / steps
         v = -v + kick if throw else v

@@ -25,7 +25,8 @@ def pixels(height: int, width: int, seed: int, share: float = 0.5) -> Tensor:
 def box(height: int, width: int, seed: int, share: float = 0.25) -> Tensor:
     """Return a mask that loses one rectangle, with the aspect of the image and ``share`` of its
     area."""
-    rng, scale = np.random.default_rng([seed, 1]), share**0.5
+    rng = np.random.default_rng([seed, 1])
+    scale = share**0.5
     h, w = round(scale * height), round(scale * width)
     i, j = rng.integers(height - h + 1), rng.integers(width - w + 1)
     mask = np.zeros((height, width), np.bool_)
@@ -35,7 +36,8 @@ def box(height: int, width: int, seed: int, share: float = 0.25) -> Tensor:
 
 def scratches(height: int, width: int, seed: int, share: float = 0.1) -> Tensor:
     """Return a mask of long curved lines, 3 to 5 pixels wide, over about ``share`` of the image."""
-    rng, mask = np.random.default_rng([seed, 2]), np.zeros((height, width), np.uint8)
+    rng = np.random.default_rng([seed, 2])
+    mask = np.zeros((height, width), np.uint8)
     while mask.mean() < share:
         angle = rng.uniform(0, np.pi)
         x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -50,7 +52,8 @@ def scratches(height: int, width: int, seed: int, share: float = 0.1) -> Tensor:
 
 def text(height: int, width: int, seed: int) -> Tensor:
     """Return a mask of lines of text over the whole image, about an eighth of its area."""
-    rng, mask = np.random.default_rng([seed, 3]), np.zeros((height, width), np.uint8)
+    rng = np.random.default_rng([seed, 3])
+    mask = np.zeros((height, width), np.uint8)
     scale = max(0.4, height / 400)
     for y in range(round(30 * scale), height, round(34 * scale)):
         line = " ".join(rng.choice(WORDS, 30))
@@ -61,10 +64,13 @@ def text(height: int, width: int, seed: int) -> Tensor:
 
 def strokes(height: int, width: int, seed: int, share: float = 0.2) -> Tensor:
     """Return a mask of thick free-form brush strokes over about ``share`` of the image."""
-    rng, mask = np.random.default_rng([seed, 4]), np.zeros((height, width), np.uint8)
+    rng = np.random.default_rng([seed, 4])
+    mask = np.zeros((height, width), np.uint8)
     side = min(height, width)
     while mask.mean() < share:
-        angle, x, y = rng.uniform(0, 2 * np.pi), rng.uniform(0, width), rng.uniform(0, height)
+        angle = rng.uniform(0, 2 * np.pi)
+        x = rng.uniform(0, width)
+        y = rng.uniform(0, height)
         points = [(x, y)]
         for _ in range(int(rng.integers(3, 7))):
             angle += rng.uniform(-1, 1)
@@ -96,7 +102,8 @@ def inner_box(height: int, width: int, seed: int, side: float = 0.5, margin: flo
     Arguments:
         side, margin: Fractions of the sides of the image: 0.5 and 0.0625 are 128 and 16 of 256.
     """
-    rng, keep = np.random.default_rng([seed, 5]), np.ones((height, width), np.bool_)
+    rng = np.random.default_rng([seed, 5])
+    keep = np.ones((height, width), np.bool_)
     h, w, a, b = (round(s * n) for s in (side, margin) for n in (height, width))
     if h + 2 * a > height or w + 2 * b > width:
         raise SettingError(f"a box of {side} and margins of {margin} do not fit into the image")
