@@ -12,6 +12,7 @@ MODULES = [
     "kernels",
     "likelihoods.base",
     "methods.base",
+    "operators.base",
     "random",
     "samplers.base",
     "schedules",
