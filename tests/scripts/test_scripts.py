@@ -1,5 +1,6 @@
 """Every script of the repository runs, with the smallest input, and writes what it says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_a_script_runs(script: str, place: Path) -> None:
     assert printed in unpadded(done.stdout), done.stdout
     for name in written.split():
         assert (place / "out" / name).stat().st_size > 0
+
+
+def test_the_time_of_a_fill_is_split(place: Path) -> None:
+    mask = np.zeros((64, 72), np.uint8)
+    mask[20:30, 20:30] = 255
+    Image.fromarray(mask).save(place / "mask.png")
+    line = [sys.executable, str(ROOT / "scripts" / "tables" / "startup.py"), "--runs", "1"]
+    line += ["--fill", "images/a.png", "--mask", "mask.png"]
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^\| ([\w ]+) \| ([\d.-]+) \|", done.stdout, re.M))
+    parts = [float(rows[name]) for name in ("network", "import of torch", "all else")]
+    assert parts[0] > 0 and abs(sum(parts) - float(rows["total"])) < 0.02
 
 
 def test_a_comparison_without_the_peers_is_one_sentence(place: Path) -> None:
