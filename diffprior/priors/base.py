@@ -280,6 +280,20 @@ class Prior(nn.Module, ABC):
         """Return the embedding of the prompt, ``(1, tokens, D)``, or None without one."""
         return None
 
+    def _describe_as(self, prior: "Prior") -> None:
+        """Take over what another prior says about itself: diffusion, shape, source, condition."""
+        self.diffusion = prior.diffusion
+        self.shape = prior.shape
+        self.stride = prior.stride
+        self.source = prior.source
+        self.classes = prior.classes
+        self.label = prior.label
+        self.reads_text = prior.reads_text
+        self.text = prior.text
+        self.sees_image = prior.sees_image
+        self.edits_image = prior.edits_image
+        self.takes_control = prior.takes_control
+
     @property
     def innermost(self) -> "Prior":
         """Return the prior inside all wrappers."""
@@ -468,17 +482,7 @@ class Wrapper(Prior, ABC):
     def _adopt(self, inner: Prior) -> None:
         """Take the attributes of the prior inside."""
         self.inner = inner
-        self.diffusion = inner.diffusion
-        self.shape = inner.shape
-        self.stride = inner.stride
-        self.source = inner.source
-        self.classes = inner.classes
-        self.label = inner.label
-        self.reads_text = inner.reads_text
-        self.text = inner.text
-        self.sees_image = inner.sees_image
-        self.edits_image = inner.edits_image
-        self.takes_control = inner.takes_control
+        self._describe_as(inner)
 
     @abstractmethod
     def with_inner(self, inner: Prior) -> Self:

@@ -56,17 +56,7 @@ class GuidedPrior(Prior):
         self.scale = scale
         self.interval = interval
         self.rescale = rescale
-        self.diffusion = conditional.diffusion
-        self.shape = conditional.shape
-        self.stride = conditional.stride
-        self.source = conditional.source
-        self.classes = conditional.classes
-        self.label = conditional.label
-        self.reads_text = conditional.reads_text
-        self.text = conditional.text
-        self.sees_image = conditional.sees_image
-        self.edits_image = conditional.edits_image
-        self.takes_control = conditional.takes_control
+        self._describe_as(conditional)
 
     @property
     def like(self) -> Tensor:
