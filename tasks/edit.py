@@ -1,6 +1,5 @@
 """Change what an image shows: its code, read back under another prompt or class."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,7 +110,6 @@ def edit(
 
         def draw(session: Session) -> Edited:
             _check_file(file, image, session)
-            start = time.perf_counter()
             meter = Meter()
             if file is None:
                 wanted = (
@@ -139,7 +137,7 @@ def edit(
             }
             if look is not None:
                 report["attention"] = repr(look)
-            report |= meter.report() | {"seconds": round(time.perf_counter() - start, 2)}
+            report |= meter.report()
             return Edited(x=x, report=report, cover=_cover(soft, feather))
 
         own = file.prior if file is not None and file.prior in shipped() else None

@@ -1,6 +1,5 @@
 """Turn an image into a code, from which edits start."""
 
-import time
 from typing import Annotated
 
 from diffprior.batching import part_callback
@@ -61,7 +60,6 @@ def invert(
         method = resolve_inversion(inversion, session.prior, steps, strength)
         condition = inversion_condition(method, session.settings.condition)
         source = with_condition(session.prior, condition)
-        start = time.perf_counter()
         meter = Meter()
         pixels = image.tensor().to(source.like)
         up = part_callback(session.settings.callback, 0, 2)
@@ -78,7 +76,6 @@ def invert(
             **guidance_entry(source, condition),
             **inversion_report(method),
             **meter.report(),
-            "seconds": round(time.perf_counter() - start, 2),
             "round_trip_psnr": [round(value, 2) for value in quality.tolist()],
         }
         return Edited(x=x, report=report, trajectory=code)

@@ -1,6 +1,5 @@
 """Chains on the states of images, and what edits need around them."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +41,6 @@ def run_chain(
         noise: The noise streams of all rows.
         callback: Called after each step with the states and the share of work done.
     """
-    start = time.perf_counter()
     meter = Meter()
 
     def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
@@ -50,7 +48,7 @@ def run_chain(
 
     with meter.on(model):
         x = batched(work, noise, callback, batch_size(model))
-    return x, {**meter.report(), "seconds": round(time.perf_counter() - start, 2)}
+    return x, meter.report()
 
 
 def noise_level_of(strength: float) -> float | None:

@@ -111,11 +111,12 @@ class Report(TypedDict, total=False):
 
 @dataclass
 class Meter:
-    """Counts the calls of a prior and their seconds."""
+    """Counts the calls of a prior and their seconds, and the seconds since it was built."""
 
     calls: int = 0
     seconds: float = 0.0
     _start: float = field(default=0.0, repr=False)
+    _built: float = field(default_factory=time.perf_counter, repr=False)
 
     @contextmanager
     def on(self, prior: Prior) -> Iterator[None]:
@@ -132,7 +133,11 @@ class Meter:
 
     def report(self) -> dict[str, Any]:
         """Return what was counted, for a result's report."""
-        return {"network_calls": self.calls, "network_seconds": round(self.seconds, 2)}
+        return {
+            "network_calls": self.calls,
+            "network_seconds": round(self.seconds, 2),
+            "seconds": round(time.perf_counter() - self._built, 2),
+        }
 
     def _before(self, *_: Any) -> None:
         self._start = time.perf_counter()

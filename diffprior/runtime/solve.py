@@ -1,6 +1,5 @@
 """From a problem, images and settings to samples of the posterior."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -141,7 +140,6 @@ class _Solver:
 
     def draw(self) -> tuple[Tensor, dict[str, Any]]:
         """Return samples ``(B * n, C, H, W)``, images first, and the counts for their report."""
-        start = time.perf_counter()
         meter = Meter()
         n = self.settings.samples if self.methods[0].stochastic else 1
         samples = [torch.empty(0)] * len(self.images)
@@ -153,6 +151,7 @@ class _Solver:
             for j, i in enumerate(group.rows):
                 samples[i] = x[j]
                 fits[i] = fit[j]
+        x = self._finished(torch.cat(samples))
         counts: dict[str, Any] = {
             "method": "; ".join(repr(group.method) for group in groups),
             "samples": n,
@@ -160,8 +159,7 @@ class _Solver:
         }
         if self.white and any(self.levels):
             counts["chi2"] = fits
-        x = self._finished(torch.cat(samples))
-        return x, counts | {"seconds": round(time.perf_counter() - start, 2)}
+        return x, counts
 
     def _groups(self) -> list[_Group]:
         """Return the images by noise level and method; each alone if the network sees it."""
