@@ -10,11 +10,11 @@ from torch import Tensor
 from diffprior.classical import mask_edges
 from diffprior.classical.fill import biharmonic
 from diffprior.errors import ImageError, SettingError, TaskError
-from diffprior.io import arrays
-from diffprior.io.arrays import Images, mask_tensor
+from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemFor, Window
@@ -72,7 +72,7 @@ def inpaint(
             of uncertainty.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too.
     """
-    soft = _soft_mask(image, mask, dilate, feather, fit_mask)
+    soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
     exact = read_sigma(sigma) == 0
     one = [_method(h, texture) for h in hole]
@@ -98,6 +98,7 @@ def inpaint(
             cover=soft if exact else torch.ones_like(soft),
             opaque=mask is None,
             check=_check_texture if texture else None,
+            report=said,
             nothing_to_do=EMPTY if exact and not hole.any() else None,
         )
 
@@ -117,21 +118,34 @@ def _method(hole: Tensor, texture: bool) -> str:
     return f"textured(mean={mean}, sample={SEVERAL})" if texture else mean
 
 
-def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:
-    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
+def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> SoftMask:
+    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
-    if mask is None:
-        soft = images.holes()
-        if soft is None:
-            raise ImageError("there is no mask, and nothing in the image is transparent; give one")
-    else:
-        mask = arrays.fit_mask(mask, images.size) if fit else mask
-        soft = mask_tensor(mask, images, "give one of the same size, or use --fit-mask")
+    soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
-    if (soft > 0).flatten(1).all(1).any():
+    _check_known(soft)
+    return SoftMask(mask_edges.feather(soft, feather) if feather else soft, said)
+
+
+def _transparent(images: Images) -> SoftMask:
+    """Return what is transparent in images as their mask."""
+    holes = images.holes()
+    if holes is None:
+        raise ImageError("there is no mask, and nothing in the image is transparent; give one")
+    return SoftMask(holes, {})
+
+
+def _check_known(soft: Tensor) -> None:
+    """Refuse masks without a single pixel that is black."""
+    darkest = float(soft.amin((1, 2, 3)).max())
+    if darkest == 1:
         raise TaskError("the mask hides the whole image; to draw one from nothing: generate")
-    return mask_edges.feather(soft, feather) if feather else soft
+    if darkest > 0:
+        raise TaskError(
+            f"the mask hides the whole image, since no pixel of it is black: its darkest is "
+            f"{darkest:.1%} white; make black what is to be kept"
+        )
 
 
 def _window(hole: Tensor) -> Window:

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from diffprior.classical.fill import biharmonic
 from diffprior.errors import SettingError, TaskError
-from diffprior.io.arrays import Images, as_rgb, mask_tensor
+from diffprior.io.arrays import Images, as_rgb
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.gray import Gray
 from diffprior.operators.mask import Mask
 from diffprior.runtime.checks import check_colors
+from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem
@@ -50,8 +51,9 @@ def restore(
         sigma: In [-1, 1] units it is twice as much. "auto" estimates it in each image, as 1/255 at
             the least.
     """
-    lost = torch.zeros(1, 1, 1, 1) if scratches is None else mask_tensor(scratches, image)
-    keep = (lost == 0).float().expand(len(image), 1, *image.size)
+    nothing = SoftMask(torch.zeros(len(image), 1, *image.size), {})
+    lost, said = nothing if scratches is None else soft_mask(scratches, image)
+    keep = (lost == 0).float()
     if not keep.flatten(1).any(1).all():
         raise TaskError("the scratches hide the whole image; to draw one from nothing: generate")
     luminance = Gray("luminance")
@@ -65,7 +67,7 @@ def restore(
         several="mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
         images=as_rgb(image) if gray else image,
         check=check_colors if gray else None,
-        report={"blur": blur, "grey": gray},
+        report={"blur": blur, "grey": gray, **said},
     )
 
 

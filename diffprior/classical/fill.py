@@ -1,12 +1,13 @@
 """Smooth fills of holes by interpolation, which a chain may start from."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..solvers import cg
 
-__all__ = ["biharmonic", "laplacian", "pyramid"]
+__all__ = ["biharmonic", "flat_holes", "laplacian", "local_mean", "pyramid"]
 
 
 def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
@@ -41,6 +42,56 @@ def pyramid(x: Tensor, hole: Tensor) -> Tensor:
     coarse = pyramid(mean, weight == 0)
     up = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :h, :w]
     return torch.where(hole, up, x)
+
+
+def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
+    """Return the means of the known pixels of blocks, interpolated to all pixels by pull-push.
+
+    Arguments:
+        x: Of shape ``(B, C, H, W)``.
+        known: 1 where x counts and 0 elsewhere, ``(B or 1, C or 1, H, W)``; not 0 everywhere.
+        side: The side of a block, in pixels.
+    """
+    h, w = x.shape[-2:]
+    whole = (0, -w % side, 0, -h % side)
+    weight = F.avg_pool2d(F.pad(known, whole), side)
+    mean = F.avg_pool2d(F.pad(known * x, whole), side) / weight.clamp_min(1e-8)
+    filled = pyramid(mean, (weight == 0).expand_as(mean))
+    return F.interpolate(filled, scale_factor=side, mode="bilinear")[..., :h, :w]
+
+
+def flat_holes(x: Tensor, hole: Tensor, reach: int = 8, range: float = 4 / 255) -> Tensor:
+    """Return the part of the holes that one color surrounds, of the shape of ``hole``.
+
+    Holes that are within twice ``reach`` of each other are looked at together.
+
+    Arguments:
+        x: Images in [-1, 1], of shape ``(B, C, H, W)``; values in the hole do not matter.
+        hole: True where to fill, ``(B, 1, H, W)``.
+        reach: How far the surroundings of a hole go, in pixels.
+        range: The largest difference, in [-1, 1] units, that counts as one color.
+    """
+    pairs = zip(x.detach().cpu().float().numpy(), hole[:, 0].cpu().numpy(), strict=True)
+    flat = [_flat_zones(image, lost, reach, range) for image, lost in pairs]
+    return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
+
+
+def _flat_zones(image: np.ndarray, lost: np.ndarray, reach: int, range: float) -> np.ndarray:
+    """Return where the zone around a hole is of one color, ``(H, W)``."""
+    import cv2  # takes long to import, and only masks need it
+
+    near = cv2.dilate(lost.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
+    count, zone = cv2.connectedComponents(near)
+    known = (near > 0) & ~lost
+    flat = np.bincount(zone[known], minlength=count) > 0
+    for values in image[:, known]:
+        low = np.full(count, np.inf, np.float32)
+        high = -low
+        np.minimum.at(low, zone[known], values)
+        np.maximum.at(high, zone[known], values)
+        flat &= high - low <= range
+    flat[0] = False
+    return np.asarray(flat[zone])
 
 
 def laplacian(x: Tensor) -> Tensor:

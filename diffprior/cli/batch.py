@@ -17,7 +17,7 @@ from torch.nn import functional
 from .. import __version__
 from ..batching import Callback
 from ..errors import ImageError, PriorError, SettingError
-from ..io import animations, arrays, files, numbers
+from ..io import animations, arrays, files, masks, numbers
 from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
@@ -95,7 +95,7 @@ def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
-        return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
+        return {k: masks.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
     except ImageError as error:
         raise SettingError(str(error)) from error
 

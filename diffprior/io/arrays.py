@@ -8,8 +8,8 @@ __all__ = [
     "as_rgb",
     "as_stored",
     "digest",
-    "fit_mask",
-    "mask_tensor",
+    "is_lossy",
+    "orientation",
     "to_pil",
     "upright",
 ]
@@ -26,7 +26,6 @@ import torch
 from numpy.typing import DTypeLike
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import ImageError
 
@@ -37,6 +36,7 @@ SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a re
 TRANSPOSED = (5, 6, 7, 8)
 UPSIDE_DOWN = (3, 4, 7, 8)
 MIRRORED = (2, 3, 6, 7)
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats, by Pillow's names
 
 Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 
@@ -52,11 +52,16 @@ class Images:
         rebuild: A function of values (of any size and C) and alpha that returns an object of the
             original kind. If the original had an alpha, None stands for opaque; if it had none,
             alpha is ignored.
+        orientation: The EXIF orientation that the original had before it was turned upright, from
+            1 (upright as it is) to 8.
+        lossy: Whether the original was compressed with loss, as JPEG is.
     """
 
     values: np.ndarray
     alpha: np.ndarray | None
     rebuild: Callable[[np.ndarray, np.ndarray | None], Any]
+    orientation: int = 1
+    lossy: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,7 +126,7 @@ class Images:
         return self.rebuild(values, self.alpha if isinstance(alpha, EllipsisType) else alpha)
 
 
-def as_images(image: Any) -> Images:
+def as_images(image: Any, what: str = "image") -> Images:
     """Return an image, or a batch of images, as `Images`.
 
     ``Images.restore_kind`` returns the same kind, dtype, number of axes and device. There are two
@@ -137,40 +142,12 @@ def as_images(image: Any) -> Images:
               or 4 (RGB, alpha), of bool, uint8, uint16, or float32 or float64 in [0, 1];
             - a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same dtypes or
               of half precision.
+        what: What it is, for the messages.
 
     Raises:
         ImageError: If it is none of these, is empty, holds NaN, or leaves its range.
     """
-    return image if isinstance(image, Images) else _as_images(image, "image")
-
-
-def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same size") -> Tensor:
-    """Return a mask as float32 ``(B, 1, H, W)`` in [0, 1]; 1 marks what is to be filled.
-
-    Arguments:
-        mask: White, True or 1 where to fill. A PIL image or a numpy array as in `as_images`, whose
-            luma is used, and whose transparent parts are black; or a tensor ``(H, W)``,
-            ``(1, H, W)`` or ``(B, 1, H, W)``. An array of only the integers 0 and 1 counts as
-            bool.
-        like: The images of the mask. One mask may serve all of them.
-        advice: The end of the error message about a mask of another size.
-
-    Raises:
-        ImageError: If the size or the number of masks differs, or as in `as_images`.
-    """
-    m = _mask(mask)
-    if m.shape[2:] != like.size:
-        height, width = m.shape[2:]
-        h, w = like.size
-        raise ImageError(f"the mask is {width}x{height} but the image is {w}x{h}; {advice}")
-    if len(m) not in (1, len(like)):
-        raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
-    return m.expand(len(like), -1, -1, -1).contiguous()
-
-
-def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
-    """Return a mask as in `mask_tensor` of size ``(H, W)``: the largest value under each pixel."""
-    return functional.adaptive_max_pool2d(_mask(mask), size)
+    return image if isinstance(image, Images) else _as_images(image, what)
 
 
 def to_pil(x: Tensor) -> Image.Image:
@@ -185,7 +162,11 @@ def _as_images(image: Any, what: str) -> Images:
             array = _pil_array(ImageOps.exif_transpose(image))
         except OSError as error:
             raise ImageError(f"the {what} cannot be read: {error}") from error
-        return _split(array, what, partial(_pil_image, icc))
+        return replace(
+            _split(array, what, partial(_pil_image, icc)),
+            orientation=orientation(image),
+            lossy=is_lossy(image),
+        )
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
             raise _shape_error(image.shape, what, "(H, W) or (H, W, C) with C = 1 to 4")
@@ -262,18 +243,6 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
     return array.astype(native).clip(0, 1)
 
 
-def _mask(mask: Any) -> Tensor:
-    if isinstance(mask, Tensor):
-        if mask.ndim not in (2, 3, 4) or (mask.ndim > 2 and mask.shape[-3] != 1):
-            raise _shape_error(mask.shape, "mask", "(H, W), (1, H, W) or (B, 1, H, W)")
-        mask = mask[None] if mask.ndim == 2 else mask
-    if isinstance(mask, np.ndarray | Tensor) and "int" in str(mask.dtype):
-        mask = mask > 0 if ((mask == 0) | (mask == 1)).all() else mask
-    p = _as_images(mask, "mask")
-    unit = _luma(_unit(p.values)) * (1 if p.alpha is None else _unit(p.alpha)[..., None])
-    return torch.from_numpy(_channels_first(unit.astype(np.float32)))
-
-
 def _shape_error(shape: Sequence[int], what: str, accepted: str) -> ImageError:
     return ImageError(f"the {what} has the shape {tuple(shape)}; give {accepted}")
 
@@ -323,6 +292,22 @@ def as_rgb(images: Images) -> Images:
     """Return images with three channels each, so that results are in color."""
     repeats = 3 // images.values.shape[-1]
     return replace(images, values=np.repeat(images.values, repeats, axis=-1))
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a PIL image, from 1 (upright) to 8."""
+    value = image.getexif().get(0x0112, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
+def is_lossy(image: Image.Image, data: bytes = b"") -> bool:
+    """Return whether a PIL image comes from a file that was compressed with loss.
+
+    Arguments:
+        data: The bytes of the file, which say it of WebP.
+    """
+    lossless = image.format == "WEBP" and (not data or b"VP8L" in data)
+    return image.format in LOSSY and not lossless
 
 
 def upright(pixels: Pixels, orientation: int, axes: tuple[int, int] = (-2, -1)) -> Pixels:

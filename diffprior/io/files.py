@@ -8,7 +8,6 @@ __all__ = [
     "encode",
     "find",
     "read",
-    "read_mask",
     "write",
 ]
 
@@ -19,7 +18,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +30,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
 from . import jpeg, sixteen_bit
-from .arrays import ImageError, Images, as_images, upright
+from .arrays import ImageError, Images, as_images, is_lossy, orientation, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 LIMIT = 89_478_485  # pixels, as in Pillow
@@ -75,20 +74,12 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
     name = str(source if isinstance(source, Path) else getattr(source, "name", "the stream"))
     try:
         with _at_most(limit):
-            image, icc, coding = _decoded(_bytes(source), limit)
-            loaded = as_images(image)
+            loaded, icc, coding = _decoded(_bytes(source), limit)
         if loaded.values.dtype.kind == "f":
             raise ImageError("its values are floating point; save them in 16 bits")
         return File(name=name, images=loaded, icc=icc, coding=coding)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
-
-
-def read_mask(source: Path, limit: int = LIMIT) -> Image.Image | np.ndarray:
-    """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
-    images = read(source, limit).images
-    mask: Image.Image | np.ndarray = images.restore_kind(images.values)
-    return mask
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
@@ -222,16 +213,16 @@ def _bytes(source: Path | BinaryIO) -> bytes:
     return data
 
 
-def _decoded(
-    data: bytes, limit: int
-) -> tuple[Image.Image | np.ndarray, bytes | None, jpeg.Coding | None]:
+def _decoded(data: bytes, limit: int) -> tuple[Images, bytes | None, jpeg.Coding | None]:
     try:
         image = Image.open(BytesIO(data), formats=list(_FORMATS.values()))
         is_deep = _is_deep(image, data)
         image.load()
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
         coding = jpeg.read(image)
-        return _deep(image, data) if is_deep else _plain(image), icc, coding
+        images = as_images(_deep(image, data) if is_deep else _plain(image))
+        origin = {"orientation": orientation(image), "lossy": is_lossy(image, data)}
+        return replace(images, **origin), icc, coding
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
