@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
-from diffprior.classical.fill import biharmonic
+from diffprior.classical.fill import biharmonic, flat_holes
 from diffprior.errors import ImageError, SettingError, TaskError
 from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
@@ -23,7 +23,10 @@ from diffprior.samplers.ddim import DDIM
 
 __all__ = ["inpaint"]
 
-THIN, THICK, DEEP = (f"dpir(start={s}, steps=30)" for s in (0.15, 0.4, 0.7))  # for one result
+FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
+THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
+    f"dpir(start={s}, steps=30, spread=32)" for s in (0.15, 0.4, 0.7)
+)  # for one result
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
@@ -75,6 +78,7 @@ def inpaint(
     soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
     exact = read_sigma(sigma) == 0
+    flat = flat_holes(image.tensor(), hole) if exact else torch.zeros_like(hole)
     one = [_method(h, texture) for h in hole]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
@@ -83,12 +87,14 @@ def inpaint(
         return _window(hole) if exact and not prior.latent else everything
 
     def problem(prior: Prior) -> Problem:
-        keep = window(prior).cut(~hole)
+        lost = window(prior).cut(hole)
+        plain = window(prior).cut(flat) if _is_plain(prior) else torch.zeros_like(lost)
+        keep = ~lost | plain
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
-            measure=lambda x: x * keep.to(x),
+            measure=lambda x: _filled(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
             one=one,
             several=one if texture else SEVERAL,
@@ -103,6 +109,19 @@ def inpaint(
         )
 
     return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+
+
+def _is_plain(prior: Prior) -> bool:
+    """Return whether a prior knows pixels only, and nothing that a hole should show."""
+    told = prior.reads_text or prior.sees_image or prior.takes_control or prior.label is not None
+    return not prior.latent and not told
+
+
+def _filled(x: Tensor, hole: Tensor, flat: Tensor) -> Tensor:
+    """Return images with their flat holes filled: one color around a hole is that of the hole."""
+    if not flat.any():
+        return x
+    return torch.where(flat.to(x.device), biharmonic(x, hole.to(x.device)), x)
 
 
 def _check_texture(prior: Prior) -> None:

@@ -9,6 +9,8 @@ from ..solvers import cg
 
 __all__ = ["biharmonic", "flat_holes", "laplacian", "local_mean", "pyramid"]
 
+REACH = 8  # px
+
 
 def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
     """Return the images with holes filled to minimize ||Laplacian x||^2; the rest is unchanged.
@@ -60,36 +62,40 @@ def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
     return F.interpolate(filled, scale_factor=side, mode="bilinear")[..., :h, :w]
 
 
-def flat_holes(x: Tensor, hole: Tensor, reach: int = 8, range: float = 4 / 255) -> Tensor:
+def flat_holes(x: Tensor, hole: Tensor, tolerance: float = 4 / 255) -> Tensor:
     """Return the part of the holes that one color surrounds, of the shape of ``hole``.
 
-    Holes that are within twice ``reach`` of each other are looked at together.
+    The surroundings go as far as the deepest hole is deep, and ``REACH`` pixels at the least. Holes
+    whose surroundings touch are looked at together.
 
     Arguments:
         x: Images in [-1, 1], of shape ``(B, C, H, W)``; values in the hole do not matter.
         hole: True where to fill, ``(B, 1, H, W)``.
-        reach: How far the surroundings of a hole go, in pixels.
-        range: The largest difference, in [-1, 1] units, that counts as one color.
+        tolerance: The largest difference, in [-1, 1] units, that counts as one color.
     """
     pairs = zip(x.detach().cpu().float().numpy(), hole[:, 0].cpu().numpy(), strict=True)
-    flat = [_flat_zones(image, lost, reach, range) for image, lost in pairs]
+    flat = [_flat_zones(image, lost, tolerance) for image, lost in pairs]
     return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
 
 
-def _flat_zones(image: np.ndarray, lost: np.ndarray, reach: int, range: float) -> np.ndarray:
-    """Return where the zone around a hole is of one color, ``(H, W)``."""
+def _flat_zones(image: np.ndarray, lost: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return where a hole ``(H, W)`` and its surroundings are of one color."""
     import cv2  # takes long to import, and only masks need it
 
-    near = cv2.dilate(lost.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
-    count, zone = cv2.connectedComponents(near)
-    known = (near > 0) & ~lost
+    inside, outside = (
+        cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for part in (lost, ~lost)
+    )
+    near = outside <= max(REACH, float(inside.max()))
+    count, zone = cv2.connectedComponents(near.astype(np.uint8))
+    known = near & ~lost
     flat = np.bincount(zone[known], minlength=count) > 0
     for values in image[:, known]:
         low = np.full(count, np.inf, np.float32)
         high = -low
         np.minimum.at(low, zone[known], values)
         np.maximum.at(high, zone[known], values)
-        flat &= high - low <= range
+        flat &= high - low <= tolerance
     flat[0] = False
     return np.asarray(flat[zone])
 

@@ -301,14 +301,14 @@ def _rings(bright: np.ndarray) -> bool:
 
 
 def _ripples(bright: np.ndarray) -> bool:
-    """Return whether some dark pixels ``(H, W)`` are brighter than all of their neighbors.
+    """Return whether many dark pixels ``(H, W)`` are peaks of their row, or of their column.
 
-    In a soft edge each pixel has a neighbor on the bright side.
+    In a soft edge each pixel has a neighbor on the bright side. Of drawn masks up to 9% of the dark
+    pixels are peaks, and of JPEG masks of all qualities 45% and more.
     """
-    import cv2  # takes long to import, and few masks need it
-
-    around = np.ones((3, 3), np.uint8)
-    around[1, 1] = 0
     dark = (bright > BLACK) & (bright < BLUR[0])
-    peaks = dark & (bright > cv2.dilate(bright, around))
-    return bool(peaks.sum() > max(4, dark.sum() / 100))
+    padded = np.pad(bright, 1, mode="edge")
+    in_row = (bright > padded[1:-1, :-2]) & (bright > padded[1:-1, 2:])
+    in_column = (bright > padded[:-2, 1:-1]) & (bright > padded[2:, 1:-1])
+    peaks = dark & (in_row | in_column)
+    return bool(peaks.sum() > 0.3 * dark.sum())

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..batching import Callback, progress
-from ..diffusions import GaussianDiffusion
 from ..classical.fill import local_mean
+from ..diffusions import GaussianDiffusion
 from ..likelihoods.base import ConditionableLikelihood
 from ..operators.base import LinearOperator
 from ..operators.mask import Mask
