@@ -25,8 +25,6 @@ __all__ = ["inpaint"]
 
 FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
 THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
-    f"dpir(start={s}, steps=30, spread=32)" for s in (0.15, 0.4, 0.7)
-)  # for one result
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
@@ -77,9 +75,10 @@ def inpaint(
     """
     soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
+    unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    flat = flat_holes(image.tensor(), hole) if exact else torch.zeros_like(hole)
-    one = [_method(h, texture) for h in hole]
+    flat = flat_holes(image.tensor(), hole, ~unknown) if exact else torch.zeros_like(hole)
+    one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
     def window(prior: Prior) -> Window:
@@ -87,7 +86,7 @@ def inpaint(
         return _window(hole) if exact and not prior.latent else everything
 
     def problem(prior: Prior) -> Problem:
-        lost = window(prior).cut(hole)
+        lost = window(prior).cut(unknown)
         plain = window(prior).cut(flat) if _is_plain(prior) else torch.zeros_like(lost)
         keep = ~lost | plain
         return Problem(
@@ -129,10 +128,14 @@ def _check_texture(prior: Prior) -> None:
         raise TaskError("texture is laid over what a prior of pixels fills, not one of latents")
 
 
-def _method(hole: Tensor, texture: bool) -> str:
-    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
-    depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    lost = depth[depth > 0].mean() if depth.any() else 0.0
+def _method(hole: Tensor, unknown: Tensor, texture: bool) -> str:
+    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier.
+
+    Arguments:
+        unknown: The hole, and further pixels of which nothing is known.
+    """
+    depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
     mean = next(text for most, text in DEPTHS.items() if lost < most)
     return f"textured(mean={mean}, sample={SEVERAL})" if texture else mean
 

@@ -62,7 +62,7 @@ def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
     return F.interpolate(filled, scale_factor=side, mode="bilinear")[..., :h, :w]
 
 
-def flat_holes(x: Tensor, hole: Tensor, tolerance: float = 4 / 255) -> Tensor:
+def flat_holes(x: Tensor, hole: Tensor, known: Tensor, tolerance: float = 4 / 255) -> Tensor:
     """Return the part of the holes that one color surrounds, of the shape of ``hole``.
 
     The surroundings go as far as the deepest hole is deep, and ``REACH`` pixels at the least. Holes
@@ -71,14 +71,18 @@ def flat_holes(x: Tensor, hole: Tensor, tolerance: float = 4 / 255) -> Tensor:
     Arguments:
         x: Images in [-1, 1], of shape ``(B, C, H, W)``; values in the hole do not matter.
         hole: True where to fill, ``(B, 1, H, W)``.
+        known: True where x is known, of the same shape.
         tolerance: The largest difference, in [-1, 1] units, that counts as one color.
     """
-    pairs = zip(x.detach().cpu().float().numpy(), hole[:, 0].cpu().numpy(), strict=True)
-    flat = [_flat_zones(image, lost, tolerance) for image, lost in pairs]
+    images = x.detach().cpu().float().numpy()
+    planes = (plane[:, 0].cpu().numpy() for plane in (hole, known))
+    flat = [_flat_zones(*one, tolerance) for one in zip(images, *planes, strict=True)]
     return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
 
 
-def _flat_zones(image: np.ndarray, lost: np.ndarray, tolerance: float) -> np.ndarray:
+def _flat_zones(
+    image: np.ndarray, lost: np.ndarray, known: np.ndarray, tolerance: float
+) -> np.ndarray:
     """Return where a hole ``(H, W)`` and its surroundings are of one color."""
     import cv2  # takes long to import, and only masks need it
 
@@ -88,13 +92,13 @@ def _flat_zones(image: np.ndarray, lost: np.ndarray, tolerance: float) -> np.nda
     )
     near = outside <= max(REACH, float(inside.max()))
     count, zone = cv2.connectedComponents(near.astype(np.uint8))
-    known = near & ~lost
-    flat = np.bincount(zone[known], minlength=count) > 0
-    for values in image[:, known]:
+    around = near & known & ~lost
+    flat = np.bincount(zone[around], minlength=count) > 0
+    for values in image[:, around]:
         low = np.full(count, np.inf, np.float32)
         high = -low
-        np.minimum.at(low, zone[known], values)
-        np.maximum.at(high, zone[known], values)
+        np.minimum.at(low, zone[around], values)
+        np.maximum.at(high, zone[around], values)
         flat &= high - low <= tolerance
     flat[0] = False
     return np.asarray(flat[zone])

@@ -30,6 +30,7 @@ from torch import Tensor
 from ..errors import ImageError
 
 LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
+INVISIBLE = 2 / 255  # of full opacity, and less
 SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
 
 # EXIF orientations whose rows and columns are swapped, and which axes are reversed after that.
@@ -72,8 +73,13 @@ class Images:
         return len(self.values)
 
     def tensor(self) -> Tensor:
-        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated."""
-        x = 2 * _unit(self.values).astype(np.float32) - 1
+        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated.
+
+        The colors of invisible pixels mean nothing: those of the nearest visible ones stand there.
+        """
+        lost = None if self.alpha is None else _invisible(self.alpha)
+        values = self.values if lost is None or not lost.any() else _extended(self.values, lost)
+        x = 2 * _unit(values).astype(np.float32) - 1
         return torch.from_numpy(_channels_first(np.repeat(x, 3 // x.shape[-1], axis=-1)))
 
     def holes(self) -> Tensor | None:
@@ -81,6 +87,12 @@ class Images:
         if self.alpha is None or (self.alpha == _top(self.alpha.dtype)).all():
             return None
         return torch.from_numpy(1 - _unit(self.alpha[:, None]).astype(np.float32))
+
+    def invisible(self) -> Tensor:
+        """Return where nothing of the images is seen, bool ``(B, 1, H, W)``."""
+        if self.alpha is None:
+            return torch.zeros(len(self), 1, *self.size, dtype=torch.bool)
+        return torch.from_numpy(_invisible(self.alpha)[:, None])
 
     def opacity(self, size: Sequence[int]) -> np.ndarray | None:
         """Return alpha at a size ``(H, W)``, or None if there is none."""
@@ -262,6 +274,28 @@ def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
     top = _top(np.dtype(dtype))
     clipped: np.ndarray = np.clip(unit, 0, 1)
     return (clipped if top == 1 else np.rint(top * clipped)).astype(dtype)
+
+
+def _invisible(alpha: np.ndarray) -> np.ndarray:
+    """Return where an opacity is that of nothing, or of a last trace without a color."""
+    return np.asarray(alpha <= INVISIBLE * _top(alpha.dtype))
+
+
+def _extended(values: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return values ``(B, H, W, C)`` with those of the nearest known pixel where ``lost`` is."""
+    import cv2  # takes long to import, and few images need it
+
+    out = values.copy()
+    for image, hole in zip(out, lost, strict=True):
+        if not hole.any() or hole.all():
+            continue
+        _, nearest = cv2.distanceTransformWithLabels(
+            hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        colors = np.zeros((nearest.max() + 1, image.shape[-1]), image.dtype)
+        colors[nearest[~hole]] = image[~hole]
+        image[hole] = colors[nearest[hole]]
+    return out
 
 
 def _luma(x: np.ndarray) -> np.ndarray:
