@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
-from support.shell import complaint, diffprior
 
 from diffprior.classical.fill import biharmonic
 from diffprior.io import arrays, files
@@ -18,6 +17,8 @@ from diffprior.io.masks import MaskReading, interpret, mask_tensor, read_mask
 from diffprior.metrics import psnr
 from diffprior.operators.generators.masks import draw
 from diffprior.runtime.masks import soft_mask
+
+from support.shell import complaint, diffprior
 
 HOLE = np.zeros((48, 64), bool)
 HOLE[10:30, 20:50] = True
@@ -220,7 +221,9 @@ def turned_photo(orientation: int, folder: Path) -> Path:
     return folder / "photo.jpg"
 
 
-@pytest.mark.saw("the advice for a mask of a turned photo was --fit-mask, which fills another place")
+@pytest.mark.saw(
+    "the advice for a mask of a turned photo was --fit-mask, which fills another place"
+)
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_a_mask_of_the_stored_pixels_is_turned_with_the_photo(
     orientation: int, tmp_path: Path
