@@ -153,7 +153,7 @@ def _turned(mask: Images, like: Images) -> tuple[Images, tuple[str, ...]]:
 
 def _inverted(weights: Tensor) -> tuple[str, ...]:
     """Return what to say of masks that hide nearly all, the whole border included."""
-    lost = weights[:, 0] > 0
+    lost = weights[:, 0] == 1
     edges = (lost[:, 0], lost[:, -1], lost[:, :, 0], lost[:, :, -1])
     around = torch.stack([edge.all(1) for edge in edges]).all(0)
     share = lost.flatten(1).float().mean(1)

@@ -222,7 +222,7 @@ def turned_photo(orientation: int, folder: Path) -> Path:
 
 
 @pytest.mark.saw(
-    "the advice for a mask of a turned photo was --fit-mask, which fills another place"
+    "the advice for a mask of a turned photo was --fit-mask, which filled another place"
 )
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_a_mask_of_the_stored_pixels_is_turned_with_the_photo(
