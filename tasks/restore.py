@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from diffprior.classical.fill import biharmonic
+from diffprior.classical.fill import biharmonic, flat_holes
 from diffprior.errors import SettingError, TaskError
 from diffprior.io.arrays import Images, as_rgb
 from diffprior.operators.base import LinearOperator

@@ -31,6 +31,7 @@ from ..errors import ImageError
 
 LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
 INVISIBLE = 2 / 255  # of full opacity, and less
+LEAST_SIDE = 32  # px; of a part of an image that says how noisy it is
 SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
 
 # EXIF orientations whose rows and columns are swapped, and which axes are reversed after that.
@@ -93,6 +94,23 @@ class Images:
         if self.alpha is None:
             return torch.zeros(len(self), 1, *self.size, dtype=torch.bool)
         return torch.from_numpy(_invisible(self.alpha)[:, None])
+
+    def opaque_part(self, i: int) -> "Images":
+        """Return the largest square of image i that is all visible, and that without its alpha.
+
+        Of an image without such a square of ``LEAST_SIDE`` pixels it is the whole.
+        """
+        import cv2  # takes long to import, and few images need it
+
+        hidden = self.invisible()[i, 0].numpy()
+        framed = np.pad(~hidden, 1).astype(np.uint8)
+        reach = cv2.distanceTransform(framed, cv2.DIST_C, cv2.DIST_MASK_3)[1:-1, 1:-1]
+        row, column = divmod(int(reach.argmax()), hidden.shape[1])
+        half = int(reach[row, column]) - 1
+        whole = (slice(0, n) for n in hidden.shape)
+        square = (slice(at - half, at + half + 1) for at in (row, column))
+        rows, columns = square if 2 * half + 1 >= LEAST_SIDE else whole
+        return replace(self, values=self.values[i : i + 1, rows, columns], alpha=None)
 
     def opacity(self, size: Sequence[int]) -> np.ndarray | None:
         """Return alpha at a size ``(H, W)``, or None if there is none."""

@@ -7,13 +7,14 @@ from PIL import Image
 from scipy import ndimage
 
 import diffprior
+from diffprior.priors.base import Prior
 from diffprior.io.arrays import as_images
 
 GROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 255, 0)}
 
 
 @pytest.fixture(scope="module")
-def prior() -> diffprior.Prior:
+def prior() -> Prior:
     return diffprior.load_prior()
 
 
@@ -29,7 +30,7 @@ def disc(ground: tuple[int, int, int], side: int = 32) -> np.ndarray:
 
 @pytest.mark.saw("black fringes round a cut-out after upscale")
 @pytest.mark.parametrize("ground", GROUNDS)
-def test_an_enlarged_cut_out_has_no_fringe(ground: str, prior: diffprior.Prior) -> None:
+def test_an_enlarged_cut_out_has_no_fringe(ground: str, prior: Prior) -> None:
     out = diffprior.super_resolve(disc(GROUNDS[ground]), scale=4, prior=prior, steps=4).image
     seen = out[..., 3] > 0
     assert out.shape == (128, 128, 4) and 0.2 < seen.mean() < 0.5
@@ -39,7 +40,7 @@ def test_an_enlarged_cut_out_has_no_fringe(ground: str, prior: diffprior.Prior) 
 
 @pytest.mark.saw("the edge of a cut-out took the color of what nobody sees")
 @pytest.mark.parametrize("task", ["denoise", "deblur"])
-def test_what_is_seen_does_not_depend_on_what_is_not(task: str, prior: diffprior.Prior) -> None:
+def test_what_is_seen_does_not_depend_on_what_is_not(task: str, prior: Prior) -> None:
     settings = {"denoise": {"sigma": 0.1}, "deblur": {"kernel": "gaussian:1", "sigma": 0.02}}
     run = getattr(diffprior, task)
     outs = []
@@ -55,7 +56,7 @@ def test_what_is_seen_does_not_depend_on_what_is_not(task: str, prior: diffprior
 
 
 @pytest.mark.saw("a hole beside a transparent part was filled with its black or white")
-def test_a_fill_does_not_see_what_nobody_sees(prior: diffprior.Prior) -> None:
+def test_a_fill_does_not_see_what_nobody_sees(prior: Prior) -> None:
     fills = []
     for ground in GROUNDS.values():
         image = np.full((64, 64, 4), (90, 140, 200, 255), np.uint8)
@@ -94,7 +95,22 @@ def test_tasks_see_the_color_of_the_nearest_visible_pixel(dtype: type) -> None:
 
 
 @pytest.mark.saw("an image without a single visible pixel was no longer the same")
-def test_an_image_of_nothing_stays(prior: diffprior.Prior) -> None:
+def test_an_image_of_nothing_stays(prior: Prior) -> None:
     image = Image.new("RGBA", (32, 32), (10, 20, 30, 0))
     out = diffprior.denoise(image, sigma=0.1, prior=prior).image
     assert out.getpixel((5, 5)) == (10, 20, 30, 0)
+
+
+@pytest.mark.saw("a noisy cut-out was taken for a clean one, and stayed noisy")
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_the_noise_of_a_cut_out_is_that_of_what_is_seen(share: float) -> None:
+    from diffprior.runtime.noise_level import noise_levels
+
+    rng = np.random.default_rng(0)
+    i, j = np.mgrid[:128, :128] - 63.5
+    seen = np.hypot(i, j) < 128 * (share / np.pi) ** 0.5
+    smooth = 0.5 + 0.2 * np.sin(i / 20) * np.cos(j / 15)
+    noisy = smooth[..., None] + 0.08 * rng.standard_normal((128, 128, 3))
+    image = np.dstack([np.clip(noisy, 0, 1) * seen[..., None], seen])
+    estimate = noise_levels("auto", as_images(image))[0]
+    assert estimate == pytest.approx(0.08, rel=0.06)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import diffprior
+from diffprior.priors.base import Prior
 
 COLORS = {
     "white": (255, 255, 255),
@@ -19,7 +20,7 @@ COLORS = {
 
 
 @pytest.fixture(scope="module")
-def prior() -> diffprior.Prior:
+def prior() -> Prior:
     return diffprior.load_prior()
 
 
@@ -49,7 +50,7 @@ def cast(image: np.ndarray, hole: np.ndarray, **settings: object) -> int:
 @pytest.mark.parametrize("kind", ["box", "corner", "lines"])
 @pytest.mark.parametrize("color", COLORS)
 def test_a_hole_in_one_color_is_of_that_color(
-    color: str, kind: str, prior: diffprior.Prior
+    color: str, kind: str, prior: Prior
 ) -> None:
     image = flat(COLORS[color], 48)
     assert cast(image, hole_of(kind, 48), prior=prior, steps=3) <= 2
@@ -58,7 +59,7 @@ def test_a_hole_in_one_color_is_of_that_color(
 @pytest.mark.saw("several fills of a plain wall had stains, and so had one with --texture")
 @pytest.mark.parametrize("settings", [{"samples": 2}, {"texture": True}], ids=str)
 def test_samples_of_one_color_are_of_that_color(
-    settings: dict[str, object], prior: diffprior.Prior
+    settings: dict[str, object], prior: Prior
 ) -> None:
     image = flat(COLORS["skin"], 48)
     assert cast(image, hole_of("box", 48), prior=prior, steps=2, **settings) <= 2
@@ -66,7 +67,7 @@ def test_samples_of_one_color_are_of_that_color(
 
 @pytest.mark.saw("more steps made the cast worse")
 @pytest.mark.parametrize("steps", [30, 60])
-def test_nearly_flat_ground_gets_no_cast_either(steps: int, prior: diffprior.Prior) -> None:
+def test_nearly_flat_ground_gets_no_cast_either(steps: int, prior: Prior) -> None:
     """Ground with the noise of a camera, which is not of one color."""
     rng = np.random.default_rng(0)
     ground = np.array([COLORS["skin"], COLORS["gray"]][steps == 60])
@@ -80,7 +81,7 @@ def test_nearly_flat_ground_gets_no_cast_either(steps: int, prior: diffprior.Pri
 
 
 @pytest.mark.saw("an object that a hole hides whole could no longer be drawn there")
-def test_holes_with_more_than_one_color_around_are_the_priors(prior: diffprior.Prior) -> None:
+def test_holes_with_more_than_one_color_around_are_the_priors(prior: Prior) -> None:
     from diffprior.classical.fill import flat_holes
 
     x = torch.zeros(1, 3, 64, 64)
