@@ -3,6 +3,7 @@
 import functools
 import math
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -32,6 +33,7 @@ __all__ = [
     "Within",
     "check",
     "renamed",
+    "shown",
     "warn",
 ]
 
@@ -67,6 +69,8 @@ class Within:
 
 
 ANYWHERE = Within(-math.inf)
+LONGEST = 120  # characters of a name in a message
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode categories that print nothing
 USUAL = {int: Within(1), float: Within(0)}  # of an annotation without a range
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
@@ -202,6 +206,23 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def shown(name: object) -> str:
+    """Return the name of a file as a terminal can show it: on one line, of 120 characters or less.
+
+    Control characters, marks that turn the direction of text, and bytes that are not UTF-8 are
+    escaped, as in ``caf\\xe9.png``. A longer name loses its middle.
+    """
+    text = "".join(map(_escaped, str(name)))
+    return text if len(text) <= LONGEST else f"{text[:30]}...{text[33 - LONGEST :]}"
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, as Python holds it
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    hidden = unicodedata.category(character) in HIDDEN
+    return ascii(character)[1:-1] if hidden else character
 
 
 def _package(frame: FrameType) -> str:

@@ -50,7 +50,7 @@ def run(
         sources, faults = _expand(names)
         word = f"{task.past}{suffixes[0]}"
         plan = plan_outputs(sources, word, suffixes, settings.get("samples", 1), o)
-        values = _read_settings(task, settings)
+        values = _read_settings(task, settings, _limit(o))
     except ImageError as error:
         return _print_error(error, 1)
     except SettingError as error:
@@ -91,11 +91,17 @@ def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[Imag
     return list(inputs.values()), faults
 
 
-def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _limit(o: Options) -> int:
+    return files.LIMIT if o.max_pixels is None else o.max_pixels
+
+
+def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
-        return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
+        return {
+            k: files.read_mask(v, limit) if isinstance(v, Path) else v for k, v in plain.items()
+        }
     except ImageError as error:
         raise SettingError(str(error)) from error
 
@@ -106,12 +112,13 @@ def _run_one(
     """Run the task on one file, and write its results."""
     if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
         raise ImageError(f"{there[0]} exists; use --force to overwrite it")
-    file = None if source is None else _read(function.task, source)
+    file = None if source is None else _read(function.task, source, _limit(o))
     _check_depth(file, targets)
     with _progress(str(source or function.__name__), o.quiet) as callback:
         result = _call(function, file, values, callback)
     for key, path in targets.items():
-        data = _data(key, result, file, path.suffix.lower() if path else ".png")
+        suffix = path.suffix.lower() if path else ".png"
+        data = _data(key, result, file, suffix, o.strip_metadata)
         if path is None:
             sys.stdout.buffer.write(data)
         else:
@@ -123,12 +130,12 @@ def _run_one(
         print(f"{source}: {result.report['note']}", file=sys.stderr)
 
 
-def _read(task: Task, source: Path | Literal["-"]) -> Source:
+def _read(task: Task, source: Path | Literal["-"], limit: int) -> Source:
     """Return what a file holds: numbers, or an image."""
     if sys.stdin is None and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(data) if task.input == "numbers" else files.read(data)
+    return numbers.read(data) if task.input == "numbers" else files.read(data, limit)
 
 
 def _check_depth(file: Source | None, targets: Targets) -> None:
@@ -155,24 +162,33 @@ def _call(
     if isinstance(file, numbers.Measurement):
         return function(file.array, **settings, callback=callback)
     if task.jpeg_coding:
+        if file.uncoded and values.get("quality") is None:
+            raise ImageError(f"{file.uncoded}; give a quality")
         settings["coding"] = file.coding
     raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
     return function(raw, **settings, callback=callback)
 
 
-def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
-    """Return the bytes of one of the files to write."""
+def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: bool) -> bytes:
+    """Return the bytes of one of the files to write.
+
+    A result has the metadata of the file that it was made from; without them it keeps what says how
+    its numbers become colors.
+    """
     if key == 0 and hasattr(result, "data"):
         data: bytes = result.data()
         return data
-    icc = file.icc if isinstance(file, files.File) else None
+    about = file.metadata if isinstance(file, files.File) and key != "uncertainty" else None
+    if about is not None and (strip or key == "compare"):
+        about = about.colors()
     several = isinstance(key, int) and len(result.samples) > 1 and suffix not in animations.SUFFIXES
     report = result.report | ({"sample": int(key) + 1} if several else {})
     text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
+    text = {} if strip else text
     if suffix in animations.SUFFIXES:
         frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
         return animations.encode(frames, suffix, text)
-    return files.encode(*_content(key, result, file), suffix, icc, text)
+    return files.encode(*_content(key, result, file), suffix, about, text)
 
 
 def _content(
@@ -209,7 +225,9 @@ def _prefix_warnings(source: Input) -> Iterator[None]:
     name = "" if source is None else f"{source}: "
     with warnings.catch_warnings():
         show = warnings.showwarning
-        warnings.showwarning = lambda message, *rest: show(f"{name}{message}", *rest)
+        warnings.showwarning = lambda message, *rest: show(
+            f"{'' if str(message).startswith(name) else name}{message}", *rest
+        )
         yield
 
 
