@@ -1032,6 +1032,7 @@ def restore(
     scratches: Any = None,
     *,
     blur: str | None = None,
+    boundary: str = "free",
     gray: bool = False,
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
@@ -1066,6 +1067,8 @@ def restore(
             One for all images or one for each.
         blur: Blur to undo, as in gaussian:2 or motion:9,30 (pixels, degrees), or an image of its
             kernel; default: none. What ``diffprior.operators.generators.kernels.kernel`` reads.
+        boundary: What lies beyond the border, where the blur reached in from: free (unknown, as in
+            a photograph), reflect, circular or zero; default: free.
         gray: Whether the colors are lost, too; default: no.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least.
