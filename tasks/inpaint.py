@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
-from diffprior.classical.fill import biharmonic, flat_holes
+from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
 from diffprior.errors import ImageError, SettingError, TaskError
 from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
@@ -93,7 +93,7 @@ def inpaint(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
-            measure=lambda x: _filled(x, lost, plain) * keep.to(x),
+            measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
             one=one,
             several=one if texture else SEVERAL,
@@ -114,13 +114,6 @@ def _is_plain(prior: Prior) -> bool:
     """Return whether a prior knows pixels only, and nothing that a hole should show."""
     told = prior.reads_text or prior.sees_image or prior.takes_control or prior.label is not None
     return not prior.latent and not told
-
-
-def _filled(x: Tensor, hole: Tensor, flat: Tensor) -> Tensor:
-    """Return images with their flat holes filled: one color around a hole is that of the hole."""
-    if not flat.any():
-        return x
-    return torch.where(flat.to(x.device), biharmonic(x, hole.to(x.device)), x)
 
 
 def _check_texture(prior: Prior) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..solvers import cg
 
-__all__ = ["biharmonic", "flat_holes", "laplacian", "local_mean", "pyramid"]
+__all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
 
 REACH = 8  # px
 
@@ -78,6 +78,19 @@ def flat_holes(x: Tensor, hole: Tensor, known: Tensor, tolerance: float = 4 / 25
     planes = (plane[:, 0].cpu().numpy() for plane in (hole, known))
     flat = [_flat_zones(*one, tolerance) for one in zip(images, *planes, strict=True)]
     return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
+
+
+def fill_flat(x: Tensor, hole: Tensor, flat: Tensor) -> Tensor:
+    """Return images with the flat part of their holes filled.
+
+    Arguments:
+        x: Images, of shape ``(B, C, H, W)``; values in the hole do not matter.
+        hole: True where to fill, ``(B, 1, H, W)``; not everywhere.
+        flat: The part that `flat_holes` returns.
+    """
+    if not flat.any():
+        return x
+    return torch.where(flat.to(x.device), biharmonic(x, hole.to(x.device)), x)
 
 
 def _flat_zones(

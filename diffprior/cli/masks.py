@@ -53,28 +53,32 @@ class ImageFolder:
         )
 
 
-def read_setting(path: Path) -> Images | ImageFolder:
+def read_setting(path: Path, limit: int) -> Images | ImageFolder:
     """Return the image in a file, or the images in a folder.
+
+    Arguments:
+        limit: The most pixels of an image that is read.
 
     Raises:
         SettingError: If nothing can be read there.
     """
     try:
-        return ImageFolder.of(path) if path.is_dir() else masks.read_mask(path)
+        return ImageFolder.of(path) if path.is_dir() else masks.read_mask(path, limit)
     except ImageError as error:
         raise SettingError(str(error)) from error
 
 
-def settings_of(values: Mapping[str, Any], source: Input) -> dict[str, Any]:
+def settings_of(values: Mapping[str, Any], source: Input, limit: int) -> dict[str, Any]:
     """Return the settings for one input: of each folder the image for it.
 
     Raises:
         ImageError: If a folder has none, or it cannot be read.
     """
-    return {
-        name: masks.read_mask(value.path_for(source)) if isinstance(value, ImageFolder) else value
-        for name, value in values.items()
-    }
+    settings = dict(values)
+    for name, value in values.items():
+        if isinstance(value, ImageFolder):
+            settings[name] = masks.read_mask(value.path_for(source), limit)
+    return settings
 
 
 def unused(values: Mapping[str, Any], inputs: Sequence[Input]) -> Iterator[str]:

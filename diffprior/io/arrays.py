@@ -9,7 +9,7 @@ __all__ = [
     "as_stored",
     "digest",
     "is_lossy",
-    "orientation",
+    "pil_array",
     "to_pil",
     "upright",
 ]
@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import DTypeLike
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError
+from . import exif
 
 LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
 INVISIBLE = 2 / 255  # of full opacity, and less
@@ -189,12 +190,13 @@ def _as_images(image: Any, what: str) -> Images:
     if isinstance(image, Image.Image):
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
         try:
-            array = _pil_array(ImageOps.exif_transpose(image))
-        except OSError as error:
+            array = pil_array(image)  # which turns a TIFF upright by itself
+        except Exception as error:  # decoders raise anything on damaged data
             raise ImageError(f"the {what} cannot be read: {error}") from error
+        turn = exif.of_image(image)
         return replace(
-            _split(array, what, partial(_pil_image, icc)),
-            orientation=orientation(image),
+            _split(upright(array, turn, axes=(0, 1)), what, partial(_pil_image, icc)),
+            orientation=turn,
             lossy=is_lossy(image),
         )
     if isinstance(image, np.ndarray):
@@ -208,7 +210,8 @@ def _as_images(image: Any, what: str) -> Images:
     raise ImageError(f"a {kind} is no {what}; give a PIL image, a numpy array or a torch tensor")
 
 
-def _pil_array(image: Image.Image) -> np.ndarray:
+def pil_array(image: Image.Image) -> np.ndarray:
+    """Return the values of a PIL image as it is stored, ``(H, W)`` or ``(H, W, C)``."""
     if image.mode[0] not in "IF":
         colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         mode = f"{colors}A" if image.has_transparency_data else colors
@@ -344,12 +347,6 @@ def as_rgb(images: Images) -> Images:
     """Return images with three channels each, so that results are in color."""
     repeats = 3 // images.values.shape[-1]
     return replace(images, values=np.repeat(images.values, repeats, axis=-1))
-
-
-def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of a PIL image, from 1 (upright) to 8."""
-    value = image.getexif().get(0x0112, 1)
-    return int(value) if value in range(1, 9) else 1
 
 
 def is_lossy(image: Image.Image, data: bytes = b"") -> bool:

@@ -7,8 +7,8 @@ from PIL import Image
 from scipy import ndimage
 
 import diffprior
-from diffprior.priors.base import Prior
 from diffprior.io.arrays import as_images
+from diffprior.priors.base import Prior
 
 GROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 255, 0)}
 

@@ -49,18 +49,14 @@ def cast(image: np.ndarray, hole: np.ndarray, **settings: object) -> int:
 @pytest.mark.saw("a hole in a white wall came back with a cast of up to 20 levels")
 @pytest.mark.parametrize("kind", ["box", "corner", "lines"])
 @pytest.mark.parametrize("color", COLORS)
-def test_a_hole_in_one_color_is_of_that_color(
-    color: str, kind: str, prior: Prior
-) -> None:
+def test_a_hole_in_one_color_is_of_that_color(color: str, kind: str, prior: Prior) -> None:
     image = flat(COLORS[color], 48)
     assert cast(image, hole_of(kind, 48), prior=prior, steps=3) <= 2
 
 
 @pytest.mark.saw("several fills of a plain wall had stains, and so had one with --texture")
 @pytest.mark.parametrize("settings", [{"samples": 2}, {"texture": True}], ids=str)
-def test_samples_of_one_color_are_of_that_color(
-    settings: dict[str, object], prior: Prior
-) -> None:
+def test_samples_of_one_color_are_of_that_color(settings: dict[str, object], prior: Prior) -> None:
     image = flat(COLORS["skin"], 48)
     assert cast(image, hole_of("box", 48), prior=prior, steps=2, **settings) <= 2
 
