@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffprior.batching import Callback, part_callback
-from diffprior.editing.chains import latent_mask, noise_level_of
+from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
 from diffprior.io.arrays import Images, as_images, mask_tensor
@@ -20,6 +20,8 @@ from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
 
 __all__ = ["sdedit"]
+
+STEPS = 50
 
 
 @editing(past="edited")
@@ -43,7 +45,10 @@ def sdedit(
     repeats: Annotated[
         int, "Number of rounds, each from the result of the last, from 1 on; default 1."
     ] = 1,
-    steps: Annotated[int, "Steps of the chain of each round; default 50."] = 50,
+    steps: Annotated[
+        int | None,
+        "Steps of the chain of each round; default: 50, or 4 for a consistency model.",
+    ] = None,
 ) -> Edit:
     """Add noise to an image and remove it again, so that rough strokes become things.
 
@@ -72,7 +77,8 @@ def sdedit(
         settings = session.settings
         # Latents do not show little noise: their chain needs no steps there.
         grid: Grid = "karras" if prior.latent else "logsnr"
-        method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
+        length = chain_steps(steps, STEPS, prior)
+        method = RePaint(start=start, steps=length, jump=1, repeats=1, grid=grid)
         cover = soft.repeat_interleave(settings.samples, 0)
         streams = [f"{name} {j}" for name in session.ids for j in range(settings.samples)]
 
