@@ -19,8 +19,8 @@ class TiltedPrior(Wrapper):
     Exact for w = 1 and r_t(x_t) = E[r(x_0) | x_t], such as a classifier that was trained on noisy
     images: "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021),
     https://arxiv.org/abs/2105.05233. An r of clean images is evaluated at E[x_0 | x_t], and its
-    gradient goes back through the prior: a heuristic whose samples spread too little, "Universal Guidance for Diffusion Models"
-    (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
+    gradient goes back through the prior: a heuristic whose samples spread too little. "Universal
+    Guidance for Diffusion Models" (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
 
     Arguments:
         inner: The prior. For a latent prior, ``log_r`` takes latents.
