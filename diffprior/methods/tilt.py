@@ -55,10 +55,10 @@ class Tilt(KernelGuidance[Likelihood[Any]]):
         if eta == 0:
             raise ValueError("Tilt moves a kernel by its variance, and eta = 0 has none: eta > 0")
         kernel = p.prior.kernel(x_t, t, s, eta)
-        if self.r != "moments" or not _has_moments(p):
-            weight = 1 - float(s) if self.r == "annealed" else 1.0
-            return _product(kernel, p.likelihood, weight)
-        return kernel.tilt(self.score(p, kernel.mean, s)) if s > 0 else kernel
+        if self.r == "moments" and _has_moments(p) and s > 0:
+            return kernel.tilt(self.score(p, kernel.mean, s))
+        weight = 1 - float(s) if self.r == "annealed" else 1.0
+        return _product(kernel, p.likelihood, weight)
 
     def score(self, p: Posterior[Any], mu: Tensor, s: Tensor) -> Tensor:
         """Return the gradient of log r_s at ``mu``, for the r_s of ``moments``."""
