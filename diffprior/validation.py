@@ -3,7 +3,6 @@
 import functools
 import math
 import sys
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -69,8 +68,6 @@ class Within:
 
 
 ANYWHERE = Within(-math.inf)
-LONGEST = 120  # characters of a name in a message
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode categories that print nothing
 USUAL = {int: Within(1), float: Within(0)}  # of an annotation without a range
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
@@ -164,6 +161,37 @@ def _describe(kind: Any, within: Within) -> str:
     return plain.get(origin) or f"a {origin.__name__}"
 
 
+def shown(text: object, most: int = 100) -> str:
+    r"""Return a text from outside, such as the name of a file, in a form that is safe to print.
+
+    What a terminal would obey or hide stands as an escape: control characters, line ends, bidi
+    marks, other signs without a shape, and bytes that are not UTF-8.
+
+    Arguments:
+        most: The largest number of characters; a longer text loses its middle.
+
+    Example:
+        >>> shown("a\x1b[2J\u202egnp.exe")
+        'a\\x1b[2J\\u202egnp.exe'
+    """
+    plain = str(text)
+    head, tail = _escaped(plain[:most]), _escaped(plain[-most:])
+    if len(plain) <= most and len(head) <= most:
+        return head
+    half = (most - 3) // 2
+    return f"{head[: most - 3 - half]}...{tail[-half:]}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python keeps it in a name
+        code -= 0xDC00
+    return chr(code).encode("unicode_escape").decode()
+
+
 def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function accept keywords by their old names, with one ``DeprecationWarning`` a call.
 
@@ -206,23 +234,6 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
-
-
-def shown(name: object) -> str:
-    """Return the name of a file as a terminal can show it: on one line, of 120 characters or less.
-
-    Control characters, marks that turn the direction of text, and bytes that are not UTF-8 are
-    escaped, as in ``caf\\xe9.png``. A longer name loses its middle.
-    """
-    text = "".join(map(_escaped, str(name)))
-    return text if len(text) <= LONGEST else f"{text[:30]}...{text[33 - LONGEST :]}"
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, as Python holds it
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    hidden = unicodedata.category(character) in HIDDEN
-    return ascii(character)[1:-1] if hidden else character
 
 
 def _package(frame: FrameType) -> str:
