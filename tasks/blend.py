@@ -9,13 +9,14 @@ from diffprior.classical import mask_edges
 from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
-from diffprior.io.arrays import Images, mask_tensor
+from diffprior.io.arrays import Images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
 from diffprior.random import Noise
+from diffprior.runtime.masks import soft_mask
 from diffprior.runtime.parameters import FromFile
 
 __all__ = ["blend"]
@@ -60,7 +61,10 @@ def blend(
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``.
     """
     _method(strength, STEPS if steps is None else steps, repeats)  # refused before a prior opens
-    soft = _soft_mask(mask, image, feather)
+    if feather < 0:
+        raise SettingError(f"a feather is pixels from 0 on, got {feather}")
+    soft, said = soft_mask(mask, image)
+    soft = mask_edges.feather(soft, feather) if feather else soft
 
     def draw(session: Session) -> Edited:
         prior = session.prior
@@ -78,7 +82,7 @@ def blend(
 
         return session.run(chain, session.pixels, method)
 
-    return Edit(draw=draw, cover=soft, report={"strength": strength})
+    return Edit(draw=draw, cover=soft, report={"strength": strength, **said})
 
 
 def _method(strength: float, steps: int, repeats: int) -> RePaint:
@@ -91,11 +95,3 @@ def _method(strength: float, steps: int, repeats: int) -> RePaint:
         repeats=repeats,
         grid="logsnr",
     )
-
-
-def _soft_mask(mask: Any, images: Images, feather: int) -> Tensor:
-    """Return how much of each pixel is redrawn, ``(B, 1, H, W)`` in [0, 1]."""
-    if feather < 0:
-        raise SettingError(f"a feather is pixels from 0 on, got {feather}")
-    soft = mask_tensor(mask, images)
-    return mask_edges.feather(soft, feather) if feather else soft

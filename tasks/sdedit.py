@@ -2,20 +2,20 @@
 
 from typing import Annotated, Any
 
-import torch
 from torch import Tensor
 
 from diffprior.batching import Callback, part_callback
 from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
-from diffprior.io.arrays import Images, as_images, mask_tensor
+from diffprior.io.arrays import Images, as_images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
 from diffprior.random import Noise
+from diffprior.runtime.masks import full_mask, soft_mask
 from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
 
@@ -70,7 +70,7 @@ def sdedit(
             f"strength lies in (0, 1] and repeats are 1 or more, got {strength} and {repeats}"
         )
     start = noise_level_of(strength)
-    soft = torch.ones(len(image), 1, *image.size) if mask is None else mask_tensor(mask, image)
+    soft, said = full_mask(image) if mask is None else soft_mask(mask, image)
 
     def draw(session: Session) -> Edited:
         prior = session.prior
@@ -99,7 +99,8 @@ def sdedit(
         x = _painted(image, strokes).to(prior.like).repeat_interleave(settings.samples, 0)
         return session.run(chain, x, method, Noise(settings.seed, streams))
 
-    return Edit(draw=draw, cover=soft, report={"strength": strength, "repeats": repeats})
+    report = {"strength": strength, "repeats": repeats, **said}
+    return Edit(draw=draw, cover=soft, report=report)
 
 
 def _painted(images: Images, strokes: Any) -> Tensor:

@@ -9,7 +9,6 @@ __all__ = [
     "encode",
     "find",
     "read",
-    "read_mask",
     "read_values",
     "write",
 ]
@@ -100,7 +99,8 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
     """
     name, decoded = _decode(source, limit)
     try:
-        images = as_images(decoded.values)
+        origin = {"orientation": decoded.orientation, "lossy": decoded.lossy}
+        images = replace(as_images(decoded.values), **origin)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     return File(
@@ -131,13 +131,6 @@ def _decode(source: Path | BinaryIO, limit: int) -> tuple[str, Decoded]:
     for note in decoded.notes:
         warn(f"{name}: {note}")
     return name, decoded
-
-
-def read_mask(source: Path, limit: int = LIMIT) -> np.ndarray:
-    """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
-    images = read(source, limit).images
-    mask: np.ndarray = images.restore_kind(images.values)
-    return mask
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
