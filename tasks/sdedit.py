@@ -18,8 +18,11 @@ from diffprior.priors.base import show_image
 from diffprior.random import Noise
 from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
+from diffprior.validation import shown
 
 __all__ = ["sdedit"]
+
+ROUNDS = 1000  # the most repeats
 
 
 @editing(past="edited")
@@ -60,9 +63,10 @@ def sdedit(
             strength of 1.
         repeats: K in the paper. More rounds are nearer to the prior and further from the image.
     """
-    if not 0 < strength <= 1 or repeats < 1:
+    if not 0 < strength <= 1 or not 1 <= repeats <= ROUNDS:
         raise SettingError(
-            f"strength lies in (0, 1] and repeats are 1 or more, got {strength} and {repeats}"
+            f"strength lies in (0, 1] and repeats are 1 to {ROUNDS}, got {strength} and "
+            f"{shown(repeats, 40)}"
         )
     start = noise_level_of(strength)
     soft = torch.ones(len(image), 1, *image.size) if mask is None else mask_tensor(mask, image)
