@@ -55,7 +55,7 @@ def run(
         check_counts(samples, settings.get("steps"))  # before any name is laid out
         found = expand(names)
         plan = plan_outputs(found.inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
-        values = _read_settings(task, settings)
+        values = _read_settings(task, settings, _limit(o))
     except SettingError as error:
         return _fail(error, 2)
     except Exception as error:
@@ -102,11 +102,18 @@ def _suffixes(task: Task) -> Sequence[str]:
     return (*files.SUFFIXES, *animations.SUFFIXES) if task.animated else files.SUFFIXES
 
 
-def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _limit(o: Options) -> int:
+    """Return the most pixels of an image that is read."""
+    return files.LIMIT if o.max_pixels is None else o.max_pixels
+
+
+def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
-        return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
+        return {
+            k: files.read_mask(v, limit) if isinstance(v, Path) else v for k, v in plain.items()
+        }
     except ImageError as error:
         raise SettingError(str(error)) from error
 
@@ -154,12 +161,13 @@ class _Run:
 
     def _write_results(self, source: Input, targets: Targets) -> Any:
         """Write the results of one file, and return them."""
-        file = None if source is None else _read(self.function.task, source)
+        file = None if source is None else _read(self.function.task, source, _limit(self.o))
         _check_depth(file, targets)
         with _progress(str(source or self.function.__name__), self.o.quiet) as callback:
             result = _call(self.function, file, self.values, callback)
         for key, path in targets.items():
-            data = _data(key, result, file, path.suffix.lower() if path else ".png")
+            suffix = path.suffix.lower() if path else ".png"
+            data = _data(key, result, file, suffix, self.o.strip_metadata)
             if path is None:
                 emit_bytes(data)
             else:
@@ -180,12 +188,12 @@ def _number(path: Path) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
-def _read(task: Task, source: Path | Literal["-"]) -> Source:
+def _read(task: Task, source: Path | Literal["-"], limit: int) -> Source:
     """Return what a file holds: numbers, or an image."""
     if is_closed(sys.stdin) and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(data) if task.input == "numbers" else files.read(data)
+    return numbers.read(data) if task.input == "numbers" else files.read(data, limit)
 
 
 def _check_depth(file: Source | None, targets: Targets) -> None:
@@ -212,24 +220,33 @@ def _call(
     if isinstance(file, numbers.Measurement):
         return function(file.array, **settings, callback=callback)
     if task.jpeg_coding:
+        if file.uncoded and values.get("quality") is None:
+            raise ImageError(f"{file.uncoded}; give a quality")
         settings["coding"] = file.coding
     raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
     return function(raw, **settings, callback=callback)
 
 
-def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
-    """Return the bytes of one of the files to write."""
+def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: bool) -> bytes:
+    """Return the bytes of one of the files to write.
+
+    A result has the metadata of the file that it was made from; without them it keeps what says how
+    its numbers become colors.
+    """
     if key == 0 and hasattr(result, "data"):
         data: bytes = result.data()
         return data
-    icc = file.icc if isinstance(file, files.File) else None
+    about = file.metadata if isinstance(file, files.File) and key != "uncertainty" else None
+    if about is not None and (strip or key == "compare"):
+        about = about.colors()
     several = isinstance(key, int) and len(result.samples) > 1 and suffix not in animations.SUFFIXES
     report = result.report | ({"sample": int(key) + 1} if several else {})
     text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
+    text = {} if strip else text
     if suffix in animations.SUFFIXES:
         frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
         return animations.encode(frames, suffix, text)
-    return files.encode(*_content(key, result, file), suffix, icc, text)
+    return files.encode(*_content(key, result, file), suffix, about, text)
 
 
 def _content(
@@ -266,7 +283,9 @@ def _prefix_warnings(source: Input) -> Iterator[None]:
     name = "" if source is None else f"{shown(source)}: "
     with warnings.catch_warnings():
         show = warnings.showwarning
-        warnings.showwarning = lambda message, *rest: show(f"{name}{message}", *rest)
+        warnings.showwarning = lambda message, *rest: show(
+            f"{'' if str(message).startswith(name) else name}{message}", *rest
+        )
         yield
 
 

@@ -54,6 +54,11 @@ UNCERTAINTY = (
 )
 JSON = "Print one line of JSON for each file."
 QUIET = "Do not show a progress bar."
+STRIP = "Leave out date, place, camera and other metadata, and the report; colors stay right."
+MAX_PIXELS = (
+    "The limit: the largest number of pixels of an image that is read; default: 268 million. "
+    "Each million takes about MEMORY."
+)
 
 # Two names of one parameter: the option has both, whichever of them the task uses.
 ALIASES = (
@@ -79,6 +84,11 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "uncertainty": (_shared(bool, "--uncertainty", help=UNCERTAINTY), False),
     "json": (_shared(bool, "--json", help=JSON), False),
     "quiet": (_shared(bool, "-q", "--quiet", help=QUIET), False),
+    "strip_metadata": (_shared(bool, "--strip-metadata", help=STRIP), False),
+    "max_pixels": (
+        Annotated[int | None, typer.Option(min=1, help=MAX_PIXELS, rich_help_panel="Output")],
+        None,
+    ),
 }
 
 
@@ -174,7 +184,7 @@ def _task_function(command: specs.Command) -> Callable[..., None]:
         from .outputs import Options
 
         files = settings.pop("files", None)
-        options = Options(**{k: settings.pop(k, False) for k in SHARED})
+        options = Options(**{k: settings.pop(k, default) for k, (_, default) in SHARED.items()})
         source = context.get_parameter_source("samples")
         is_default = source is not None and source.name == "DEFAULT"
         if options.uncertainty and is_default and settings["samples"] == 1:

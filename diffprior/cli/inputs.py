@@ -46,8 +46,8 @@ def expand(words: Sequence[str] | None) -> Found:
     notes: list[str] = []
     for word in words:
         try:
-            matches: Sequence[Input] = ["-"] if word == "-" else _matches(word, notes)
-            for path in matches:
+            paths: Sequence[Input] = ["-"] if word == "-" else _matches(word, notes)
+            for path in paths:
                 inputs.setdefault(identity(path) if isinstance(path, Path) else "-", path)
         except OSError as error:
             faults.append(ImageError(f"{shown(word)}: it cannot be looked at: {error.strerror}"))

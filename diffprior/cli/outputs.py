@@ -35,6 +35,8 @@ class Options:
     uncertainty: bool = False
     json: bool = False
     quiet: bool = False
+    strip_metadata: bool = False
+    max_pixels: int | None = None  # None: that of diffprior.io.files
 
 
 class Plan(NamedTuple):

@@ -44,7 +44,7 @@ def solve(
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
         check_result(size, images, settings.samples)
-        prior = fit_prior(prior, (3, *size), settings)
+        prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
