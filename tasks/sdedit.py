@@ -18,10 +18,12 @@ from diffprior.random import Noise
 from diffprior.runtime.masks import full_mask, soft_mask
 from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
+from diffprior.validation import shown
 
 __all__ = ["sdedit"]
 
 STEPS = 50
+ROUNDS = 1000  # the most repeats
 
 
 @editing(past="edited")
@@ -65,9 +67,10 @@ def sdedit(
             strength of 1.
         repeats: K in the paper. More rounds are nearer to the prior and further from the image.
     """
-    if not 0 < strength <= 1 or repeats < 1:
+    if not 0 < strength <= 1 or not 1 <= repeats <= ROUNDS:
         raise SettingError(
-            f"strength lies in (0, 1] and repeats are 1 or more, got {strength} and {repeats}"
+            f"strength lies in (0, 1] and repeats are 1 to {ROUNDS}, got {strength} and "
+            f"{shown(repeats, 40)}"
         )
     start = noise_level_of(strength)
     soft, said = full_mask(image) if mask is None else soft_mask(mask, image)
