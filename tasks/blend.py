@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffprior.batching import Callback
 from diffprior.classical import mask_edges
-from diffprior.editing.chains import latent_mask, noise_level_of
+from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
 from diffprior.io.arrays import Images
@@ -21,6 +21,7 @@ from diffprior.runtime.parameters import FromFile
 
 __all__ = ["blend"]
 
+STEPS = 30
 JUMP = 5  # steps that the chain goes back up at a time
 
 
@@ -42,7 +43,9 @@ def blend(
     feather: Annotated[
         int, "Width of the blend around the region, in pixels; default: 0, a hard edge."
     ] = 0,
-    steps: Annotated[int, "Steps of the chain; default 30."] = 30,
+    steps: Annotated[
+        int | None, "Steps of the chain; default: 30, or 4 for a consistency model."
+    ] = None,
 ) -> Edit:
     """Redraw a region of an image from noise.
 
@@ -57,7 +60,7 @@ def blend(
         mask: True or 1 where to redraw; gray blends. One for all images or one for each.
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``.
     """
-    method = _method(strength, steps, repeats)
+    _method(strength, STEPS if steps is None else steps, repeats)  # refused before a prior opens
     if feather < 0:
         raise SettingError(f"a feather is pixels from 0 on, got {feather}")
     soft, said = soft_mask(mask, image)
@@ -66,6 +69,7 @@ def blend(
     def draw(session: Session) -> Edited:
         prior = session.prior
         samples = session.settings.samples
+        method = _method(strength, chain_steps(steps, STEPS, prior), repeats)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             cover = soft[index // samples]

@@ -75,8 +75,8 @@ def flat_holes(x: Tensor, hole: Tensor, known: Tensor, tolerance: float = 4 / 25
         tolerance: The largest difference, in [-1, 1] units, that counts as one color.
     """
     images = x.detach().cpu().float().numpy()
-    planes = (plane[:, 0].cpu().numpy() for plane in (hole, known))
-    flat = [_flat_zones(*one, tolerance) for one in zip(images, *planes, strict=True)]
+    lost, seen = (plane[:, 0].cpu().numpy() for plane in (hole, known))
+    flat = [_flat_zones(*one, tolerance) for one in zip(images, lost, seen, strict=True)]
     return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
 
 

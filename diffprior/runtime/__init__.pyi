@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import checks as checks
 from . import defaults as defaults
+from . import limits as limits
 from . import masks as masks
 from . import memory as memory
 from . import noise_level as noise_level
