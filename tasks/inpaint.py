@@ -1,7 +1,8 @@
 """Fill what a mask hides."""
 
 import math
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
 
 import cv2
 import torch
@@ -15,6 +16,7 @@ from diffprior.io.arrays import Images, mask_tensor
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.boxes import InBoxes, boxes_of
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemFor, Window
@@ -55,7 +57,7 @@ def inpaint(
         int, "Width of the blend around the hole, in pixels; default: 0, a hard edge."
     ] = 0,
     fit_mask: Annotated[bool, "Resize a mask of another size to the image's; default: no."] = False,
-) -> ProblemFor:
+) -> ProblemFor | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -75,6 +77,16 @@ def inpaint(
     soft = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
     exact = read_sigma(sigma) == 0
+    boxes = None if isinstance(mask, _Part) or not exact else boxes_of(soft)
+    if boxes is not None:
+        page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
+        return InBoxes(
+            soft=soft,
+            boxes=boxes,
+            page=lambda part, weights: page(part, _Part(weights)),
+            whole=lambda: page(image, _Part(soft, mask is None)),
+            opaque=mask is None,
+        )
     one = [_method(h, texture) for h in hole]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
@@ -96,12 +108,19 @@ def inpaint(
             keep=keep,
             window=window(prior),
             cover=soft if exact else torch.ones_like(soft),
-            opaque=mask is None,
+            opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
             check=_check_texture if texture else None,
             nothing_to_do=EMPTY if exact and not hole.any() else None,
         )
 
     return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+
+
+class _Part(NamedTuple):
+    """The weights of a part of an image, which are read already."""
+
+    soft: Tensor
+    opaque: bool = False
 
 
 def _check_texture(prior: Prior) -> None:
@@ -121,6 +140,8 @@ def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) 
     """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
+    if isinstance(mask, _Part):
+        return mask.soft
     if mask is None:
         soft = images.holes()
         if soft is None:
