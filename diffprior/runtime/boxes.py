@@ -28,6 +28,7 @@ MARGIN = 96  # px round a cell that are looked at
 CELL = 1024 - 2 * MARGIN  # px; side of what a box fills
 LEAST_KNOWN = 0.5  # of each box; below it, a hole is not thin
 
+Array = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Solve = Callable[[str, Images, Problem | ProblemFor, Settings], Result[Any]]
 
 
@@ -68,17 +69,19 @@ class InBoxes:
     opaque: bool = False
 
 
-def boxes_of(soft: Tensor) -> list[list[Box]] | None:
+def boxes_of(hole: Tensor, unknown: Tensor) -> list[list[Box]] | None:
     """Return the boxes of each image; None where the holes are small together, or not thin.
 
     Arguments:
-        soft: Weights of the result, ``(B, 1, H, W)``; 0 where a pixel is known.
+        hole: The pixels to fill, ``(B, 1, H, W)`` of bool.
+        unknown: Those, and all others of which nothing is known.
     """
-    boxes = [_boxes(weights[0].numpy() > 0) for weights in soft]
+    pairs = zip(hole[:, 0].numpy(), unknown[:, 0].numpy(), strict=True)
+    boxes = [_boxes(*pair) for pair in pairs]
     return None if any(each is None for each in boxes) else [each or [] for each in boxes]
 
 
-def _boxes(hole: np.ndarray[Any, Any]) -> list[Box] | None:
+def _boxes(hole: Array, unknown: Array) -> list[Box] | None:
     rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     if not len(rows):
         return None
@@ -93,7 +96,7 @@ def _boxes(hole: np.ndarray[Any, Any]) -> list[Box] | None:
             if not hole[cell.rows, cell.columns].any():
                 continue
             seen = Window(_span(top, height, MARGIN), _span(left, width, MARGIN))
-            if hole[seen.rows, seen.columns].mean() > 1 - LEAST_KNOWN:
+            if unknown[seen.rows, seen.columns].mean() > 1 - LEAST_KNOWN:
                 return None
             boxes.append(Box(cell=cell, seen=seen))
     area = sum(box.seen.size[0] * box.seen.size[1] for box in boxes)
@@ -120,6 +123,7 @@ def solve_in_boxes(
         solve: Solves the problem of one box.
     """
     canvas = images.values.copy()
+    like = replace(images, alpha=None) if stated.opaque else images
     left = stated.soft.clone()  # 0 where a pixel is known, at first or by now
     ids = stream_ids(settings.ids, len(images))
     plain: dict[str, Any] = {"device": None, "lora": None, "lora_scale": None, "controlnet": None}
@@ -127,7 +131,7 @@ def solve_in_boxes(
     places = [(i, box) for i, boxes in enumerate(stated.boxes) for box in boxes]
     reports = []
     for k, (i, box) in enumerate(places):
-        part = _part(images, canvas, i, box.seen)
+        part = _part(like, canvas, i, box.seen)
         own = replace(
             opened,
             ids=[f"{ids[i]} {k}"],

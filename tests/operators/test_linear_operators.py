@@ -381,7 +381,7 @@ def test_kernels_in_words(tmp_path) -> None:
         ("uniform:2.5", "the size of a kernel is an integer from 1 to 2047, got 2.5"),
         ("motion:0.5", "a motion is of 1 to 2047 pixels, got 0.5"),
         ("shake:9,2", "the intensity of a motion is from 0 to 1, got 2"),
-        ("none.png", "no kernel 'none.png'; give an image file, or gaussian:SIGMA,SIZE, "),
+        ("none.png", "no kernel 'none.png'; give an image, a .npy file, or gaussian:SIGMA,SIZE, "),
     ],
 )
 def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
@@ -392,5 +392,5 @@ def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
 
 def test_a_black_kernel_is_refused(tmp_path) -> None:
     Image.new("L", (3, 3)).save(tmp_path / "k.png")
-    with pytest.raises(ValueError, match="needs a pixel that is not black"):
+    with pytest.raises(ValueError, match="one above 0, a pixel that is not black"):
         kernels.kernel(str(tmp_path / "k.png"))

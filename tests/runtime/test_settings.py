@@ -82,7 +82,7 @@ def test_a_kernel_in_a_batch_of_one_serves_all():
 
 def test_a_damaged_image_of_a_kernel_is_called_damaged(tmp_path):
     (tmp_path / "k.png").write_bytes(b"\x89PNG")
-    with pytest.raises(SettingError, match=r"k\.png is damaged, or is not an image"):
+    with pytest.raises(SettingError, match=r"k\.png: it is no PNG, JPEG"):
         deblur(str(tmp_path / "k.png"))
 
 

@@ -1,21 +1,20 @@
-"""Blur kernels: Gaussian, uniform, motion, camera shake, or read from an image file."""
+"""Blur kernels: Gaussian, uniform, motion, camera shake, or read from a file."""
 
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ...io.numbers import read_plane
 from ...validation import shown
 
 __all__ = ["anisotropic", "gaussian", "kernel", "linear_motion", "motion", "uniform"]
 
 LARGEST = 2047  # taps per side
-
+LIMIT = 2**20  # pixels of an image of a kernel
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -120,7 +119,8 @@ def kernel(source: Tensor | str) -> Tensor:
 
     Arguments:
         source: A tensor of shape ``(h, w)`` or ``(B, h, w)``, used as it is; the name of a kernel
-            with its numbers; or an image file, whose values are normalized to sum to 1.
+            with its numbers; or a file, whose values are normalized to sum to 1: an image, of which
+            the luma counts and clear pixels are 0, or an array ``(h, w)`` in an .npy file.
     """
     if isinstance(source, Tensor):
         if source.ndim not in (2, 3):
@@ -131,7 +131,7 @@ def kernel(source: Tensor | str) -> Tensor:
         raise ValueError(f"a kernel is a tensor or text, got a {type(source).__name__}")
     name, colon, numbers = source.partition(":")
     if name not in MAKERS:
-        return _image(source)
+        return _of_file(source)
     make, settings = MAKERS[name]
     try:
         values = [float(n) if "." in n else int(n) for n in numbers.split(",") if colon]
@@ -144,19 +144,15 @@ def kernel(source: Tensor | str) -> Tensor:
     return make(*values)
 
 
-def _image(name: str) -> Tensor:
-    try:
-        with Image.open(Path(name)) as image:
-            k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
-    except Exception:  # decoders raise anything on damaged data
-        if os.path.isfile(name):
-            raise ValueError(f"{shown(name)} is damaged, or is not an image") from None
+def _of_file(name: str) -> Tensor:
+    if not Path(name).exists():
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
-        what = shown(repr(name), 60)
-        raise ValueError(f"no kernel {what}; give an image file, or {words}") from None
-    if not k.sum() > 0 or k.min() < 0:
+        raise ValueError(f"no kernel {shown(name)!r}; give an image, a .npy file, or {words}")
+    k = read_plane(Path(name), LIMIT)
+    if not np.isfinite(k).all() or k.min() < 0 or not k.sum() > 0:
         raise ValueError(
-            f"the image of a kernel needs a pixel that is not black; {shown(name)} has none"
+            f"a kernel has no negative weight and one above 0, a pixel that is not black; "
+            f"{shown(name)} is none"
         )
     if max(k.shape) > LARGEST:
         raise ValueError(f"the image of a kernel is {LARGEST} pixels wide at most, got {k.shape}")
