@@ -1,7 +1,9 @@
 """Fill what a mask hides."""
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
 
 import cv2
 import torch
@@ -14,6 +16,7 @@ from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.boxes import InBoxes, boxes_of
 from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
@@ -57,7 +60,7 @@ def inpaint(
         int, "Width of the blend around the hole, in pixels; default: 0, a hard edge."
     ] = 0,
     fit_mask: Annotated[bool, "Resize a mask of another size to the image's; default: no."] = False,
-) -> ProblemFor:
+) -> ProblemFor | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -78,6 +81,16 @@ def inpaint(
     hole = soft > 0
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
+    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else None
+    if boxes is not None:
+        page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
+        return InBoxes(
+            soft=soft,
+            boxes=boxes,
+            page=lambda part, weights: page(part, _Part(weights, said)),
+            whole=lambda: page(image, _Part(soft, said, mask is None)),
+            opaque=mask is None,
+        )
     flat = (
         flat_holes(image.values, hole, ~unknown, FLAT * image.level)
         if exact
@@ -106,13 +119,21 @@ def inpaint(
             keep=keep,
             window=window(prior),
             cover=soft if exact else torch.ones_like(soft),
-            opaque=mask is None,
+            opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
             check=_check_texture if texture else None,
             report=said,
             nothing_to_do=EMPTY if exact and not hole.any() else None,
         )
 
     return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+
+
+class _Part(NamedTuple):
+    """The weights of a part of an image, and what is said of the mask that they come from."""
+
+    soft: Tensor
+    said: Mapping[str, str]
+    opaque: bool = False
 
 
 def _is_plain(prior: Prior) -> bool:
@@ -142,6 +163,8 @@ def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) 
     """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
+    if isinstance(mask, _Part):
+        return SoftMask(mask.soft, mask.said)
     soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
     _check_known(soft)

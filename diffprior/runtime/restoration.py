@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..io.arrays import Images, as_images
+from .boxes import InBoxes
 from .parameters import RESTORATION
 from .problem import Problem, ProblemFor
 from .results import Result
@@ -14,7 +15,7 @@ from .task import Task
 
 __all__ = ["restoration"]
 
-Page = Callable[..., Problem | ProblemFor]
+Page = Callable[..., Problem | ProblemFor | InBoxes]
 
 
 def restoration(

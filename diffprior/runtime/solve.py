@@ -17,6 +17,7 @@ from ..methods.base import Method
 from ..priors.base import Prior, show_image
 from ..random import stream_ids
 from ..validation import warn
+from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
 from .limits import check_result
 from .memory import batch_size, image_shape, measured_pixels
@@ -33,7 +34,7 @@ DECODED = 0.02  # [0, 1]; the noise that is assumed in exact data behind a decod
 
 
 def solve(
-    task: str, images: Images | None, stated: Problem | ProblemFor, settings: Settings
+    task: str, images: Images | None, stated: Problem | ProblemFor | InBoxes, settings: Settings
 ) -> Result[Any]:
     """Return the result of a task: its prior is opened, its problem is solved.
 
@@ -41,6 +42,11 @@ def solve(
         images: The images of the call; None where the problem has its own.
     """
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
+    if isinstance(stated, InBoxes):
+        assert images is not None, "the boxes are parts of the images of the call"
+        if fits_boxes(prior, settings):
+            return solve_in_boxes(task, images, stated, prior, settings, solve)
+        stated = stated.whole()
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
         check_result(size, images, settings.samples)
