@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._fft import convolve
 from .base import LinearOperator
 from .generators.kernels import kernel as read
 
@@ -64,12 +65,7 @@ class Blur(LinearOperator):
 
     def _filter(self, x: Tensor, adjoint: bool = False) -> Tensor:
         """Return the convolution with k on a torus of the size of x, or its adjoint."""
-        size = x.shape[-2:]
-        k_hat: Tensor = torch.fft.rfft2(self.kernel.to(x)[..., None, :, :], s=size)
-        y: Tensor = torch.fft.irfft2(
-            torch.fft.rfft2(x) * (k_hat.conj() if adjoint else k_hat), s=size
-        )
-        return y
+        return convolve(x, self.kernel.to(x), x.shape[-2:], adjoint)
 
     def _fold(self, x: Tensor, taps: int, axis: int) -> Tensor:
         """Add the values beyond the border to the pixels that they are copies of."""
