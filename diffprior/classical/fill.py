@@ -28,7 +28,7 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
         residual = -m * laplacian(laplacian(start))
         return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
 
-    return row_by_row(fill, x, hole)
+    return row_by_row(fill, x, hole.expand(len(x), -1, -1, -1))
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:

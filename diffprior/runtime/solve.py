@@ -77,7 +77,7 @@ def _solve(
     """
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
-        prior = fit_prior(prior, (3, *size), settings)
+        prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
