@@ -16,8 +16,10 @@ from . import surroundings as surroundings
 from . import task as task
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
+from .problem import Part as Part
 from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
+from .problem import ProblemInParts as ProblemInParts
 from .problem import Window as Window
 from .report import Meter as Meter
 from .report import Report as Report
