@@ -121,7 +121,8 @@ def parameterization_of(scheduler: Any) -> Parameterization:
         return _flow(config)
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"{name} has no table of betas, so its network cannot be read")
-    return Discrete(scheduler.alphas_cumprod, predicts)
+    distilled = name in ("LCMScheduler", "TCDScheduler")
+    return Discrete(scheduler.alphas_cumprod, predicts, consistency=distilled)
 
 
 def _flow(config: Mapping[str, Any]) -> Flow:

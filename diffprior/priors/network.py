@@ -59,6 +59,7 @@ class NetworkPrior(ConditionalPrior):
         self.parameterization = parameterization
         self.shape = tuple(shape)
         self.diffusion = GaussianDiffusion(parameterization.schedule)
+        self.consistency = parameterization.consistency
         self.classes = classes
         self.unconditional = unconditional
         self.multiple = multiple

@@ -1,6 +1,8 @@
 # Written by scripts/generate_index.py.
 from . import checks as checks
 from . import defaults as defaults
+from . import limits as limits
+from . import masks as masks
 from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
@@ -14,6 +16,7 @@ from . import signature as signature
 from . import solve as solve
 from . import surroundings as surroundings
 from . import task as task
+from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
 from .problem import Part as Part

@@ -62,6 +62,7 @@ class Report(TypedDict, total=False):
         luma_step: First quantization step of luma.
         subsampling: Chroma subsampling, such as "4:2:0".
         operator: Operator of ``reconstruct``, as text.
+        mask: How the values of the mask were read, where they are not just black and white.
         note: A remark, such as that there was nothing to do.
     """
 
@@ -108,6 +109,7 @@ class Report(TypedDict, total=False):
     luma_step: float
     subsampling: str
     operator: str
+    mask: str
     note: str
 
 

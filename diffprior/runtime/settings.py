@@ -1,5 +1,6 @@
 """The shared settings of one call of a task."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_counts(self.samples, self.steps)
+        for name in ("guidance_scale", "source_guidance_scale", "lora_scale"):
+            scale = getattr(self, name)
+            if isinstance(scale, float) and not math.isfinite(scale):
+                raise SettingError(f"{name} is a finite number, got {scale}")
 
     @property
     def condition(self) -> dict[str, Any]:

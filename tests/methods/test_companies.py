@@ -78,7 +78,7 @@ OPERATORS: dict[str, Operator] = {
     "stack": stack(Gray(), Mask((rand(1, 8, 8, seed=7) > 0).float())),
 }
 KINDS = ("mask", "matrix", "compressed")
-ANY_MAP = "daps"
+ANY_MAP = "dps"
 LINEAR = "mmps"
 
 
@@ -192,7 +192,7 @@ PRIORS: list[tuple[Callable[[], Prior], str]] = [
     (lambda: TiltedPrior(MIXTURE, lambda x, t: -x.flatten(1).square().sum(1)), "ddnm"),
     (latent, "psld"),
     (latent, "resample"),
-    (latent, "daps"),
+    (latent, "daps(iterations=10)"),
 ]
 
 
@@ -205,7 +205,7 @@ def test_a_prior_gives_an_image_the_same_in_any_company(
 
 def test_noise_that_is_not_gaussian() -> None:
     likelihood = LaplaceLikelihood(operator=OPERATORS["mask"], b=0.1)
-    check(quick("daps"), MIXTURE, likelihood.measure(X, Noise(0, ["a", "b", "c"])))
+    check(quick("daps(iterations=10)"), MIXTURE, likelihood.measure(X, Noise(0, ["a", "b", "c"])))
 
 
 @pytest.fixture
