@@ -20,7 +20,7 @@ from diffprior.runtime.boxes import InBoxes, boxes_of
 from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
-from diffprior.runtime.problem import Problem, ProblemFor, Window
+from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
 
@@ -60,7 +60,7 @@ def inpaint(
         int, "Width of the blend around the hole, in pixels; default: 0, a hard edge."
     ] = 0,
     fit_mask: Annotated[bool, "Resize a mask of another size to the image's; default: no."] = False,
-) -> ProblemFor | InBoxes:
+) -> ProblemInParts | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -81,8 +81,8 @@ def inpaint(
     hole = soft > 0
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else None
-    if boxes is not None:
+    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else []
+    if any(boxes):
         page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
         return InBoxes(
             soft=soft,
@@ -99,33 +99,34 @@ def inpaint(
     one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
-    def window(prior: Prior) -> Window:
-        """Return what is worked on: what latents say depends on all of the image."""
-        return _window(hole) if exact and not prior.latent else everything
+    def windows(prior: Prior) -> list[Window]:
+        """Return what is worked on of each image: latents depend on all of it."""
+        return [_window(h) if exact and not prior.latent else everything for h in hole[:, 0]]
 
-    def problem(prior: Prior) -> Problem:
-        lost = window(prior).cut(unknown)
-        plain = window(prior).cut(flat) if _is_plain(prior) else torch.zeros_like(lost)
+    def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
+        lost = window.cut(unknown[rows])
+        plain = window.cut(flat[rows]) if _is_plain(prior) else torch.zeros_like(lost)
         keep = ~lost | plain
+        methods = [one[i] for i in rows]
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
             measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
-            one=one,
-            several=one if texture else SEVERAL,
+            one=methods,
+            several=methods if texture else SEVERAL,
             shown=SHOWN if exact else None,
             keep=keep,
-            window=window(prior),
-            cover=soft if exact else torch.ones_like(soft),
+            window=window,
+            cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
             check=_check_texture if texture else None,
             report=said,
-            nothing_to_do=EMPTY if exact and not hole.any() else None,
+            nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
-    return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+    return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
 
 
 class _Part(NamedTuple):
@@ -192,9 +193,8 @@ def _check_known(soft: Tensor) -> None:
 
 
 def _window(hole: Tensor) -> Window:
-    """Return the box of all holes with ``MARGIN`` around it, of ``LEAST_SIDE`` at the least."""
-    anywhere = hole.flatten(0, 1).any(0)
-    return Window(rows=_span(anywhere.any(1)), columns=_span(anywhere.any(0)))
+    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
+    return Window(rows=_span(hole.any(1)), columns=_span(hole.any(0)))
 
 
 def _span(lost: Tensor) -> slice:

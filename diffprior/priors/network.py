@@ -7,13 +7,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ..batching import row_by_row
 from ..diffusions import GaussianDiffusion
 from ..errors import PriorError
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
 from ._conditions import ConditionalPrior
-from .base import Prior, row_by_row
+from .base import Prior
 
 __all__ = ["NetworkPrior"]
 

@@ -22,8 +22,10 @@ from .boxes import InBoxes as InBoxes
 from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
+from .problem import Part as Part
 from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
+from .problem import ProblemInParts as ProblemInParts
 from .problem import Window as Window
 from .report import Meter as Meter
 from .report import Report as Report

@@ -8,6 +8,7 @@ crosses several cells goes on where it ended.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from ..io.arrays import Images
 from ..priors.base import Prior
 from ..random import stream_ids
 from .memory import WHOLE
-from .problem import Problem, ProblemFor, Window
+from .problem import Stated, Window
+from .report import join_reports
 from .results import Result
 from .settings import Settings
 
@@ -29,7 +31,7 @@ CELL = 1024 - 2 * MARGIN  # px; side of what a box fills
 LEAST_KNOWN = 0.5  # of each box; below it, a hole is not thin
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-Solve = Callable[[str, Images, Problem | ProblemFor, Settings], Result[Any]]
+Solve = Callable[[str, Images, Stated, Settings], Result[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +58,28 @@ class InBoxes:
 
     Attributes:
         soft: Weights of the result over the images, ``(B, 1, H, W)`` in [0, 1].
-        boxes: The boxes of each image.
+        boxes: The boxes of each image; None for one that is solved whole.
         page: States the problem of a part of an image, from it and its weights.
         whole: States the problem of the whole images, for priors that need them.
         opaque: Whether the result loses the transparency of the images.
     """
 
     soft: Tensor
-    boxes: Sequence[Sequence[Box]]
-    page: Callable[[Images, Tensor], Problem | ProblemFor]
-    whole: Callable[[], Problem | ProblemFor]
+    boxes: Sequence[Sequence[Box] | None]
+    page: Callable[[Images, Tensor], Stated]
+    whole: Callable[[], Stated]
     opaque: bool = False
 
 
-def boxes_of(hole: Tensor, unknown: Tensor) -> list[list[Box]] | None:
-    """Return the boxes of each image; None where the holes are small together, or not thin.
+def boxes_of(hole: Tensor, unknown: Tensor) -> list[list[Box] | None]:
+    """Return the boxes of each image; None for one whose holes are close together, or not thin.
 
     Arguments:
         hole: The pixels to fill, ``(B, 1, H, W)`` of bool.
         unknown: Those, and all others of which nothing is known.
     """
     pairs = zip(hole[:, 0].numpy(), unknown[:, 0].numpy(), strict=True)
-    boxes = [_boxes(*pair) for pair in pairs]
-    return None if any(each is None for each in boxes) else [each or [] for each in boxes]
+    return [_boxes(*pair) for pair in pairs]
 
 
 def _boxes(hole: Array, unknown: Array) -> list[Box] | None:
@@ -124,33 +125,58 @@ def solve_in_boxes(
     """
     canvas = images.values.copy()
     like = replace(images, alpha=None) if stated.opaque else images
-    left = stated.soft.clone()  # 0 where a pixel is known, at first or by now
-    ids = stream_ids(settings.ids, len(images))
     plain: dict[str, Any] = {"device": None, "lora": None, "lora_scale": None, "controlnet": None}
     opened = replace(settings, **plain, prior=prior, offload=False)
-    places = [(i, box) for i, boxes in enumerate(stated.boxes) for box in boxes]
     reports = []
-    for k, (i, box) in enumerate(places):
-        part = _part(like, canvas, i, box.seen)
-        own = replace(
-            opened,
-            ids=[f"{ids[i]} {k}"],
-            callback=part_callback(settings.callback, k, len(places)),
-        )
-        result = solve(task, part, stated.page(part, box.seen.cut(left[i : i + 1])), own)
-        inner = box.inner
-        canvas[i, box.cell.rows, box.cell.columns] = result.image[0, inner.rows, inner.columns]
-        left[i, :, box.cell.rows, box.cell.columns] = 0
-        reports.append(dict(result.report))
+    for i, name in enumerate(stream_ids(settings.ids, len(images))):
+        callback = part_callback(settings.callback, i, len(images))
+        own = replace(opened, ids=[name], callback=callback)
+        reports.append(_fill(canvas, like, i, stated, partial(solve, task), own))
     image = images.restore_kind(canvas, None if stated.opaque else images.alpha)
     return Result(
         image=image,
         samples=[image],
         mean=image,
         std=None,
-        report=_joined(reports),  # type: ignore[arg-type]
+        report=join_reports(reports, range(len(images))),  # type: ignore[arg-type]
         cover=stated.soft,
     )
+
+
+def _fill(
+    canvas: np.ndarray[Any, Any],
+    images: Images,
+    i: int,
+    stated: InBoxes,
+    solve: Callable[[Images, Stated, Settings], Result[Any]],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Fill one image of the canvas, and return its report.
+
+    It is the same in any company: the noise of a box is named by its image and its number there.
+    """
+    height, width = images.size
+    everything = Window(rows=slice(0, height), columns=slice(0, width))
+    own = stated.boxes[i]
+    boxes = [Box(cell=everything, seen=everything)] if own is None else own
+    assert settings.ids is not None
+    name = settings.ids[0]
+    left = stated.soft[i : i + 1].clone()  # 0 where a pixel is known, at first or by now
+    reports = []
+    for k, box in enumerate(boxes):
+        part = _part(images, canvas, i, box.seen)
+        callback = part_callback(settings.callback, k, len(boxes))
+        ids = [name] if own is None else [f"{name} {k}"]
+        result = solve(
+            part,
+            stated.page(part, box.seen.cut(left)),
+            replace(settings, ids=ids, callback=callback),
+        )
+        inner = box.inner
+        canvas[i, box.cell.rows, box.cell.columns] = result.image[0, inner.rows, inner.columns]
+        left[0, :, box.cell.rows, box.cell.columns] = 0
+        reports.append(dict(result.report))
+    return reports[0] if own is None else _joined(reports)
 
 
 def _part(images: Images, canvas: np.ndarray[Any, Any], i: int, seen: Window) -> Images:
@@ -165,8 +191,5 @@ def _part(images: Images, canvas: np.ndarray[Any, Any], i: int, seen: Window) ->
 
 def _joined(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the report of all boxes."""
-    report = dict(reports[0])
-    report["method"] = "; ".join(dict.fromkeys(str(r["method"]) for r in reports))
-    for key in ("network_calls", "network_seconds", "seconds"):
-        report[key] = round(sum(r[key] for r in reports), 2)
+    report = join_reports(reports, [0])  # the noise level of the image is that of each box
     return report | {"boxes": len(reports)}

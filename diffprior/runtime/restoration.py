@@ -6,7 +6,7 @@ from typing import Any, Literal
 from ..io.arrays import Images, as_images
 from .boxes import InBoxes
 from .parameters import RESTORATION
-from .problem import Problem, ProblemFor
+from .problem import Stated
 from .results import Result
 from .settings import Settings
 from .signature import TaskFunction, keywords, public_function
@@ -15,7 +15,7 @@ from .task import Task
 
 __all__ = ["restoration"]
 
-Page = Callable[..., Problem | ProblemFor | InBoxes]
+Page = Callable[..., Stated | InBoxes]
 
 
 def restoration(
