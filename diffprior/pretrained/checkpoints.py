@@ -4,6 +4,7 @@ import json
 import pickle
 import threading
 from argparse import Namespace
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from torch.nn.modules import module as hooks
 
 __all__ = [
     "SUFFIXES",
+    "containers",
     "fit",
+    "join",
     "read",
     "read_json",
     "room",
@@ -30,7 +33,7 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
 JSON_BYTES = 16 << 20  # the largest JSON file that is read; tokenizers have files of 4 MB
 TENSOR_BYTES = 32  # a tensor takes more in any file, for its name and its shape
 SPARE = 1 << 22  # numbers that a network may hold beyond its weights: positions, filters
-DEPTH = 6  # how deep a trainer nests its state dict, at most
+SHARED = 4  # how often the numbers of a file are in its tensors: weights may be tied
 
 FOLD = (
     "in Python, diffusers.StableDiffusionPipeline (or StableDiffusionXLPipeline)"
@@ -53,6 +56,8 @@ def read(file: Path) -> Mapping[str, Any]:
             "docs/priors.md says"
         )
     state: Any = load_file(file) if file.suffix == ".safetensors" else _unpickle(file)
+    if isinstance(state, list | tuple):
+        state = {str(i): value for i, value in enumerate(state)}
     if not isinstance(state, Mapping):
         raise ValueError(f"it holds a {type(state).__name__} where a state dict is expected")
     found = dict(tensors_in(state))
@@ -60,10 +65,12 @@ def read(file: Path) -> Mapping[str, Any]:
         raise ValueError("it holds no tensors by name, as a state dict does")
     for name, tensor in found.items():
         _check_plain(name, tensor)
+    size = file.stat().st_size
+    if sum(v.numel() * v.element_size() for v in found.values()) > SHARED * size:
+        raise ValueError("its tensors share few numbers: all of them take more than the file has")
     storages = {
         v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in found.values()
     }
-    size = file.stat().st_size
     if sum(storages.values()) > size:
         raise ValueError("its tensors take more bytes than the file has")
     if any("first_stage_model." in name for name in found):
@@ -71,14 +78,40 @@ def read(file: Path) -> Mapping[str, Any]:
     return state
 
 
-def tensors_in(content: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested mappings and lists, each with the way to it."""
-    if isinstance(content, Tensor):
-        yield name, content
-    elif depth < DEPTH and isinstance(content, Mapping | list | tuple):
-        pairs = content.items() if isinstance(content, Mapping) else enumerate(content)
-        for key, value in pairs:
-            yield from tensors_in(value, f"{name}.{key}" if name else str(key), depth + 1)
+def tensors_in(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of nested mappings and lists, each with the names that lead to it."""
+    for place, container in containers(content):
+        for key, value in container.items():
+            if isinstance(value, Tensor):
+                yield join(place, key), value
+
+
+def containers(content: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Yield nested mappings and lists once each, with the names that lead to them.
+
+    Lists are mappings from 0 on. A pickle may hold one thing in many places, so that walking
+    through all of them would not end.
+    """
+    seen: set[int] = set()
+    waiting = deque([("", content)])
+    while waiting:
+        place, part = waiting.popleft()
+        if isinstance(part, list | tuple):
+            keyed: Mapping[Any, Any] = dict(enumerate(part))
+        elif isinstance(part, Mapping):
+            keyed = part
+        else:
+            continue
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield place, keyed
+        waiting.extend((join(place, key), value) for key, value in keyed.items())
+
+
+def join(place: str, key: Any) -> str:
+    """Return the way to an entry of a container."""
+    return f"{place}.{key}" if place else str(key)
 
 
 def _check_plain(name: str, tensor: Tensor) -> None:

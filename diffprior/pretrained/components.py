@@ -17,23 +17,28 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..validation import warn
 from .checkpoints import read, read_json, room, tensors_in
 from .schedulers import SCHEDULERS, scheduler_in
 
 __all__ = [
     "CODERS",
     "INDEX",
+    "NETWORKS",
     "download",
     "index",
     "is_latent",
     "network_in_folder",
     "opened",
     "parts",
+    "place_of",
     "quiet",
+    "tell_average",
 ]
 
 INDEX = "model_index.json"
 CODERS = ("vae", "vqvae")
+NETWORKS = ("unet", "transformer")
 _CODERS = ("diffusers", ("AutoencoderKL", "AutoencoderTiny", "VQModel"))
 _TOKENIZERS = (
     "transformers",
@@ -237,6 +242,22 @@ def _check_files(folder: Path, files: list[Path]) -> None:
     for file in files:
         if file.suffix == ".bin":
             read(file)  # which refuses all but plain tensors
+
+
+def place_of(folder: Path, part: str) -> Path:
+    """Return the folder of a part: of a network that of its averaged weights, if there is one."""
+    averaged = folder / f"{part}_ema"
+    return averaged if part in NETWORKS and (averaged / "config.json").is_file() else folder / part
+
+
+def tell_average(folder: Path, part: str) -> None:
+    """Warn if a folder holds the averaged weights of a network beside the raw ones."""
+    place = place_of(folder, part)
+    if place.name != part:
+        warn(
+            f"{folder.name} holds averaged weights ({place.name}) and raw ones ({part}); "
+            "the averaged ones are taken"
+        )
 
 
 @contextmanager

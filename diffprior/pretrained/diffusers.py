@@ -18,7 +18,7 @@ from ..networks.parameterizations import (
     Score,
 )
 from ..priors.network import NetworkPrior
-from .components import network_in_folder, quiet
+from .components import network_in_folder, place_of, quiet, tell_average
 from .schedulers import CONFIG, check_scheduler, scheduler_in
 from .settings import LabelSettings, check_channels, check_side
 
@@ -49,7 +49,8 @@ def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     with quiet():
         scheduler = scheduler_in(place)
     parameterization = parameterization_of(scheduler)
-    unet = _network(folder / "unet" if (folder / "unet").is_dir() else folder)
+    unet = _network(place_of(folder, "unet") if (folder / "unet").is_dir() else folder)
+    tell_average(folder, "unet")
     check_channels(unet.config.in_channels, unet.config.out_channels)
     return unet_prior(unet, parameterization, settings)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..validation import warn
-from .checkpoints import DEPTH
+from .checkpoints import containers
 
 __all__ = ["Network", "network_in"]
 
@@ -65,7 +65,7 @@ def network_in(name: str, content: Mapping[str, Any], anchors: Sequence[str]) ->
     for anchor in anchors:
         found = [
             net
-            for place, part in _mappings(content)
+            for place, part in containers(content)
             for net in _networks(place, part, anchor, around)
         ]
         if found:
@@ -88,7 +88,7 @@ def _chosen(name: str, found: list[Network], content: Mapping[str, Any]) -> Netw
             )
         return _only(raw)
     best = max(averaged, key=lambda net: _decay(net.place))
-    if len(raw) != 1:
+    if not raw:
         return best
     base = raw[0]
     if best.state.keys() <= base.state.keys():  # an average has no buffers
@@ -107,17 +107,6 @@ def _only(raw: list[Network]) -> Network:
     return raw[0]
 
 
-def _mappings(
-    content: Mapping[Any, Any], place: str = "", depth: int = 0
-) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Yield a mapping, and those in it, each with the names that lead to it."""
-    yield place, content
-    if depth < DEPTH:
-        for key, value in content.items():
-            if isinstance(value, Mapping):
-                yield from _mappings(value, f"{place}.{key}" if place else str(key), depth + 1)
-
-
 def _networks(
     place: str, part: Mapping[Any, Any], anchor: str, around: Mapping[str, Tensor]
 ) -> Iterator[Network]:
@@ -134,7 +123,7 @@ def _networks(
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         state = {k: v for k, v in own.items() if not BESIDE.fullmatch(k.rpartition(".")[2])}
         way = ".".join(filter(None, (place, prefix.rstrip("."))))
-        yield Network(state, way, bool(AVERAGED.search(way)), _table({**around, **tensors}))
+        yield Network(state, way, _is_averaged(way), _table({**around, **tensors}))
 
 
 def _distinct(found: list[Network]) -> list[Network]:
@@ -148,11 +137,11 @@ def _distinct(found: list[Network]) -> list[Network]:
 def _undotted(base: Network, content: Mapping[str, Any]) -> Iterator[Network]:
     """Yield averages whose names are those of a network without their dots."""
     ways = base.place.split(".") if base.place else []
-    for place, part in _mappings(content):
+    for place, part in containers(content):
         tensors = {k: v for k, v in part.items() if isinstance(k, str) and isinstance(v, Tensor)}
         for prefix in {k.partition(".")[0] + "." for k in tensors if "." in k} | {""}:
             way = ".".join(filter(None, (place, prefix.rstrip("."))))
-            if not AVERAGED.search(way):
+            if not _is_averaged(way):
                 continue
             for i in range(len(ways) + 1):
                 names = {k: prefix + "".join([*ways[i:], k]).replace(".", "") for k in base.state}
@@ -161,14 +150,12 @@ def _undotted(base: Network, content: Mapping[str, Any]) -> Iterator[Network]:
                     yield Network(state, way, True, base.table)
 
 
-def _lists(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, list[Tensor]]]:
+def _lists(content: Any) -> Iterator[tuple[str, list[Tensor]]]:
     """Yield the lists of averaged weights, each with the names that lead to it."""
-    if isinstance(content, Mapping) and depth < DEPTH:
-        for key, value in content.items():
-            yield from _lists(value, f"{place}.{key}" if place else str(key), depth + 1)
-    elif isinstance(content, list | tuple) and AVERAGED.search(place):
-        if content and all(isinstance(v, Tensor) for v in content):
-            yield place, [*content]
+    for place, part in containers(content):
+        listed = [*part.values()] if 0 in part else []
+        if listed and _is_averaged(place) and all(isinstance(v, Tensor) for v in listed):
+            yield place, listed
 
 
 def _in_order(base: Network, place: str, tensors: list[Tensor]) -> Iterator[Network]:
@@ -176,6 +163,11 @@ def _in_order(base: Network, place: str, tensors: list[Tensor]) -> Iterator[Netw
     weights = [k for k, v in base.state.items() if v.is_floating_point()]
     if [base.state[k].shape for k in weights] == [v.shape for v in tensors]:
         yield Network(dict(zip(weights, tensors, strict=True)), place, True, base.table)
+
+
+def _is_averaged(place: str) -> bool:
+    """Return whether names say that a network is an average; ``online`` is what it is one of."""
+    return bool(AVERAGED.search(place)) and "online" not in place
 
 
 def _decay(place: str) -> float:

@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..errors import PriorError
 from ..priors.base import Prior, Source
 from .adm import ADMSettings, load_adm
 from .checkpoints import SUFFIXES, read_json, settings_beside
-from .components import INDEX, download, is_latent, parts
+from .components import INDEX, download, is_latent, parts, place_of
 from .diffusers import NetworkSettings, load_unet
 from .edm import is_edm, load_edm
 from .native import NativeSettings, load_native
@@ -157,10 +157,11 @@ FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
 def _weights(folder: Path) -> Iterator[Path]:
     if is_latent(folder):
         for part in parts(folder):
-            yield from _weights(folder / part)
+            yield from _weights(place_of(folder, part))
         return
-    for pattern in ("*.safetensors", "unet/*.safetensors", "*.bin", "unet/*.bin"):
-        files = sorted(folder.glob(pattern))
+    network = place_of(folder, "unet")
+    for pattern, place in product(("*.safetensors", "*.bin"), (folder, network)):
+        files = sorted(place.glob(pattern))
         yield from files
         if files:
             return

@@ -18,14 +18,13 @@ from ..priors.latent import LatentPrior
 from ..priors.text import TextPrior
 from ..validation import ANYWHERE, check
 from .checkpoints import read_json
-from .components import CODERS, INDEX, index, opened, parts, quiet
+from .components import CODERS, INDEX, NETWORKS, index, opened, parts, place_of, quiet, tell_average
 from .diffusers import NetworkSettings, parameterization_of, unet_prior
 from .lora import merge_lora
 from .settings import check_side, several
 
 __all__ = ["PipelineSettings", "load_pipeline"]
 
-NETWORKS = ("unet", "transformer")
 WORDLESS = "UNet2DModel"
 
 
@@ -88,8 +87,10 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
     """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler."""
     coder, kind, scheduler = _three(named := parts(folder))
     models = {
-        name: opened(folder / name, name, *part, settings.dtype) for name, part in named.items()
+        name: opened(place_of(folder, name), name, *part, settings.dtype)
+        for name, part in named.items()
     }
+    tell_average(folder, kind)
     vae, network = models[coder], models[kind]
     parameterization = parameterization_of(models[scheduler])
     latents = vae.config.latent_channels
