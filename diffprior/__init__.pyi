@@ -108,7 +108,7 @@ def blend(
     strength: float = 1.0,
     repeats: int = 4,
     feather: int = 0,
-    steps: int = 30,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -147,7 +147,7 @@ def blend(
         repeats: How often each stretch of the chain is run, from 1 on; default 4. More make the
             region agree better with its surroundings.
         feather: Width of the blend around the region, in pixels; default: 0, a hard edge.
-        steps: Steps of the chain; default 30.
+        steps: Steps of the chain; default: 30, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -283,7 +283,7 @@ def deblur(
     *,
     blind: bool = False,
     size: int = 31,
-    boundary: str = "reflect",
+    boundary: str = "free",
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
@@ -307,6 +307,9 @@ def deblur(
 ) -> Result[_T]:
     """Undo a blur.
 
+    With the boundary "free" the scene is restored a little wider than the image, by as much as the
+    blur reached in from beyond its border, and cut to it at the end.
+
     An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. This
     is experimental: it needs such edges, and a blur that is the same all over the image.
 
@@ -320,8 +323,8 @@ def deblur(
         blind: Estimate the kernel from the image (experimental); default: no.
         size: Side of an estimated kernel, in pixels, odd, from 3 on; default 31. A little wider
             than the blur.
-        boundary: How the image goes on beyond its border: reflect, circular or zero; default:
-            reflect.
+        boundary: What lies beyond the border: free (unknown, as in a photograph), reflect, circular
+            or zero; default: free.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least;
             as 0.02 with an estimated kernel.
@@ -653,8 +656,9 @@ def generate(
     Arguments:
         width: Width in pixels, from 16 on; default: that of the prior's own images.
         height: Height in pixels, from 16 on; default: that of the prior's own images.
-        sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps. The default
-            takes the grid that suits the prior's schedule.
+        sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of
+            multistep sampling for a consistency model. The default takes the grid that suits the
+            prior's schedule.
         steps: Steps of the sampler; default: as many as the sampler has.
         samples: Number of images to draw; default 1. One result is the best guess where the method
             has one; several are samples.
@@ -1029,6 +1033,7 @@ def restore(
     scratches: Any = None,
     *,
     blur: str | None = None,
+    boundary: str = "free",
     gray: bool = False,
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
@@ -1063,6 +1068,8 @@ def restore(
             One for all images or one for each.
         blur: Blur to undo, as in gaussian:2 or motion:9,30 (pixels, degrees), or an image of its
             kernel; default: none. What ``diffprior.operators.generators.kernels.kernel`` reads.
+        boundary: What lies beyond the border, where the blur reached in from: free (unknown, as in
+            a photograph), reflect, circular or zero; default: free.
         gray: Whether the colors are lost, too; default: no.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least.
@@ -1116,7 +1123,7 @@ def sdedit(
     strength: float = 0.3,
     strokes: Any = None,
     repeats: int = 1,
-    steps: int = 50,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1155,7 +1162,7 @@ def sdedit(
         strokes: Paint to lay over the image: an image of its size with transparency; default: none.
         repeats: Number of rounds, each from the result of the last, from 1 on; default 1. K in the
             paper. More rounds are nearer to the prior and further from the image.
-        steps: Steps of the chain of each round; default 50.
+        steps: Steps of the chain of each round; default: 50, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1201,7 +1208,7 @@ def style(
     *,
     factor: int = 32,
     strength: float = 0.2,
-    steps: int = 50,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1237,7 +1244,7 @@ def style(
         strength: Share of the noise that the details start from, in (0, 1]; default 0.2. 1 keeps no
             detail of the image. t0 on the linear-beta schedule of DDPM, as in ``sdedit``; the paper
             has 1.
-        steps: Steps of the chain; default 50.
+        steps: Steps of the chain; default: 50, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.

@@ -32,6 +32,7 @@ __all__ = [
     "Within",
     "check",
     "renamed",
+    "shown",
     "warn",
 ]
 
@@ -40,6 +41,9 @@ R = TypeVar("R")
 
 # Frames that no warning points at: the library's own, and those of decorators around its functions
 INSIDE = {__name__.partition(".")[0], "contextlib", "functools", "torch"}
+
+
+MANY = 1_000_000  # of steps and the like: what is above is a slip that would never end
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Within:
         return self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __str__(self) -> str:
+        if MANY <= self.high < math.inf:
+            return f" from {self.low:g} to {self.high:.0f}"
         if self.high < math.inf:
             return f" in {'(' if self.above else '['}{self.low:g}, {self.high:g}]"
         if self.low == -math.inf:
@@ -67,7 +73,7 @@ class Within:
 
 
 ANYWHERE = Within(-math.inf)
-USUAL = {int: Within(1), float: Within(0)}  # of an annotation without a range
+USUAL = {int: Within(1, MANY), float: Within(0)}  # of an annotation without a range
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
 Share = Annotated[float, Within(0, 1)]
@@ -76,8 +82,8 @@ Share = Annotated[float, Within(0, 1)]
 class Checked:
     """A dataclass whose settings are checked against the annotations of its fields.
 
-    An ``int`` is from 1 on and a ``float`` from 0 on; ``Whole``, ``Positive``, ``Share`` and
-    ``Annotated[..., Within(low, high)]`` are other ranges.
+    An ``int`` is from 1 to a million and a ``float`` from 0 on; ``Whole``, ``Positive``, ``Share``
+    and ``Annotated[..., Within(low, high)]`` are other ranges.
 
     Raises:
         SettingError: If a setting does not fit; the message is one sentence.
@@ -109,8 +115,8 @@ def check(name: str, value: Any, hint: Any, within: Within | None = None) -> Non
     Arguments:
         name: The name of the setting, for the message.
         hint: The annotation.
-        within: The range of numbers for which the hint has none; by default ints from 1 on, and
-            floats from 0 on.
+        within: The range of numbers for which the hint has none; by default ints from 1 to a
+            million, and floats from 0 on.
     """
     kinds = list(_kinds(hint, within))
     if not any(_fits(value, *kind) for kind in kinds):
@@ -158,6 +164,37 @@ def _describe(kind: Any, within: Within) -> str:
         return f"a pair, each {_describe(*next(_kinds(parts[0])))}"
     plain = {bool: "True or False", str: "a text", NoneType: "None"}
     return plain.get(origin) or f"a {origin.__name__}"
+
+
+def shown(text: object, most: int = 100) -> str:
+    r"""Return a text from outside, such as the name of a file, in a form that is safe to print.
+
+    What a terminal would obey or hide stands as an escape: control characters, line ends, bidi
+    marks, other signs without a shape, and bytes that are not UTF-8.
+
+    Arguments:
+        most: The largest number of characters; a longer text loses its middle.
+
+    Example:
+        >>> shown("a\x1b[2J\u202egnp.exe")
+        'a\\x1b[2J\\u202egnp.exe'
+    """
+    plain = str(text)
+    head, tail = _escaped(plain[:most]), _escaped(plain[-most:])
+    if len(plain) <= most and len(head) <= most:
+        return head
+    half = (most - 3) // 2
+    return f"{head[: most - 3 - half]}...{tail[-half:]}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python keeps it in a name
+        code -= 0xDC00
+    return chr(code).encode("unicode_escape").decode()
 
 
 def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

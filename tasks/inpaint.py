@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
-from diffprior.classical.fill import biharmonic
+from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
 from diffprior.errors import ImageError, SettingError, TaskError
-from diffprior.io import arrays
-from diffprior.io.arrays import Images, mask_tensor
+from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemFor, Window
@@ -23,7 +23,8 @@ from diffprior.samplers.ddim import DDIM
 
 __all__ = ["inpaint"]
 
-THIN, THICK, DEEP = (f"dpir(start={s}, steps=30)" for s in (0.15, 0.4, 0.7))  # for one result
+FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
+THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
@@ -72,10 +73,12 @@ def inpaint(
             of uncertainty.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too.
     """
-    soft = _soft_mask(image, mask, dilate, feather, fit_mask)
+    soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
+    unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    one = [_method(h, texture) for h in hole]
+    flat = flat_holes(image.tensor(), hole, ~unknown) if exact else torch.zeros_like(hole)
+    one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
     def window(prior: Prior) -> Window:
@@ -83,12 +86,14 @@ def inpaint(
         return _window(hole) if exact and not prior.latent else everything
 
     def problem(prior: Prior) -> Problem:
-        keep = window(prior).cut(~hole)
+        lost = window(prior).cut(unknown)
+        plain = window(prior).cut(flat) if _is_plain(prior) else torch.zeros_like(lost)
+        keep = ~lost | plain
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
-            measure=lambda x: x * keep.to(x),
+            measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
             one=one,
             several=one if texture else SEVERAL,
@@ -98,10 +103,17 @@ def inpaint(
             cover=soft if exact else torch.ones_like(soft),
             opaque=mask is None,
             check=_check_texture if texture else None,
+            report=said,
             nothing_to_do=EMPTY if exact and not hole.any() else None,
         )
 
     return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+
+
+def _is_plain(prior: Prior) -> bool:
+    """Return whether a prior knows pixels only, and nothing that a hole should show."""
+    told = prior.reads_text or prior.sees_image or prior.takes_control or prior.label is not None
+    return not prior.latent and not told
 
 
 def _check_texture(prior: Prior) -> None:
@@ -109,29 +121,46 @@ def _check_texture(prior: Prior) -> None:
         raise TaskError("texture is laid over what a prior of pixels fills, not one of latents")
 
 
-def _method(hole: Tensor, texture: bool) -> str:
-    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
-    depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    lost = depth[depth > 0].mean() if depth.any() else 0.0
+def _method(hole: Tensor, unknown: Tensor, texture: bool) -> str:
+    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier.
+
+    Arguments:
+        unknown: The hole, and further pixels of which nothing is known.
+    """
+    depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
     mean = next(text for most, text in DEPTHS.items() if lost < most)
     return f"textured(mean={mean}, sample={SEVERAL})" if texture else mean
 
 
-def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:
-    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
+def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> SoftMask:
+    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
-    if mask is None:
-        soft = images.holes()
-        if soft is None:
-            raise ImageError("there is no mask, and nothing in the image is transparent; give one")
-    else:
-        mask = arrays.fit_mask(mask, images.size) if fit else mask
-        soft = mask_tensor(mask, images, "give one of the same size, or use --fit-mask")
+    soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
-    if (soft > 0).flatten(1).all(1).any():
+    _check_known(soft)
+    return SoftMask(mask_edges.feather(soft, feather) if feather else soft, said)
+
+
+def _transparent(images: Images) -> SoftMask:
+    """Return what is transparent in images as their mask."""
+    holes = images.holes()
+    if holes is None:
+        raise ImageError("there is no mask, and nothing in the image is transparent; give one")
+    return SoftMask(holes, {})
+
+
+def _check_known(soft: Tensor) -> None:
+    """Refuse masks without a single pixel that is black."""
+    darkest = float(soft.amin((1, 2, 3)).max())
+    if darkest == 1:
         raise TaskError("the mask hides the whole image; to draw one from nothing: generate")
-    return mask_edges.feather(soft, feather) if feather else soft
+    if darkest > 0:
+        raise TaskError(
+            f"the mask hides the whole image, since no pixel of it is black: its darkest is "
+            f"{darkest:.1%} white; make black what is to be kept"
+        )
 
 
 def _window(hole: Tensor) -> Window:

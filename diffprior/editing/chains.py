@@ -14,10 +14,19 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..runtime.memory import batch_size
 from ..runtime.report import Meter
+from ..samplers.base import CONSISTENCY_STEPS
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
+__all__ = [
+    "Chain",
+    "chain_steps",
+    "latent_mask",
+    "match_image",
+    "noise_level_of",
+    "run_chain",
+    "slerp",
+]
 
 Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
 FAINTEST = 1e-4  # strength; its noise is half of a step of 8 bits
@@ -49,6 +58,13 @@ def run_chain(
     with meter.on(model):
         x = batched(work, noise, callback, batch_size(model))
     return x, meter.report()
+
+
+def chain_steps(steps: int | None, usual: int, prior: Prior) -> int:
+    """Return the steps of a chain: those of the call, or the usual ones, or 4 for consistency."""
+    if steps is None:
+        return CONSISTENCY_STEPS if prior.consistency else usual
+    return steps
 
 
 def noise_level_of(strength: float) -> float | None:

@@ -317,7 +317,7 @@ class Guidance(Method[L]):
 
     def kernel(self, p: Posterior[L], x_t: Tensor, t: Tensor, s: Tensor, eta: float) -> Kernel:
         """Return p(x_s | x_t, y), for s < t; eta is the share of its deviation that is kept."""
-        return p.diffusion.bridge(x_t, self.denoise(p, x_t, t), t, s, eta)
+        return p.prior.reverse(x_t, self.denoise(p, x_t, t), t, s, eta)
 
     def run(self, p: Posterior[L], x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         start = self.start_time(p.prior)

@@ -118,7 +118,8 @@ def parameterization_of(scheduler: Any) -> Parameterization:
         return Consistency(**levels)
     if name.startswith("FlowMatch") or predicts == "flow_prediction":
         return _flow(config)
-    return Discrete(scheduler.alphas_cumprod, predicts)
+    distilled = name in ("LCMScheduler", "TCDScheduler")
+    return Discrete(scheduler.alphas_cumprod, predicts, consistency=distilled)
 
 
 def _flow(config: Mapping[str, Any]) -> Flow:

@@ -136,6 +136,10 @@ class Prior(nn.Module, ABC):
             Such a prior is for one image at a time.
         edits_image: Whether the network edits the image that it sees. Otherwise it fills a hole.
         takes_control: Whether a ControlNet follows a control image (``with_control``).
+        consistency: Whether ``forward`` returns the end of the flow from x_t, which is a sample,
+            in place of the mean: "Consistency Models" (Song et al., 2023),
+            https://arxiv.org/abs/2303.01469. Its kernels are then those of the multistep sampling
+            of that paper, and samplers that walk the flow do not suit it.
     """
 
     diffusion: Diffusion
@@ -151,6 +155,7 @@ class Prior(nn.Module, ABC):
     sees_image: bool = False
     edits_image: bool = False
     takes_control: bool = False
+    consistency: bool = False
 
     @classmethod
     def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
@@ -219,7 +224,17 @@ class Prior(nn.Module, ABC):
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         """Return p(x_s | x_t), for s < t; ``eta`` is the share of fresh noise, in [0, 1]."""
-        return self.diffusion.bridge(x_t, self(x_t, t), t, s, eta)
+        return self.reverse(x_t, self(x_t, t), t, s, eta)
+
+    def reverse(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
+        """Return p(x_s | x_t) for s < t, given what ``forward`` returns, or a change of it.
+
+        It is the bridge q(x_s | x_t, x_0). For a consistency function at eta = 1 it is
+        q(x_s | x_0), as x_0 is a sample and x_s has no need of x_t.
+        """
+        if self.consistency:
+            return self.diffusion.renoise(x_t, x_0, t, s, eta)
+        return self.diffusion.bridge(x_t, x_0, t, s, eta)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the states of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -296,6 +311,7 @@ class Prior(nn.Module, ABC):
         self.sees_image = prior.sees_image
         self.edits_image = prior.edits_image
         self.takes_control = prior.takes_control
+        self.consistency = prior.consistency
 
     @property
     def innermost(self) -> "Prior":

@@ -61,6 +61,7 @@ class NetworkPrior(ConditionalPrior):
         self.parameterization = parameterization
         self.shape = tuple(shape)
         self.diffusion = GaussianDiffusion(parameterization.schedule)
+        self.consistency = parameterization.consistency
         self.classes = classes
         self.unconditional = unconditional
         self.needs_label = bool(classes) and not unconditional

@@ -42,6 +42,7 @@ class TextPrior(ConditionalPrior):
         self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
         self.parameterization = parameterization.with_time_shift(self._tokens(shape))
         self.diffusion = GaussianDiffusion(self.parameterization.schedule)
+        self.consistency = self.parameterization.consistency
         self.reads_text = True
         self.text = text
         self.conditioning = family.encode_prompt(text)

@@ -1,6 +1,8 @@
 # Written by scripts/generate_index.py.
 from . import checks as checks
 from . import defaults as defaults
+from . import limits as limits
+from . import masks as masks
 from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
@@ -12,7 +14,9 @@ from . import results as results
 from . import settings as settings
 from . import signature as signature
 from . import solve as solve
+from . import surroundings as surroundings
 from . import task as task
+from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
 from .problem import Problem as Problem
@@ -23,4 +27,5 @@ from .report import Report as Report
 from .results import Result as Result
 from .settings import Settings as Settings
 from .signature import TaskFunction as TaskFunction
+from .surroundings import Surroundings as Surroundings
 from .task import Task as Task

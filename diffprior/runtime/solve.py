@@ -18,6 +18,7 @@ from ..priors.base import Prior, show_image
 from ..random import stream_ids
 from ..validation import warn
 from .defaults import choose_methods
+from .limits import check_result
 from .memory import batch_size, image_shape, measured_pixels
 from .noise_level import ROUNDING, noise_levels
 from .placement import fit_prior, place_prior
@@ -42,13 +43,15 @@ def solve(
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
-        prior = fit_prior(prior, (3, *size), settings)
+        check_result(size, images, settings.samples)
+        prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
         height, width = _images(problem, images).size
-        shape = (3, problem.scale * height, problem.scale * width)
-        prior = fit_prior(prior, shape, settings)
+        size = (problem.scale * height, problem.scale * width)
+        check_result(size, images, settings.samples)
+        prior = fit_prior(prior, (3, *size), settings)
     if problem.check is not None:
         problem.check(prior)
     like = _images(problem, images)

@@ -636,7 +636,7 @@ def test_tilt_is_the_product_of_two_gaussians(gaussian: MixturePrior, sigma: flo
     x_t, likelihood = random(3, 4), three(sigma)
     p, q = (
         gaussian.kernel(x_t, T, S),
-        Tilt().kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0),
+        Tilt(r="constant").kernel(Posterior(gaussian, likelihood), x_t, T, S, 1.0),
     )
     v = p.var
     loc = (sigma**2 * p.loc + v * likelihood.y) / (v + sigma**2)

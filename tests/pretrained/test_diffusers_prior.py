@@ -345,6 +345,7 @@ def test_consistency_models_answer_by_their_boundary_condition(tmp_path: Path) -
     network = unet()
     scheduler = CMStochasticIterativeScheduler(clip_denoised=False)
     prior = load_prior(folder_of(tmp_path, network, scheduler))
+    assert prior.consistency
     for time in (0.0, 0.4, 0.9):
         t = torch.tensor(time, dtype=torch.float64)
         sigma = prior.diffusion.schedule(t)[1]
@@ -395,6 +396,7 @@ def test_any_scheduler_with_a_table_says_the_same(tmp_path: Path, cls: type) -> 
     network = unet()
     scheduler = cls(beta_schedule="scaled_linear", beta_start=0.001, beta_end=0.015)
     prior = load_prior(folder_of(tmp_path, network, scheduler))
+    assert prior.consistency == (cls is LCMScheduler)
     betas = torch.linspace(0.001**0.5, 0.015**0.5, 1000, dtype=torch.float64) ** 2
     same = unet_prior(network, Discrete((1 - betas).cumprod(0)))
     x_t = random(1, 3, 8, 8, dtype=torch.float32)
