@@ -32,7 +32,7 @@ __all__ = [
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
 JSON_BYTES = 16 << 20  # the largest JSON file that is read; tokenizers have files of 4 MB
 TENSOR_BYTES = 32  # a tensor takes more in any file, for its name and its shape
-SPARE = 1 << 22  # numbers that a network may hold beyond its weights: positions, filters
+SPARE = 1 << 22  # numbers that a network may hold beside its weights: positions, filters
 SHARED = 4  # how often the numbers of a file are in its tensors: weights may be tied
 
 FOLD = (
@@ -194,21 +194,20 @@ def room(size: int) -> Iterator[None]:
         ValueError: While it is open, at the first weight that is too much.
     """
     here = threading.get_ident()
-    left = size + SPARE
+    left = {"weights": size, "buffers": size + SPARE}
 
-    def count(_: nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal left
+    def count(kind: str, tensor: Tensor | None) -> None:
         if tensor is None or threading.get_ident() != here:
             return
-        left -= tensor.numel() + TENSOR_BYTES
-        if left < 0:
+        left[kind] -= tensor.numel() + TENSOR_BYTES
+        if left[kind] < 0:
             raise ValueError(
                 f"its config is that of a larger network than its weights: they have {size} bytes"
             )
 
     handles = [
-        hooks.register_module_parameter_registration_hook(count),
-        hooks.register_module_buffer_registration_hook(count),
+        hooks.register_module_parameter_registration_hook(lambda *own: count("weights", own[2])),
+        hooks.register_module_buffer_registration_hook(lambda *own: count("buffers", own[2])),
     ]
     try:
         yield

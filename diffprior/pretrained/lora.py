@@ -32,13 +32,12 @@ TENSOR = re.compile(
     r"\.(?:lora_up|lora_B(?:\.\w+)?|lora\.up|lora_linear_layer\.up)\.weight(?P<up>))"
 )
 PROCESSOR = re.compile(r"(.+)\.processor\.(to_[qkv]|to_out)_lora\.(down|up)\.weight")
-OTHERS = {  # changes of other kinds, by what is in the names of their tensors
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "oft_": "OFT",
-    "diff": "full differences",
+OTHERS = {  # changes of other kinds, by the names of their tensors
+    re.compile(r"\.(?:dora_scale|lora_magnitude_vector)\b"): "DoRA",
+    re.compile(r"\.hada_"): "LoHa",
+    re.compile(r"\.lokr_"): "LoKr",
+    re.compile(r"\.oft_"): "OFT",
+    re.compile(r"\.diff(?:_b)?$"): "full differences",
 }
 NETWORK = "network"
 DOTTED = {  # prefixes of the names of layers, each with the part that has them
@@ -137,7 +136,7 @@ def _changes(content: Mapping[str, Tensor]) -> dict[str, Change]:
     changes: dict[str, Change] = {}
     for name, tensor in content.items():
         for mark, kind in OTHERS.items():
-            if any(word.startswith(mark) for word in name.split(".")):
+            if mark.search(name):
                 raise ValueError(f"it has {kind} ({name:.80}), and only LoRA is added")
         plain = PROCESSOR.sub(_without_processor, name)
         match = TENSOR.fullmatch(plain)

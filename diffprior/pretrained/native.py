@@ -16,7 +16,7 @@ from .settings import check_channels, check_side
 
 __all__ = ["NativeSettings", "load_native"]
 
-COUNT = Annotated[int, Within(0, 1 << 20)]
+MOST = 1 << 20  # of any count in a config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def _check_config(config: dict[str, Any]) -> None:
         if name in ("channels", "blocks"):
             check(f"its {name}", value, list)
         for number in value if isinstance(value, list) else [value]:
-            check(f"its {name}", number, Positive if name.startswith("sigma") else COUNT)
+            check(f"its {name}", number, _kind(name))
     values = {k: parameter.default for k, parameter in known.items()} | config
     check_channels(values["image_channels"], values["image_channels"])
     check_side(values["size"])
@@ -62,3 +62,10 @@ def _check_config(config: dict[str, Any]) -> None:
         raise ValueError("its sigma_min is not below its sigma_max")
     if len(values["channels"]) != len(values["blocks"]):
         raise ValueError("its channels and blocks are not those of as many levels")
+
+
+def _kind(name: str) -> Any:
+    """Return what the numbers of an entry of the config are to be."""
+    if name.startswith("sigma"):
+        return Positive
+    return Annotated[int, Within(0 if name == "classes" else 1, MOST)]

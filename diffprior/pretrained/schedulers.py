@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..validation import Within, check
+from ..validation import Positive, Within, check
 from .checkpoints import read_json
 
 __all__ = ["SCHEDULERS", "check_scheduler", "scheduler_in"]
@@ -101,8 +101,13 @@ def check_scheduler(scheduler: Any) -> None:
         raise ValueError(f"its {name} has invert_sigmas, whose times run backward: it is not read")
     if config.get("use_flow_sigmas") and predicts != "flow_prediction":
         raise ValueError(f"its {name} has use_flow_sigmas, and predicts {predicts!r:.40}, no flow")
+    for level in ("sigma_min", "sigma_max", "sigma_data", "shift", "flow_shift"):
+        if config.get(level) is not None:  # None is a default of schedulers with a table
+            check(f"its {level}", config[level], Positive)
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
+        if (config.get("sigma_min") or 0) >= (config.get("sigma_max") or 1e9):
+            raise ValueError(f"the sigma_min of its {name} is not below its sigma_max")
         return
     falls = bool((table[1:] <= table[:-1]).all()) and bool(table.isfinite().all())
     if not falls or not 0 < float(table[0]) < 1 or float(table[-1]) < 0:

@@ -200,12 +200,17 @@ def classes(tmp_path_factory) -> Path:
     return saved(folder / "cond.pt", adm(classes=10))
 
 
+def picture(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.copy()
+
+
 TASKS = {
     "inpaint": lambda x, m, **label: diffprior.inpaint(x, m, steps=2, **label),
     "denoise": lambda x, m, **label: diffprior.denoise(x, sigma=0.1, **label),
     "upscale": lambda x, m, **label: diffprior.super_resolve(x, scale=2, steps=2, **label),
     "sdedit": lambda x, m, **label: diffprior.sdedit(x, steps=2, **label),
-    "generate": lambda x, m, **label: diffprior.generate(width=SIZE, height=SIZE, steps=2, **label),
+    "generate": lambda x, m, **label: diffprior.generate(width=16, height=16, steps=2, **label),
 }
 
 
@@ -213,7 +218,7 @@ TASKS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("task", TASKS)
 def test_a_label_reaches_the_network(classes: Path, task: str) -> None:
-    image, mask = Image.open(classes.with_name("b.png")), Image.open(classes.with_name("m.png"))
+    image, mask = (picture(classes.with_name(name)) for name in ("b.png", "m.png"))
     three, four = (TASKS[task](image, mask, prior=classes, label=k).report for k in (3, 4))
     assert (three["label"], four["label"]) == (3, 4)
     with pytest.raises(SettingError, match="10 classes alone: label is one of 0 ... 9"):
@@ -224,7 +229,7 @@ def test_a_label_reaches_the_network(classes: Path, task: str) -> None:
 
 @pytest.mark.saw("--label 3 was answered by: label is one of 0 ... 9, got None")
 def test_a_label_of_the_command_line(classes: Path) -> None:
-    size = ("--width", SIZE, "--height", SIZE, "--steps", 2, "-q", "--force")
+    size = ("--width", 16, "--height", 16, "--steps", 2, "-q", "--force")
     words = ("generate", "--prior", classes.name, *map(str, size))
     done = shell.diffprior(*words, "--label", "3", "-o", "out.png", folder=classes.parent)
     assert done.returncode == 0, done.stderr
@@ -234,7 +239,7 @@ def test_a_label_of_the_command_line(classes: Path) -> None:
 
 @pytest.mark.saw("an edit without --source-label ended in a traceback")
 def test_an_edit_asks_for_both_labels(classes: Path) -> None:
-    image = Image.open(classes.with_name("b.png"))
+    image = picture(classes.with_name("b.png"))
     settings = {"prior": classes, "steps": 2, "label": 3}
     with pytest.raises(SettingError, match="source_label, where a task inverts an image"):
         diffprior.edit(image, **settings)
@@ -492,7 +497,7 @@ def test_small_files_take_little_memory(tmp_path: Path, sd: Path, state) -> None
     saved(tmp_path / "views.pt", {f"input_blocks.{i}.0.weight": wide for i in range(3000)})
     with zipfile.ZipFile(tmp_path / "zip.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zip/data.pkl", b"\x80\x02}q\x00.")
-        archive.writestr("zip/data/0", bytes(2**28))
+        archive.writestr("zip/data/0", bytes(2**26))
     laughs: list[Any] = [one]
     for _ in range(40):
         laughs = [laughs] * 10
@@ -529,7 +534,7 @@ def test_small_files_take_little_memory(tmp_path: Path, sd: Path, state) -> None
     )
     assert done.returncode == 0, done.stderr
     *lines, peak = done.stdout.splitlines()
-    assert len(lines) == 15 and not [line for line in lines if line.endswith("opened")], lines
+    assert len(lines) == 16 and not [line for line in lines if line.endswith("opened")], lines
     assert int(peak.removeprefix("peak ")) < 2000, done.stdout
 
 
@@ -566,7 +571,7 @@ WRONG = [
 def test_configs_that_cannot_be_are_one_sentence(tmp_path: Path, entries: dict[str, Any]) -> None:
     folder = shutil.copytree(FASHION, tmp_path / "fashion")
     edited(folder, "config.json", **entries)
-    assert next(iter(entries)) in refusal(folder)
+    assert next(iter(entries)).replace("image_", "") in refusal(folder)
 
 
 @pytest.mark.saw("settings beside a weights file ended in a traceback")
