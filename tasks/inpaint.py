@@ -28,6 +28,7 @@ THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
+FLAT = 2  # levels of 8 bits; the largest difference in one color
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 LEAST_SIDE = 256  # px of a window
 EMPTY = "the mask is empty: there was nothing to do"
@@ -77,7 +78,11 @@ def inpaint(
     hole = soft > 0
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    flat = flat_holes(image.tensor(), hole, ~unknown) if exact else torch.zeros_like(hole)
+    flat = (
+        flat_holes(image.values, hole, ~unknown, FLAT * image.level)
+        if exact
+        else torch.zeros_like(hole)
+    )
     one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 

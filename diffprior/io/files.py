@@ -99,13 +99,12 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
     """
     name, decoded = _decode(source, limit)
     try:
-        origin = {"orientation": decoded.orientation, "lossy": decoded.lossy}
-        images = replace(as_images(decoded.values), **origin)
+        images = as_images(decoded.values)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     return File(
         name=name,
-        images=images,
+        images=replace(images, orientation=decoded.orientation, lossy=decoded.lossy),
         metadata=decoded.metadata,
         coding=decoded.coding,
         uncoded=decoded.uncoded,
