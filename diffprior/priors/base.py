@@ -128,6 +128,7 @@ class Prior(nn.Module, ABC):
         source: The model that the prior was opened from; None if it was built in Python.
         classes: Number of classes that the prior distinguishes; 0 for none.
         label: The class of its images, from 0; None for any.
+        needs_label: Whether it knows images of its classes alone, so that a label has to be set.
         reads_text: Whether a prompt can describe its images.
         text: The prompt of its images; None for no prompt.
         sees_image: Whether the network takes an image in addition to the state (``with_image``).
@@ -147,6 +148,7 @@ class Prior(nn.Module, ABC):
     source: Source | None = None
     classes: int = 0
     label: int | None = None
+    needs_label: bool = False
     reads_text: bool = False
     text: str | None = None
     sees_image: bool = False
@@ -302,6 +304,7 @@ class Prior(nn.Module, ABC):
         self.source = prior.source
         self.classes = prior.classes
         self.label = prior.label
+        self.needs_label = prior.needs_label
         self.reads_text = prior.reads_text
         self.text = prior.text
         self.sees_image = prior.sees_image
