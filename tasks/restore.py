@@ -22,6 +22,8 @@ from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["restore"]
 
+FLAT = 2  # levels of 8 bits; the largest difference in one color
+
 
 @restoration(past="restored")
 def restore(
@@ -66,7 +68,7 @@ def restore(
     around = Surroundings.of(blurred)
     flat = torch.zeros_like(hole)
     if blurred is None and not gray:
-        flat = flat_holes(image.tensor(), hole, ~hole)
+        flat = flat_holes(image.values, hole, ~hole, FLAT * image.level)
     keep = (~hole | flat).float()
     A: LinearOperator = Mask(keep, batched=True)
     A = A @ luminance if gray else A

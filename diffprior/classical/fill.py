@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..batching import row_by_row
 from ..solvers import cg
 
 __all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
@@ -23,10 +24,14 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
         hole: True where to fill, ``(B, 1, H, W)``; not everywhere.
         iterations: Iterations of conjugate gradients.
     """
-    start = pyramid(x, hole)
-    m = hole.to(x)
-    residual = -m * laplacian(laplacian(start))
-    return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
+
+    def fill(x: Tensor, hole: Tensor) -> Tensor:
+        start = pyramid(x, hole)
+        m = hole.to(x)
+        residual = -m * laplacian(laplacian(start))
+        return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
+
+    return row_by_row(fill, x, hole.expand(len(x), -1, -1, -1))
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:
@@ -62,21 +67,20 @@ def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
     return F.interpolate(filled, scale_factor=side, mode="bilinear")[..., :h, :w]
 
 
-def flat_holes(x: Tensor, hole: Tensor, known: Tensor, tolerance: float = 4 / 255) -> Tensor:
+def flat_holes(values: np.ndarray, hole: Tensor, known: Tensor, tolerance: float) -> Tensor:
     """Return the part of the holes that one color surrounds, of the shape of ``hole``.
 
     The surroundings go as far as the deepest hole is deep, and ``REACH`` pixels at the least. Holes
     whose surroundings touch are looked at together.
 
     Arguments:
-        x: Images in [-1, 1], of shape ``(B, C, H, W)``; values in the hole do not matter.
+        values: Images of shape ``(B, H, W, C)``, in any unit; values in the hole do not matter.
         hole: True where to fill, ``(B, 1, H, W)``.
-        known: True where x is known, of the same shape.
-        tolerance: The largest difference, in [-1, 1] units, that counts as one color.
+        known: True where the values are known, of the same shape.
+        tolerance: The largest difference that counts as one color, in the unit of the values.
     """
-    images = x.detach().cpu().float().numpy()
     lost, seen = (plane[:, 0].cpu().numpy() for plane in (hole, known))
-    flat = [_flat_zones(*one, tolerance) for one in zip(images, lost, seen, strict=True)]
+    flat = [_flat_zones(*one, tolerance) for one in zip(values, lost, seen, strict=True)]
     return torch.from_numpy(np.stack(flat))[:, None].to(hole.device) & hole
 
 
@@ -99,22 +103,27 @@ def _flat_zones(
     """Return where a hole ``(H, W)`` and its surroundings are of one color."""
     import cv2  # takes long to import, and only masks need it
 
-    inside, outside = (
-        cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        for part in (lost, ~lost)
-    )
-    near = outside <= max(REACH, float(inside.max()))
+    near = _distance(~lost) <= max(REACH, float(_distance(lost).max()))
     count, zone = cv2.connectedComponents(near.astype(np.uint8))
     around = near & known & ~lost
-    flat = np.bincount(zone[around], minlength=count) > 0
-    for values in image[:, around]:
+    zones = zone[around]
+    flat = np.bincount(zones, minlength=count) > 0
+    for colors in image[around].T.astype(np.float32):
         low = np.full(count, np.inf, np.float32)
         high = -low
-        np.minimum.at(low, zone[around], values)
-        np.maximum.at(high, zone[around], values)
+        np.minimum.at(low, zones, colors)
+        np.maximum.at(high, zones, colors)
         flat &= high - low <= tolerance
     flat[0] = False
     return np.asarray(flat[zone])
+
+
+def _distance(inside: np.ndarray) -> np.ndarray:
+    """Return the distance of each pixel ``(H, W)`` from the nearest one that is not inside."""
+    import cv2  # takes long to import, and only masks need it
+
+    plane = inside.astype(np.uint8)
+    return np.asarray(cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
 
 
 def laplacian(x: Tensor) -> Tensor:

@@ -71,6 +71,11 @@ class Images:
         """The size ``(H, W)`` in pixels."""
         return self.values.shape[1], self.values.shape[2]
 
+    @property
+    def level(self) -> float:
+        """One level of 8 bits, in the unit of the values."""
+        return _top(self.values.dtype) / 255
+
     def __len__(self) -> int:
         return len(self.values)
 

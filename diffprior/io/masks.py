@@ -191,6 +191,9 @@ def _weigh_one(masks: Images, i: int) -> MaskReading:
     if values.dtype.kind == "f":
         bright = values.max(-1) * (1 if alpha is None else alpha)
         return _reading(bright, doubts=_faint(bright.max(), 1))
+    if max(values.max(), 0 if alpha is None else alpha.max()) <= 255:
+        values = values.astype(np.uint8)
+        alpha = None if alpha is None else alpha.astype(np.uint8)
     levels = _levels(values, alpha)
     top = 65535 if levels.max() > 255 else 255  # 8 bits are kept in 16-bit files, too
     counts = np.bincount(levels.ravel(), minlength=2)
@@ -202,7 +205,7 @@ def _weigh_one(masks: Images, i: int) -> MaskReading:
         plain = (low, high) in ((0, 255), (0, top))
         note = f"of its two values, {low} and {high}, the larger is filled"
         return _reading(levels == high, notes=() if plain else (note,))
-    return _several(levels / np.float32(top), present, top, masks.lossy)
+    return _several(levels.astype(np.float32) / top, present, top, masks.lossy)
 
 
 def _reading(
@@ -231,11 +234,13 @@ def _check_hue(values: np.ndarray, bright: np.ndarray, seen: np.ndarray) -> None
     """Refuse masks of several colors: photographs, and labels of more than one class."""
     if values.shape[-1] == 1 or (values.min(-1) == bright).all():
         return
-    picked = values[seen & (bright > bright.max() // 2)]
+    picked = values[seen & (bright > bright[seen].max(initial=0) // 2)]
+    if not picked.size:
+        return
     colors, counts = _distinct(picked)
     hue = colors / colors.max(-1, keepdims=True)
     main = hue[counts.argmax()]
-    other = counts[(np.abs(hue - main) > SAME_HUE).any(-1)].sum() / max(counts.sum(), 1)
+    other = counts[(np.abs(hue - main) > SAME_HUE).any(-1)].sum() / counts.sum()
     if other > (0 if len(colors) <= FEW else STRAY):
         raise ImageError(
             "the mask has several colors; give white, or paint of one color, where to fill, on "

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._fft import convolve
 from .base import LinearOperator
 from .generators.kernels import kernel as read
 
@@ -79,10 +80,7 @@ class Blur(LinearOperator):
         """Return the convolution with k on a torus as large as x or larger, or its adjoint."""
         height, width = x.shape[-2:]
         size = (_smooth(height), _smooth(width))
-        k_hat: Tensor = torch.fft.rfft2(self.kernel.to(x)[..., None, :, :], s=size)
-        x_hat: Tensor = torch.fft.rfft2(x, s=size)
-        y: Tensor = torch.fft.irfft2(x_hat * (k_hat.conj() if adjoint else k_hat), s=size)
-        return y[..., :height, :width]
+        return convolve(x, self.kernel.to(x), size, adjoint)[..., :height, :width]
 
     def _fold(self, x: Tensor, taps: int, axis: int) -> Tensor:
         """Add the values beyond the border to the pixels that they are copies of."""

@@ -80,11 +80,13 @@ def test_nearly_flat_ground_gets_no_cast_either(steps: int, prior: Prior) -> Non
 def test_holes_with_more_than_one_color_around_are_the_priors(prior: Prior) -> None:
     from diffprior.classical.fill import flat_holes
 
-    x = torch.zeros(1, 3, 64, 64)
-    x[..., 40:] = 0.5
+    values = np.zeros((1, 64, 64, 3))
+    values[:, :, 40:] = 0.25
     hole = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     hole[..., 10:14, 10:14] = True
     hole[..., 50:54, 36:40] = True
-    assert torch.equal(flat_holes(x, hole, ~hole)[0, 0].nonzero().amax(0), torch.tensor([13, 13]))
+    assert torch.equal(
+        flat_holes(values, hole, ~hole, 2 / 255)[0, 0].nonzero().amax(0), torch.tensor([13, 13])
+    )
     hole[..., 8:40, 8:30] = True
-    assert not flat_holes(x, hole, ~hole).any()
+    assert not flat_holes(values, hole, ~hole, 2 / 255).any()

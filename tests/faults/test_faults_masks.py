@@ -51,6 +51,11 @@ TWO_VALUES: dict[str, Any] = {
     "1 and 255": 1 + BITS * 254,
     "2 and 253": 2 + BITS * 251,
     "100 and 150": 100 + BITS * 50,
+    "red on nothing in 16 bits": np.dstack(
+        [BITS * np.uint16(65535), 0 * BITS, 0 * BITS, BITS * np.uint16(65535)]
+    ),
+    "0 and 255 on nothing in 16 bits": np.dstack([BITS * np.uint16(255), BITS * np.uint16(255)]),
+    "dark red on nothing that is white": painted((60, 0, 0, 255), (255, 255, 255, 0)),
     "int64": BITS.astype(np.int64) * 255,
     "int32 with classes 0 and 7": BITS.astype(np.int32) * 7,
     "int32 in PIL": Image.fromarray(BITS.astype(np.int32)),
