@@ -1,7 +1,9 @@
 """Fill what a mask hides."""
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
 
 import cv2
 import torch
@@ -14,10 +16,11 @@ from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.boxes import InBoxes, boxes_of
 from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
-from diffprior.runtime.problem import Problem, ProblemFor, Window
+from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
 
@@ -57,7 +60,7 @@ def inpaint(
         int, "Width of the blend around the hole, in pixels; default: 0, a hard edge."
     ] = 0,
     fit_mask: Annotated[bool, "Resize a mask of another size to the image's; default: no."] = False,
-) -> ProblemFor:
+) -> ProblemInParts | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -78,6 +81,16 @@ def inpaint(
     hole = soft > 0
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
+    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else []
+    if any(boxes):
+        page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
+        return InBoxes(
+            soft=soft,
+            boxes=boxes,
+            page=lambda part, weights: page(part, _Part(weights, said)),
+            whole=lambda: page(image, _Part(soft, said, mask is None)),
+            opaque=mask is None,
+        )
     flat = (
         flat_holes(image.values, hole, ~unknown, FLAT * image.level)
         if exact
@@ -86,33 +99,42 @@ def inpaint(
     one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
-    def window(prior: Prior) -> Window:
-        """Return what is worked on: what latents say depends on all of the image."""
-        return _window(hole) if exact and not prior.latent else everything
+    def windows(prior: Prior) -> list[Window]:
+        """Return what is worked on of each image: latents depend on all of it."""
+        return [_window(h) if exact and not prior.latent else everything for h in hole[:, 0]]
 
-    def problem(prior: Prior) -> Problem:
-        lost = window(prior).cut(unknown)
-        plain = window(prior).cut(flat) if _is_plain(prior) else torch.zeros_like(lost)
+    def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
+        lost = window.cut(unknown[rows])
+        plain = window.cut(flat[rows]) if _is_plain(prior) else torch.zeros_like(lost)
         keep = ~lost | plain
+        methods = [one[i] for i in rows]
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
             measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
-            one=one,
-            several=one if texture else SEVERAL,
+            one=methods,
+            several=methods if texture else SEVERAL,
             shown=SHOWN if exact else None,
             keep=keep,
-            window=window(prior),
-            cover=soft if exact else torch.ones_like(soft),
-            opaque=mask is None,
+            window=window,
+            cover=soft[rows] if exact else torch.ones_like(soft[rows]),
+            opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
             check=_check_texture if texture else None,
             report=said,
-            nothing_to_do=EMPTY if exact and not hole.any() else None,
+            nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
-    return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+    return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
+
+
+class _Part(NamedTuple):
+    """The weights of a part of an image, and what is said of the mask that they come from."""
+
+    soft: Tensor
+    said: Mapping[str, str]
+    opaque: bool = False
 
 
 def _is_plain(prior: Prior) -> bool:
@@ -142,6 +164,8 @@ def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) 
     """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
+    if isinstance(mask, _Part):
+        return SoftMask(mask.soft, mask.said)
     soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
     _check_known(soft)
@@ -169,9 +193,8 @@ def _check_known(soft: Tensor) -> None:
 
 
 def _window(hole: Tensor) -> Window:
-    """Return the box of all holes with ``MARGIN`` around it, of ``LEAST_SIDE`` at the least."""
-    anywhere = hole.flatten(0, 1).any(0)
-    return Window(rows=_span(anywhere.any(1)), columns=_span(anywhere.any(0)))
+    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
+    return Window(rows=_span(hole.any(1)), columns=_span(hole.any(0)))
 
 
 def _span(lost: Tensor) -> slice:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..batching import row_by_row
 from ..solvers import cg
 
 __all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
@@ -23,10 +24,14 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
         hole: True where to fill, ``(B, 1, H, W)``; not everywhere.
         iterations: Iterations of conjugate gradients.
     """
-    start = pyramid(x, hole)
-    m = hole.to(x)
-    residual = -m * laplacian(laplacian(start))
-    return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
+
+    def fill(x: Tensor, hole: Tensor) -> Tensor:
+        start = pyramid(x, hole)
+        m = hole.to(x)
+        residual = -m * laplacian(laplacian(start))
+        return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
+
+    return row_by_row(fill, x, hole.expand(len(x), -1, -1, -1))
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batching import Callback, batched
+from ..batching import Callback, batched, row_by_row
 from ..catalog import SettingError
 from ..io.arrays import ImageError, Images, as_images
 from ..priors.base import Prior
@@ -122,9 +122,13 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Return (sin((1 - k) w) a + sin(k w) b) / sin(w), w being the angle between each two rows.
 
-    Shares k are of shape ``(B, 1, ..., 1)``. Where a and b point the same way it is the straight
-    line. "Animating rotation with quaternion curves" (Shoemake, 1985).
+    Shares k are of shape ``(B, 1, ..., 1)``, or one for all rows. Where a and b point the same way
+    it is the straight line. "Animating rotation with quaternion curves" (Shoemake, 1985).
     """
+    return row_by_row(_slerp, a, b, share.expand(len(a), *share.shape[1:]))
+
+
+def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     cos = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1, 1)
     w = cos.acos().clamp_min(1e-3)  # the sines of smaller angles are the angles, in float32
     return (((1 - share) * w).sin() * a + (share * w).sin() * b) / w.sin()

@@ -23,7 +23,6 @@ __all__ = [
     "Source",
     "Wrapper",
     "denoise_vjp",
-    "row_by_row",
     "show_image",
 ]
 
@@ -129,6 +128,7 @@ class Prior(nn.Module, ABC):
         source: The model that the prior was opened from; None if it was built in Python.
         classes: Number of classes that the prior distinguishes; 0 for none.
         label: The class of its images, from 0; None for any.
+        needs_label: Whether it knows images of its classes alone, so that a label has to be set.
         reads_text: Whether a prompt can describe its images.
         text: The prompt of its images; None for no prompt.
         sees_image: Whether the network takes an image in addition to the state (``with_image``).
@@ -148,6 +148,7 @@ class Prior(nn.Module, ABC):
     source: Source | None = None
     classes: int = 0
     label: int | None = None
+    needs_label: bool = False
     reads_text: bool = False
     text: str | None = None
     sees_image: bool = False
@@ -218,7 +219,7 @@ class Prior(nn.Module, ABC):
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         x_0: Tensor = super().__call__(x_t, t)
-        return x_0
+        return x_0.contiguous()  # a network may have the channels last, and sums round by layout
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         """Return p(x_s | x_t), for s < t; ``eta`` is the share of fresh noise, in [0, 1]."""
@@ -303,6 +304,7 @@ class Prior(nn.Module, ABC):
         self.source = prior.source
         self.classes = prior.classes
         self.label = prior.label
+        self.needs_label = prior.needs_label
         self.reads_text = prior.reads_text
         self.text = prior.text
         self.sees_image = prior.sees_image
@@ -570,16 +572,6 @@ def show_image(prior: Prior, image: Tensor | None = None, hole: Tensor | None = 
     return prior.with_image(image, hole) if prior.sees_image else prior
 
 
-def row_by_row(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what a network makes of a batch, which goes through it row by row on a CPU.
-
-    On a CPU, its layers round differently for batches of different sizes. Row by row, the result
-    for an image does not depend on the rest of its batch.
-    """
-    rows = torch.split(x, 1) if x.device.type == "cpu" else (x,)
-    return torch.cat([network(row) for row in rows])
-
-
 def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return E[x_0 | x_t] and the map v -> J^T v, where J is its Jacobian by x_t.
 
@@ -590,6 +582,6 @@ def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[
         x_0 = prior(leaf, t)
 
     def vjp(v: Tensor) -> Tensor:
-        return torch.autograd.grad(x_0, leaf, v.to(x_0), retain_graph=True)[0]
+        return torch.autograd.grad(x_0, leaf, v.to(x_0), retain_graph=True)[0].contiguous()
 
     return x_0.detach(), vjp

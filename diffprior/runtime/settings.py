@@ -115,10 +115,16 @@ def with_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
     """Return a prior under a condition that is in the words of reports and inversion files.
 
     Raises:
-        SettingError: If the prior knows nothing of the kind.
+        SettingError: If the prior knows nothing of the kind, or needs a label and gets none.
     """
     long = {short: name for name, short in SHORT.items()}
     try:
-        return prior.with_condition(**{long.get(k, k): v for k, v in condition.items()})
+        prior = prior.with_condition(**{long.get(k, k): v for k, v in condition.items()})
     except ValueError as error:
         raise SettingError(str(error)) from error
+    if prior.needs_label and prior.label is None:
+        raise SettingError(
+            f"{prior.name} knows images of its {prior.classes} classes alone: label is one of "
+            f"0 ... {prior.classes - 1} (and source_label, where a task inverts an image)"
+        )
+    return prior

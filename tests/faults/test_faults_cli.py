@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import diffprior
-from diffprior.cli import batch, streams
+from diffprior.cli import batch
 from diffprior.cli.batch import Options, run
 from diffprior.cli.process import describe
 
@@ -68,7 +68,7 @@ def test_a_folder_does_not_take_its_own_results(place, capsys):
     assert denoise("in", force=True, **options) == 0
     assert results("in") == first
     assert said(capsys) == [
-        "in: there are 16 results of earlier runs, left out; a file that is named is worked on"
+        "in: 16 results of earlier runs are left out; give the name of a file to work on it"
     ]
 
 
@@ -187,7 +187,7 @@ def test_a_name_that_is_no_text(place, capsys):
         json.loads(image.text["diffprior"])
 
 
-HOSTILE = ["a\x1b[2J.png", "a\nb.png", "gnp.\u202egnp.png", "[/red].png", "-q.png", " .png"]
+HOSTILE = ["a\x1b[2J.png", "a\nb.png", "gnp.\u202egnp.png", "[red].png", "-q.png", " .png"]
 
 
 @pytest.mark.saw("the name of a file cleared the terminal")
@@ -442,11 +442,11 @@ def test_all_streams_closed(tmp_path):
 
 
 @pytest.mark.saw("standard error on a full disk ended the run with a traceback")
-def test_standard_error_that_is_full(place, monkeypatch):
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stderr", full)
-        streams.say("to nobody")
-        monkeypatch.undo()
+def test_standard_error_that_is_full(place):
+    done = piped(["nothing"], "2> /dev/full", place)
+    assert (done.returncode, done.stdout) == (2, b"")
+    done = piped(["denoise", "in/a.png", "--sigma", "0.9"], "2> /dev/full", place)
+    assert done.returncode == 0 and results("in") == ["a.denoised.png"]
 
 
 # Signals
