@@ -94,6 +94,7 @@ def inpaint(
             several=one if texture else SEVERAL,
             shown=SHOWN if exact else None,
             keep=keep,
+            lost=hole,
             window=window(prior),
             cover=soft if exact else torch.ones_like(soft),
             opaque=mask is None,

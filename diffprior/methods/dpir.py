@@ -47,6 +47,7 @@ class DPIR(Method[Conditionable]):
     weight: Positive = 0.23
 
     stochastic: ClassVar[bool] = False
+    noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, ConditionableLikelihood, LinearOperator)
 
     def initial(

@@ -1,9 +1,11 @@
 # Written by scripts/generate_index.py.
 from . import checks as checks
 from . import defaults as defaults
+from . import gray as gray
 from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
+from . import parts as parts
 from . import placement as placement
 from . import problem as problem
 from . import report as report
@@ -15,6 +17,7 @@ from . import solve as solve
 from . import task as task
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
+from .parts import Part as Part
 from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
 from .problem import Window as Window
