@@ -15,6 +15,7 @@ from . import settings as settings
 from . import signature as signature
 from . import solve as solve
 from . import task as task
+from .gray import Tone as Tone
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
 from .parts import Part as Part

@@ -1,7 +1,7 @@
 """Images of a batch that are solved under one prior: those in color, and the gray ones."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,12 +10,13 @@ from torch import Tensor
 from ..diffusions import GaussianDiffusion
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
 from ..priors.base import Prior, show_image
 from ..priors.gray import GrayPrior
-from .gray import gray_images
+from .gray import Tone, gray_images, tones
 from .memory import image_shape, measured_pixels
-from .noise_level import noise_levels
+from .noise_level import noise_levels, read_sigma
 from .problem import Problem
 
 __all__ = ["Part", "split"]
@@ -23,12 +24,18 @@ __all__ = ["Part", "split"]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The images of a batch that have one prior, and the problem of the whole batch under it."""
+    """The images of a batch that have one prior, and the problem of the whole batch under it.
+
+    Attributes:
+        rows: Their numbers in the batch.
+        tones: Tones of those that are gray but for that.
+    """
 
     rows: list[int]
     prior: Prior
     problem: Problem
     images: Images
+    tones: Mapping[int, Tone] = field(default_factory=dict)
 
     def levels(self) -> list[float]:
         """Return the noise level of each image of the part, in [0, 1] units."""
@@ -68,6 +75,11 @@ class Part:
         """
         return method.at_levels(3**-0.5) if isinstance(self.prior, GrayPrior) else method
 
+    def in_color(self, i: int, x: Tensor) -> Tensor:
+        """Return samples ``(n, C, H, W)`` of image i in three channels."""
+        tone = self.tones.get(i)
+        return x.expand(-1, 3, -1, -1) if tone is None else tone.color(x)
+
     def prior_of(self, rows: Tensor) -> Prior:
         """Return the prior of some images, its network shown the image where it sees one."""
         if not self.shown or self.problem.keep is None:
@@ -82,22 +94,28 @@ def split(
     """Return the images of a batch in color and the gray ones, those that there are.
 
     The noise of a gray image is the same in the three channels that a prior of color images sees.
-    In one channel it is white again, is estimated on its own scale, and counts once.
+    In one channel it is white again, is estimated on its own scale, and counts once. So it is in an
+    image of one tone, where there is noise.
 
     Arguments:
         problem: That of the whole batch under the prior.
         state: States it under another prior; None where it does not depend on that.
     """
-    gray = [False] * len(images)
-    if not problem.makes_colors and _knows_colors(prior):
-        gray = gray_images(images, problem.lost)
+    everything = range(len(images))
+    if problem.makes_colors or not _knows_colors(prior):
+        return [Part(rows=list(everything), prior=prior, problem=problem, images=images)]
+    gray = gray_images(images, problem.lost)
+    toned: dict[int, Tone] = {}
+    if _may_be_noisy(problem) and not all(gray):
+        found = tones(images, problem.lost)
+        toned = {i: tone for i, tone in enumerate(found) if tone is not None and not gray[i]}
     parts = []
-    if rows := [i for i, is_gray in enumerate(gray) if not is_gray]:
+    if rows := [i for i in everything if not gray[i] and i not in toned]:
         parts.append(Part(rows=rows, prior=prior, problem=problem, images=images))
-    if rows := [i for i, is_gray in enumerate(gray) if is_gray]:
+    if rows := [i for i in everything if gray[i] or i in toned]:
         below = GrayPrior(prior)
         restated = problem if state is None else state(below)
-        parts.append(Part(rows=rows, prior=below, problem=restated, images=images))
+        parts.append(Part(rows=rows, prior=below, problem=restated, images=images, tones=toned))
     return parts
 
 
@@ -109,3 +127,9 @@ def _knows_colors(prior: Prior) -> bool:
         and isinstance(prior.diffusion, GaussianDiffusion)
         and image_shape(prior)[0] == 3
     )
+
+
+def _may_be_noisy(problem: Problem) -> bool:
+    """Return whether y may have white noise."""
+    levels = problem.sigma if isinstance(problem.sigma, list) else [read_sigma(problem.sigma)]
+    return problem.likelihood is GaussianLikelihood and any(level != 0 for level in levels)

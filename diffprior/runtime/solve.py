@@ -135,7 +135,7 @@ class _Solver:
             callback = part_callback(self.settings.callback, k, len(groups))
             x, fit = self._draw_group(group, n, meter, callback)
             for j, i in enumerate(group.rows):
-                samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
+                samples[i] = group.part.in_color(int(i), x[j])
                 fits[i] = fit[j]
         x = self._finished(torch.cat(samples))
         counts: dict[str, Any] = {
