@@ -32,6 +32,7 @@ __all__ = [
     "Within",
     "check",
     "renamed",
+    "shown",
     "warn",
 ]
 
@@ -158,6 +159,37 @@ def _describe(kind: Any, within: Within) -> str:
         return f"a pair, each {_describe(*next(_kinds(parts[0])))}"
     plain = {bool: "True or False", str: "a text", NoneType: "None"}
     return plain.get(origin) or f"a {origin.__name__}"
+
+
+def shown(text: object, most: int = 100) -> str:
+    r"""Return a text from outside, such as the name of a file, in a form that is safe to print.
+
+    What a terminal would obey or hide stands as an escape: control characters, line ends, bidi
+    marks, other signs without a shape, and bytes that are not UTF-8.
+
+    Arguments:
+        most: The largest number of characters; a longer text loses its middle.
+
+    Example:
+        >>> shown("a\x1b[2J\u202egnp.exe")
+        'a\\x1b[2J\\u202egnp.exe'
+    """
+    plain = str(text)
+    head, tail = _escaped(plain[:most]), _escaped(plain[-most:])
+    if len(plain) <= most and len(head) <= most:
+        return head
+    half = (most - 3) // 2
+    return f"{head[: most - 3 - half]}...{tail[-half:]}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python keeps it in a name
+        code -= 0xDC00
+    return chr(code).encode("unicode_escape").decode()
 
 
 def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -2,10 +2,10 @@
 from . import checks as checks
 from . import defaults as defaults
 from . import gray as gray
+from . import kinds as kinds
 from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
-from . import parts as parts
 from . import placement as placement
 from . import problem as problem
 from . import report as report
@@ -14,11 +14,12 @@ from . import results as results
 from . import settings as settings
 from . import signature as signature
 from . import solve as solve
+from . import surroundings as surroundings
 from . import task as task
 from .gray import Tone as Tone
+from .kinds import Kind as Kind
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
-from .parts import Part as Part
 from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
 from .problem import Window as Window
@@ -27,4 +28,5 @@ from .report import Report as Report
 from .results import Result as Result
 from .settings import Settings as Settings
 from .signature import TaskFunction as TaskFunction
+from .surroundings import Surroundings as Surroundings
 from .task import Task as Task

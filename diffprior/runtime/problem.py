@@ -54,7 +54,7 @@ class Problem:
     """y = A x + sigma eps, for a batch of images, and the method that suits it.
 
     Functions here get images ``(B, C, H, W)`` in [-1, 1] on the device of the prior, with one
-    channel for a prior of gray images.
+    channel for a prior of gray images, and where the images themselves are gray.
 
     Attributes:
         operator: A. One that takes any shape gets that of the prior's images.
@@ -118,7 +118,10 @@ class ProblemFor:
         size: Size ``(H, W)`` of what the prior works on, in pixels; or a function of the prior,
             before that is fit to a size.
         problem: Makes the problem of the prior of this size.
+        widen: Makes a control image of the size of the result one of this size; None where the
+            two are the same.
     """
 
     size: tuple[int, int] | Callable[[Prior], tuple[int, int]]
     problem: Callable[[Prior], Problem]
+    widen: Callable[[Tensor], Tensor] | None = None

@@ -17,9 +17,9 @@ from ..methods.base import Method
 from ..random import stream_ids
 from ..validation import warn
 from .defaults import choose_methods
+from .kinds import Kind, split
 from .memory import batch_size
 from .noise_level import ROUNDING
-from .parts import Part, split
 from .placement import fit_prior, place_prior
 from .problem import Problem, ProblemFor
 from .report import Meter, report_header
@@ -42,7 +42,7 @@ def solve(
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
-        prior = fit_prior(prior, (3, *size), settings)
+        prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
@@ -74,7 +74,7 @@ def _images(problem: Problem, images: Images | None) -> Images:
 class _Group(NamedTuple):
     """Images of a batch that are solved together."""
 
-    part: Part
+    kind: Kind
     rows: Tensor
     level: float  # noise, in [0, 1] units
     method: Method[Any]
@@ -87,26 +87,26 @@ class _Solver:
     problem: Problem
     images: Images
     settings: Settings
-    parts: list[Part]  # of each image
+    kinds: list[Kind]  # of each image
     levels: list[float]
     methods: list[Method[Any]]
 
     @classmethod
-    def of(cls, parts: Sequence[Part], settings: Settings) -> Self:
-        images = parts[0].images
-        part_of = {i: part for part in parts for i in part.rows}
-        level_of = {i: v for part in parts for i, v in zip(part.rows, part.levels(), strict=True)}
+    def of(cls, kinds: Sequence[Kind], settings: Settings) -> Self:
+        images = kinds[0].images
+        kind_of = {i: kind for kind in kinds for i in kind.rows}
+        level_of = {i: v for kind in kinds for i, v in zip(kind.rows, kind.levels(), strict=True)}
         levels = [level_of[i] for i in range(len(images))]
         chosen = {
-            id(part): choose_methods(part.problem, part.prior, levels, settings) for part in parts
+            id(kind): choose_methods(kind.problem, kind.prior, levels, settings) for kind in kinds
         }
         return cls(
-            problem=parts[0].problem,
+            problem=kinds[0].problem,
             images=images,
             settings=settings,
-            parts=[part_of[i] for i in range(len(images))],
+            kinds=[kind_of[i] for i in range(len(images))],
             levels=levels,
-            methods=[chosen[id(part_of[i])][i] for i in range(len(images))],
+            methods=[chosen[id(kind_of[i])][i] for i in range(len(images))],
         )
 
     @property
@@ -135,9 +135,9 @@ class _Solver:
             callback = part_callback(self.settings.callback, k, len(groups))
             x, fit = self._draw_group(group, n, meter, callback)
             for j, i in enumerate(group.rows):
-                samples[i] = group.part.in_color(int(i), x[j])
+                samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
                 fits[i] = fit[j]
-        x = self._finished(torch.cat(samples))
+        x = self._in_color(self._finished(torch.cat(samples)), n)
         counts: dict[str, Any] = {
             "method": "; ".join(repr(group.method) for group in groups),
             "samples": n,
@@ -150,12 +150,12 @@ class _Solver:
     def _groups(self) -> list[_Group]:
         """Return the images by noise level and method; each alone if the network sees it."""
         groups: dict[tuple[Any, ...], list[int]] = {}
-        keys = zip(self.parts, self.levels, self.methods, strict=True)
-        for i, (part, level, method) in enumerate(keys):
-            alone = i if part.shown else None
-            groups.setdefault((id(part), level, method, alone), []).append(i)
+        keys = zip(self.kinds, self.levels, self.methods, strict=True)
+        for i, (kind, level, method) in enumerate(keys):
+            alone = i if kind.shown else None
+            groups.setdefault((id(kind), level, method, alone), []).append(i)
         return [
-            _Group(self.parts[rows[0]], torch.tensor(rows), level, method)
+            _Group(self.kinds[rows[0]], torch.tensor(rows), level, method)
             for (_, level, method, _), rows in groups.items()
         ]
 
@@ -163,12 +163,12 @@ class _Solver:
         self, group: _Group, n: int, meter: Meter, callback: Callback | None
     ) -> tuple[Tensor, list[float]]:
         """Return the samples of a group, ``(b, n, C, H, W)``, and the chi2 of each image."""
-        part = group.part
-        known = part.likelihood.select(group.rows)
-        prior = part.prior_of(group.rows)
-        guess = part.guess if group.method.takes_guess else None
+        kind = group.kind
+        known = kind.likelihood.select(group.rows)
+        prior = kind.prior_of(group.rows)
+        guess = kind.guess if group.method.takes_guess else None
         with meter.on(prior):
-            x = part.suited(group.method)(
+            x = kind.suited(group.method)(
                 prior,
                 self._assumed(known, group),
                 n,
@@ -195,8 +195,16 @@ class _Solver:
         """Return a likelihood with the noise that a method is to assume."""
         if not self.white:
             return likelihood
-        least = DECODED if group.part.prior.latent else 0.0
+        least = DECODED if group.kind.prior.latent else 0.0
         return replace(cast(Any, likelihood), sigma=2 * max(group.level, least))
+
+    def _in_color(self, x: Tensor, n: int) -> Tensor:
+        """Return finished samples with the colors of images that have one tone."""
+        for i, kind in enumerate(self.kinds):
+            if tone := kind.tones.get(i):
+                rows = slice(i * n, (i + 1) * n)
+                x[rows] = tone.color(x[rows, :1])
+        return x
 
     def _finished(self, x: Tensor) -> Tensor:
         """Return samples as the problem finishes them, in their place in the whole images."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffprior import validation
-from diffprior.validation import renamed, warn
+from diffprior.validation import renamed, shown, warn
 
 
 @renamed(names="ids", watch="callback")
@@ -73,3 +73,27 @@ def test_the_library_itself_is_inside():
 def line(warning) -> str:
     with open(warning.filename) as file:
         return file.read().splitlines()[warning.lineno - 1]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a photo (1).png", "a photo (1).png"),
+        ("h\u00fcbsch \u6f22\u5b57 \U0001f600.png", "h\u00fcbsch \u6f22\u5b57 \U0001f600.png"),
+        ("a\x1b[2J\x07b\x7f\x9b31m", r"a\x1b[2J\x07b\x7f\x9b31m"),
+        ("two\nlines\r\tx\u2028", r"two\nlines\r\tx\u2028"),
+        ("photo\u202egnp.exe", r"photo\u202egnp.exe"),
+        ("caf\udce9.png", r"caf\xe9.png"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_a_text_from_outside_is_shown_without_what_a_terminal_obeys(text, expected):
+    assert shown(text) == expected
+
+
+@pytest.mark.parametrize("sign", ["x", "\x1b", "\U000e0001"])
+@pytest.mark.parametrize("most", [10, 99, 100])
+def test_a_long_text_is_shown_without_its_middle(sign, most):
+    short = shown(f"begin{sign * 1000}end", most)
+    assert len(short) == most and short.startswith("be") and short.endswith("nd")
+    assert "..." in short

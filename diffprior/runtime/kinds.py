@@ -19,11 +19,11 @@ from .memory import image_shape, measured_pixels
 from .noise_level import noise_levels, read_sigma
 from .problem import Problem
 
-__all__ = ["Part", "split"]
+__all__ = ["Kind", "split"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Kind:
     """The images of a batch that have one prior, and the problem of the whole batch under it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Part:
     tones: Mapping[int, Tone] = field(default_factory=dict)
 
     def levels(self) -> list[float]:
-        """Return the noise level of each image of the part, in [0, 1] units."""
+        """Return the noise level of each image of the kind, in [0, 1] units."""
         sigma = self.problem.sigma
         if isinstance(sigma, list):
             return [sigma[i] for i in self.rows]
@@ -75,11 +75,6 @@ class Part:
         """
         return method.at_levels(3**-0.5) if isinstance(self.prior, GrayPrior) else method
 
-    def in_color(self, i: int, x: Tensor) -> Tensor:
-        """Return samples ``(n, C, H, W)`` of image i in three channels."""
-        tone = self.tones.get(i)
-        return x.expand(-1, 3, -1, -1) if tone is None else tone.color(x)
-
     def prior_of(self, rows: Tensor) -> Prior:
         """Return the prior of some images, its network shown the image where it sees one."""
         if not self.shown or self.problem.keep is None:
@@ -90,7 +85,7 @@ class Part:
 
 def split(
     images: Images, prior: Prior, problem: Problem, state: Callable[[Prior], Problem] | None
-) -> list[Part]:
+) -> list[Kind]:
     """Return the images of a batch in color and the gray ones, those that there are.
 
     The noise of a gray image is the same in the three channels that a prior of color images sees.
@@ -103,20 +98,20 @@ def split(
     """
     everything = range(len(images))
     if problem.makes_colors or not _knows_colors(prior):
-        return [Part(rows=list(everything), prior=prior, problem=problem, images=images)]
+        return [Kind(rows=list(everything), prior=prior, problem=problem, images=images)]
     gray = gray_images(images, problem.lost)
     toned: dict[int, Tone] = {}
     if _may_be_noisy(problem) and not all(gray):
         found = tones(images, problem.lost)
         toned = {i: tone for i, tone in enumerate(found) if tone is not None and not gray[i]}
-    parts = []
+    kinds = []
     if rows := [i for i in everything if not gray[i] and i not in toned]:
-        parts.append(Part(rows=rows, prior=prior, problem=problem, images=images))
+        kinds.append(Kind(rows=rows, prior=prior, problem=problem, images=images))
     if rows := [i for i in everything if gray[i] or i in toned]:
         below = GrayPrior(prior)
         restated = problem if state is None else state(below)
-        parts.append(Part(rows=rows, prior=below, problem=restated, images=images, tones=toned))
-    return parts
+        kinds.append(Kind(rows=rows, prior=below, problem=restated, images=images, tones=toned))
+    return kinds
 
 
 def _knows_colors(prior: Prior) -> bool:
@@ -125,7 +120,8 @@ def _knows_colors(prior: Prior) -> bool:
         not prior.latent
         and not prior.sees_image
         and isinstance(prior.diffusion, GaussianDiffusion)
-        and image_shape(prior)[0] == 3
+        and len(prior.shape) == 3
+        and prior.shape[0] == 3
     )
 
 
