@@ -13,7 +13,15 @@ from PIL import Image
 
 from ..errors import ImageError
 
-__all__ = ["DESCRIPTIVE", "of_image", "of_resolution", "of_tiff", "orientation", "upright"]
+__all__ = [
+    "DESCRIPTIVE",
+    "has_resolution",
+    "of_image",
+    "of_resolution",
+    "of_tiff",
+    "orientation",
+    "upright",
+]
 
 ORIENTATION = 274
 XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
@@ -21,6 +29,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 SHORT, LONG = 3, 4
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005  # tags that hold the offset of a directory
 WIDTHS, HEIGHTS = (256, 0xA002), (257, 0xA003)  # tags of the size, in IFD 0 and in the EXIF IFD
+RESOLUTION = {282, 283}
 THUMBNAILS = (
     (0x0201, 0x0202),
     (273, 279),
@@ -161,6 +170,11 @@ def of_tiff(data: bytes) -> bytes | None:
             value: Any = source.get_ifd(tag) if tag in (EXIF, GPS) else source[tag]
             made[tag] = value
     return made.tobytes()[6:] if len(made) else None
+
+
+def has_resolution(data: bytes) -> bool:
+    """Return whether an EXIF block says how many pixels an inch has."""
+    return RESOLUTION <= set(Directories(data).first)
 
 
 def of_resolution(dpi: tuple[float, float]) -> bytes:

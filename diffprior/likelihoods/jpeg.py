@@ -23,6 +23,7 @@ YCC = (  # ITU-R BT.601, as in JFIF
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
+USUAL: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")  # that pixels alone are tried for
 LEVELS = 127.5  # 8-bit levels in a unit of [-1, 1]
 ROUNDING = 0.3  # levels; deviation of a coefficient of rounded pixels
 SURE = 0.3  # nats a coefficient, from which on an image shows its steps
@@ -38,7 +39,7 @@ def detect(x: Tensor) -> Coding | None:
     Arguments:
         x: One image ``(3, H, W)`` in [-1, 1], whose first block begins at its upper left corner.
     """
-    planes = {s: _planes(x, s) for s in RATIOS}
+    planes = {s: _planes(x, s) for s in USUAL}
     luma = planes["4:4:4"][:1]
     codings = [standard(q) for q in range(1, 101)]
     likeliest = max(codings, key=lambda c: _evidence(luma, c.luma))
@@ -120,7 +121,8 @@ class Coefficients(LinearOperator):
         pairs = zip(tables, self.sizes, strict=True)
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
-        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # a gray image is luma alone
+        planes = torch.eye(3) if coding.colors == "RGB" else torch.tensor(YCC)
+        colors = planes if c == 3 else torch.ones(1, 1)  # a gray image is luma alone
         self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 

@@ -108,9 +108,5 @@ def _along(gray: Array, grays: Array, shifts: Array) -> Array:
 
 def _known(images: Images, lost: Tensor | None) -> Mask:
     """Return where images say something, ``(B, H, W)``."""
-    known = np.ones(images.values.shape[:3], bool)
-    if images.alpha is not None:
-        known &= images.alpha > 0
-    if lost is not None:
-        known &= ~lost[:, 0].cpu().numpy()
-    return known
+    unknown = images.invisible() if lost is None else lost.cpu() | images.invisible()
+    return ~unknown[:, 0].numpy()
