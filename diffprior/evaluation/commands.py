@@ -32,7 +32,9 @@ def corrupt(
         int | None,
         typer.Option(help="Short side in pixels, 0 for whole images; default: as in the recipe."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only the first images, by name.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first images, by name.")
+    ] = None,
     problem: Annotated[
         list[str] | None, typer.Option(help="Apply only this problem; can be repeated.")
     ] = None,
@@ -42,17 +44,16 @@ def corrupt(
     The same seed gives the same files. The exit code is 1 if a measurement failed.
     """
     from ..io import files
+    from ..io.usage import complaints
     from . import datasets
     from .recipes import locate
 
-    try:
+    with complaints():
         paths = files.find([images])[:limit]
         chosen = problem or ()
         failures = datasets.corrupt(
             paths, locate(recipe), out, seed=seed, side=side, problems=chosen
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(int(failures > 0))
 
 
@@ -94,15 +95,13 @@ def bench(  # noqa: PLR0913 (the options of the command)
     """
     import torch
 
+    from ..io.usage import complaints
     from .benchmark import Options, benchmark
 
-    rank, world, local = (
-        int(os.environ.get(name, default))
-        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    if device is None and world > 1 and torch.cuda.is_available():
-        device = f"cuda:{local % torch.cuda.device_count()}"
-    try:
+    with complaints():
+        rank, world, local = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK"), (0, 1, 0))
+        if device is None and world > 1 and torch.cuda.is_available():
+            device = f"cuda:{local % torch.cuda.device_count()}"
         options = Options(
             samples=samples,
             seed=seed,
@@ -114,10 +113,16 @@ def bench(  # noqa: PLR0913 (the options of the command)
             world=world,
         )
         errors = benchmark(data, out, method, options, prior=prior)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    print((out / "table.md").read_text())
+        print((out / "table.md").read_text(encoding="utf-8"))
     raise typer.Exit(int(errors > 0))
+
+
+def _number(name: str, default: int) -> int:
+    """Return the whole number of an environment variable that torchrun sets."""
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the environment variable {name} is a whole number, got {text!r}")
+    return int(text)
 
 
 def certify(
@@ -144,13 +149,12 @@ def certify(
     The results are table.md, table.csv and figure.png. A run that was stopped goes on with the same
     command.
     """
+    from ..io.usage import complaints
     from . import certification
 
     cells = cell or (certification.QUICK if quick else certification.CELLS)
-    try:
+    with complaints():
         effort = certification.Effort(
             seeds=min(seeds, 3) if quick else seeds, few=None if method else few, jobs=jobs
         )
         certification.certify(out, method or certification.METHODS, cells, effort)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None

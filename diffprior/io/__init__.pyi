@@ -3,12 +3,14 @@ import diffprior.errors as _errors
 
 from . import animations as animations
 from . import arrays as arrays
+from . import documents as documents
 from . import figures as figures
 from . import files as files
 from . import jpeg as jpeg
 from . import ledger as ledger
 from . import numbers as numbers
 from . import sixteen_bit as sixteen_bit
+from . import usage as usage
 from .arrays import Images as Images
 from .arrays import as_images as as_images
 from .arrays import fit_mask as fit_mask
