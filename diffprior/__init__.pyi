@@ -283,7 +283,7 @@ def deblur(
     *,
     blind: bool = False,
     size: int = 31,
-    boundary: str = "reflect",
+    boundary: str = "free",
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
@@ -307,6 +307,9 @@ def deblur(
 ) -> Result[_T]:
     """Undo a blur.
 
+    With the boundary "free" the scene is restored a little wider than the image, by as much as the
+    blur reached in from beyond its border, and cut to it at the end.
+
     An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. This
     is experimental: it needs such edges, and a blur that is the same all over the image.
 
@@ -320,8 +323,8 @@ def deblur(
         blind: Estimate the kernel from the image (experimental); default: no.
         size: Side of an estimated kernel, in pixels, odd, from 3 on; default 31. A little wider
             than the blur.
-        boundary: How the image goes on beyond its border: reflect, circular or zero; default:
-            reflect.
+        boundary: What lies beyond the border: free (unknown, as in a photograph), reflect, circular
+            or zero; default: free.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least;
             as 0.02 with an estimated kernel.
@@ -1029,6 +1032,7 @@ def restore(
     scratches: Any = None,
     *,
     blur: str | None = None,
+    boundary: str = "free",
     gray: bool = False,
     sigma: float | str = "auto",
     prior: Prior | str | Path | None = None,
@@ -1063,6 +1067,8 @@ def restore(
             One for all images or one for each.
         blur: Blur to undo, as in gaussian:2 or motion:9,30 (pixels, degrees), or an image of its
             kernel; default: none. What ``diffprior.operators.generators.kernels.kernel`` reads.
+        boundary: What lies beyond the border, where the blur reached in from: free (unknown, as in
+            a photograph), reflect, circular or zero; default: free.
         gray: Whether the colors are lost, too; default: no.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least.

@@ -103,4 +103,5 @@ def _fill(streams: list[_Stream], like: Tensor) -> Tensor:
 def _number(id_: int | str) -> int:
     if isinstance(id_, int):
         return id_
-    return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
+    data = id_.encode("utf-8", "surrogatepass")  # a name may have bytes that are no text
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

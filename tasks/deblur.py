@@ -13,8 +13,9 @@ from diffprior.operators.blur import Blur
 from diffprior.operators.circular_blur import CircularBlur
 from diffprior.operators.generators.kernels import kernel as read_kernel
 from diffprior.runtime.noise_level import ROUNDING
-from diffprior.runtime.problem import Problem
+from diffprior.runtime.problem import Problem, ProblemFor
 from diffprior.runtime.restoration import restoration
+from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["deblur"]
 
@@ -40,13 +41,17 @@ def deblur(
     ] = 31,
     boundary: Annotated[
         str,
-        "How the image goes on beyond its border: reflect, circular or zero; default: reflect.",
-    ] = "reflect",
+        "What lies beyond the border: free (unknown, as in a photograph), reflect, circular or "
+        "zero; default: free.",
+    ] = "free",
     sigma: Annotated[
         float | str, "Noise level: its standard deviation in [0, 1] units, or auto; default: auto."
     ] = "auto",
-) -> Problem:
+) -> ProblemFor:
     """Undo a blur.
+
+    With the boundary "free" the scene is restored a little wider than the image, by as much as the
+    blur reached in from beyond its border, and cut to it at the end.
 
     An unknown kernel is estimated from strong edges, see ``diffprior.classical.blind_kernel``. This
     is experimental: it needs such edges, and a blur that is the same all over the image.
@@ -59,14 +64,19 @@ def deblur(
             the least; as 0.02 with an estimated kernel.
     """
     text = f"{tuple(kernel.shape)}" if isinstance(kernel, Tensor) else kernel
-    return Problem(
-        operator=_blur(_kernel(image, kernel, blind, size), boundary, len(image)),
+    A = _blur(_kernel(image, kernel, blind, size), boundary, len(image))
+    around = Surroundings.of(A)
+    problem = Problem(
+        operator=A,
         sigma=sigma,
         least=LEAST if blind else ROUNDING,
+        guess=around.add,
         one=BLIND if blind else KNOWN,
         several="mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
+        finish=around.cut,
         report={"blind": blind, "kernel": text, "boundary": boundary},
     )
+    return ProblemFor(size=around.size(*image.size), problem=lambda _: problem, widen=around.add)
 
 
 def _kernel(images: Images, kernel: Tensor | str | None, blind: bool, size: int) -> Tensor | str:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
 
 from diffprior.classical.fill import biharmonic
 from diffprior.errors import SettingError, TaskError
@@ -16,8 +15,9 @@ from diffprior.operators.mask import Mask
 from diffprior.runtime.checks import check_colors
 from diffprior.runtime.noise_level import ROUNDING
 from diffprior.runtime.parameters import FromFile
-from diffprior.runtime.problem import Problem
+from diffprior.runtime.problem import Problem, ProblemFor
 from diffprior.runtime.restoration import restoration
+from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["restore"]
 
@@ -34,11 +34,16 @@ def restore(
         "Blur to undo, as in gaussian:2 or motion:9,30 (pixels, degrees), or an image of its "
         "kernel; default: none.",
     ] = None,
+    boundary: Annotated[
+        str,
+        "What lies beyond the border, where the blur reached in from: free (unknown, as in a "
+        "photograph), reflect, circular or zero; default: free.",
+    ] = "free",
     gray: Annotated[bool, "Whether the colors are lost, too; default: no."] = False,
     sigma: Annotated[
         float | str, "Noise level: its standard deviation in [0, 1] units, or auto; default: auto."
     ] = "auto",
-) -> Problem:
+) -> ProblemFor:
     """Mend an image with several faults in one solve.
 
     It undoes a blur, then the loss of colors, then scratches, then white noise: the operator is
@@ -55,25 +60,30 @@ def restore(
     if not keep.flatten(1).any(1).all():
         raise TaskError("the scratches hide the whole image; to draw one from nothing: generate")
     luminance = Gray("luminance")
-    return Problem(
-        operator=_degradation(keep, luminance if gray else None, blur),
+    blurred = _blur(blur, boundary)
+    around = Surroundings.of(blurred)
+    A: LinearOperator = Mask(keep, batched=True)
+    A = A @ luminance if gray else A
+    problem = Problem(
+        operator=A if blurred is None else A @ blurred,
         sigma=sigma,
         least=ROUNDING,
         measure=lambda x: (luminance(x) if gray else x) * keep.to(x),
-        guess=lambda x: biharmonic(x, keep.to(x) == 0),
+        guess=lambda x: around.add(biharmonic(x, keep.to(x) == 0)),
         one="dpir(start=0.4, steps=30)",
         several="mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
         images=as_rgb(image) if gray else image,
         check=check_colors if gray else None,
-        report={"blur": blur, "grey": gray},
+        finish=around.cut,
+        report={"blur": blur, "boundary": boundary, "grey": gray},
     )
+    return ProblemFor(size=around.size(*image.size), problem=lambda _: problem, widen=around.add)
 
 
-def _degradation(keep: Tensor, gray: Gray | None, blur: str | None) -> LinearOperator:
-    """Return the operator that blurs, takes the colors, and scratches."""
-    A: LinearOperator = Mask(keep, batched=True)
-    A = A if gray is None else A @ gray
+def _blur(text: str | None, boundary: str) -> Blur | None:
+    """Return the blur of a text, None for none; a boundary that makes no sense is refused."""
     try:
-        return A @ Blur(kernel(blur)) if blur else A
+        blur = Blur(kernel(text or "uniform:1"), boundary)
     except ValueError as error:
         raise SettingError(str(error)) from error
+    return blur if text else None

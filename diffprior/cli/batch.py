@@ -4,8 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from os.path import abspath
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +19,14 @@ from ..errors import ImageError, PriorError, SettingError
 from ..io import animations, arrays, files, numbers
 from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
+from ..runtime.settings import check_counts
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
-from .outputs import Input, Options, Targets, heat_map, plan_outputs
+from ..validation import shown
+from .inputs import expand
+from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
+from .process import check_signals, describe
+from .streams import OutputError, emit, emit_bytes, is_closed, say
 
 __all__ = ["Options", "run"]
 
@@ -33,7 +37,7 @@ Source = files.File | numbers.Measurement
 def run(
     function: TaskFunction, names: Sequence[str] | None, settings: dict[str, Any], o: Options
 ) -> int:
-    """Run a task over files.
+    """Run a task over files. Whatever goes wrong with a file ends that file alone.
 
     Arguments:
         function: The function of the task.
@@ -42,29 +46,52 @@ def run(
         o: The options that all commands share.
 
     Returns:
-        The exit code: 0, 1 if a file failed, 2 for wrong usage.
+        The exit code: 0, 1 if a file failed, 2 for wrong usage, where nothing was done.
     """
     task = function.task
     suffixes = _suffixes(task)
     try:
-        sources, faults = _expand(names)
-        word = f"{task.past}{suffixes[0]}"
-        plan = plan_outputs(sources, word, suffixes, settings.get("samples", 1), o)
-        values = _read_settings(task, settings)
-    except ImageError as error:
-        return _print_error(error, 1)
+        samples = settings.get("samples", 1)
+        check_counts(samples, settings.get("steps"))  # before any name is laid out
+        found = expand(names)
+        plan = plan_outputs(found.inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
+        values = _read_settings(task, settings, _limit(o))
     except SettingError as error:
-        return _print_error(error, 2)
-    code = max((_print_error(fault, 1) for fault in faults), default=0)
+        return _fail(error, 2)
+    except Exception as error:
+        check_signals()
+        return _fail(error, 1)
+    for note in (*found.notes, *plan.notes):
+        say(note)
+    code = max((_fail(fault, 1) for fault in (*found.faults, *plan.faults)), default=0)
+    return _run_all(_Run(function, values, o), plan.targets, code)
+
+
+def _run_all(session: "_Run", plan: Mapping[Input, Targets], code: int) -> int:
+    """Run the task on all files, and return the exit code."""
+    refusals: set[str] = set()  # each is said once, as it is about all files most often
+    done = 0
     for source, targets in plan.items():
         try:
             with _prefix_warnings(source):
-                _run_one(function, source, values, o, targets)
-        except (SettingError, PriorError) as error:
-            return _print_error(error, 2)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:
-            name = "" if source is None or str(error).startswith(str(source)) else f"{source}: "
-            code = _print_error(f"{name}{error}", 1)
+                session.run_one(source, targets)
+            done += 1
+        except OutputError:
+            raise
+        except PriorError as error:
+            return _fail(error, 2)
+        except SettingError as error:
+            if str(error) not in refusals:
+                _fail(error, 2)
+            refusals.add(str(error))
+        except Exception as error:
+            check_signals()
+            code = _fail(error, 1, source)
+    if session.skipped:
+        files_are = "file is" if session.skipped == 1 else "files are"
+        say(f"{session.skipped} {files_are} done already")
+    if refusals:
+        return 1 if done else 2
     return code
 
 
@@ -75,60 +102,98 @@ def _suffixes(task: Task) -> Sequence[str]:
     return (*files.SUFFIXES, *animations.SUFFIXES) if task.animated else files.SUFFIXES
 
 
-def _expand(names: Sequence[str] | None) -> tuple[Sequence[Input], Sequence[ImageError]]:
-    """Return the files to work on, each once, and the errors of names that match nothing."""
-    if names is None:
-        return [None], []
-    inputs: dict[str, Input] = {}
-    faults: list[ImageError] = []
-    for name in names:
-        try:
-            paths: Sequence[Input] = ["-"] if name == "-" else files.find([name])
-            for path in paths:
-                inputs.setdefault(abspath(path) if isinstance(path, Path) else "-", path)
-        except ImageError as error:
-            faults.append(error)
-    return list(inputs.values()), faults
+def _limit(o: Options) -> int:
+    """Return the most pixels of an image that is read."""
+    return files.LIMIT if o.max_pixels is None else o.max_pixels
 
 
-def _read_settings(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
     try:
-        return {k: files.read_mask(v) if isinstance(v, Path) else v for k, v in plain.items()}
+        return {
+            k: files.read_mask(v, limit) if isinstance(v, Path) else v for k, v in plain.items()
+        }
     except ImageError as error:
         raise SettingError(str(error)) from error
 
 
-def _run_one(
-    function: TaskFunction, source: Input, values: Mapping[str, Any], o: Options, targets: Targets
-) -> None:
-    """Run the task on one file, and write its results."""
-    if not o.force and (there := [t for t in targets.values() if t and t.exists()]):
-        raise ImageError(f"{there[0]} exists; use --force to overwrite it")
-    file = None if source is None else _read(function.task, source)
-    _check_depth(file, targets)
-    with _progress(str(source or function.__name__), o.quiet) as callback:
-        result = _call(function, file, values, callback)
-    for key, path in targets.items():
-        data = _data(key, result, file, path.suffix.lower() if path else ".png")
-        if path is None:
-            sys.stdout.buffer.write(data)
+@dataclass
+class _Run:
+    """One run of a task over files.
+
+    Attributes:
+        function: The function of the task.
+        values: Its settings.
+        o: The options of the command.
+        skipped: The number of files that were done before this run.
+        written: The files that this run wrote, as the file system knows them.
+    """
+
+    function: TaskFunction
+    values: Mapping[str, Any]
+    o: Options
+    skipped: int = 0
+    written: set[tuple[int, int]] = field(default_factory=set)
+
+    def run_one(self, source: Input, targets: Targets) -> None:
+        """Run the task on one file, and write its results."""
+        check_place(targets)
+        there = [path for path in targets.values() if path and path.exists()]
+        if there and not (self.o.force or self.o.skip_existing):
+            raise ImageError(
+                f"{shown(there[0])} exists; use --force to overwrite it, or --skip-existing"
+            )
+        left = targets
+        if self.o.skip_existing:
+            left = {key: path for key, path in targets.items() if path not in there}
+        note = {"skipped": True}
+        if left:
+            result = self._write_results(source, left)
+            note = result.report
         else:
-            files.write(data, path, o.force)
-    if o.json:
-        outputs = {str(k): str(p) for k, p in targets.items()}
-        print(as_json({"input": source and str(source), "outputs": outputs, **result.report}))
-    elif "note" in result.report:
-        print(f"{source}: {result.report['note']}", file=sys.stderr)
+            self.skipped += 1
+        if self.o.json:
+            outputs = {str(k): str(p) for k, p in targets.items()}
+            emit(as_json({"input": source and str(source), "outputs": outputs, **note}))
+        elif "note" in note:
+            say(f"{shown(source)}: {note['note']}")
+
+    def _write_results(self, source: Input, targets: Targets) -> Any:
+        """Write the results of one file, and return them."""
+        file = None if source is None else _read(self.function.task, source, _limit(self.o))
+        _check_depth(file, targets)
+        with _progress(str(source or self.function.__name__), self.o.quiet) as callback:
+            result = _call(self.function, file, self.values, callback)
+        for key, path in targets.items():
+            suffix = path.suffix.lower() if path else ".png"
+            data = _data(key, result, file, suffix, self.o.strip_metadata)
+            if path is None:
+                emit_bytes(data)
+            else:
+                self._write(data, path)
+        return result
+
+    def _write(self, data: bytes, path: Path) -> None:
+        """Write a file, but not over another one of this run, whatever name it goes by."""
+        if path.exists() and _number(path) in self.written:
+            raise ImageError(f"{shown(path)} is the result of another input of this run")
+        files.write(data, path, self.o.force)
+        self.written.add(_number(path))
 
 
-def _read(task: Task, source: Path | Literal["-"]) -> Source:
+def _number(path: Path) -> tuple[int, int]:
+    """Return what the file system knows a file by."""
+    about = path.stat()
+    return about.st_dev, about.st_ino
+
+
+def _read(task: Task, source: Path | Literal["-"], limit: int) -> Source:
     """Return what a file holds: numbers, or an image."""
-    if sys.stdin is None and source == "-":
+    if is_closed(sys.stdin) and source == "-":
         raise ImageError("standard input is closed")
     data = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(data) if task.input == "numbers" else files.read(data)
+    return numbers.read(data) if task.input == "numbers" else files.read(data, limit)
 
 
 def _check_depth(file: Source | None, targets: Targets) -> None:
@@ -155,24 +220,33 @@ def _call(
     if isinstance(file, numbers.Measurement):
         return function(file.array, **settings, callback=callback)
     if task.jpeg_coding:
+        if file.uncoded and values.get("quality") is None:
+            raise ImageError(f"{file.uncoded}; give a quality")
         settings["coding"] = file.coding
     raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
     return function(raw, **settings, callback=callback)
 
 
-def _data(key: str | int, result: Any, file: Source | None, suffix: str) -> bytes:
-    """Return the bytes of one of the files to write."""
+def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: bool) -> bytes:
+    """Return the bytes of one of the files to write.
+
+    A result has the metadata of the file that it was made from; without them it keeps what says how
+    its numbers become colors.
+    """
     if key == 0 and hasattr(result, "data"):
         data: bytes = result.data()
         return data
-    icc = file.icc if isinstance(file, files.File) else None
+    about = file.metadata if isinstance(file, files.File) and key != "uncertainty" else None
+    if about is not None and (strip or key == "compare"):
+        about = about.colors()
     several = isinstance(key, int) and len(result.samples) > 1 and suffix not in animations.SUFFIXES
     report = result.report | ({"sample": int(key) + 1} if several else {})
     text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
+    text = {} if strip else text
     if suffix in animations.SUFFIXES:
         frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
         return animations.encode(frames, suffix, text)
-    return files.encode(*_content(key, result, file), suffix, icc, text)
+    return files.encode(*_content(key, result, file), suffix, about, text)
 
 
 def _content(
@@ -206,10 +280,12 @@ def _side_by_side(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
 @contextmanager
 def _prefix_warnings(source: Input) -> Iterator[None]:
     """Begin each warning with the name of the file that is worked on."""
-    name = "" if source is None else f"{source}: "
+    name = "" if source is None else f"{shown(source)}: "
     with warnings.catch_warnings():
         show = warnings.showwarning
-        warnings.showwarning = lambda message, *rest: show(f"{name}{message}", *rest)
+        warnings.showwarning = lambda message, *rest: show(
+            f"{'' if str(message).startswith(name) else name}{message}", *rest
+        )
         yield
 
 
@@ -217,23 +293,26 @@ def _prefix_warnings(source: Input) -> Iterator[None]:
 def _progress(name: str, quiet: bool) -> Iterator[Callback]:
     """Show a progress bar with the time that is left, if a terminal can show it."""
     if quiet or not sys.stderr.isatty():
-        yield lambda x, done: None
+        yield lambda x, done: check_signals()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(name, total=1.0)
+        bar = progress.add_task(shown(name, 40), total=1.0)
 
         def update(x: Tensor, done: float) -> None:
+            check_signals()
             progress.update(bar, completed=done)
 
         yield update
 
 
-def _print_error(error: object, code: int) -> int:
-    """Print an error as one line, and return the exit code."""
-    print(f"diffprior: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(error: Exception, code: int, source: Input = None) -> int:
+    """Say what went wrong, with the file if there is one, and return the exit code."""
+    text = describe(error)
+    known = source is None or text.startswith((str(source), shown(source)))
+    say(text if known else f"{shown(source)}: {text}")
     return code

@@ -18,10 +18,14 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__, catalog
+from ..validation import shown
 from . import index, specs
 from .specs import EDIT, EVALUATE, INSPECT, RESTORE
+from .streams import MOST, emit, say
 
-__all__ = ["app", "main"]
+__all__ = ["app", "run"]
+
+UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer has
 
 PANELS = (RESTORE, EDIT, INSPECT, EVALUATE)
 SAMPLES = 8  # that --uncertainty draws if --samples is not set
@@ -42,6 +46,7 @@ OUTPUT = (
     "Several samples get the names FILE-1, FILE-2 and so on."
 )
 FORCE = "Overwrite files that exist."
+SKIP = "Leave out inputs whose results exist, so that a run that was stopped goes on."
 COMPARE = "Also write the image before and after, side by side."
 UNCERTAINTY = (
     "Also write a map of the standard deviation of the samples. "
@@ -49,6 +54,11 @@ UNCERTAINTY = (
 )
 JSON = "Print one line of JSON for each file."
 QUIET = "Do not show a progress bar."
+STRIP = "Leave out date, place, camera and other metadata, and the report; colors stay right."
+MAX_PIXELS = (
+    "The limit: the largest number of pixels of an image that is read; default: 268 million. "
+    "Each million takes about MEMORY."
+)
 
 # Two names of one parameter: the option has both, whichever of them the task uses.
 ALIASES = (
@@ -69,10 +79,16 @@ def _shared(kind: Any, *flags: str, help: str) -> Any:
 SHARED: dict[str, tuple[Any, Any]] = {
     "output": (_shared(str | None, "-o", "--output", help=OUTPUT), None),
     "force": (_shared(bool, "--force", help=FORCE), False),
+    "skip_existing": (_shared(bool, "--skip-existing", help=SKIP), False),
     "compare": (_shared(bool, "--compare", help=COMPARE), False),
     "uncertainty": (_shared(bool, "--uncertainty", help=UNCERTAINTY), False),
     "json": (_shared(bool, "--json", help=JSON), False),
     "quiet": (_shared(bool, "-q", "--quiet", help=QUIET), False),
+    "strip_metadata": (_shared(bool, "--strip-metadata", help=STRIP), False),
+    "max_pixels": (
+        Annotated[int | None, typer.Option(min=1, help=MAX_PIXELS, rich_help_panel="Output")],
+        None,
+    ),
 }
 
 
@@ -114,21 +130,33 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line; exit with 0, with 1 if a file failed, with 2 for wrong usage."""
+def run() -> int:
+    """Run the command line, and return its exit code; wrong usage is one line."""
     with _plain_warnings():
-        app()
+        try:
+            code = typer.main.get_command(app).main(standalone_mode=False)
+        except UsageError as error:
+            return _report_usage(error)
+    return code if isinstance(code, int) else 0
+
+
+def _report_usage(error: Any) -> int:
+    """Say what is wrong with the words of a command line, and return the exit code."""
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        emit(context.get_help())
+    else:
+        path = "diffprior" if context is None else context.command_path.replace("python -m ", "")
+        message = " ".join(error.format_message().split())
+        say(f"{shown(message, MOST - 20 - len(path))} (see {path} --help)")
+    return int(error.exit_code)
 
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Print each warning as one line."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"diffprior: {message}", file=sys.stderr)
-
     with warnings.catch_warnings():
-        warnings.showwarning = show
+        warnings.showwarning = lambda message, *_, **__: say(message)
         yield
 
 
@@ -156,7 +184,7 @@ def _task_function(command: specs.Command) -> Callable[..., None]:
         from .outputs import Options
 
         files = settings.pop("files", None)
-        options = Options(**{k: settings.pop(k, False) for k in SHARED})
+        options = Options(**{k: settings.pop(k, default) for k, (_, default) in SHARED.items()})
         source = context.get_parameter_source("samples")
         is_default = source is not None and source.name == "DEFAULT"
         if options.uncertainty and is_default and settings["samples"] == 1:
@@ -207,7 +235,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(f"diffprior {__version__}")
+        emit(f"diffprior {__version__}")
         raise typer.Exit
 
 
@@ -222,9 +250,9 @@ def _print_table(rows: Mapping[str, str]) -> None:
     width = max(columns, first + 2 + 20)
     for name, text in rows.items():
         lines = textwrap.wrap(text, width - first - 2) or [""]
-        print(f"{name:<{first}}  {lines[0]}".rstrip())
+        emit(f"{name:<{first}}  {lines[0]}".rstrip())
         for line in lines[1:]:
-            print(f"{'':<{first}}  {line}")
+            emit(f"{'':<{first}}  {line}")
 
 
 @app.command("methods", help="List the methods.", rich_help_panel=INSPECT)

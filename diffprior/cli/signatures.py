@@ -36,6 +36,7 @@ def describe(task: TaskFunction) -> Command:
         help=_purpose(task),
         panel=RESTORE if record.group == "restore" else EDIT,
         inputs=None if record.input is None else INPUTS[record.input],
+        past=record.past,
         options=tuple(map(_option, annotated)),
     )
 

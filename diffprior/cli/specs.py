@@ -42,6 +42,7 @@ class Command:
         help: The first paragraph of its docstring.
         panel: The panel of the root's help page.
         inputs: What the files hold that a task reads, None if it reads none.
+        past: The word in the names of a task's results; None for a function that is no task.
         options: The options of a task; None for a function that has typer annotations itself.
     """
 
@@ -51,6 +52,7 @@ class Command:
     help: str
     panel: str
     inputs: Inputs | None = None
+    past: str | None = None
     options: tuple[Option, ...] | None = None
 
     def load(self) -> Any:

@@ -10,6 +10,7 @@ __all__ = [
     "digest",
     "fit_mask",
     "mask_tensor",
+    "pil_array",
     "to_pil",
     "upright",
 ]
@@ -24,11 +25,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import DTypeLike
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from ..errors import ImageError
+from . import exif
 
 LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
 SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
@@ -182,9 +184,10 @@ def _as_images(image: Any, what: str) -> Images:
     if isinstance(image, Image.Image):
         icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
         try:
-            array = _pil_array(ImageOps.exif_transpose(image))
-        except OSError as error:
+            array = pil_array(image)  # which turns a TIFF upright by itself
+        except Exception as error:  # decoders raise anything on damaged data
             raise ImageError(f"the {what} cannot be read: {error}") from error
+        array = upright(array, exif.of_image(image), axes=(0, 1))
         return _split(array, what, partial(_pil_image, icc))
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
@@ -197,7 +200,8 @@ def _as_images(image: Any, what: str) -> Images:
     raise ImageError(f"a {kind} is no {what}; give a PIL image, a numpy array or a torch tensor")
 
 
-def _pil_array(image: Image.Image) -> np.ndarray:
+def pil_array(image: Image.Image) -> np.ndarray:
+    """Return the values of a PIL image as it is stored, ``(H, W)`` or ``(H, W, C)``."""
     if image.mode[0] not in "IF":
         colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         mode = f"{colors}A" if image.has_transparency_data else colors

@@ -2,6 +2,7 @@
 
 __all__ = [
     "LIMIT",
+    "READABLE",
     "SUFFIXES",
     "File",
     "check_depth",
@@ -13,33 +14,47 @@ __all__ = [
 ]
 
 import glob
-import os
-import secrets
 import struct
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.ImageOps import exif_transpose
-from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image
 
-from . import jpeg, sixteen_bit
-from .arrays import ImageError, Images, as_images, upright
+from ..validation import shown, warn
+from . import atomic, exif, extras, jpeg, png, tiff
+from .arrays import ImageError, Images, as_images
+from .decoding import decode
+from .metadata import NOTHING, Metadata, fitting
+from .sources import describe, fetch
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-LIMIT = 89_478_485  # pixels, as in Pillow
-_FORMATS = dict(zip(SUFFIXES, "PNG JPEG JPEG WEBP TIFF TIFF BMP".split(), strict=True))
-_OPTIONS: dict[str, dict[str, Any]] = {
+LIMIT = 2**28  # pixels
+BYTES = 16  # that a file may have for each pixel of the limit: RGBA in 32-bit floats
+ROOM = 2**26  # bytes that it may have beside them
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".webp": "WEBP",
+    ".avif": "AVIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+SUFFIXES = tuple(FORMATS)  # of files that are written
+READABLE = (*SUFFIXES, ".gif", ".apng", *extras.SUFFIXES)
+OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
+NO_ALPHA = ("JPEG", "BMP")
+WIDE = ("PNG", "TIFF")  # formats of more than 8 bits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,45 +64,63 @@ class File:
     Attributes:
         name: The name for messages.
         images: The image, as a batch of one.
-        icc: The ICC profile, or None.
-        coding: How the file was compressed, if it is a JPEG file.
+        metadata: What the file says beside the pixels, for an upright image.
+        coding: How the file was compressed, if it is a JPEG file of a usual kind.
+        uncoded: Why a JPEG file has no ``coding``.
     """
 
     name: str
     images: Images
-    icc: bytes | None
+    metadata: Metadata = NOTHING
     coding: jpeg.Coding | None = None
+    uncoded: str | None = None
+
+    @property
+    def icc(self) -> bytes | None:
+        """The ICC profile, or None."""
+        return self.metadata.icc
 
 
 def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
-    """Return the first image of a PNG, JPEG, WebP, TIFF or BMP file.
+    """Return the first image of a PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF file.
 
-    The image is turned upright by its EXIF orientation. 16 bits are kept. Palettes become RGB or
-    RGBA, and CMYK becomes RGB without its profile.
+    HEIC, raw files of cameras and OpenEXR need the extra ``formats``. The image is turned upright
+    by its EXIF orientation. 16 bits and floats are kept. Palettes become RGB or RGBA, and CMYK and
+    Lab become sRGB. What is left out, such as further pages or damaged metadata, is said in a
+    warning.
 
     Arguments:
         source: A path, or a binary stream that is read to its end.
         limit: The largest number of pixels that is decoded.
 
     Raises:
-        ImageError: If the file cannot be read, has another format, is damaged, or is too large.
+        ImageError: If the file cannot be read, has another format, is damaged, or is too large. No
+            other error.
     """
-    name = str(source if isinstance(source, Path) else getattr(source, "name", "the stream"))
+    name = describe(source)
+    suffix = source.suffix if isinstance(source, Path) else ""
     try:
-        with _at_most(limit):
-            image, icc, coding = _decoded(_bytes(source), limit)
-            loaded = as_images(image)
-        if loaded.values.dtype.kind == "f":
-            raise ImageError("its values are floating point; save them in 16 bits")
-        return File(name=name, images=loaded, icc=icc, coding=coding)
+        decoded = decode(fetch(source, BYTES * limit + ROOM), limit, suffix)
+        images = as_images(decoded.values)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: it is too large for the memory of this machine") from error
+    for note in decoded.notes:
+        warn(f"{name}: {note}")
+    return File(
+        name=name,
+        images=images,
+        metadata=decoded.metadata,
+        coding=decoded.coding,
+        uncoded=decoded.uncoded,
+    )
 
 
-def read_mask(source: Path, limit: int = LIMIT) -> Image.Image | np.ndarray:
+def read_mask(source: Path, limit: int = LIMIT) -> np.ndarray:
     """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
     images = read(source, limit).images
-    mask: Image.Image | np.ndarray = images.restore_kind(images.values)
+    mask: np.ndarray = images.restore_kind(images.values)
     return mask
 
 
@@ -108,45 +141,55 @@ def encode(
     values: np.ndarray,
     alpha: np.ndarray | None,
     suffix: str,
-    icc: bytes | None = None,
+    metadata: Metadata | None = None,
     text: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes of an image file.
 
-    JPEG is lossy (quality 95, 4:4:4). WebP stores gray as RGB. JPEG and BMP drop the alpha. A
-    16-bit gray TIFF with alpha becomes RGBA. A color image drops a profile of gray.
+    JPEG and AVIF are lossy (quality 95, 4:4:4). WebP stores gray as RGB. A 16-bit gray TIFF with
+    alpha becomes RGBA. Floats stay in TIFF, and become 16 bits in PNG. An alpha or metadata that
+    the format cannot hold is dropped with a warning.
 
     Arguments:
-        values: Gray or RGB values of shape ``(H, W, 1)`` or ``(H, W, 3)``: uint8, or uint16 for PNG
-            and TIFF.
+        values: Gray or RGB values of shape ``(H, W, 1)`` or ``(H, W, 3)``: uint8; for PNG and TIFF
+            also uint16, float32 or float64.
         alpha: The opacity of shape ``(H, W)`` and the same dtype, or None.
         suffix: One of `SUFFIXES`, in upper or lower case.
-        icc: The ICC profile, or None. BMP drops it.
+        metadata: What the file is to say beside the pixels.
         text: Text entries of a PNG file, by name. The other formats drop them.
 
     Raises:
         ImageError: If the format is unknown or cannot hold the image.
     """
     kind = check_depth(values.dtype, suffix)
-    if icc is not None and icc[16:20] == b"GRAY" and values.shape[-1] == 3:
-        icc = None
+    about, lost = fitting(metadata or NOTHING, kind, values.shape[-1])
+    if about.exif is not None:
+        about = replace(about, exif=exif.upright(about.exif, values.shape[:2]))
     array = values
-    if alpha is not None and kind not in ("JPEG", "BMP"):
+    if alpha is not None and kind not in NO_ALPHA:
         array = np.concatenate([values, alpha[..., None]], axis=-1)
-    if values.dtype == np.uint16 and array.shape[-1] > 1:
+    elif alpha is not None and (alpha < np.iinfo(alpha.dtype).max).any():
+        lost = ["the alpha (transparency)", *lost]
+    if kind == "PNG" and array.dtype.kind == "f":
+        array = np.rint(65535 * array.clip(0, 1)).astype(np.uint16)
+        warn(f"floating-point values are rounded to 16 bits in {suffix}; .tif keeps them")
+    if lost:
+        warn(f"{suffix} cannot hold {', '.join(lost)}; dropped")
+    try:
         if kind == "PNG":
-            return sixteen_bit.png(array, icc, _info(text))
-        return sixteen_bit.tiff(array, icc)
-    return _shallow(array, kind, icc, _info(text))
+            return png.encode(array, about, text or {})
+        return tiff.encode(array, about) if kind == "TIFF" else _by_pillow(array, kind, about)
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
+        raise ImageError(f"the image cannot be written as {kind}: {error}") from error
 
 
 def check_depth(dtype: np.dtype, suffix: str) -> str:
     """Return the format of a suffix, and check that it can hold values of a dtype."""
-    kind = _FORMATS.get(suffix.lower())
+    kind = FORMATS.get(suffix.lower())
     if kind is None:
         raise ImageError(f"{suffix or 'no suffix'} is no format; use one of {' '.join(SUFFIXES)}")
-    if dtype != np.uint8 and (dtype != np.uint16 or kind not in ("PNG", "TIFF")):
-        accepted = "uint8 fits, and uint16 into PNG (.png) and TIFF (.tif)"
+    if dtype != np.uint8 and (dtype not in (np.uint16, np.float32, np.float64) or kind not in WIDE):
+        accepted = "uint8 fits, and uint16 and floats into PNG (.png) and TIFF (.tif)"
         raise ImageError(f"{dtype} values do not fit into {suffix}; {accepted}")
     return kind
 
@@ -162,38 +205,13 @@ def write(data: bytes, path: Path, force: bool = False) -> None:
     Raises:
         ImageError: If the file exists (without force) or cannot be written.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if force:
-            os.replace(part, path)
-        else:
-            _claim(part, path)
+        atomic.place(data, path, force)
     except FileExistsError as error:
-        raise ImageError(f"{path} exists; use --force to overwrite it") from error
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _claim(part: Path, path: Path) -> None:
-    """Move a file to a path that must be free, even on a file system without hard links."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        path.open("xb").close()
-        try:
-            os.replace(part, path)
-        except BaseException:
-            path.unlink()
-            raise
+        raise ImageError(f"{shown(path)} exists; use --force to overwrite it") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown(path)} cannot be written: {reason}") from error
 
 
 def _matches(argument: str) -> list[Path]:
@@ -206,110 +224,21 @@ def _matches(argument: str) -> list[Path]:
         return [path]
     else:
         matches = [Path(match) for match in glob.glob(argument, recursive=True)]
-    chosen = sorted(p for p in matches if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    chosen = sorted(p for p in matches if p.suffix.lower() in READABLE and p.name[0] != ".")
     if not chosen:
-        raise ImageError(f"{argument}: no image there ({' '.join(SUFFIXES)})")
+        raise ImageError(f"{shown(argument)}: no image there ({' '.join(SUFFIXES)} and others)")
     return chosen
 
 
-def _bytes(source: Path | BinaryIO) -> bytes:
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source.read()
-    except OSError as error:
-        raise ImageError(f"it cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise ImageError("it is empty")
-    return data
-
-
-def _decoded(
-    data: bytes, limit: int
-) -> tuple[Image.Image | np.ndarray, bytes | None, jpeg.Coding | None]:
-    try:
-        image = Image.open(BytesIO(data), formats=list(_FORMATS.values()))
-        is_deep = _is_deep(image, data)
-        image.load()
-        icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
-        coding = jpeg.read(image)
-        return _deep(image, data) if is_deep else _plain(image), icc, coding
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"it is larger than the limit of {limit} pixels") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(_unknown(data)) from error
-    except Exception as error:  # decoders raise anything on damaged data
-        raise ImageError(f"it is damaged or cut short ({error})") from error
-
-
-@contextmanager
-def _at_most(limit: int) -> Iterator[None]:
-    """Make Pillow refuse more than `limit` pixels, and silence its other warnings.
-
-    Pillow takes the limit from a global variable, which is restored afterwards.
-    """
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = limit
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Return whether Pillow would cut these 16 bits to 8, as it does for all but gray images."""
-    if image.mode not in ("LA", "RGB", "RGBA"):
-        return False
-    if isinstance(image, TiffImageFile):
-        return set(image.tag_v2[258]) == {16}
-    return image.format == "PNG" and data[24] == 16
-
-
-def _plain(image: Image.Image) -> Image.Image | np.ndarray:
-    """Return an image upright; 16-bit values of a TIFF whose white is 0 are inverted."""
-    turned = exif_transpose(image)
-    is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
-    return ~np.asarray(turned) if is_inverted and image.mode[:4] == "I;16" else turned
-
-
-def _unknown(data: bytes) -> str:
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "it is a TIFF image of a kind that is not read; save it as PNG, or in 8 or 16 bits"
-    return "it is no PNG, JPEG, WebP, TIFF or BMP image"
-
-
-def _deep(image: Image.Image, data: bytes) -> np.ndarray:
-    """Return a 16-bit image that Pillow would cut to 8 bits, upright, ``(H, W, C)``."""
-    import cv2  # takes long to import, and few files need it
-
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    if tags.get(338) == (1,) or tags.get(284) == 2:
-        raise ImageError("a 16-bit TIFF of separate planes or premultiplied alpha is not read")
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if bgr is None or bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] > 4:
-        raise ImageError("its 16-bit layout is not supported; save it as a plain PNG")
-    rgb = np.asarray(bgr)[..., [2, 1, 0, 3][: bgr.shape[2]]]
-    if tags:
-        return rgb
-    pixels = rgb[..., [0, 3]] if data[25] == 4 else rgb
-    return upright(pixels, image.getexif().get(0x0112, 1), axes=(0, 1))
-
-
-def _info(text: Mapping[str, str] | None) -> PngInfo:
-    info = PngInfo()
-    for key, value in (text or {}).items():
-        info.add_text(key, value)
-    return info
-
-
-def _shallow(array: np.ndarray, kind: str, icc: bytes | None, info: PngInfo) -> bytes:
-    image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+def _by_pillow(array: np.ndarray, kind: str, about: Metadata) -> bytes:
+    options = OPTIONS.get(kind, {}) | {"icc_profile": about.icc, "xmp": about.xmp}
+    if about.exif is not None:
+        options["exif"] = b"Exif\0\0" + about.exif if kind == "JPEG" else about.exif
+    if about.dpi is not None:
+        options["dpi"] = about.dpi
+    if about.iptc is not None:
+        options["extra"] = jpeg.segment_of_iptc(about.iptc)
     file = BytesIO()
-    try:
-        image.save(file, kind, icc_profile=icc, pnginfo=info, **_OPTIONS.get(kind, {}))
-    except (OSError, ValueError, struct.error) as error:
-        raise ImageError(f"the image cannot be written as {kind}: {error}") from error
+    image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    image.save(file, kind, **{k: v for k, v in options.items() if v is not None})
     return file.getvalue()

@@ -11,7 +11,8 @@ from .generators.kernels import kernel as read
 
 __all__ = ["Blur"]
 
-MODES = {"reflect": "reflect", "circular": "circular", "zero": "constant"}
+MODES = {"reflect": "reflect", "circular": "circular", "zero": "constant"}  # of F.pad
+BOUNDARIES = ("free", *MODES)
 
 
 class Blur(LinearOperator):
@@ -22,19 +23,24 @@ class Blur(LinearOperator):
     Inverse Problems" (Chung et al., 2023), https://arxiv.org/abs/2209.14687, which correlates:
     flip a kernel that is not symmetric. ``CircularBlur`` is the blur with an SVD.
 
+    With "free" nothing is assumed beyond the border: x is wider than y by what k reaches in from
+    there, ``(H + h - 1, W + w - 1)`` for a y of ``(H, W)``, and y is a "valid" convolution as in
+    ``scipy.signal.convolve2d``. So a camera measures. Pixel [0, 0] of y is then at
+    ``x[(h - 1) - h // 2, (w - 1) - w // 2]``; ``reach`` holds the widths of what is around y.
+
     Arguments:
         kernel: k, of shape ``(h, w)``, or ``(B, h, w)`` with one for each image of a batch; or
             a text such as "gaussian:3", see ``generators.kernels.kernel``.
         boundary: "reflect", mirrored at the centers of the border pixels, as in
-            ``torch.nn.ReflectionPad2d`` and scipy's "mirror"; "circular"; or "zero".
+            ``torch.nn.ReflectionPad2d`` and scipy's "mirror"; "circular"; "zero"; or "free".
     """
 
     kernel: Tensor
 
     def __init__(self, kernel: Tensor | str, boundary: str = "reflect") -> None:
         super().__init__()
-        if boundary not in MODES:
-            raise ValueError(f"the boundary of a blur is {', '.join(MODES)}, got {boundary!r}")
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"the boundary of a blur is {', '.join(BOUNDARIES)}, got {boundary!r}")
         self.boundary = boundary
         self.register_buffer("kernel", read(kernel))
 
@@ -42,25 +48,32 @@ class Blur(LinearOperator):
         batched = self.kernel.ndim == 3
         return type(self)(self.kernel[index], self.boundary) if batched else self
 
+    @property
+    def reach(self) -> tuple[int, int, int, int]:
+        """How far k reaches beyond y: to the left, to the right, above and below, in pixels."""
+        h, w = self.kernel.shape[-2:]
+        return w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2
+
     def forward(self, x: Tensor) -> Tensor:
         h, w = self.kernel.shape[-2:]
-        a = h - 1 - h // 2
-        b = h // 2
-        c = w - 1 - w // 2
-        d = w // 2
-        if self.boundary != "zero" and (max(a, b) >= x.shape[-2] or max(c, d) >= x.shape[-1]):
-            raise ValueError(
-                f"a kernel of {w}x{h} reaches beyond the mirror image of an image of "
-                f"{x.shape[-1]}x{x.shape[-2]}"
-            )
-        x = F.pad(x, (c, d, a, b), mode=MODES[self.boundary])
-        return self._filter(x)[..., h - 1 :, w - 1 :]
+        return self._filter(self._surrounded(x))[..., h - 1 :, w - 1 :]
 
     def adjoint(self, y: Tensor) -> Tensor:
         h, w = self.kernel.shape[-2:]
-        y = F.pad(y, (w - 1, 0, h - 1, 0))
-        x = self._filter(y, adjoint=True)
-        return self._fold(self._fold(x, h, -2), w, -1)
+        x = self._filter(F.pad(y, (w - 1, 0, h - 1, 0)), adjoint=True)
+        return x if self.boundary == "free" else self._fold(self._fold(x, h, -2), w, -1)
+
+    def _surrounded(self, x: Tensor) -> Tensor:
+        """Return x with what is beyond its border; x itself where that is a part of it."""
+        h, w = self.kernel.shape[-2:]
+        size = f"an image of {x.shape[-1]}x{x.shape[-2]}"
+        if self.boundary == "free":
+            if h > x.shape[-2] or w > x.shape[-1]:
+                raise ValueError(f"a kernel of {w}x{h} leaves nothing to measure of {size}")
+            return x
+        if self.boundary != "zero" and (h // 2 >= x.shape[-2] or w // 2 >= x.shape[-1]):
+            raise ValueError(f"a kernel of {w}x{h} reaches beyond the mirror image of {size}")
+        return F.pad(x, self.reach, mode=MODES[self.boundary])
 
     def _filter(self, x: Tensor, adjoint: bool = False) -> Tensor:
         """Return the convolution with k on a torus of the size of x, or its adjoint."""

@@ -12,6 +12,7 @@ from . import results as results
 from . import settings as settings
 from . import signature as signature
 from . import solve as solve
+from . import surroundings as surroundings
 from . import task as task
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
@@ -23,4 +24,5 @@ from .report import Report as Report
 from .results import Result as Result
 from .settings import Settings as Settings
 from .signature import TaskFunction as TaskFunction
+from .surroundings import Surroundings as Surroundings
 from .task import Task as Task

@@ -1,6 +1,6 @@
 """Priors on their device, in their number format, in windows where an image is large."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -145,7 +145,12 @@ def prepare_prior(
 
 
 def fit_prior(
-    prior: Prior, shape: Sequence[int | None], settings: Settings, *, condition: bool = True
+    prior: Prior,
+    shape: Sequence[int | None],
+    settings: Settings,
+    *,
+    condition: bool = True,
+    widen: Callable[[Tensor], Tensor] | None = None,
 ) -> Prior:
     """Return a prior on its device under its condition, for images of this shape, in windows.
 
@@ -153,12 +158,15 @@ def fit_prior(
         shape: As of ``prepare_prior``.
         settings: Their condition, control image, window size and dtype are used.
         condition: Whether the prior is to be under the condition.
+        widen: Makes a control image one of this shape, where it is that of a part.
     """
     tile = settings.tile_size
     if tile is not None and tile < OVERLAP * 2:
         raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
     image = settings.control_image
     control = None if image is None else as_images(image).tensor()
+    if control is not None and widen is not None:
+        control = widen(control)
     if condition:
         prior = with_condition(prior, settings.condition)
     try:

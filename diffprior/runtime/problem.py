@@ -114,7 +114,10 @@ class ProblemFor:
         size: Size ``(H, W)`` of what the prior works on, in pixels; or a function of the prior,
             before that is fit to a size.
         problem: Makes the problem of the prior of this size.
+        widen: Makes a control image of the size of the result one of this size; None where the
+            two are the same.
     """
 
     size: tuple[int, int] | Callable[[Prior], tuple[int, int]]
     problem: Callable[[Prior], Problem]
+    widen: Callable[[Tensor], Tensor] | None = None

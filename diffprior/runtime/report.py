@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypedDict
 from .. import __version__
 from ..io.arrays import as_images, digest
 from ..priors.base import Prior
+from ..validation import shown
 from .settings import Settings
 
 __all__ = ["Meter", "Report", "as_json", "guidance_entry", "report_header"]
@@ -179,13 +181,15 @@ def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, floa
 
 
 def as_json(report: dict[str, Any]) -> str:
-    """Return a report as JSON, null for what is not finite."""
-    return json.dumps(_finite(report), allow_nan=False)
+    """Return a report as JSON: null for what is not finite, escapes for bytes that are no text."""
+    return json.dumps(_plain(report), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_plain(v) for v in value]
+    if isinstance(value, str):
+        return re.sub("[\ud800-\udfff]", lambda byte: shown(byte[0]), value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

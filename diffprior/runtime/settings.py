@@ -12,10 +12,13 @@ from ..batching import Callback
 from ..errors import SettingError
 from ..methods.base import Method
 from ..priors.base import Prior
+from ..validation import shown
 
-__all__ = ["MethodSetting", "Settings", "not_none", "with_condition"]
+__all__ = ["MethodSetting", "Settings", "check_counts", "not_none", "with_condition"]
 
 MethodSetting = Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None
+
+SAMPLES, STEPS = 10_000, 100_000  # the most of one call
 
 # Parameters that reports and the files of inversions have by shorter words.
 SHORT = {"negative_prompt": "negative", "guidance_scale": "guidance"}
@@ -57,10 +60,7 @@ class Settings:
     callback: Callback | None = None
 
     def __post_init__(self) -> None:
-        steps = 1 if self.steps is None else self.steps
-        for name, count in {"samples": self.samples, "steps": steps}.items():
-            if not isinstance(count, int | np.integer) or count < 1:
-                raise SettingError(f"{name} are a whole number from 1 on, got {count}")
+        check_counts(self.samples, self.steps)
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -86,6 +86,19 @@ class Settings:
             controlnet=self.controlnet,
             offload=self.offload or None,
         )
+
+
+def check_counts(samples: Any, steps: Any) -> None:
+    """Check the number of samples, and that of steps where it is not None.
+
+    Raises:
+        SettingError: If a count is no whole number, or out of bounds.
+    """
+    counts = {"samples": (samples, SAMPLES), "steps": (1 if steps is None else steps, STEPS)}
+    for name, (count, most) in counts.items():
+        if not isinstance(count, int | np.integer) or not 1 <= count <= most:
+            got = shown(count, 40)
+            raise SettingError(f"{name} are a whole number from 1 to {most}, got {got}")
 
 
 def not_none(**settings: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def solve(
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
-        prior = fit_prior(prior, (3, *size), settings)
+        prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from diffprior.io.arrays import ImageError, as_images, mask_tensor
 from diffprior.io.files import SUFFIXES, encode, find, read, read_mask, write
+from diffprior.io.metadata import Metadata
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 TURNS = {
@@ -71,7 +72,7 @@ def test_lossless_formats_keep_every_bit(
     values = noise((7, 5, channels), dtype)
     alpha = noise((7, 5), dtype) if has_alpha else None
     icc = SRGB if channels == 3 and suffix != ".bmp" else None
-    data = encode(values, alpha, suffix, icc, {"Software": "x"})
+    data = encode(values, alpha, suffix, Metadata(icc=icc), {"Software": "x"})
     path = tmp_path / f"a{suffix}"
     write(data, path)
     file = read(path)
@@ -83,7 +84,7 @@ def test_lossless_formats_keep_every_bit(
     else:
         assert file.images.alpha is not None
         np.testing.assert_array_equal(file.images.alpha[0], alpha)
-    again = encode(file.images.values[0], alpha, suffix, file.icc, {"Software": "x"})
+    again = encode(file.images.values[0], alpha, suffix, file.metadata, {"Software": "x"})
     assert again == data
 
 
@@ -110,7 +111,8 @@ def test_gray_survives_in_the_other_formats(suffix: str) -> None:
 def test_jpeg_is_close_keeps_the_profile_and_full_color_and_drops_alpha() -> None:
     values = np.zeros((16, 16, 3), np.uint8)
     values[:, ::2] = (255, 0, 0)
-    data = encode(values, np.zeros((16, 16), np.uint8), ".jpg", SRGB)
+    with pytest.warns(UserWarning, match=r"^\.jpg cannot hold the alpha \(transparency\); dropped"):
+        data = encode(values, np.zeros((16, 16), np.uint8), ".jpg", Metadata(icc=SRGB))
     file = read(io.BytesIO(data))
     assert file.icc == SRGB and file.images.alpha is None
     assert np.abs(file.images.values[0].astype(int) - values).mean() < 8
@@ -121,7 +123,7 @@ def test_jpeg_is_close_keeps_the_profile_and_full_color_and_drops_alpha() -> Non
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_says_what_it_is_told(dtype: type, channels: int) -> None:
     text = {"Software": "diffprior", "Comment": "größer, 日本"}
-    data = encode(noise((3, 4, channels), dtype), None, ".png", SRGB, text)
+    data = encode(noise((3, 4, channels), dtype), None, ".png", Metadata(icc=SRGB), text)
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         assert image.text == text  # type: ignore[attr-defined]
@@ -130,7 +132,7 @@ def test_png_says_what_it_is_told(dtype: type, channels: int) -> None:
 
 def test_deep_png_is_what_another_decoder_reads() -> None:
     values, alpha = noise((9, 8, 3), np.uint16), noise((9, 8), np.uint16)
-    data = encode(values, alpha, ".png", SRGB, {"a": "b"})
+    data = encode(values, alpha, ".png", Metadata(icc=SRGB), {"a": "b"})
     bgra = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert bgra is not None
     np.testing.assert_array_equal(bgra[..., 2::-1], values)
@@ -139,15 +141,15 @@ def test_deep_png_is_what_another_decoder_reads() -> None:
 
 def test_a_gray_profile_is_dropped_from_color() -> None:
     gray = SRGB[:16] + b"GRAY" + SRGB[20:]
-    assert read(io.BytesIO(encode(noise((2, 2, 1)), None, ".png", gray))).icc == gray
-    assert read(io.BytesIO(encode(noise((2, 2, 3)), None, ".png", gray))).icc is None
+    assert read(io.BytesIO(encode(noise((2, 2, 1)), None, ".png", Metadata(icc=gray)))).icc == gray
+    assert read(io.BytesIO(encode(noise((2, 2, 3)), None, ".png", Metadata(icc=gray)))).icc is None
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_other_programs_read_our_deep_tiff(channels: int) -> None:
     array = noise((7, 5, channels), np.uint16)
     alpha = array[..., 3] if channels == 4 else None
-    data = encode(array[..., :3], alpha, ".tif", SRGB)
+    data = encode(array[..., :3], alpha, ".tif", Metadata(icc=SRGB))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         (page,) = file.pages
         assert page.iccprofile == SRGB and page.photometric.name == "RGB"
@@ -221,7 +223,9 @@ def test_a_clear_color_in_16_bits_becomes_alpha(channels: int) -> None:
 
 def test_cmyk_becomes_rgb_without_its_profile(tmp_path: Path) -> None:
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    file = read(saved(tmp_path / "a.jpg", image, icc_profile=SRGB, quality=100))
+    path = saved(tmp_path / "a.jpg", image, icc_profile=SRGB, quality=100)
+    with pytest.warns(UserWarning, match="a.jpg: its CMYK has no usable profile; its colors are"):
+        file = read(path)
     assert file.icc is None
     assert np.abs(file.images.values[0].astype(int) - (255, 0, 0)).max() <= 3
 
@@ -231,10 +235,14 @@ def test_one_bit_images_are_black_and_white(tmp_path: Path) -> None:
     assert read(saved(tmp_path / "a.png", image)).images.values.ravel().tolist() == [255, 0]
 
 
-def test_garbage_in_exif_does_not_warn() -> None:
+def test_garbage_in_exif_is_dropped_with_a_warning() -> None:
     file = io.BytesIO()
     Image.new("RGB", (4, 2)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0garbage")
-    assert read(io.BytesIO(file.getvalue())).images.size == (2, 4)
+    with pytest.warns(
+        UserWarning, match=r"the EXIF \(date, place, camera\) is damaged and is dropped"
+    ):
+        read_file = read(io.BytesIO(file.getvalue()))
+    assert read_file.images.size == (2, 4) and read_file.metadata.exif is None
 
 
 def test_streams_are_read() -> None:
@@ -267,9 +275,9 @@ def bad_file(kind: str, folder: Path) -> Path:
     ("kind", "message"),
     [
         ("missing", "bad.png: it cannot be read: No such file or directory"),
-        ("folder", "bad.png: it cannot be read: Is a directory"),
+        ("folder", "bad.png: it is a folder"),
         ("empty", "bad.png: it is empty"),
-        ("text", "bad.png: it is no PNG, JPEG, WebP, TIFF or BMP image"),
+        ("text", "bad.png: it is no PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF image"),
     ],
 )
 @pytest.mark.parametrize("reader", [read, read_mask])
@@ -301,23 +309,6 @@ def test_damaged_bytes_are_noticed(tmp_path: Path) -> None:
         read(tmp_path / "a.png")
 
 
-def test_other_layouts_are_refused(tmp_path: Path) -> None:
-    gif = saved(tmp_path / "a.gif", Image.new("L", (4, 4)))
-    floats = saved(tmp_path / "f.tif", Image.fromarray(np.full((4, 4), 0.5, np.float32)))
-    clear, planes = tmp_path / "p.tif", tmp_path / "q.tif"
-    clear.write_bytes(deep_tiff(noise((4, 4, 4), np.uint16), t338=1))
-    planar = {"t284": 2, "t273": (0, 32, 64), "t279": (32, 32, 32)}
-    planes.write_bytes(deep_tiff(noise((4, 4, 3), np.uint16), **planar))
-    for path, message in [
-        (gif, "it is no PNG"),
-        (floats, "its values are floating point; save them in 16 bits"),
-        (clear, "a 16-bit TIFF of separate planes or premultiplied alpha is not"),
-        (planes, "a 16-bit TIFF of separate planes or premultiplied alpha is not"),
-    ]:
-        with pytest.raises(ImageError, match=rf"{path.name}: {message}"):
-            read(path)
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("times", [1.5, 4])
 def test_large_images_are_refused_by_their_header(dtype: type, times: float) -> None:
@@ -337,7 +328,7 @@ def test_a_bomb_is_not_decoded() -> None:
     PngImagePlugin.putchunk(file, b"IDAT", zlib.compress(bytes(1000)))
     PngImagePlugin.putchunk(file, b"IEND", b"")
     file.seek(0)
-    with pytest.raises(ImageError, match="larger than the limit of 89478485 pixels"):
+    with pytest.raises(ImageError, match="larger than the limit of 268435456 pixels; --max-pixels"):
         read(file)
 
 
@@ -358,7 +349,9 @@ def test_unknown_formats_and_values_are_refused() -> None:
         with pytest.raises(ImageError, match=rf"uint16 values .* \{suffix}; .*PNG .* TIFF"):
             encode(gray.astype(np.uint16), None, suffix)
     with pytest.raises(ImageError, match="float64 values do not fit"):
-        encode(gray.astype(float), None, ".png")
+        encode(gray.astype(float), None, ".webp")
+    with pytest.raises(ImageError, match="float16 values do not fit"):
+        encode(gray.astype(np.float16), None, ".tif")
     with pytest.raises(ImageError, match="cannot be written as WEBP"):
         encode(np.zeros((1, 16_384, 3), np.uint8), None, ".webp")
 
@@ -395,7 +388,7 @@ def test_write_overwrites_only_by_force(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def failing(*_: object) -> None:
+def failing(*_: object, **__: object) -> None:
     raise OSError(5, "Input/output error")
 
 
@@ -403,6 +396,7 @@ def test_write_manages_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "link", failing)
     path = tmp_path / "a.png"
     write(b"one", path)
+    assert path.read_bytes() == b"one"
     with pytest.raises(ImageError, match="exists"):
         write(b"two", path)
     assert path.read_bytes() == b"one" and os.listdir(tmp_path) == ["a.png"]
@@ -415,6 +409,7 @@ def test_a_failed_write_leaves_nothing(
 ) -> None:
     for name in broken:
         monkeypatch.setattr(os, name, failing)
+    monkeypatch.setattr("diffprior.io.atomic._rename_to_free", lambda *_: False)
     with pytest.raises(ImageError, match=r"a\.png cannot be written: Input/output error"):
         write(b"data", tmp_path / "a.png", force=force)
     assert os.listdir(tmp_path) == []
@@ -443,6 +438,7 @@ def test_unwritable_folders_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refusing)
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     with pytest.raises(ImageError, match=r"a\.png cannot be written: Permission denied"):
         write(b"data", tmp_path / "a.png")
 
@@ -457,8 +453,7 @@ def test_deep_gray_of_which_0_is_white_is_no_negative(tmp_path: Path, turn: int)
 
 
 def test_a_tiff_of_another_kind_is_called_one(tmp_path: Path) -> None:
-    ifd = deep_tiff(noise((2, 2, 3), np.uint16), _339=(3, 3, 3))
-    (tmp_path / "f.tif").write_bytes(ifd)
+    tifffile.imwrite(tmp_path / "f.tif", np.zeros((2, 2, 3), np.uint32), photometric="rgb")
     with pytest.raises(ImageError, match="f.tif: it is a TIFF image of a kind that is not read"):
         read(tmp_path / "f.tif")
 

@@ -34,6 +34,7 @@ WORDS = [
     "bicubic(factor=3)",
     "blur(kernel='shake:7,0.5,1')",
     "blur(kernel='gaussian:1', boundary='zero')",
+    "blur(kernel='motion:5,20', boundary='free')",
     "circular_blur(kernel='motion:7,30')",
     "compressed(ratio=0.1, seed=2)",
     "decimate(factor=4, phase=2)",
@@ -176,7 +177,9 @@ def test_kernels_that_do_not_fit_are_refused() -> None:
         Blur("uniform:17")(random(1, 1, 8, 8))
     with pytest.raises(ValueError, match="17x17 does not fit an image of 8x8"):
         CircularBlur("uniform:17", (1, 8, 8))
-    with pytest.raises(ValueError, match="boundary of a blur is reflect, circular, zero, got 'x'"):
+    with pytest.raises(
+        ValueError, match="boundary of a blur is free, reflect, circular, zero, got 'x'"
+    ):
         Blur("uniform:3", boundary="x")
     with pytest.raises(ValueError, match=r"shape \(h, w\) or \(B, h, w\), got \(3,\)"):
         Blur(torch.ones(3))

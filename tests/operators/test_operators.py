@@ -55,6 +55,8 @@ CASES: dict[str, dict[str, Callable[[], Operator]]] = {
         "reflect": lambda: blur.Blur(taps(3, 5)),
         "circular": lambda: blur.Blur(taps(4, 3), boundary="circular"),
         "zero": lambda: blur.Blur(taps(2, 7), boundary="zero"),
+        "free": lambda: blur.Blur(taps(4, 3), boundary="free"),
+        "free, batched": lambda: blur.Blur(taps(B, 3, 4), boundary="free"),
         "batched": lambda: blur.Blur(taps(B, 3, 4)),
     },
     "circular_blur": {

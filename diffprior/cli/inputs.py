@@ -1,0 +1,84 @@
+"""The files that a run works on: names, folders and patterns, each file once."""
+
+import os
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ImageError
+from ..io import files
+from ..validation import shown
+from . import index
+from .naming import identity, is_result
+from .outputs import Input
+
+__all__ = ["Found", "expand"]
+
+
+class Found(NamedTuple):
+    """What the words of a command line stand for.
+
+    Attributes:
+        inputs: The files, each once.
+        faults: Why words stand for nothing.
+        notes: How many files were left out, and why.
+    """
+
+    inputs: Sequence[Input]
+    faults: Sequence[Exception]
+    notes: Sequence[str]
+
+
+def expand(words: Sequence[str] | None) -> Found:
+    """Return the files to work on.
+
+    A folder or a pattern leaves out what earlier runs wrote beside its images, unless it stands
+    for nothing else. A file that is named is always worked on.
+
+    Arguments:
+        words: Files, folders, patterns, or "-" for standard input; None for a task that reads
+            nothing.
+    """
+    if words is None:
+        return Found([None], [], [])
+    inputs: dict[str, Input] = {}
+    faults: list[Exception] = []
+    notes: list[str] = []
+    for word in words:
+        try:
+            paths: Sequence[Input] = ["-"] if word == "-" else _matches(word, notes)
+            for path in paths:
+                inputs.setdefault(identity(path) if isinstance(path, Path) else "-", path)
+        except OSError as error:
+            faults.append(ImageError(f"{shown(word)}: it cannot be looked at: {error.strerror}"))
+        except Exception as error:  # of the search; it ends this word and no other
+            faults.append(error)
+    return Found(list(inputs.values()), faults, notes)
+
+
+def _matches(word: str, notes: list[str]) -> Sequence[Input]:
+    """Return the files that a word stands for, without results of earlier runs."""
+    paths = files.find([word])
+    if paths == [Path(word)]:
+        return paths
+    words = {command.past for command in index.commands().values() if command.past}
+    siblings: dict[Path, Set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        siblings[folder] = _images(folder)
+    sources = [p for p in paths if not is_result(p.name, words, siblings[p.parent])]
+    left_out = len(paths) - len(sources)
+    if not sources or not left_out:
+        return paths
+    what = (
+        "1 result of an earlier run is"
+        if left_out == 1
+        else f"{left_out} results of earlier runs are"
+    )
+    notes.append(f"{shown(word)}: {what} left out; give the name of a file to work on it")
+    return sources
+
+
+def _images(folder: Path) -> Set[str]:
+    """Return the names of the images in a folder, with and without their suffixes."""
+    names = [n for n in os.listdir(folder) if n.lower().endswith(files.SUFFIXES)]
+    return {*names, *(Path(name).stem for name in names)}
