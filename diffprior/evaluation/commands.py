@@ -5,6 +5,8 @@ The module imports nothing heavy, so that the command line can read the options 
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -44,11 +46,10 @@ def corrupt(
     The same seed gives the same files. The exit code is 1 if a measurement failed.
     """
     from ..io import files
-    from ..io.usage import complaints
     from . import datasets
     from .recipes import locate
 
-    with complaints():
+    with _wrong_usage():
         paths = files.find([images])[:limit]
         chosen = problem or ()
         failures = datasets.corrupt(
@@ -95,10 +96,9 @@ def bench(  # noqa: PLR0913 (the options of the command)
     """
     import torch
 
-    from ..io.usage import complaints
     from .benchmark import Options, benchmark
 
-    with complaints():
+    with _wrong_usage():
         rank, world, local = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK"), (0, 1, 0))
         if device is None and world > 1 and torch.cuda.is_available():
             device = f"cuda:{local % torch.cuda.device_count()}"
@@ -115,6 +115,15 @@ def bench(  # noqa: PLR0913 (the options of the command)
         errors = benchmark(data, out, method, options, prior=prior)
         print((out / "table.md").read_text(encoding="utf-8"))
     raise typer.Exit(int(errors > 0))
+
+
+@contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Report what is wrong with the arguments, or with the files that they name, as wrong usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _number(name: str, default: int) -> int:
@@ -149,11 +158,10 @@ def certify(
     The results are table.md, table.csv and figure.png. A run that was stopped goes on with the same
     command.
     """
-    from ..io.usage import complaints
     from . import certification
 
     cells = cell or (certification.QUICK if quick else certification.CELLS)
-    with complaints():
+    with _wrong_usage():
         effort = certification.Effort(
             seeds=min(seeds, 3) if quick else seeds, few=None if method else few, jobs=jobs
         )

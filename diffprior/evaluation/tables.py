@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from ..errors import SettingError
 from ..io.ledger import Row
-from ..validation import nearest, shown
+from ..validation import shown
 
-__all__ = ["chosen", "markdown", "mean", "numbers", "plain", "table", "unique"]
+__all__ = ["markdown", "mean", "numbers", "plain", "table", "unique"]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -65,22 +64,3 @@ def plain(text: str) -> str:
     """Return a text of one or more lines without signs that a terminal obeys or hides."""
     lines = text.split("\n")
     return "\n".join(x if x.isprintable() else shown(x, 10 * len(x)) for x in lines)
-
-
-def chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the names that an option gives, by default all.
-
-    Arguments:
-        option: The option, for the message.
-        names: What was given.
-        known: The names that there are.
-
-    Raises:
-        SettingError: If there is no such name.
-    """
-    for name in names or ():
-        if name not in known:
-            raise SettingError(
-                f"{option} {shown(repr(name), 60)} is unknown; {nearest(name, known)}"
-            )
-    return [*dict.fromkeys(names or known)]

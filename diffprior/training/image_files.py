@@ -1,5 +1,6 @@
 """The images of folders and ZIP files, read one by one; what cannot be read is named."""
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ __all__ = ["Image", "Skipped", "read_images"]
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 PACKED = 2**28  # bytes of a file
+PIXELS = 100_000_000  # of an image
 SMALLEST = 4  # pixels of a side: images are also used at a quarter of their size
 FLAT = 2**24  # pixels from which an image is suspicious ...
 GROWTH = 100  # ... if it has so many times the bytes of its file: photographs have 5 to 50
@@ -67,7 +69,7 @@ class _Entry:
     @property
     def is_image(self) -> bool:
         """Whether it has the name of an image."""
-        return Path(self.name).suffix.lower() in files.SUFFIXES
+        return Path(self.name).suffix.lower() in files.READABLE
 
 
 def read_images(paths: Sequence[Path], skipped: Skipped) -> Iterator[tuple[str, Image]]:
@@ -126,12 +128,21 @@ def _pixels(entry: _Entry) -> Image:
             data = file.read(entry.size + 1)  # not more, whatever the file turns out to hold
     except UNREADABLE as error:
         raise ImageError("it cannot be read or unpacked") from error
-    height, width = _size(data)
-    if min(height, width) < SMALLEST:
+    most = max(FLAT, min(PIXELS, GROWTH * len(data) // 3))
+    values = _decoded(data, most)
+    if min(values.shape[:2]) < SMALLEST:
         raise ImageError(f"it has fewer than {SMALLEST} pixels on a side")
-    if height * width > max(FLAT, GROWTH * len(data) // 3):
-        raise ImageError(f"its {height * width} pixels come out of only {len(data)} bytes")
-    values = files.read(_named(data, entry.name)).images.values[0]
     if values.dtype != np.uint8:
-        values = (values / 257).round().astype(np.uint8)
-    return np.ascontiguousarray(np.repeat(values, 3 // values.shape[-1], axis=-1))
+        top = 1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+        values = (values / top * 255).round().clip(0, 255)
+    return np.ascontiguousarray(np.repeat(values.astype(np.uint8), 3 // values.shape[-1], axis=-1))
+
+
+def _decoded(data: bytes, most: int) -> np.ndarray[Any, Any]:
+    """Return the values ``(H, W, C)`` of an image of at most ``most`` pixels."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the file has beside the image
+            return files.read(BytesIO(data), most).images.values[0]
+    except ImageError as error:
+        raise ImageError(str(error).removeprefix("the stream: ")) from error
