@@ -5,8 +5,9 @@ from typing import NoReturn
 
 import typer
 
+from ..errors import SettingError
 from ..validation import nearest, shown
-from . import commands, process
+from . import commands, process, streams
 
 __all__ = ["chosen", "run"]
 
@@ -18,7 +19,19 @@ def run(script: Callable[..., None] | typer.Typer) -> NoReturn:
     else:
         program = typer.Typer(add_completion=False)
         program.command()(script)
-    process.run(lambda: commands.run(program))
+
+    def work() -> int:
+        try:
+            return commands.run(program)
+        except SettingError as error:
+            streams.say(process.describe(error))
+            return 2
+        except SystemExit as end:
+            if isinstance(end.code, str):  # what a script says that cannot go on
+                streams.say(end.code)
+            raise
+
+    process.run(work)
 
 
 def chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:

@@ -164,8 +164,9 @@ class _Row(Checked):
 
 def _check_row(row: Row) -> None:
     """Raise a ``ValueError`` for what is no row of a certification."""
-    measured = {k: float(v) if v else None for k, v in row.items() if k not in FIELDS[:3]}
-    from_file(_Row, row | measured | {"seed": int(row["seed"])}, "a row")
+    own = {name: row.get(name, "") for name in FIELDS}
+    measured = {k: float(v) if v else None for k, v in own.items() if k not in FIELDS[:3]}
+    from_file(_Row, own | measured | {"seed": int(own["seed"])}, "a row")
 
 
 def _without_duplicates(names: Sequence[str]) -> list[str]:

@@ -131,7 +131,7 @@ class _Line(Checked):
 
 
 def _is_file_name(name: str) -> bool:
-    return Path(name).name == name and name not in (".", "..") and "\0" not in name
+    return bool(name) and Path(name).name == name and name != ".." and "\0" not in name
 
 
 def corrupt(

@@ -1,5 +1,6 @@
 """Recipes of corrupted datasets: the operators, their noise, and published results."""
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ NOISES: dict[str, Any] = {
     "speckle": SpeckleLikelihood,
 }
 COMMON = ("sigma", "unit", "shared", "added")  # settings that the head of a file sets for all
+ARRAY = re.compile(r"""'(?:[^'\\]|\\.)*\.npy'|"(?:[^"\\]|\\.)*\.npy\"""")  # a literal of a name
 NOMINAL = (256, 256)  # size of the image with which a recipe is tried out
 LONGEST = 2000  # characters of the text of an operator
 Level = Annotated[float, Within(0, 1e6)]
@@ -251,7 +253,11 @@ def noise_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def split_files(text: str) -> tuple[str, list[str]]:
     """Return the text of an operator with ``'*'`` in place of its array files, and these files."""
-    return re.sub(r"'[^']*\.npy'", "'*'", text), re.findall(r"'([^']*\.npy)'", text)
+    try:
+        names = [str(ast.literal_eval(name)) for name in ARRAY.findall(text)]
+    except (ValueError, SyntaxError) as error:
+        raise SettingError(f"cannot read a name of a file in {shown(repr(text), 100)}") from error
+    return ARRAY.sub("'*'", text), names
 
 
 def build(texts: Sequence[str], folder: Path) -> Operator:

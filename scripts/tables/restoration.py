@@ -20,6 +20,7 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import tables
 from diffprior.evaluation.datasets import load
 from diffprior.io import files
@@ -126,15 +127,18 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="Run only this method.")] = None,
 ) -> None:
     """Run the benchmark."""
+    problems = chosen("--problem", problem, [*PROBLEMS])
+    classical = [name for names in CLASSICAL.values() for name in names]
+    methods = chosen("--method", method, [*classical, "default"])
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
-    chosen = [path for folder in images for path in files.find([folder])[:limit]]
-    for number, image in enumerate(chosen):
+    paths = [path for folder in images for path in files.find([folder])[:limit]]
+    for number, image in enumerate(paths):
         truth = load(image, side)
         truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
-        for name in problem or PROBLEMS:
+        for name in problems:
             likelihood = measured(PROBLEMS[name], truth, number)
             for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
-                if (image.name, name, how) in ledger or (method and how not in method):
+                if (image.name, name, how) in ledger or how not in methods:
                     continue
                 start = time.perf_counter()
                 x = restored(how, PROBLEMS[name], likelihood)
@@ -147,4 +151,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
