@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import TaskError
 from ..operators.base import Operator
 from ..operators.blur import Blur
 
@@ -25,7 +26,16 @@ class Surroundings(NamedTuple):
         return cls(*blur.reach) if isinstance(blur, Blur) and blur.boundary == "free" else cls()
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of an image with its surroundings."""
+        """Return the size of an image with its surroundings.
+
+        Raises:
+            TaskError: If these are wider than the image.
+        """
+        if max(self[2:]) > height or max(self[:2]) > width:
+            raise TaskError(
+                f"this blur reaches {max(self)} pixels beyond an image of {width}x{height}: "
+                "give a smaller kernel"
+            )
         return height + self.above + self.below, width + self.left + self.right
 
     def add(self, x: Tensor) -> Tensor:

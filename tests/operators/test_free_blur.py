@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffprior.catalog import build
+from diffprior.errors import TaskError
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.dpir import DPIR
 from diffprior.methods.mmps import MMPS
@@ -19,8 +20,10 @@ from diffprior.operators import blur
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.decimate import Decimate
+from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.gray import Gray
 from diffprior.operators.mask import Mask
+from diffprior.operators.matrix import Matrix
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 from diffprior.runtime.surroundings import Surroundings
@@ -154,13 +157,20 @@ def test_its_matrix_is_that_of_the_convolution() -> None:
 
 
 def test_mmps_draws_from_the_exact_posterior() -> None:
-    """Unmeasured pixels beyond the border, too: mean and covariance within 4 standard errors."""
+    """Unmeasured pixels beyond the border, too: mean and covariance within 4 standard errors.
+
+    Many samples go through the matrix of the convolution; with the same noise, the blur draws the
+    same ones.
+    """
     prior, likelihood = problem()
     method = MMPS(iterations=8, sampler=Ancestral(steps=200))
-    x = method(prior, likelihood, n=2000, seed=0)
     mean, cov = by_hand(prior, likelihood.y, likelihood.sigma)
     near(moments(prior.posterior(likelihood))[0], mean)
-    assert deviations(x, mean, cov) < 4
+    M = Matrix(convolution(K, *SHAPE[1:]), SHAPE)
+    written = GaussianLikelihood(operator=M, y=likelihood.y.flatten(1), sigma=likelihood.sigma)
+    assert deviations(method(prior, written, n=300, seed=0), mean, cov) < 4
+    few, expected = (method(prior, A, n=3, seed=1) for A in (likelihood, written))
+    near(few, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_data_step_is_the_dense_solve() -> None:
@@ -199,3 +209,25 @@ def test_the_surroundings_of_a_small_image_are_its_border_pixels() -> None:
 def test_transforms_have_a_fast_length(n: int) -> None:
     """That of scipy, where it uses no prime above 5."""
     assert blur._smooth(n) == scipy.fft.next_fast_len(n, real=True)
+
+
+def test_a_kernel_that_reaches_further_than_the_image_is_wide_is_refused() -> None:
+    around = Surroundings.of(Blur("uniform:21", "free"))
+    assert around.size(10, 12) == (30, 32)
+    with pytest.raises(TaskError, match="^this blur reaches 10 pixels beyond an image of 12x9"):
+        around.size(9, 12)
+
+
+@pytest.mark.parametrize("size", [(5, 4), (8, 3), (1, 1), (7, 7)], ids=str)
+def test_the_frame_of_a_kernels_file_is_cut_off(size: tuple[int, int], tmp_path) -> None:
+    """What it blurs to is the same, and its center stays."""
+    k = np.random.default_rng(0).random(size)
+    wide = np.zeros((31, 30))
+    top, before = 15 - size[0] // 2, 15 - size[1] // 2
+    wide[top : top + size[0], before : before + size[1]] = k
+    np.save(tmp_path / "k.npy", wide)
+    found = kernel(str(tmp_path / "k.npy"))
+    assert max(found.shape) <= max(size) + 1
+    x = random(1, 1, 40, 40).float()
+    expected = Blur(torch.from_numpy(k / k.sum()).float(), "zero")(x)
+    near(Blur(found, "zero")(x), expected, rtol=1e-4, atol=1e-5)

@@ -156,7 +156,17 @@ def _of_file(name: str) -> Tensor:
         )
     if max(k.shape) > LARGEST:
         raise ValueError(f"the image of a kernel is {LARGEST} pixels wide at most, got {k.shape}")
-    return _normalized(k)
+    return _normalized(_unframed(k))
+
+
+def _unframed(k: Array) -> Array:
+    """Return a kernel without its frame of zeros; its center stays in the middle."""
+    for axis in (0, 1):
+        center = k.shape[axis] // 2
+        reach = abs(np.flatnonzero(k.any(1 - axis)) - center).max()
+        if 2 * reach + 1 < k.shape[axis]:
+            k = np.take(k, range(center - reach, center + reach + 1), axis)
+    return k
 
 
 def _whole(size: int) -> int:
