@@ -11,6 +11,7 @@ from . import figures as figures
 from . import files as files
 from . import jpeg as jpeg
 from . import ledger as ledger
+from . import masks as masks
 from . import metadata as metadata
 from . import numbers as numbers
 from . import png as png
@@ -18,18 +19,19 @@ from . import sources as sources
 from . import tiff as tiff
 from .arrays import Images as Images
 from .arrays import as_images as as_images
-from .arrays import fit_mask as fit_mask
-from .arrays import mask_tensor as mask_tensor
 from .arrays import to_pil as to_pil
 from .decoding import Decoded as Decoded
 from .files import File as File
 from .files import encode as encode
 from .files import find as find
 from .files import read as read
-from .files import read_mask as read_mask
 from .files import write as write
 from .jpeg import Coding as Coding
 from .ledger import Ledger as Ledger
+from .masks import MaskReading as MaskReading
+from .masks import fit_mask as fit_mask
+from .masks import mask_tensor as mask_tensor
+from .masks import read_mask as read_mask
 from .metadata import Metadata as Metadata
 from .numbers import Measurement as Measurement
 

@@ -9,7 +9,6 @@ __all__ = [
     "encode",
     "find",
     "read",
-    "read_mask",
     "read_values",
     "write",
 ]
@@ -105,7 +104,7 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
         raise ImageError(f"{name}: {error}") from error
     return File(
         name=name,
-        images=images,
+        images=replace(images, orientation=decoded.orientation, lossy=decoded.lossy),
         metadata=decoded.metadata,
         coding=decoded.coding,
         uncoded=decoded.uncoded,
@@ -131,13 +130,6 @@ def _decode(source: Path | BinaryIO, limit: int) -> tuple[str, Decoded]:
     for note in decoded.notes:
         warn(f"{name}: {note}")
     return name, decoded
-
-
-def read_mask(source: Path, limit: int = LIMIT) -> np.ndarray:
-    """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
-    images = read(source, limit).images
-    mask: np.ndarray = images.restore_kind(images.values)
-    return mask
 
 
 def find(arguments: Sequence[str]) -> list[Path]:

@@ -1,6 +1,6 @@
 """From a problem, images and settings to samples of the posterior."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self, cast
@@ -17,12 +17,14 @@ from ..methods.base import Method
 from ..priors.base import Prior, show_image
 from ..random import stream_ids
 from ..validation import warn
+from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
+from .limits import check_result
 from .memory import batch_size, image_shape, measured_pixels
 from .noise_level import ROUNDING, noise_levels
 from .placement import fit_prior, place_prior
-from .problem import Problem, ProblemFor
-from .report import Meter, report_header
+from .problem import Part, Problem, ProblemFor, ProblemInParts, Stated
+from .report import Meter, join_reports, report_header
 from .results import Result, make_result
 from .settings import Settings
 
@@ -32,7 +34,7 @@ DECODED = 0.02  # [0, 1]; the noise that is assumed in exact data behind a decod
 
 
 def solve(
-    task: str, images: Images | None, stated: Problem | ProblemFor, settings: Settings
+    task: str, images: Images | None, stated: Stated | InBoxes, settings: Settings
 ) -> Result[Any]:
     """Return the result of a task: its prior is opened, its problem is solved.
 
@@ -40,15 +42,59 @@ def solve(
         images: The images of the call; None where the problem has its own.
     """
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
+    if isinstance(stated, InBoxes):
+        assert images is not None, "the boxes are parts of the images of the call"
+        if fits_boxes(prior, settings):
+            return solve_in_boxes(task, images, stated, prior, settings, solve)
+        stated = stated.whole()
+    if isinstance(stated, ProblemInParts):
+        assert images is not None, "the parts are those of the images of the call"
+        solved = _solve_parts(task, images, stated.parts(prior), prior, settings)
+    else:
+        solved = _solve(task, images, stated, prior, settings)
+    return make_result(
+        solved.images,
+        solved.x,
+        solved.cover,
+        settings.samples,
+        dict(solved.report),
+        solved.opaque,
+    )
+
+
+class _Solved(NamedTuple):
+    """What a problem came to: images ``(B * n, C, H, W)``, their cover and their report."""
+
+    images: Images
+    x: Tensor
+    cover: Tensor | None
+    report: Mapping[str, Any]
+    opaque: bool
+
+
+def _solve(
+    task: str,
+    images: Images | None,
+    stated: Problem | ProblemFor,
+    prior: Prior,
+    settings: Settings,
+) -> _Solved:
+    """Return what a problem comes to.
+
+    Arguments:
+        prior: The prior of the call, as it was opened.
+    """
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
+        check_result(size, images, settings.samples)
         prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
         height, width = _images(problem, images).size
-        shape = (3, problem.scale * height, problem.scale * width)
-        prior = fit_prior(prior, shape, settings)
+        size = (problem.scale * height, problem.scale * width)
+        check_result(size, images, settings.samples)
+        prior = fit_prior(prior, (3, *size), settings)
     if problem.check is not None:
         problem.check(prior)
     like = _images(problem, images)
@@ -60,7 +106,43 @@ def solve(
     else:
         x, counts = solver.draw()
         report |= counts
-    return make_result(like, x, problem.cover, settings.samples, report, problem.opaque)
+    return _Solved(like, x, problem.cover, report, problem.opaque)
+
+
+def _solve_parts(
+    task: str, images: Images, parts: list[Part], prior: Prior, settings: Settings
+) -> _Solved:
+    """Return what the parts of a batch come to, in the order of the batch."""
+    ids = stream_ids(settings.ids, len(images))
+    solved = []
+    for k, part in enumerate(parts):
+        own = replace(
+            settings,
+            ids=[ids[i] for i in part.rows],
+            callback=part_callback(settings.callback, k, len(parts)),
+        )
+        solved.append(_solve(task, _of_rows(images, part.rows), part.stated, prior, own))
+    if len(solved) == 1:
+        return solved[0]._replace(images=images)
+    rows = [i for part in parts for i in part.rows]
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    n = max(len(s.x) // len(s.images) for s in solved)  # 1 where there was nothing to do
+    drawn = [s.x.repeat_interleave(n * len(s.images) // len(s.x), 0) for s in solved]
+    x = [samples for part in drawn for samples in torch.split(part, n)]
+    covers = [s.cover for s in solved if s.cover is not None]
+    return _Solved(
+        images=images,
+        x=torch.cat([x[i] for i in order]),
+        cover=torch.cat(covers)[order] if covers else None,
+        report=join_reports([s.report for s in solved], order),
+        opaque=solved[0].opaque,
+    )
+
+
+def _of_rows(images: Images, rows: list[int]) -> Images:
+    """Return some images of a batch; what is made of them takes its kind from all of it."""
+    alpha = None if images.alpha is None else images.alpha[rows]
+    return replace(images, values=images.values[rows], alpha=alpha)
 
 
 def _images(problem: Problem, images: Images | None) -> Images:
@@ -153,18 +235,19 @@ class _Solver:
                 fits[i] = fit[j]
         x = self._finished(torch.cat(samples))
         counts: dict[str, Any] = {
-            "method": "; ".join(repr(group.method) for group in groups),
+            "method": "; ".join(dict.fromkeys(repr(group.method) for group in groups)),
             "samples": n,
             **meter.report(),
         }
         if self.white and any(self.levels):
-            counts["chi2"] = fits
+            counts["chi2"] = [round(fit, 3) for fit in fits]
+            _warn_of_misfit(self.levels, fits)
         return x, counts
 
     def _groups(self) -> list[_Group]:
-        """Return the images by noise level and method; each alone if the network sees it."""
+        """Return the images by noise level and method; each alone on a CPU (``batch_size``)."""
         count = len(self.images)
-        if self._shown:
+        if batch_size(self.prior) == 1:
             return [
                 _Group(torch.tensor([i]), self.levels[i], self.methods[i]) for i in range(count)
             ]
@@ -206,9 +289,7 @@ class _Solver:
                 x = rows.condition(x, 1.0)
             else:
                 fits = rows.chi2(x).reshape(-1, n).mean(1).tolist()
-                _warn_of_misfit(group.level, fits)
-        x = x.reshape(-1, n, *x.shape[1:])
-        return x, [round(fit, 3) for fit in fits]
+        return x.reshape(-1, n, *x.shape[1:]), fits
 
     def _prior_of(self, group: _Group) -> Prior:
         """Return the prior of a group, its network shown the image where it sees one."""
@@ -232,12 +313,14 @@ class _Solver:
         return x if window is None else window.paste(x, self.images.tensor())
 
 
-def _warn_of_misfit(level: float, fits: list[float]) -> None:
-    """Warn of a residual that the noise does not explain."""
-    low = 0.5 if level > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
-    if off := [chi2 for chi2 in fits if not low <= chi2 <= 2]:
-        warn(
-            f"the residual is {off[0]:.2g} times what noise of sigma {level:.3g} leaves: try a "
-            f"{'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
-            ResidualWarning,
-        )
+def _warn_of_misfit(levels: list[float], fits: list[float]) -> None:
+    """Warn of the first residual that the noise does not explain."""
+    for level, chi2 in zip(levels, fits, strict=True):
+        low = 0.5 if level > ROUNDING else 0.0  # at that of rounding there may be no noise at all
+        if level > 0 and not low <= chi2 <= 2:
+            warn(
+                f"the residual is {chi2:.2g} times what noise of sigma {level:.3g} leaves: try a "
+                f"{'smaller' if chi2 < 1 else 'larger'} sigma, another method, or more steps",
+                ResidualWarning,
+            )
+            return

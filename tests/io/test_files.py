@@ -14,8 +14,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from diffprior.io.arrays import ImageError, as_images, mask_tensor
-from diffprior.io.files import SUFFIXES, encode, find, read, read_mask, write
+from diffprior.io.arrays import ImageError, as_images
+from diffprior.io.files import SUFFIXES, encode, find, read, write
+from diffprior.io.masks import mask_tensor, read_mask
 from diffprior.io.metadata import Metadata
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
