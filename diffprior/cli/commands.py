@@ -133,11 +133,11 @@ app = typer.Typer(
 )
 
 
-def run() -> int:
-    """Run the command line, and return its exit code; wrong usage is one line."""
+def run(program: typer.Typer = app) -> int:
+    """Run the command line, or that of a script; return its exit code. Wrong usage is one line."""
     with _plain_warnings():
         try:
-            code = typer.main.get_command(app).main(standalone_mode=False)
+            code = typer.main.get_command(program).main(standalone_mode=False)
         except UsageError as error:
             return _report_usage(error)
     return code if isinstance(code, int) else 0
