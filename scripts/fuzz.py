@@ -26,8 +26,8 @@ from PIL import Image
 
 from diffprior.errors import DiffpriorError
 from diffprior.io import files, numbers
-from diffprior.io.arrays import as_images, mask_tensor
 from diffprior.io.jpeg import segment_of_iptc
+from diffprior.io.masks import mask_tensor, read_mask
 from diffprior.io.metadata import Metadata
 from diffprior.operators.generators.kernels import kernel
 
@@ -90,8 +90,8 @@ def _kernel(data: bytes, path: Path) -> object:
 
 def _mask(data: bytes, path: Path) -> object:
     path.write_bytes(data)
-    mask = files.read_mask(path, PIXELS)
-    return mask_tensor(mask, as_images(np.zeros(mask.shape[:2], np.uint8)))
+    mask = read_mask(path, PIXELS)
+    return mask_tensor(mask, mask)
 
 
 def _npy(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> bytes:
@@ -181,7 +181,7 @@ def _tiffs(
         (plain[..., 0], {"photometric": "minisblack", "tile": (16, 16)}),
     ):
         file = io.BytesIO()
-        tifffile.imwrite(file, array, metadata=None, **settings)  # type: ignore[arg-type]
+        tifffile.imwrite(file, array, metadata=None, **settings)
         made.append(file.getvalue())
     return made
 
