@@ -124,6 +124,7 @@ def colorize(
             several=several,
             images=images,
             cover=soft,
+            makes_colors=True,
             finish=lambda x: _with_luma(x, luma, levels),
             report={"hint": hint, "sigma": levels, **said},
         )

@@ -118,6 +118,7 @@ def inpaint(
             several=methods if texture else SEVERAL,
             shown=SHOWN if exact else None,
             keep=keep,
+            lost=unknown[rows],
             window=window,
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=mask.opaque if isinstance(mask, _Part) else mask is None,

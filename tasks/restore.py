@@ -82,6 +82,8 @@ def restore(
         several="mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
         images=as_rgb(image) if gray else image,
         check=check_colors if gray else None,
+        makes_colors=gray,
+        lost=hole,
         finish=around.cut,
         report={"blur": blur, "boundary": boundary, "grey": gray, **said},
     )

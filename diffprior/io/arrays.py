@@ -80,6 +80,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.values)
 
+    def select(self, rows: Sequence[int]) -> "Images":
+        """Return some images of the batch, in this order."""
+        alpha = None if self.alpha is None else self.alpha[rows]
+        return replace(self, values=self.values[rows], alpha=alpha)
+
     def tensor(self) -> Tensor:
         """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated.
 

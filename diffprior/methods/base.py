@@ -120,6 +120,7 @@ class Method(Checked, ABC, Generic[L]):
 
     start: float | None = None
 
+    noise_levels: ClassVar[tuple[str, ...]] = ("start",)  # settings that are levels of a chain
     joint: ClassVar[bool] = False  # True where the samples of a measurement are one population
 
     @property
@@ -150,6 +151,11 @@ class Method(Checked, ABC, Generic[L]):
         if not hasattr(self, "steps"):
             raise UnsuitedError(f"{type(self).__name__} has no number of steps")
         return replace(self, **{"steps": steps})
+
+    def at_levels(self, factor: float) -> Self:
+        """Return the same method with all noise levels of its chain times a factor."""
+        levels = {name: getattr(self, name) for name in self.noise_levels}
+        return replace(self, **{k: factor * v for k, v in levels.items() if v is not None})
 
     def check(self, p: Posterior[Any]) -> None:
         """Raise an ``UnsuitedError`` where this method cannot work with a posterior."""

@@ -55,6 +55,7 @@ class DPIR(Method[Conditionable]):
     spread: Whole = 0
 
     stochastic: ClassVar[bool] = False
+    noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, ConditionableLikelihood, LinearOperator)
 
     def initial(

@@ -2,6 +2,8 @@
 from . import boxes as boxes
 from . import checks as checks
 from . import defaults as defaults
+from . import gray as gray
+from . import kinds as kinds
 from . import limits as limits
 from . import masks as masks
 from . import memory as memory
@@ -19,6 +21,8 @@ from . import surroundings as surroundings
 from . import task as task
 from .boxes import Box as Box
 from .boxes import InBoxes as InBoxes
+from .gray import Tone as Tone
+from .kinds import Kind as Kind
 from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter

@@ -70,7 +70,7 @@ class Problem:
     """y = A x + sigma eps, for a batch of images, and the method that suits it.
 
     Functions here get images ``(B, C, H, W)`` in [-1, 1] on the device of the prior, with one
-    channel for a prior of gray images.
+    channel for a prior of gray images, and where the images themselves are gray.
 
     Attributes:
         operator: A. One that takes any shape gets that of the prior's images.
@@ -93,6 +93,8 @@ class Problem:
         images: Images that the result takes its kind from, where they are not those of the call.
         cover: Weight of the result over the image, ``(B, 1, H, W)`` in [0, 1]; None is 1.
         opaque: Whether the result loses the transparency of the image.
+        makes_colors: Whether the result of a gray image has colors.
+        lost: True where the images say nothing of what they show, ``(B, 1, H, W)``.
         check: Refuses priors that cannot solve the problem.
         finish: Makes the final samples of samples ``(B * n, C, H, W)``.
         nothing_to_do: Remark of a report where the images are the result; None where they are not.
@@ -116,6 +118,8 @@ class Problem:
     images: Images | None = None
     cover: Tensor | None = None
     opaque: bool = False
+    makes_colors: bool = False
+    lost: Tensor | None = None
     check: Callable[[Prior], None] | None = None
     finish: Callable[[Tensor], Tensor] | None = None
     nothing_to_do: str | None = None

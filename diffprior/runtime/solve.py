@@ -14,14 +14,15 @@ from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
-from ..priors.base import Prior, show_image
+from ..priors.base import Prior
 from ..random import stream_ids
 from ..validation import warn
 from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
+from .kinds import Kind, split
 from .limits import check_result
-from .memory import batch_size, image_shape, measured_pixels
-from .noise_level import ROUNDING, noise_levels
+from .memory import batch_size
+from .noise_level import ROUNDING
 from .placement import fit_prior, place_prior
 from .problem import Part, Problem, ProblemFor, ProblemInParts, Stated
 from .report import Meter, join_reports, report_header
@@ -98,7 +99,8 @@ def _solve(
     if problem.check is not None:
         problem.check(prior)
     like = _images(problem, images)
-    solver = _Solver.of(problem, like, prior, settings)
+    state = stated.problem if isinstance(stated, ProblemFor) else None
+    solver = _Solver.of(split(like, prior, problem, state), settings)
     report = report_header(task, prior, settings) | solver.report()
     if problem.nothing_to_do is not None:
         x = like.tensor()
@@ -121,7 +123,7 @@ def _solve_parts(
             ids=[ids[i] for i in part.rows],
             callback=part_callback(settings.callback, k, len(parts)),
         )
-        solved.append(_solve(task, _of_rows(images, part.rows), part.stated, prior, own))
+        solved.append(_solve(task, images.select(part.rows), part.stated, prior, own))
     if len(solved) == 1:
         return solved[0]._replace(images=images)
     rows = [i for part in parts for i in part.rows]
@@ -139,12 +141,6 @@ def _solve_parts(
     )
 
 
-def _of_rows(images: Images, rows: list[int]) -> Images:
-    """Return some images of a batch; what is made of them takes its kind from all of it."""
-    alpha = None if images.alpha is None else images.alpha[rows]
-    return replace(images, values=images.values[rows], alpha=alpha)
-
-
 def _images(problem: Problem, images: Images | None) -> Images:
     """Return the images that a result takes its kind from."""
     like = images if problem.images is None else problem.images
@@ -155,6 +151,7 @@ def _images(problem: Problem, images: Images | None) -> Images:
 class _Group(NamedTuple):
     """Images of a batch that are solved together."""
 
+    kind: Kind
     rows: Tensor
     level: float  # noise, in [0, 1] units
     method: Method[Any]
@@ -162,53 +159,37 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Solver:
-    """A problem, its images and its prior, with the noise level and the method of each image."""
+    """Images and their problem, with the kind, the noise level and the method of each image."""
 
     problem: Problem
     images: Images
-    prior: Prior
     settings: Settings
+    kinds: list[Kind]
     levels: list[float]
     methods: list[Method[Any]]
 
     @classmethod
-    def of(cls, problem: Problem, images: Images, prior: Prior, settings: Settings) -> Self:
-        sigma = problem.sigma
-        judge = prior if problem.white else None
-        levels = (
-            sigma if isinstance(sigma, list) else noise_levels(sigma, images, problem.least, judge)
-        )
+    def of(cls, kinds: Sequence[Kind], settings: Settings) -> Self:
+        images = kinds[0].images
+        kind_of = {i: kind for kind in kinds for i in kind.rows}
+        level_of = {i: v for kind in kinds for i, v in zip(kind.rows, kind.levels(), strict=True)}
+        levels = [level_of[i] for i in range(len(images))]
+        chosen = {
+            id(kind): choose_methods(kind.problem, kind.prior, levels, settings) for kind in kinds
+        }
         return cls(
-            problem=problem,
+            problem=kinds[0].problem,
             images=images,
-            prior=prior,
             settings=settings,
+            kinds=[kind_of[i] for i in range(len(images))],
             levels=levels,
-            methods=choose_methods(problem, prior, levels, settings),
+            methods=[chosen[id(kind_of[i])][i] for i in range(len(images))],
         )
 
     @property
     def white(self) -> bool:
         """Whether the noise is white, of the levels of the problem."""
         return self.problem.likelihood is GaussianLikelihood
-
-    @cached_property
-    def x(self) -> Tensor:
-        """The part of the images that is worked on, ``(B, C, H, W)`` on the prior's device."""
-        x = measured_pixels(self.images, self.prior)
-        return x if self.problem.window is None else self.problem.window.cut(x)
-
-    @cached_property
-    def likelihood(self) -> Likelihood[Any]:
-        """The likelihood of all images; white noise is added to it level by level."""
-        A = self.problem.operator.for_shape(image_shape(self.prior)).to(self.prior.like.device)
-        return self.problem.likelihood(operator=A, y=self.problem.measure(self.x))
-
-    @cached_property
-    def guess(self) -> Tensor | None:
-        """First guesses of all images; None where no method starts from one."""
-        wanted = any(method.takes_guess for method in self.methods)
-        return self.problem.guess(self.x) if self.problem.guess is not None and wanted else None
 
     @cached_property
     def ids(self) -> Sequence[int | str]:
@@ -231,9 +212,9 @@ class _Solver:
             callback = part_callback(self.settings.callback, k, len(groups))
             x, fit = self._draw_group(group, n, meter, callback)
             for j, i in enumerate(group.rows):
-                samples[i] = x[j]
+                samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
                 fits[i] = fit[j]
-        x = self._finished(torch.cat(samples))
+        x = self._in_color(self._finished(torch.cat(samples)), n)
         counts: dict[str, Any] = {
             "method": "; ".join(dict.fromkeys(repr(group.method) for group in groups)),
             "samples": n,
@@ -246,36 +227,31 @@ class _Solver:
 
     def _groups(self) -> list[_Group]:
         """Return the images by noise level and method; each alone on a CPU (``batch_size``)."""
-        count = len(self.images)
-        if batch_size(self.prior) == 1:
-            return [
-                _Group(torch.tensor([i]), self.levels[i], self.methods[i]) for i in range(count)
-            ]
-        keys = list(zip(self.levels, self.methods, strict=True))
-        distinct = sorted(dict.fromkeys(keys), key=lambda key: self.levels.index(key[0]))
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        keys = zip(self.kinds, self.levels, self.methods, strict=True)
+        for i, (kind, level, method) in enumerate(keys):
+            alone = i if batch_size(kind.prior) == 1 else None
+            groups.setdefault((id(kind), level, method, alone), []).append(i)
         return [
-            _Group(torch.tensor([i for i in range(count) if keys[i] == key]), *key)
-            for key in distinct
+            _Group(self.kinds[rows[0]], torch.tensor(rows), level, method)
+            for (_, level, method, _), rows in groups.items()
         ]
-
-    @property
-    def _shown(self) -> bool:
-        """Whether the network is shown what is known of the image."""
-        return self.problem.keep is not None and self.prior.sees_image
 
     def _draw_group(
         self, group: _Group, n: int, meter: Meter, callback: Callback | None
     ) -> tuple[Tensor, list[float]]:
         """Return the samples of a group, ``(b, n, C, H, W)``, and the chi2 of each image."""
-        known = self.likelihood.select(group.rows)
-        prior = self._prior_of(group)
+        kind = group.kind
+        known = kind.likelihood.select(group.rows)
+        prior = kind.prior_of(group.rows)
+        guess = kind.guess if group.method.takes_guess else None
         with meter.on(prior):
-            x = group.method(
+            x = kind.suited(group.method)(
                 prior,
-                self._assumed(known, group.level),
+                self._assumed(known, group),
                 n,
                 self.settings.seed,
-                guess=None if self.guess is None else self.guess[group.rows],
+                guess=None if guess is None else guess[group.rows],
                 ids=[self.ids[i] for i in group.rows],
                 batch_size=batch_size(prior),
                 callback=callback,
@@ -291,19 +267,20 @@ class _Solver:
                 fits = rows.chi2(x).reshape(-1, n).mean(1).tolist()
         return x.reshape(-1, n, *x.shape[1:]), fits
 
-    def _prior_of(self, group: _Group) -> Prior:
-        """Return the prior of a group, its network shown the image where it sees one."""
-        if not self._shown or self.problem.keep is None:
-            return self.prior
-        keep = self.problem.keep[group.rows].to(self.x)
-        return show_image(self.prior, self.x[group.rows] * keep, 1 - keep)
-
-    def _assumed(self, likelihood: Likelihood[Any], level: float) -> Likelihood[Any]:
+    def _assumed(self, likelihood: Likelihood[Any], group: _Group) -> Likelihood[Any]:
         """Return a likelihood with the noise that a method is to assume."""
         if not self.white:
             return likelihood
-        least = DECODED if self.prior.latent else 0.0
-        return replace(cast(Any, likelihood), sigma=2 * max(level, least))
+        least = DECODED if group.kind.prior.latent else 0.0
+        return replace(cast(Any, likelihood), sigma=2 * max(group.level, least))
+
+    def _in_color(self, x: Tensor, n: int) -> Tensor:
+        """Return finished samples with the colors of images that have one tone."""
+        for i, kind in enumerate(self.kinds):
+            if tone := kind.tones.get(i):
+                rows = slice(i * n, (i + 1) * n)
+                x[rows] = tone.color(x[rows, :1])
+        return x
 
     def _finished(self, x: Tensor) -> Tensor:
         """Return samples as the problem finishes them, in their place in the whole images."""

@@ -303,6 +303,17 @@ def test_a_deleted_working_folder(place, capsys, monkeypatch):
     assert results(place / "out") == ["a.denoised.png"] and len(said(capsys)) == 1
 
 
+@pytest.mark.saw("in a working folder that was deleted torch ended the process")
+def test_a_command_in_a_deleted_working_folder(tmp_path):
+    script = 'mkdir gone && cd gone && rmdir ../gone && "$0" -m diffprior'
+    for words, code in (("denoise a.png", 1), ("bench d o --method dps", 1), ("methods", 0)):
+        call = ["bash", "-c", f"{script} {words}", sys.executable]
+        env = os.environ | {"PYTHONPATH": str(Path(diffprior.__file__).parents[1])}
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, env=env, timeout=100)
+        assert done.returncode == code, done.stderr
+        assert not code or complaint(done) == "the working folder is gone; go to another one"
+
+
 @pytest.mark.saw("a disk that was full ended the run with a traceback")
 def test_a_full_disk_fails_file_by_file(place, capsys):
     """A limit of the size of files stands in for the end of the disk."""

@@ -78,17 +78,13 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(
-    "task", ["colorize", "deblur, sampled", "inpaint", "interpolate", "restore", "upscale"]
-)
+@pytest.mark.parametrize("task", ["colorize", "deblur", "inpaint", "restore"])
 def test_a_batch_is_its_images_alone_at_two_threads(task: str) -> None:
     """Images of more numbers than one thread takes, whose sums two threads share."""
-    images = torch.rand(2, 3, 113, 117, generator=torch.Generator().manual_seed(1))
-    mask = torch.zeros(1, 113, 117)
+    images = torch.rand(2, 3, 105, 107, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 105, 107)
     mask[:, 40:60, 50:70] = 1
     given = {"inpaint": {"mask": mask}, "restore": {"scratches": mask}}.get(task, {})
-    if task == "interpolate":
-        given = {"to": images[0]}
     run = partial(TASKS[task], steps=1, dtype="full", **given)
     alone = torch.cat([run(images[i : i + 1]).image for i in range(2)])
     assert torch.equal(run(images).image, alone)
