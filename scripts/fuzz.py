@@ -25,9 +25,9 @@ import typer
 from PIL import Image
 
 from diffprior.errors import DiffpriorError
-from diffprior.io import files, masks, numbers
-from diffprior.io.arrays import as_images
+from diffprior.io import files, numbers
 from diffprior.io.jpeg import segment_of_iptc
+from diffprior.io.masks import mask_tensor, read_mask
 from diffprior.io.metadata import Metadata
 from diffprior.operators.generators.kernels import kernel
 
@@ -90,8 +90,8 @@ def _kernel(data: bytes, path: Path) -> object:
 
 def _mask(data: bytes, path: Path) -> object:
     path.write_bytes(data)
-    mask = masks.read_mask(path, PIXELS)
-    return masks.mask_tensor(mask, as_images(np.zeros(mask.size, np.uint8)))
+    mask = read_mask(path, PIXELS)
+    return mask_tensor(mask, mask)
 
 
 def _npy(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> bytes:

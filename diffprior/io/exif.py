@@ -37,8 +37,25 @@ THUMBNAILS = (
     (273, 279),
 )  # tags of the offset and the length, as JPEG and as TIFF
 # Tags of a TIFF file that say something about the photograph, not about how its pixels are stored:
-# title, maker, model, program, date, artist, machine, rating, copyright, and those of Windows.
-DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 0x4746, 33432, *range(0x9C9B, 0x9CA0), EXIF, GPS)
+# title, maker, model, resolution, program, date, artist, machine, rating, copyright, and those of
+# Windows.
+DESCRIPTIVE = (
+    270,
+    271,
+    272,
+    282,
+    283,
+    296,
+    305,
+    306,
+    315,
+    316,
+    0x4746,
+    33432,
+    *range(0x9C9B, 0x9CA0),
+    EXIF,
+    GPS,
+)
 
 
 @dataclass(frozen=True)

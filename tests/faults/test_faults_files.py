@@ -54,8 +54,7 @@ def noise(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
 
 def inpaint(folder: Path, name: str, output: str, **options: object) -> int:
     """Fill the pixels at the upper left as the command line does, in this process."""
-    with Image.open(folder / name) as image:
-        mask = np.zeros(image.size[::-1], np.uint8)
+    mask = np.zeros(files.read(folder / name).images.size, np.uint8)
     mask[:2, :2] = 255
     Image.fromarray(mask).save(folder / "mask.png")
     settings = {"mask": folder / "mask.png", "steps": 1}
@@ -82,11 +81,8 @@ def test_metadata_goes_along(tmp_path: Path, suffix: str) -> None:
     with pytest.warns(UserWarning) as said:
         assert inpaint(tmp_path, "photo.jpg", f"out{suffix}") == 0
         assert inpaint(tmp_path, "photo.jpg", f"bare{suffix}", strip_metadata=True) == 0
-    assert all(
-        "cannot hold the resolution" in str(w.message)
-        for w in said
-        if "residual" not in str(w.message)
-    )
+    lost = [str(w.message) for w in said if "cannot hold" in str(w.message)]
+    assert len(lost) == (suffix == ".webp")  # the resolution, which was not in EXIF
     with (
         Image.open(tmp_path / f"out{suffix}") as out,
         Image.open(tmp_path / f"bare{suffix}") as bare,
@@ -105,12 +101,14 @@ def test_gamma_goes_along(tmp_path: Path) -> None:
     info.add(b"gAMA", struct.pack(">I", 100_000))
     Image.fromarray(noise((16, 16, 3))).save(tmp_path / "linear.png", pnginfo=info)
     assert inpaint(tmp_path, "linear.png", "out.png") == 0
-    assert Image.open(tmp_path / "out.png").info["gamma"] == 1
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.info["gamma"] == 1
     with pytest.warns(UserWarning, match=r"linear.png: \.jpg cannot hold the color space"):
         assert inpaint(tmp_path, "linear.png", "out.jpg") == 0
 
 
 @pytest.mark.saw("one photograph with a damaged EXIF header ended the run with a traceback")
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # that of Pillow
 @pytest.mark.parametrize("kind", ["short", "garbage", "order", "pointer"])
 def test_damaged_exif_leaves_the_pixels(tmp_path: Path, kind: str, dog: Image.Image) -> None:
     blocks = {

@@ -88,7 +88,7 @@ def test_without_exif_the_resolution_becomes_exif(suffix: str) -> None:
     data = encode(np.zeros((8, 8, 3), np.uint8), None, suffix, Metadata(dpi=(300, 300)))
     assert opened(data).getexif()[282] == 300
     with pytest.warns(
-        UserWarning, match=rf"^\{suffix} cannot hold the resolution, the IPTC"
+        UserWarning, match=rf"^\{suffix} cannot hold the IPTC, the resolution"
     ) as said:
         kept(suffix, photo())
     assert len(said) == 1
@@ -231,7 +231,7 @@ def test_exif_in_an_old_text_becomes_a_chunk() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is damaged and is dropped")
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize(
     "damage", [b"", b"MM\0*\0", b"MM\0*\xff\xff\xff\xff", b"garbage!", b"II+\0" * 9]
 )
@@ -283,7 +283,7 @@ def test_objects_of_pillow_with_damaged_exif_are_images() -> None:
     file = io.BytesIO()
     image.save(file, "JPEG", exif=b"Exif\0\0MX\0*" + bytes(20))
     assert as_images(opened(file.getvalue())).size == (3, 5)
-    cut = Image.open(io.BytesIO(photo()[:-300]))
+    cut = Image.open(io.BytesIO(photo()[:-20]))
     with pytest.raises(ImageError, match="the image cannot be read"):
         as_images(cut)
 

@@ -109,6 +109,7 @@ def test_a_ramp_and_an_image_below_a_block_agree_with_their_file() -> None:
             assert jpeg.agrees(as_images(j).tensor()[0], read(j))
 
 
+@pytest.mark.filterwarnings("ignore:.*its CMYK has no usable profile")
 def test_other_files_have_no_coding(dog: Image.Image, tmp_path: Path) -> None:
     dog.save(tmp_path / "a.png")
     dog.save(tmp_path / "a.jpg", quality=30)
