@@ -145,4 +145,5 @@ def _decoded(data: bytes, most: int) -> np.ndarray[Any, Any]:
             warnings.simplefilter("ignore")  # of what the file has beside the image
             return files.read(BytesIO(data), most).images.values[0]
     except ImageError as error:
-        raise ImageError(str(error).removeprefix("the stream: ")) from error
+        reason = str(error).removeprefix("the stream: ").partition("; --max-pixels")[0]
+        raise ImageError(reason) from error
