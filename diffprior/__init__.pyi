@@ -108,7 +108,7 @@ def blend(
     strength: float = 1.0,
     repeats: int = 4,
     feather: int = 0,
-    steps: int = 30,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -147,7 +147,7 @@ def blend(
         repeats: How often each stretch of the chain is run, from 1 on; default 4. More make the
             region agree better with its surroundings.
         feather: Width of the blend around the region, in pixels; default: 0, a hard edge.
-        steps: Steps of the chain; default 30.
+        steps: Steps of the chain; default: 30, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -408,7 +408,8 @@ def dejpeg(
         image: Its blocks begin at its upper left corner.
         quality: JPEG quality, 1 to 100; default: as the file or its pixels say. That of libjpeg's
             tables; other programs have other scales.
-        subsampling: Chroma subsampling, with a quality: 4:2:0, 4:2:2 or 4:4:4; default: 4:2:0.
+        subsampling: Chroma subsampling, with a quality: 4:2:0, 4:2:2, 4:4:4, 4:4:0 or 4:1:1;
+            default: 4:2:0.
         coding: Tables and subsampling of the file, where ``image`` is no longer the PIL image that
             was opened.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
@@ -656,8 +657,9 @@ def generate(
     Arguments:
         width: Width in pixels, from 16 on; default: that of the prior's own images.
         height: Height in pixels, from 16 on; default: that of the prior's own images.
-        sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps. The default
-            takes the grid that suits the prior's schedule.
+        sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of
+            multistep sampling for a consistency model. The default takes the grid that suits the
+            prior's schedule.
         steps: Steps of the sampler; default: as many as the sampler has.
         samples: Number of images to draw; default 1. One result is the best guess where the method
             has one; several are samples.
@@ -1122,7 +1124,7 @@ def sdedit(
     strength: float = 0.3,
     strokes: Any = None,
     repeats: int = 1,
-    steps: int = 50,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1161,7 +1163,7 @@ def sdedit(
         strokes: Paint to lay over the image: an image of its size with transparency; default: none.
         repeats: Number of rounds, each from the result of the last, from 1 on; default 1. K in the
             paper. More rounds are nearer to the prior and further from the image.
-        steps: Steps of the chain of each round; default 50.
+        steps: Steps of the chain of each round; default: 50, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1207,7 +1209,7 @@ def style(
     *,
     factor: int = 32,
     strength: float = 0.2,
-    steps: int = 50,
+    steps: int | None = None,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1243,7 +1245,7 @@ def style(
         strength: Share of the noise that the details start from, in (0, 1]; default 0.2. 1 keeps no
             detail of the image. t0 on the linear-beta schedule of DDPM, as in ``sdedit``; the paper
             has 1.
-        steps: Steps of the chain; default 50.
+        steps: Steps of the chain; default: 50, or 4 for a consistency model.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.

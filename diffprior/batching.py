@@ -20,6 +20,7 @@ __all__ = [
     "chain",
     "part_callback",
     "progress",
+    "row_by_row",
     "silent",
     "step_callback",
 ]
@@ -74,6 +75,7 @@ def batched(
     callback: Callback | None,
     size: int,
     *,
+    of: int | None = None,
     whole: bool = False,
 ) -> Tensor:
     """Return the results of all rows, computed ``size`` rows at a time.
@@ -84,9 +86,11 @@ def batched(
         work: Takes the numbers of some rows, their noise and their callback; returns their results.
         noise: The streams of all rows.
         size: The most rows at a time.
+        of: Rows of one image; none of another run together with them. None is all rows.
         whole: Whether rows that run together cannot be split when memory runs out.
     """
-    parts = torch.split(torch.arange(len(noise)), size)
+    images = torch.split(torch.arange(len(noise)), of or len(noise))
+    parts = [part for image in images for part in torch.split(image, size)]
     results = []
     for k, part in enumerate(parts):
         results.append(_run_part(work, noise, part_callback(callback, k, len(parts)), part, whole))
@@ -113,6 +117,23 @@ def _run_part(
         _run_part(work, noise, callback, second, whole),
     ]
     return torch.cat(results)
+
+
+def row_by_row(function: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+    """Return what a function makes of the rows of batches, which it gets one at a time on a CPU.
+
+    On a CPU, layers of networks, products of matrices and even powers round by the number of rows
+    and by the place of a row among them. Row by row, a result does not depend on the rest of the
+    batch. Elsewhere the function gets all rows at once.
+
+    Arguments:
+        function: Takes one tensor ``(b, *)`` of each batch, and returns a tensor ``(b, *)``.
+        batches: Tensors of as many rows.
+    """
+    if batches[0].device.type != "cpu" or len(batches[0]) == 1:
+        return function(*batches)
+    rows = zip(*(torch.split(batch, 1) for batch in batches), strict=True)
+    return torch.cat([function(*row) for row in rows])
 
 
 def part_callback(callback: Callback | None, part: int, parts: int) -> Callback:

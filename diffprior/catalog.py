@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CatalogError, SettingError
-from .validation import ANYWHERE, Checked, check
+from .validation import ANYWHERE, Checked, check, shown
 
 __all__ = [
     "KINDS",
@@ -38,6 +38,9 @@ ALIASES = {  # names of earlier versions
     "labelled": "network",
     "prompted": "text",
 }
+
+LONGEST = 4000  # characters of a text
+DEEPEST = 60  # levels of its syntax tree; a name in a name takes two
 
 Resolve = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
@@ -77,7 +80,8 @@ def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
     known = [name for kind in kinds for name in names(kind)]
     near = difflib.get_close_matches(name, known, 3, 0.4) or known
     what = kinds[0].removesuffix("s") if len(kinds) == 1 else "name"
-    raise CatalogError(f"no {what} {name!r}; the nearest are {', '.join(near)}")
+    quoted = shown(repr(name), 60)
+    raise CatalogError(f"no {what} {quoted}; the nearest are {shown(', '.join(near), 180)}")
 
 
 def functions() -> dict[str, Any]:
@@ -134,15 +138,29 @@ def build(text: str, kinds: Sequence[str] = BUILT, resolve: Resolve | None = Non
         CatalogError: If the text cannot be read, or names something that does not exist.
         SettingError: If a setting cannot have its value.
     """
-    try:
-        node = ast.parse(str(text).strip(), mode="eval").body
-    except SyntaxError:
-        node = None
+    node = _parsed(str(text).strip())
     if isinstance(node, ast.Name | ast.Call):
         return _value(node, kinds, resolve)
     if isinstance(node, ast.BinOp) and _is_composition(node, kinds):
         return _compose(node, kinds, resolve)
-    raise CatalogError(f"cannot read {text!r}; write a name, or name(setting=value)")
+    what = shown(repr(text), 100)
+    raise CatalogError(f"cannot read {what}; write a name, or name(setting=value)")
+
+
+def _parsed(text: str) -> ast.expr | None:
+    """Return the syntax tree of a text, or None if it has none."""
+    if len(text) > LONGEST:
+        raise CatalogError(f"a text has {LONGEST} characters at most, got {len(text)}")
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    level: list[ast.AST] = [node]
+    for _ in range(DEEPEST):
+        level = [child for parent in level for child in ast.iter_child_nodes(parent)]
+        if not level:
+            return node
+    raise CatalogError(f"a text is nested {DEEPEST // 2} times at most, as in name(a=name(b=1))")
 
 
 def spell(thing: Any) -> str:
@@ -168,7 +186,8 @@ def _compose(node: ast.BinOp, kinds: Sequence[str], resolve: Resolve | None) -> 
     try:
         return matmul(outer, inner)
     except (TypeError, ValueError) as error:
-        raise CatalogError(f"cannot compose {ast.unparse(node)!r}: {error}") from error
+        what = shown(repr(ast.unparse(node)), 80)
+        raise CatalogError(f"cannot compose {what}: {error}") from error
 
 
 def _value(node: ast.expr, kinds: Sequence[str], resolve: Resolve | None) -> Any:
@@ -177,18 +196,22 @@ def _value(node: ast.expr, kinds: Sequence[str], resolve: Resolve | None) -> Any
         return _make(node.id, {}, kinds, resolve)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(k.arg is None for k in node.keywords):
-            raise CatalogError(f"settings of {node.func.id} are named, as in {node.func.id}(a=1)")
+            name = shown(node.func.id, 60)
+            raise CatalogError(f"settings of {name} are named, as in {name}(a=1)")
         settings = [str(k.arg) for k in node.keywords]
         if twice := [setting for setting in set(settings) if settings.count(setting) > 1]:
-            raise CatalogError(f"{node.func.id} is given its setting {twice[0]!r} twice")
+            setting = shown(repr(twice[0]), 60)
+            raise CatalogError(f"{shown(node.func.id, 60)} is given its setting {setting} twice")
         values = {str(k.arg): _value(k.value, BUILT, resolve) for k in node.keywords}
         return _make(node.func.id, values, kinds, resolve)
     try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise CatalogError(
-            f"cannot read {ast.unparse(node)!r}; write a name or a literal"
-        ) from None
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        what = shown(repr(ast.unparse(node)), 60)
+        raise CatalogError(f"cannot read {what}; write a name or a literal") from None
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise CatalogError(f"a number in a text is below 2^63, got {shown(value, 40)}")
+    return value
 
 
 def _make(
@@ -220,13 +243,16 @@ def _call(name: str, thing: Any, settings: dict[str, Any]) -> Any:
         raise CatalogError(str(error)) from error
     except TypeError as error:
         raise CatalogError(f"{name} cannot be built: {error}") from error
+    except (ArithmeticError, RuntimeError, MemoryError) as error:  # of torch, on huge numbers
+        raise CatalogError(f"{name} cannot be built with these numbers: {error}") from error
 
 
 def _unknown_setting(name: str, setting: str, known: Sequence[str]) -> str:
     """Return the sentence about a setting that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(setting, known, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
-    return f"{name} has no setting {setting!r}; it has {', '.join(known)}{advice}"
+    has = shown(", ".join(known), 160)
+    return f"{name} has no setting {shown(repr(setting), 40)}; it has {has}{advice}"
 
 
 def _check_required(name: str, parameter: inspect.Parameter, settings: dict[str, Any]) -> None:

@@ -54,6 +54,14 @@ class Diffusion(ABC):
             eta: Share of its standard deviation that is kept, in [0, 1]; 0 is deterministic.
         """
 
+    def renoise(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
+        """Return q(x_s | x_0) with the share ``eta`` of its noise fresh, for a sampled x_0.
+
+        Raises:
+            ValueError: If this diffusion has no such kernel.
+        """
+        raise ValueError(f"{type(self).__name__} cannot keep a share of the noise of x_t")
+
     @abstractmethod
     def terminal(self, shape: Sequence[int]) -> Kernel:
         """Return p(x_1) for a batch of states of shape ``shape``."""
@@ -86,6 +94,19 @@ class GaussianDiffusion(Diffusion):
         tau = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
         eps = (x_t - alpha_t * x_0) / sigma_t
         return GaussianKernel(alpha_s * x_0 + sigma_s * (1 - tau).sqrt() * eps, tau * sigma_s**2)
+
+    def renoise(
+        self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0
+    ) -> GaussianKernel:
+        """Return N(alpha_s x_0 + sigma_s sqrt(1 - eta^2) eps, eta^2 sigma_s^2).
+
+        It is the strategic stochastic sampling of "Trajectory Consistency Distillation" (Zheng et
+        al., 2024), https://arxiv.org/abs/2402.19159, with gamma = eta.
+        """
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.schedule(s), self.schedule(t)
+        eps = (x_t - alpha_t * x_0) / sigma_t
+        loc = alpha_s * x_0 + (1 - eta**2) ** 0.5 * sigma_s * eps
+        return GaussianKernel(loc, eta**2 * sigma_s**2)
 
     def terminal(self, shape: Sequence[int]) -> GaussianKernel:
         _, sigma = self.schedule(torch.ones((), dtype=torch.float64))

@@ -48,6 +48,9 @@ T = TypeVar("T")
 INSIDE = {__name__.partition(".")[0], "contextlib", "functools", "torch"}
 
 
+MANY = 1_000_000  # of steps and the like: what is above is a slip that would never end
+
+
 @dataclass(frozen=True)
 class Within:
     """The range of a number.
@@ -67,6 +70,8 @@ class Within:
         return self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __str__(self) -> str:
+        if MANY <= self.high < math.inf:
+            return f" from {self.low:g} to {self.high:.0f}"
         if self.high < math.inf:
             return f" in {'(' if self.above else '['}{self.low:g}, {self.high:g}]"
         if self.low == -math.inf:
@@ -75,7 +80,7 @@ class Within:
 
 
 ANYWHERE = Within(-math.inf)
-USUAL = {int: Within(1), float: Within(0)}  # of an annotation without a range
+USUAL = {int: Within(1, MANY), float: Within(0)}  # of an annotation without a range
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
 Share = Annotated[float, Within(0, 1)]
@@ -85,8 +90,8 @@ Measured = Annotated[float, Within(-math.inf, finite=False)]  # also of what has
 class Checked:
     """A dataclass whose settings are checked against the annotations of its fields.
 
-    An ``int`` is from 1 on and a ``float`` from 0 on; ``Whole``, ``Positive``, ``Share`` and
-    ``Annotated[..., Within(low, high)]`` are other ranges.
+    An ``int`` is from 1 to a million and a ``float`` from 0 on; ``Whole``, ``Positive``, ``Share``
+    and ``Annotated[..., Within(low, high)]`` are other ranges.
 
     Raises:
         SettingError: If a setting does not fit; the message is one sentence.
@@ -118,8 +123,8 @@ def check(name: str, value: Any, hint: Any, within: Within | None = None) -> Non
     Arguments:
         name: The name of the setting, for the message.
         hint: The annotation.
-        within: The range of numbers for which the hint has none; by default ints from 1 on, and
-            floats from 0 on.
+        within: The range of numbers for which the hint has none; by default ints from 1 to a
+            million, and floats from 0 on.
     """
     kinds = list(_kinds(hint, within))
     if not any(_fits(value, *kind) for kind in kinds):

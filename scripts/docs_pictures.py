@@ -50,6 +50,14 @@ STROKES: dict[str, list[Stroke]] = {  # by file
 }
 
 
+def through_camera(name: str, kernel: str) -> torch.Tensor:
+    """Return an image cut out of a scene that was blurred whole, ``(1, 3, SIDE, SIDE)``."""
+    blur = Blur(kernel, "free")
+    left, right, _, _ = blur.reach
+    wide = load(ROOT / "data" / "samples" / f"{name}.png", SIDE + left + right)
+    return blur(2 * wide - 1)
+
+
 def inputs(folder: Path) -> None:
     """Write the input images of the commands."""
     x = {name: 2 * load(ROOT / "data" / "samples" / f"{name}.png", SIDE) - 1 for name in NAMES}
@@ -57,11 +65,11 @@ def inputs(folder: Path) -> None:
         to_pil(image[0]).save(folder / f"{name}.png")
     eps = Noise(0).normal(x["dog"])
     lost = masks.scratches(SIDE, SIDE, 0)
-    old = Gray("luminance")(Blur("gaussian:1")(x["girl"])).expand(-1, 3, -1, -1) + 0.04 * eps
+    old = Gray("luminance")(through_camera("girl", "gaussian:1")).expand(-1, 3, -1, -1) + 0.04 * eps
     images = {
         "scratched": torch.where(lost, 1.0, x["girl"]),
         "noisy": x["dog"] + 50 / 255 * eps,
-        "blurred": Blur("motion:9,30")(x["city"]),
+        "blurred": through_camera("city", "motion:9,30"),
         "old": torch.where(lost, 1.0, old),
         "scratches": 2 * lost[None].float().expand(-1, 3, -1, -1) - 1,
         "region": region(),

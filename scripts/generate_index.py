@@ -31,8 +31,9 @@ NOTE = "# Written by scripts/generate_index.py.\n"
 # Functions that a package exports, by module; public classes are exported without being listed.
 FUNCTIONS: dict[str, dict[str, list[str]]] = {
     "io": {
-        "arrays": ["as_images", "fit_mask", "mask_tensor", "to_pil"],
-        "files": ["encode", "find", "read", "read_mask", "write"],
+        "arrays": ["as_images", "to_pil"],
+        "files": ["encode", "find", "read", "write"],
+        "masks": ["fit_mask", "mask_tensor", "read_mask"],
     },
     "pretrained": {"load": ["load_prior", "shipped"]},
     "interop": {},

@@ -6,20 +6,22 @@ from torch import Tensor
 
 from diffprior.batching import Callback
 from diffprior.classical import mask_edges
-from diffprior.editing.chains import latent_mask, noise_level_of
+from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
-from diffprior.io.arrays import Images, mask_tensor
+from diffprior.io.arrays import Images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
 from diffprior.random import Noise
+from diffprior.runtime.masks import soft_mask
 from diffprior.runtime.parameters import FromFile
 
 __all__ = ["blend"]
 
+STEPS = 30
 JUMP = 5  # steps that the chain goes back up at a time
 
 
@@ -41,7 +43,9 @@ def blend(
     feather: Annotated[
         int, "Width of the blend around the region, in pixels; default: 0, a hard edge."
     ] = 0,
-    steps: Annotated[int, "Steps of the chain; default 30."] = 30,
+    steps: Annotated[
+        int | None, "Steps of the chain; default: 30, or 4 for a consistency model."
+    ] = None,
 ) -> Edit:
     """Redraw a region of an image from noise.
 
@@ -56,12 +60,16 @@ def blend(
         mask: True or 1 where to redraw; gray blends. One for all images or one for each.
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``.
     """
-    method = _method(strength, steps, repeats)
-    soft = _soft_mask(mask, image, feather)
+    _method(strength, STEPS if steps is None else steps, repeats)  # refused before a prior opens
+    if feather < 0:
+        raise SettingError(f"a feather is pixels from 0 on, got {feather}")
+    soft, said = soft_mask(mask, image)
+    soft = mask_edges.feather(soft, feather) if feather else soft
 
     def draw(session: Session) -> Edited:
         prior = session.prior
         samples = session.settings.samples
+        method = _method(strength, chain_steps(steps, STEPS, prior), repeats)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             cover = soft[index // samples]
@@ -74,7 +82,7 @@ def blend(
 
         return session.run(chain, session.pixels, method)
 
-    return Edit(draw=draw, cover=soft, report={"strength": strength})
+    return Edit(draw=draw, cover=soft, report={"strength": strength, **said})
 
 
 def _method(strength: float, steps: int, repeats: int) -> RePaint:
@@ -87,11 +95,3 @@ def _method(strength: float, steps: int, repeats: int) -> RePaint:
         repeats=repeats,
         grid="logsnr",
     )
-
-
-def _soft_mask(mask: Any, images: Images, feather: int) -> Tensor:
-    """Return how much of each pixel is redrawn, ``(B, 1, H, W)`` in [0, 1]."""
-    if feather < 0:
-        raise SettingError(f"a feather is pixels from 0 on, got {feather}")
-    soft = mask_tensor(mask, images)
-    return mask_edges.feather(soft, feather) if feather else soft

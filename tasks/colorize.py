@@ -9,12 +9,13 @@ from torch import Tensor
 from diffprior.classical.colors import fit_to_luma, propagate_colors
 from diffprior.editing.chains import match_image
 from diffprior.errors import ImageError, SettingError
-from diffprior.io.arrays import Images, as_images, as_rgb, mask_tensor
+from diffprior.io.arrays import Images, as_images, as_rgb
 from diffprior.operators.base import LinearOperator, stack
 from diffprior.operators.gray import Gray
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.runtime.checks import check_colors
+from diffprior.runtime.masks import soft_mask
 from diffprior.runtime.memory import measured_pixels
 from diffprior.runtime.noise_level import ROUNDING, noise_levels
 from diffprior.runtime.parameters import FromFile
@@ -94,7 +95,7 @@ def colorize(
         sigma: In [-1, 1] units it is twice as much.
     """
     images = as_rgb(image)
-    soft = None if mask is None else mask_tensor(mask, images)
+    soft, said = (None, {}) if mask is None else soft_mask(mask, images)
     levels = noise_levels(sigma, images)
     hints = None
     if not 0 < hint <= 1:
@@ -123,8 +124,9 @@ def colorize(
             several=several,
             images=images,
             cover=soft,
+            makes_colors=True,
             finish=lambda x: _with_luma(x, luma, levels),
-            report={"hint": hint, "sigma": levels},
+            report={"hint": hint, "sigma": levels, **said},
         )
 
     return ProblemFor(size=images.size, problem=problem)

@@ -19,7 +19,7 @@ from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["deblur"]
 
-KNOWN = "dpir(start=0.4, steps=24, weight=0.3)"  # at 0.23 motion rings, at 0.4 Gaussians soften
+KNOWN = "dpir(start=1.0, steps=24, weight=0.3)"  # a weight of 0.2 rings after motion
 BLIND = "dpir(start=0.1, steps=24, weight=1.0)"  # careful: a wrong kernel rings
 LEAST = 0.02  # [0, 1]; the error of an estimated kernel counts as noise
 

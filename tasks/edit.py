@@ -1,6 +1,6 @@
 """Change what an image shows: its code, read back under another prompt or class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +31,11 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.editing.trajectory import Trajectory
 from diffprior.errors import ImageError, SettingError
 from diffprior.inversions.base import Inversion
-from diffprior.io.arrays import Images, as_images, mask_tensor
+from diffprior.io.arrays import Images, as_images
 from diffprior.pretrained.load import shipped
 from diffprior.priors.base import Prior, show_image
 from diffprior.random import Noise
+from diffprior.runtime.masks import soft_mask
 from diffprior.runtime.memory import batch_size
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.report import Meter, guidance_entry
@@ -125,12 +126,13 @@ def edit(
             if look is not None:
                 _check_attention(look, source, target)
             with meter.on(source.without_guidance().innermost):
-                soft = _soft_mask(mask, session, source, target)
+                soft, said = _soft_mask(mask, session, source, target)
                 up = part_callback(settings.callback, 0, 2)
                 down = part_callback(settings.callback, 1, 2)
                 code = file or invert_images(method, source, before, session, up)
                 x, soft = _read(code, source, target, images, soft, look, down)
             report: dict[str, Any] = {
+                **said,
                 **inversion_report(method),
                 "source": before | guidance_entry(source, before),
                 "target": after | guidance_entry(target, after),
@@ -230,14 +232,16 @@ def _check_attention(look: AttentionEdit, source: Prior, target: Prior) -> None:
         raise SettingError(str(error)) from error
 
 
-def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Tensor | None:
-    """Return the soft mask ``(B, 1, H, W)`` in [0, 1], or None for none."""
+def _soft_mask(
+    mask: Any, session: Session, source: Prior, target: Prior
+) -> tuple[Tensor | None, Mapping[str, str]]:
+    """Return the soft mask ``(B, 1, H, W)`` in [0, 1], None for none, and what its report says."""
     images = session.images
     assert images is not None
     if mask is None:
-        return None
+        return None, {}
     if not (isinstance(mask, str) and mask == "auto"):
-        return mask_tensor(mask, images)
+        return soft_mask(mask, images)
     if source is target:
         raise SettingError("an automatic mask is where two conditions disagree; give another one")
     noise = Noise(session.settings.seed, [f"{name} mask" for name in session.ids])
@@ -249,7 +253,7 @@ def _soft_mask(mask: Any, session: Session, source: Prior, target: Prior) -> Ten
         disagreement(show_image(a, x[i]), show_image(b, x[i]), z[i], noise.rows(i.tolist()))
         for i in torch.split(torch.arange(len(z)), batch_size(source))
     ]
-    return _pixels(torch.cat(differs), images, target)
+    return _pixels(torch.cat(differs), images, target), {}
 
 
 def _pixels(entries: Tensor, images: Images, prior: Prior) -> Tensor:

@@ -11,12 +11,13 @@ from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
 from diffprior.priors.base import Prior, show_image
 from diffprior.random import Noise
-from diffprior.samplers.base import Sampler
+from diffprior.samplers.base import CONSISTENCY_STEPS, Sampler
 from diffprior.schedules import Rectified
 
 __all__ = ["generate"]
 
 SAMPLER = "dpm(steps=30, grid='karras')"
+ENDS = f"ancestral(steps={CONSISTENCY_STEPS})"  # multistep consistency sampling
 STRAIGHT = "dpm(steps=30, grid='time')"  # flows are trained evenly in time, shifted as it may be
 
 
@@ -31,7 +32,8 @@ def generate(
     ] = None,
     sampler: Annotated[
         Sampler | str | None,
-        'Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps.',
+        'Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of '
+        "multistep sampling for a consistency model.",
     ] = None,
     steps: Annotated[
         int | None, "Steps of the sampler; default: as many as the sampler has."
@@ -65,6 +67,7 @@ def generate(
 def _sampler(sampler: Sampler | str | None, steps: int | None, prior: Prior) -> Sampler:
     """Return the sampler of the call, or the one that suits the prior."""
     usual = STRAIGHT if isinstance(prior.diffusion.schedule, Rectified) else SAMPLER
+    usual = ENDS if prior.consistency else usual
     chosen: Sampler
     chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))
     return chosen if steps is None else chosen.with_steps(steps)

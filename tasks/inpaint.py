@@ -1,32 +1,37 @@
 """Fill what a mask hides."""
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
 
 import cv2
 import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
-from diffprior.classical.fill import biharmonic
+from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
 from diffprior.errors import ImageError, SettingError, TaskError
-from diffprior.io import arrays
-from diffprior.io.arrays import Images, mask_tensor
+from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
+from diffprior.runtime.boxes import InBoxes, boxes_of
+from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
-from diffprior.runtime.problem import Problem, ProblemFor, Window
+from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
 
 __all__ = ["inpaint"]
 
-THIN, THICK, DEEP = (f"dpir(start={s}, steps=30)" for s in (0.15, 0.4, 0.7))  # for one result
+FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
+THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
+FLAT = 2  # levels of 8 bits; the largest difference in one color
 MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 LEAST_SIDE = 256  # px of a window
 EMPTY = "the mask is empty: there was nothing to do"
@@ -55,7 +60,7 @@ def inpaint(
         int, "Width of the blend around the hole, in pixels; default: 0, a hard edge."
     ] = 0,
     fit_mask: Annotated[bool, "Resize a mask of another size to the image's; default: no."] = False,
-) -> ProblemFor:
+) -> ProblemInParts | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
     One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
@@ -72,36 +77,71 @@ def inpaint(
             of uncertainty.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too.
     """
-    soft = _soft_mask(image, mask, dilate, feather, fit_mask)
+    soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
+    unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    one = [_method(h, texture) for h in hole]
+    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else []
+    if any(boxes):
+        page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
+        return InBoxes(
+            soft=soft,
+            boxes=boxes,
+            page=lambda part, weights: page(part, _Part(weights, said)),
+            whole=lambda: page(image, _Part(soft, said, mask is None)),
+            opaque=mask is None,
+        )
+    flat = (
+        flat_holes(image.values, hole, ~unknown, FLAT * image.level)
+        if exact
+        else torch.zeros_like(hole)
+    )
+    one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
-    def window(prior: Prior) -> Window:
-        """Return what is worked on: what latents say depends on all of the image."""
-        return _window(hole) if exact and not prior.latent else everything
+    def windows(prior: Prior) -> list[Window]:
+        """Return what is worked on of each image: latents depend on all of it."""
+        return [_window(h) if exact and not prior.latent else everything for h in hole[:, 0]]
 
-    def problem(prior: Prior) -> Problem:
-        keep = window(prior).cut(~hole)
+    def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
+        lost = window.cut(unknown[rows])
+        plain = window.cut(flat[rows]) if _is_plain(prior) else torch.zeros_like(lost)
+        keep = ~lost | plain
+        methods = [one[i] for i in rows]
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
-            measure=lambda x: x * keep.to(x),
+            measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
-            one=one,
-            several=one if texture else SEVERAL,
+            one=methods,
+            several=methods if texture else SEVERAL,
             shown=SHOWN if exact else None,
             keep=keep,
-            window=window(prior),
-            cover=soft if exact else torch.ones_like(soft),
-            opaque=mask is None,
+            lost=unknown[rows],
+            window=window,
+            cover=soft[rows] if exact else torch.ones_like(soft[rows]),
+            opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
             check=_check_texture if texture else None,
-            nothing_to_do=EMPTY if exact and not hole.any() else None,
+            report=said,
+            nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
-    return ProblemFor(size=lambda prior: window(prior).size, problem=problem)
+    return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
+
+
+class _Part(NamedTuple):
+    """The weights of a part of an image, and what is said of the mask that they come from."""
+
+    soft: Tensor
+    said: Mapping[str, str]
+    opaque: bool = False
+
+
+def _is_plain(prior: Prior) -> bool:
+    """Return whether a prior knows pixels only, and nothing that a hole should show."""
+    told = prior.reads_text or prior.sees_image or prior.takes_control or prior.label is not None
+    return not prior.latent and not told
 
 
 def _check_texture(prior: Prior) -> None:
@@ -109,35 +149,53 @@ def _check_texture(prior: Prior) -> None:
         raise TaskError("texture is laid over what a prior of pixels fills, not one of latents")
 
 
-def _method(hole: Tensor, texture: bool) -> str:
-    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier."""
-    depth = cv2.distanceTransform(hole[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    lost = depth[depth > 0].mean() if depth.any() else 0.0
+def _method(hole: Tensor, unknown: Tensor, texture: bool) -> str:
+    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier.
+
+    Arguments:
+        unknown: The hole, and further pixels of which nothing is known.
+    """
+    depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
     mean = next(text for most, text in DEPTHS.items() if lost < most)
     return f"textured(mean={mean}, sample={SEVERAL})" if texture else mean
 
 
-def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> Tensor:
-    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1]."""
+def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> SoftMask:
+    """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
-    if mask is None:
-        soft = images.holes()
-        if soft is None:
-            raise ImageError("there is no mask, and nothing in the image is transparent; give one")
-    else:
-        mask = arrays.fit_mask(mask, images.size) if fit else mask
-        soft = mask_tensor(mask, images, "give one of the same size, or use --fit-mask")
+    if isinstance(mask, _Part):
+        return SoftMask(mask.soft, mask.said)
+    soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
-    if (soft > 0).flatten(1).all(1).any():
+    _check_known(soft)
+    return SoftMask(mask_edges.feather(soft, feather) if feather else soft, said)
+
+
+def _transparent(images: Images) -> SoftMask:
+    """Return what is transparent in images as their mask."""
+    holes = images.holes()
+    if holes is None:
+        raise ImageError("there is no mask, and nothing in the image is transparent; give one")
+    return SoftMask(holes, {})
+
+
+def _check_known(soft: Tensor) -> None:
+    """Refuse masks without a single pixel that is black."""
+    darkest = float(soft.amin((1, 2, 3)).max())
+    if darkest == 1:
         raise TaskError("the mask hides the whole image; to draw one from nothing: generate")
-    return mask_edges.feather(soft, feather) if feather else soft
+    if darkest > 0:
+        raise TaskError(
+            f"the mask hides the whole image, since no pixel of it is black: its darkest is "
+            f"{darkest:.1%} white; make black what is to be kept"
+        )
 
 
 def _window(hole: Tensor) -> Window:
-    """Return the box of all holes with ``MARGIN`` around it, of ``LEAST_SIDE`` at the least."""
-    anywhere = hole.flatten(0, 1).any(0)
-    return Window(rows=_span(anywhere.any(1)), columns=_span(anywhere.any(0)))
+    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
+    return Window(rows=_span(hole.any(1)), columns=_span(hole.any(0)))
 
 
 def _span(lost: Tensor) -> slice:

@@ -70,6 +70,7 @@ def reconstruct(
             one=one,
             several=several,
             images=images,
+            makes_colors=True,
             report={"operator": str(operator), "sigma": level, "sigma_unit": UNIT},
         )
 

@@ -4,15 +4,16 @@ from typing import Annotated, Any
 
 import torch
 
-from diffprior.classical.fill import biharmonic
+from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
 from diffprior.errors import SettingError, TaskError
-from diffprior.io.arrays import Images, as_rgb, mask_tensor
+from diffprior.io.arrays import Images, as_rgb
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.gray import Gray
 from diffprior.operators.mask import Mask
 from diffprior.runtime.checks import check_colors
+from diffprior.runtime.masks import SoftMask, soft_mask
 from diffprior.runtime.noise_level import ROUNDING
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemFor
@@ -20,6 +21,8 @@ from diffprior.runtime.restoration import restoration
 from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["restore"]
+
+FLAT = 2  # levels of 8 bits; the largest difference in one color
 
 
 @restoration(past="restored")
@@ -55,27 +58,34 @@ def restore(
         sigma: In [-1, 1] units it is twice as much. "auto" estimates it in each image, as 1/255 at
             the least.
     """
-    lost = torch.zeros(1, 1, 1, 1) if scratches is None else mask_tensor(scratches, image)
-    keep = (lost == 0).float().expand(len(image), 1, *image.size)
-    if not keep.flatten(1).any(1).all():
+    nothing = SoftMask(torch.zeros(len(image), 1, *image.size), {})
+    lost, said = nothing if scratches is None else soft_mask(scratches, image)
+    hole = lost > 0
+    if hole.flatten(1).all(1).any():
         raise TaskError("the scratches hide the whole image; to draw one from nothing: generate")
     luminance = Gray("luminance")
     blurred = _blur(blur, boundary)
     around = Surroundings.of(blurred)
+    flat = torch.zeros_like(hole)
+    if blurred is None and not gray:
+        flat = flat_holes(image.values, hole, ~hole, FLAT * image.level)
+    keep = (~hole | flat).float()
     A: LinearOperator = Mask(keep, batched=True)
     A = A @ luminance if gray else A
     problem = Problem(
         operator=A if blurred is None else A @ blurred,
         sigma=sigma,
         least=ROUNDING,
-        measure=lambda x: (luminance(x) if gray else x) * keep.to(x),
+        measure=lambda x: (luminance(x) if gray else fill_flat(x, hole, flat)) * keep.to(x),
         guess=lambda x: around.add(biharmonic(x, keep.to(x) == 0)),
-        one="dpir(start=0.4, steps=30)",
+        one="dpir(start=0.4, steps=30, spread=32)",
         several="mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
         images=as_rgb(image) if gray else image,
         check=check_colors if gray else None,
+        makes_colors=gray,
+        lost=hole,
         finish=around.cut,
-        report={"blur": blur, "boundary": boundary, "grey": gray},
+        report={"blur": blur, "boundary": boundary, "grey": gray, **said},
     )
     return ProblemFor(size=around.size(*image.size), problem=lambda _: problem, widen=around.add)
 

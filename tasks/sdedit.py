@@ -2,24 +2,28 @@
 
 from typing import Annotated, Any
 
-import torch
 from torch import Tensor
 
 from diffprior.batching import Callback, part_callback
-from diffprior.editing.chains import latent_mask, noise_level_of
+from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
-from diffprior.io.arrays import Images, as_images, mask_tensor
+from diffprior.io.arrays import Images, as_images
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.base import Posterior
 from diffprior.methods.repaint import RePaint
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import show_image
 from diffprior.random import Noise
+from diffprior.runtime.masks import full_mask, soft_mask
 from diffprior.runtime.parameters import FromFile
 from diffprior.schedules import Grid
+from diffprior.validation import shown
 
 __all__ = ["sdedit"]
+
+STEPS = 50
+ROUNDS = 1000  # the most repeats
 
 
 @editing(past="edited")
@@ -43,7 +47,10 @@ def sdedit(
     repeats: Annotated[
         int, "Number of rounds, each from the result of the last, from 1 on; default 1."
     ] = 1,
-    steps: Annotated[int, "Steps of the chain of each round; default 50."] = 50,
+    steps: Annotated[
+        int | None,
+        "Steps of the chain of each round; default: 50, or 4 for a consistency model.",
+    ] = None,
 ) -> Edit:
     """Add noise to an image and remove it again, so that rough strokes become things.
 
@@ -60,19 +67,21 @@ def sdedit(
             strength of 1.
         repeats: K in the paper. More rounds are nearer to the prior and further from the image.
     """
-    if not 0 < strength <= 1 or repeats < 1:
+    if not 0 < strength <= 1 or not 1 <= repeats <= ROUNDS:
         raise SettingError(
-            f"strength lies in (0, 1] and repeats are 1 or more, got {strength} and {repeats}"
+            f"strength lies in (0, 1] and repeats are 1 to {ROUNDS}, got {strength} and "
+            f"{shown(repeats, 40)}"
         )
     start = noise_level_of(strength)
-    soft = torch.ones(len(image), 1, *image.size) if mask is None else mask_tensor(mask, image)
+    soft, said = full_mask(image) if mask is None else soft_mask(mask, image)
 
     def draw(session: Session) -> Edited:
         prior = session.prior
         settings = session.settings
         # Latents do not show little noise: their chain needs no steps there.
         grid: Grid = "karras" if prior.latent else "logsnr"
-        method = RePaint(start=start, steps=steps, jump=1, repeats=1, grid=grid)
+        length = chain_steps(steps, STEPS, prior)
+        method = RePaint(start=start, steps=length, jump=1, repeats=1, grid=grid)
         cover = soft.repeat_interleave(settings.samples, 0)
         streams = [f"{name} {j}" for name in session.ids for j in range(settings.samples)]
 
@@ -93,7 +102,8 @@ def sdedit(
         x = _painted(image, strokes).to(prior.like).repeat_interleave(settings.samples, 0)
         return session.run(chain, x, method, Noise(settings.seed, streams))
 
-    return Edit(draw=draw, cover=soft, report={"strength": strength, "repeats": repeats})
+    report = {"strength": strength, "repeats": repeats, **said}
+    return Edit(draw=draw, cover=soft, report=report)
 
 
 def _painted(images: Images, strokes: Any) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from diffprior.batching import Callback
-from diffprior.editing.chains import match_image, noise_level_of
+from diffprior.editing.chains import chain_steps, match_image, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import ImageError, SettingError
 from diffprior.io.arrays import Images
@@ -19,6 +19,8 @@ from diffprior.runtime.parameters import FromFile
 from diffprior.samplers.ancestral import Ancestral
 
 __all__ = ["style"]
+
+STEPS = 50
 
 
 @editing(past="styled")
@@ -35,7 +37,9 @@ def style(
         "Share of the noise that the details start from, in (0, 1]; default 0.2. 1 keeps no "
         "detail of the image.",
     ] = 0.2,
-    steps: Annotated[int, "Steps of the chain; default 50."] = 50,
+    steps: Annotated[
+        int | None, "Steps of the chain; default: 50, or 4 for a consistency model."
+    ] = None,
 ) -> Edit:
     """Draw an image anew under the low frequencies of a reference.
 
@@ -49,7 +53,7 @@ def style(
         factor: N of the low-pass filter; the paper has 8 to 64.
         strength: t0 on the linear-beta schedule of DDPM, as in ``sdedit``; the paper has 1.
     """
-    sampler = Ancestral(steps=steps, grid="logsnr")
+    sampler = Ancestral(steps=STEPS if steps is None else steps, grid="logsnr")
     method = ILVR(start=noise_level_of(strength), sampler=sampler)
     source = image if reference is None else reference
     low = match_image(image, source, "a reference", fit=True)
@@ -57,16 +61,17 @@ def style(
     def draw(session: Session) -> Edited:
         prior = session.prior
         samples = session.settings.samples
+        chosen = method.with_steps(chain_steps(steps, STEPS, prior))
         known = _low_frequencies(prior, low.to(prior.like), factor)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             likelihood = known.select(index // samples)
             z = prior.encode(x)
             x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            x_0 = method.run(Posterior(show_image(prior, x), likelihood), x_T, noise, callback)
+            x_0 = chosen.run(Posterior(show_image(prior, x), likelihood), x_T, noise, callback)
             return prior.decode(likelihood.condition(x_0, 1.0))
 
-        return session.run(chain, session.pixels, method)
+        return session.run(chain, session.pixels, chosen)
 
     return Edit(draw=draw, report={"factor": factor, "strength": strength})
 

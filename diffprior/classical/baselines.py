@@ -24,6 +24,7 @@ __all__ = ["METHODS", "restore"]
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 AnyLikelihood = Likelihood[Any]
 BORDERS: dict[str, dict[str, Any]] = {  # of images in [0, 1], where a state's zero is 0.5
+    "free": {"mode": "edge"},  # of the guesses the best for Richardson-Lucy
     "reflect": {"mode": "reflect"},
     "circular": {"mode": "wrap"},
     "zero": {"mode": "constant", "constant_values": 0.5},
@@ -123,11 +124,12 @@ def _sharpened(likelihood: AnyLikelihood, undo: Callable[[Array, Array], Array])
     """Return what undoes a blur channel by channel, in a frame that continues the image."""
     A = likelihood.operator
     kernel = A.kernel.reshape(A.kernel.shape[-2:]).double().numpy()
+    border = getattr(A, "boundary", "circular")
     frame = 2 * max(kernel.shape)
-    border = BORDERS[getattr(A, "boundary", "circular")]
-    wide = np.pad(_light(likelihood), ((frame, frame), (frame, frame), (0, 0)), **border)
+    wide = np.pad(_light(likelihood), ((frame, frame), (frame, frame), (0, 0)), **BORDERS[border])
     channels = [undo(wide[..., c], kernel) for c in range(wide.shape[-1])]
-    return _state(np.stack(channels, -1)[frame:-frame, frame:-frame])
+    left, right, above, below = (frame - n for n in (A.reach if border == "free" else (0,) * 4))
+    return _state(np.stack(channels, -1)[above:-below, left:-right])
 
 
 _last: dict[str, Any] = {"channel_axis": -1}

@@ -1,8 +1,11 @@
 """Colors from strokes: propagated over a gray image."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from ..batching import row_by_row
 from ..operators.gray import Gray
 from ..solvers import cg
 from .fill import pyramid
@@ -38,9 +41,14 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
         known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
+    chroma = row_by_row(partial(_propagate, iterations), colors - luma, known, luma)
+    return fit_to_luma(luma + chroma, luma)
+
+
+def _propagate(iterations: int, chroma: Tensor, known: Tensor, luma: Tensor) -> Tensor:
     m = 1 - known.to(luma)
     weights = [_affinity(luma, axis) for axis in (-1, -2)]
-    start = pyramid((colors - luma) * (1 - m), ~known)
+    start = pyramid(chroma * (1 - m), ~known)
 
     def stiffness(u: Tensor) -> Tensor:
         out = torch.zeros_like(u)
@@ -51,8 +59,7 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
             out.narrow(axis, 1, n).add_(d)
         return out
 
-    u = start + cg(lambda v: m * stiffness(v), -m * stiffness(start), iterations, 1e-4)
-    return fit_to_luma(luma + u, luma)
+    return start + cg(lambda v: m * stiffness(v), -m * stiffness(start), iterations, 1e-4)
 
 
 def _affinity(luma: Tensor, axis: int) -> Tensor:

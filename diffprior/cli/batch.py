@@ -22,8 +22,9 @@ from ..runtime.report import as_json
 from ..runtime.settings import check_counts
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
-from ..validation import shown
+from ..validation import shown, warn
 from .inputs import expand
+from .masks import read_setting, settings_of, unused
 from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
 from .process import check_signals, describe
 from .streams import OutputError, emit, emit_bytes, is_closed, say
@@ -61,7 +62,7 @@ def run(
     except Exception as error:
         check_signals()
         return _fail(error, 1)
-    for note in (*found.notes, *plan.notes):
+    for note in (*found.notes, *plan.notes, *unused(values, found.inputs)):
         say(note)
     code = max((_fail(fault, 1) for fault in (*found.faults, *plan.faults)), default=0)
     return _run_all(_Run(function, values, o), plan.targets, code)
@@ -110,12 +111,7 @@ def _limit(o: Options) -> int:
 def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
     """Return the settings of a task; images are read from their paths."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    try:
-        return {
-            k: files.read_mask(v, limit) if isinstance(v, Path) else v for k, v in plain.items()
-        }
-    except ImageError as error:
-        raise SettingError(str(error)) from error
+    return {k: read_setting(v, limit) if isinstance(v, Path) else v for k, v in plain.items()}
 
 
 @dataclass
@@ -161,10 +157,11 @@ class _Run:
 
     def _write_results(self, source: Input, targets: Targets) -> Any:
         """Write the results of one file, and return them."""
+        values = settings_of(self.values, source, _limit(self.o))
         file = None if source is None else _read(self.function.task, source, _limit(self.o))
         _check_depth(file, targets)
         with _progress(str(source or self.function.__name__), self.o.quiet) as callback:
-            result = _call(self.function, file, self.values, callback)
+            result = _call(self.function, file, values, callback)
         for key, path in targets.items():
             suffix = path.suffix.lower() if path else ".png"
             data = _data(key, result, file, suffix, self.o.strip_metadata)
@@ -244,8 +241,10 @@ def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: 
     text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
     text = {} if strip else text
     if suffix in animations.SUFFIXES:
-        frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
-        return animations.encode(frames, suffix, text)
+        frames = [_content(k, result, file) for k in range(len(result.samples))]
+        if any(alpha is not None and alpha.min() < 255 for _, alpha in frames):
+            warn(f"{suffix} animations hold no alpha (transparency); dropped")
+        return animations.encode([values for values, _ in frames], suffix, text)
     return files.encode(*_content(key, result, file), suffix, about, text)
 
 

@@ -4,6 +4,7 @@ Nothing that computes is imported until a command begins its work.
 """
 
 import inspect
+import os
 import shutil
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__, catalog
+from ..errors import ImageError
 from ..validation import shown
 from . import index, specs
 from .specs import EDIT, EVALUATE, INSPECT, RESTORE
@@ -107,6 +109,7 @@ class Commands(TyperGroup):
         """Return a command, or None if there is no such command."""
         command = index.commands().get(cmd_name)
         if cmd_name not in self.commands and command is not None:
+            _check_working_folder()
             self.commands[cmd_name] = _build(command)
         return super().get_command(ctx, cmd_name)
 
@@ -158,6 +161,14 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say(message)
         yield
+
+
+def _check_working_folder() -> None:
+    """Check that there is a working folder, without which torch ends the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ImageError("the working folder is gone; go to another one") from error
 
 
 def _build(command: specs.Command) -> Any:

@@ -7,17 +7,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batching import Callback, batched
+from ..batching import Callback, batched, row_by_row
 from ..catalog import SettingError
 from ..io.arrays import ImageError, Images, as_images
 from ..priors.base import Prior
 from ..random import Noise
 from ..runtime.memory import batch_size
 from ..runtime.report import Meter
+from ..samplers.base import CONSISTENCY_STEPS
 from ..schedules import LinearBeta
 from ..solvers import dot
 
-__all__ = ["Chain", "noise_level_of", "latent_mask", "match_image", "slerp", "run_chain"]
+__all__ = [
+    "Chain",
+    "chain_steps",
+    "latent_mask",
+    "match_image",
+    "noise_level_of",
+    "run_chain",
+    "slerp",
+]
 
 Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
 FAINTEST = 1e-4  # strength; its noise is half of a step of 8 bits
@@ -49,6 +58,13 @@ def run_chain(
     with meter.on(model):
         x = batched(work, noise, callback, batch_size(model))
     return x, meter.report()
+
+
+def chain_steps(steps: int | None, usual: int, prior: Prior) -> int:
+    """Return the steps of a chain: those of the call, or the usual ones, or 4 for consistency."""
+    if steps is None:
+        return CONSISTENCY_STEPS if prior.consistency else usual
+    return steps
 
 
 def noise_level_of(strength: float) -> float | None:
@@ -106,9 +122,13 @@ def latent_mask(mask: Tensor, model: Prior) -> Tensor:
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Return (sin((1 - k) w) a + sin(k w) b) / sin(w), w being the angle between each two rows.
 
-    Shares k are of shape ``(B, 1, ..., 1)``. Where a and b point the same way it is the straight
-    line. "Animating rotation with quaternion curves" (Shoemake, 1985).
+    Shares k are of shape ``(B, 1, ..., 1)``, or one for all rows. Where a and b point the same way
+    it is the straight line. "Animating rotation with quaternion curves" (Shoemake, 1985).
     """
+    return row_by_row(_slerp, a, b, share.expand(len(a), *share.shape[1:]))
+
+
+def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     cos = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1, 1)
     w = cos.acos().clamp_min(1e-3)  # the sines of smaller angles are the angles, in float32
     return (((1 - share) * w).sin() * a + (share * w).sin() * b) / w.sin()

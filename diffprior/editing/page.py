@@ -11,6 +11,7 @@ from torch import Tensor
 from ..io.arrays import Images, as_images
 from ..priors.base import Prior
 from ..random import Noise, stream_ids
+from ..runtime.limits import check_result
 from ..runtime.parameters import EDITING, FULL_PRECISION, SOURCE, Parameter
 from ..runtime.placement import fit_prior, place_prior
 from ..runtime.report import report_header
@@ -190,6 +191,7 @@ def _result(
     if size is None:
         assert like is not None, "an edit without images says its size"
         size = like.size
+    check_result(size, like, settings.samples)
     name = edit.prior if settings.prior is None else settings.prior
     prior = place_prior(name, settings.device, settings.dtype, settings.loading)
     prior = fit_prior(prior, (3, *size), settings, condition=edit.conditioned)

@@ -39,6 +39,9 @@ METHODS = (
     "ddnm",
     "diffpir",
     "dps",
+    "tilt",
+    "score_sde",
+    "ald",
     "daps(steps=50, var=1.0)",
     "pnp_dm(steps=40, rho=(100.0, 0.3), anneal=0.8)",
 )

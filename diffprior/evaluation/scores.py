@@ -16,6 +16,7 @@ from ..io import documents
 from ..io.ledger import Row, read_rows
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..runtime.surroundings import Surroundings
 from ..validation import Checked, Measured, Within, from_file
 from .datasets import Item
 from .recipes import BenchmarkRecipe
@@ -47,7 +48,8 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
     """Return the scores of each image: means over its samples.
 
     ``psnr_mean`` is the PSNR of the mean of the samples, ``residual`` the root mean square of
-    y - A x. Scores that cannot be computed are left out; ``no_lpips`` says why LPIPS is.
+    y - A x. Scores that cannot be computed are left out; ``no_lpips`` says why LPIPS is. Of a scene
+    that is wider than its measurement, behind a free blur, only the measured part is compared.
 
     Arguments:
         x: Samples, of shape ``(B, n, C, H, W)``.
@@ -55,6 +57,9 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
         likelihood: Likelihood of the B measurements.
         lpips: Whether to measure LPIPS.
     """
+    states = x.unbind(1)
+    around = Surroundings.of(likelihood.operator)
+    x, truth = around.cut(x), around.cut(truth)
     samples = x.unbind(1)
     reason = "" if lpips else "It is switched off."
     scores: dict[str, list[Tensor]] = {
@@ -68,10 +73,10 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
         reason = str(error)
     A, y = likelihood.operator, likelihood.y
     m = A.mask_unmeasured(torch.ones_like(y)).flatten(1).sum(1)
-    squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in samples]
+    squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in states]
     scores["residual"] = [square.sqrt() for square in squares]
     if isinstance(likelihood, GaussianLikelihood) and likelihood.sigma > 0:
-        scores["chi2"] = [likelihood.chi2(z) for z in samples]
+        scores["chi2"] = [likelihood.chi2(z) for z in states]
     if len(samples) > 1:
         scores["psnr_mean"] = [metrics.psnr(x.mean(1), truth)]
         scores["coverage"] = [metrics.coverage(x.movedim(1, 0), truth)]

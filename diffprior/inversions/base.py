@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..batching import StepCallback
 from ..diffusions import GaussianDiffusion
+from ..errors import PriorError
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid, pairs
@@ -74,6 +75,7 @@ class Inversion(Checked, ABC):
     grid: Grid = "logsnr"
     stop: Annotated[float, Within(0, 1, above=True)] = 1.0
 
+    walks_flow: ClassVar[bool] = True  # False where each kernel is drawn from
     guided: ClassVar[bool] = False  # True where the code depends on the guidance scale of the edit
 
     @property
@@ -124,6 +126,11 @@ class Inversion(Checked, ABC):
         return grid(prior.diffusion.schedule, self.grid, self.steps, self.stop)
 
     def _check(self, prior: Prior) -> None:
+        if self.walks_flow and prior.consistency:
+            raise PriorError(
+                f"{type(self).__name__} walks the flow of a prior, and {prior.name}, a consistency "
+                "model, only knows where the flow ends; use edit_friendly or another prior"
+            )
         if not isinstance(prior.diffusion, GaussianDiffusion):
             raise TypeError(
                 f"{type(self).__name__} needs a GaussianDiffusion, "

@@ -1,7 +1,7 @@
 """Edit-friendly inversion (Huberman-Spiegelglas et al., 2024): a code of one noise a step."""
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class EditFriendly(Inversion):
     """
 
     eta: Annotated[float, Within(0, 1, above=True)] = 1.0
+
+    walks_flow: ClassVar[bool] = False
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         if noise is None:

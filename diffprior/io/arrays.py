@@ -8,8 +8,7 @@ __all__ = [
     "as_rgb",
     "as_stored",
     "digest",
-    "fit_mask",
-    "mask_tensor",
+    "is_lossy",
     "pil_array",
     "to_pil",
     "upright",
@@ -27,18 +26,20 @@ import torch
 from numpy.typing import DTypeLike
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import ImageError
 from . import exif
 
 LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
+INVISIBLE = 2 / 255  # of full opacity, and less
+LEAST_SIDE = 32  # px; of a part of an image that says how noisy it is
 SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
 
 # EXIF orientations whose rows and columns are swapped, and which axes are reversed after that.
 TRANSPOSED = (5, 6, 7, 8)
 UPSIDE_DOWN = (3, 4, 7, 8)
 MIRRORED = (2, 3, 6, 7)
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats, by Pillow's names
 
 Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 
@@ -54,23 +55,43 @@ class Images:
         rebuild: A function of values (of any size and C) and alpha that returns an object of the
             original kind. If the original had an alpha, None stands for opaque; if it had none,
             alpha is ignored.
+        orientation: The EXIF orientation that the original had before it was turned upright, from
+            1 (upright as it is) to 8.
+        lossy: Whether the original was compressed with loss, as JPEG is.
     """
 
     values: np.ndarray
     alpha: np.ndarray | None
     rebuild: Callable[[np.ndarray, np.ndarray | None], Any]
+    orientation: int = 1
+    lossy: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         """The size ``(H, W)`` in pixels."""
         return self.values.shape[1], self.values.shape[2]
 
+    @property
+    def level(self) -> float:
+        """One level of 8 bits, in the unit of the values."""
+        return _top(self.values.dtype) / 255
+
     def __len__(self) -> int:
         return len(self.values)
 
+    def select(self, rows: Sequence[int]) -> "Images":
+        """Return some images of the batch, in this order."""
+        alpha = None if self.alpha is None else self.alpha[rows]
+        return replace(self, values=self.values[rows], alpha=alpha)
+
     def tensor(self) -> Tensor:
-        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated."""
-        x = 2 * _unit(self.values).astype(np.float32) - 1
+        """Return the images as float32 ``(B, 3, H, W)`` in [-1, 1]; gray is repeated.
+
+        The colors of invisible pixels mean nothing: those of the nearest visible ones stand there.
+        """
+        lost = None if self.alpha is None else _invisible(self.alpha)
+        values = self.values if lost is None or not lost.any() else _extended(self.values, lost)
+        x = 2 * _unit(values).astype(np.float32) - 1
         return torch.from_numpy(_channels_first(np.repeat(x, 3 // x.shape[-1], axis=-1)))
 
     def holes(self) -> Tensor | None:
@@ -78,6 +99,29 @@ class Images:
         if self.alpha is None or (self.alpha == _top(self.alpha.dtype)).all():
             return None
         return torch.from_numpy(1 - _unit(self.alpha[:, None]).astype(np.float32))
+
+    def invisible(self) -> Tensor:
+        """Return where nothing of the images is seen, bool ``(B, 1, H, W)``."""
+        if self.alpha is None:
+            return torch.zeros(len(self), 1, *self.size, dtype=torch.bool)
+        return torch.from_numpy(_invisible(self.alpha)[:, None])
+
+    def opaque_part(self, i: int) -> "Images":
+        """Return the largest square of image i that is all visible, and that without its alpha.
+
+        Of an image without such a square of ``LEAST_SIDE`` pixels it is the whole.
+        """
+        import cv2  # takes long to import, and few images need it
+
+        hidden = self.invisible()[i, 0].numpy()
+        framed = np.pad(~hidden, 1).astype(np.uint8)
+        reach = cv2.distanceTransform(framed, cv2.DIST_C, cv2.DIST_MASK_3)[1:-1, 1:-1]
+        row, column = divmod(int(reach.argmax()), hidden.shape[1])
+        half = int(reach[row, column]) - 1
+        whole = (slice(0, n) for n in hidden.shape)
+        square = (slice(at - half, at + half + 1) for at in (row, column))
+        rows, columns = square if 2 * half + 1 >= LEAST_SIDE else whole
+        return replace(self, values=self.values[i : i + 1, rows, columns], alpha=None)
 
     def opacity(self, size: Sequence[int]) -> np.ndarray | None:
         """Return alpha at a size ``(H, W)``, or None if there is none."""
@@ -123,7 +167,7 @@ class Images:
         return self.rebuild(values, self.alpha if isinstance(alpha, EllipsisType) else alpha)
 
 
-def as_images(image: Any) -> Images:
+def as_images(image: Any, what: str = "image") -> Images:
     """Return an image, or a batch of images, as `Images`.
 
     ``Images.restore_kind`` returns the same kind, dtype, number of axes and device. There are two
@@ -139,40 +183,12 @@ def as_images(image: Any) -> Images:
               or 4 (RGB, alpha), of bool, uint8, uint16, or float32 or float64 in [0, 1];
             - a tensor ``(C, H, W)`` or ``(B, C, H, W)`` with C = 1, 3 or 4, of the same dtypes or
               of half precision.
+        what: What it is, for the messages.
 
     Raises:
         ImageError: If it is none of these, is empty, holds NaN, or leaves its range.
     """
-    return image if isinstance(image, Images) else _as_images(image, "image")
-
-
-def mask_tensor(mask: Any, like: Images, advice: str = "give one of the same size") -> Tensor:
-    """Return a mask as float32 ``(B, 1, H, W)`` in [0, 1]; 1 marks what is to be filled.
-
-    Arguments:
-        mask: White, True or 1 where to fill. A PIL image or a numpy array as in `as_images`, whose
-            luma is used, and whose transparent parts are black; or a tensor ``(H, W)``,
-            ``(1, H, W)`` or ``(B, 1, H, W)``. An array of only the integers 0 and 1 counts as
-            bool.
-        like: The images of the mask. One mask may serve all of them.
-        advice: The end of the error message about a mask of another size.
-
-    Raises:
-        ImageError: If the size or the number of masks differs, or as in `as_images`.
-    """
-    m = _mask(mask)
-    if m.shape[2:] != like.size:
-        height, width = m.shape[2:]
-        h, w = like.size
-        raise ImageError(f"the mask is {width}x{height} but the image is {w}x{h}; {advice}")
-    if len(m) not in (1, len(like)):
-        raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
-    return m.expand(len(like), -1, -1, -1).contiguous()
-
-
-def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
-    """Return a mask as in `mask_tensor` of size ``(H, W)``: the largest value under each pixel."""
-    return functional.adaptive_max_pool2d(_mask(mask), size)
+    return image if isinstance(image, Images) else _as_images(image, what)
 
 
 def to_pil(x: Tensor) -> Image.Image:
@@ -187,8 +203,12 @@ def _as_images(image: Any, what: str) -> Images:
             array = pil_array(image)  # which turns a TIFF upright by itself
         except Exception as error:  # decoders raise anything on damaged data
             raise ImageError(f"the {what} cannot be read: {error}") from error
-        array = upright(array, exif.of_image(image), axes=(0, 1))
-        return _split(array, what, partial(_pil_image, icc))
+        turn = exif.of_image(image)
+        return replace(
+            _split(upright(array, turn, axes=(0, 1)), what, partial(_pil_image, icc)),
+            orientation=turn,
+            lossy=is_lossy(image),
+        )
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
             raise _shape_error(image.shape, what, "(H, W) or (H, W, C) with C = 1 to 4")
@@ -266,18 +286,6 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
     return array.astype(native).clip(0, 1)
 
 
-def _mask(mask: Any) -> Tensor:
-    if isinstance(mask, Tensor):
-        if mask.ndim not in (2, 3, 4) or (mask.ndim > 2 and mask.shape[-3] != 1):
-            raise _shape_error(mask.shape, "mask", "(H, W), (1, H, W) or (B, 1, H, W)")
-        mask = mask[None] if mask.ndim == 2 else mask
-    if isinstance(mask, np.ndarray | Tensor) and "int" in str(mask.dtype):
-        mask = mask > 0 if ((mask == 0) | (mask == 1)).all() else mask
-    p = _as_images(mask, "mask")
-    unit = _luma(_unit(p.values)) * (1 if p.alpha is None else _unit(p.alpha)[..., None])
-    return torch.from_numpy(_channels_first(unit.astype(np.float32)))
-
-
 def _shape_error(shape: Sequence[int], what: str, accepted: str) -> ImageError:
     return ImageError(f"the {what} has the shape {tuple(shape)}; give {accepted}")
 
@@ -297,6 +305,28 @@ def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
     top = _top(np.dtype(dtype))
     clipped: np.ndarray = np.clip(unit, 0, 1)
     return (clipped if top == 1 else np.rint(top * clipped)).astype(dtype)
+
+
+def _invisible(alpha: np.ndarray) -> np.ndarray:
+    """Return where an opacity is that of nothing, or of a last trace without a color."""
+    return np.asarray(alpha <= INVISIBLE * _top(alpha.dtype))
+
+
+def _extended(values: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return values ``(B, H, W, C)`` with those of the nearest known pixel where ``lost`` is."""
+    import cv2  # takes long to import, and few images need it
+
+    out = values.copy()
+    for image, hole in zip(out, lost, strict=True):
+        if not hole.any() or hole.all():
+            continue
+        _, nearest = cv2.distanceTransformWithLabels(
+            hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        colors = np.zeros((nearest.max() + 1, image.shape[-1]), image.dtype)
+        colors[nearest[~hole]] = image[~hole]
+        image[hole] = colors[nearest[hole]]
+    return out
 
 
 def _luma(x: np.ndarray) -> np.ndarray:
@@ -327,6 +357,16 @@ def as_rgb(images: Images) -> Images:
     """Return images with three channels each, so that results are in color."""
     repeats = 3 // images.values.shape[-1]
     return replace(images, values=np.repeat(images.values, repeats, axis=-1))
+
+
+def is_lossy(image: Image.Image, data: bytes = b"") -> bool:
+    """Return whether a PIL image comes from a file that was compressed with loss.
+
+    Arguments:
+        data: The bytes of the file, which say it of WebP.
+    """
+    lossless = image.format == "WEBP" and (not data or b"VP8L" in data)
+    return image.format in LOSSY and not lossless
 
 
 def upright(pixels: Pixels, orientation: int, axes: tuple[int, int] = (-2, -1)) -> Pixels:

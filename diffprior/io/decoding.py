@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import ImageError
 from . import exif, extras, jpeg, png, tiff
-from .arrays import pil_array, upright
+from .arrays import is_lossy, pil_array, upright
 from .metadata import Metadata, attempt, settled
 
 __all__ = ["NAMES", "Decoded", "decode"]
@@ -41,6 +41,8 @@ class Decoded:
         coding: How it was compressed, if it is a JPEG file of a usual kind.
         uncoded: Why a JPEG file has no ``coding``.
         notes: What was left out or changed, one sentence each, which begins with "it" or "its".
+        orientation: The EXIF orientation that it was stored in, from 1 (upright) to 8.
+        lossy: Whether it was compressed with loss.
     """
 
     values: np.ndarray
@@ -48,6 +50,8 @@ class Decoded:
     coding: jpeg.Coding | None = None
     uncoded: str | None = None
     notes: tuple[str, ...] = ()
+    orientation: int = 1
+    lossy: bool = False
 
 
 def decode(data: bytes, limit: int, suffix: str = "") -> Decoded:
@@ -130,6 +134,7 @@ def _by_pillow(data: bytes, limit: int, notes: list[str]) -> Decoded:
     if isinstance(image, TiffImageFile) and _is_deep_tiff(image):
         return _deep_tiff(data, limit, notes)
     is_deep = kind == "PNG" and image.mode in ("LA", "RGB", "RGBA") and data[24] == 16
+    stored = exif.of_image(image) if kind == "TIFF" else 1  # before Pillow turns it
     image.load()
     about = _metadata(image, data, kind, notes)
     values = png.decode_deep(stripped) if is_deep else _values(image, about.icc, notes)
@@ -140,7 +145,14 @@ def _by_pillow(data: bytes, limit: int, notes: list[str]) -> Decoded:
     )  # Pillow turns TIFF files itself
     coding = jpeg.read(image, turn) if kind == "JPEG" else None
     uncoded = jpeg.why_not(image) if kind == "JPEG" else None
-    decoded = Decoded(values=values, metadata=about, coding=coding, uncoded=uncoded)
+    decoded = Decoded(
+        values=values,
+        metadata=about,
+        coding=coding,
+        uncoded=uncoded,
+        orientation=stored,
+        lossy=is_lossy(image, data),
+    )
     return _oriented(decoded, turn, notes)
 
 
@@ -198,7 +210,9 @@ def _oriented(decoded: Decoded, turn: int, notes: list[str]) -> Decoded:
     block = about.exif
     if block is not None:
         about = replace(about, exif=attempt("exif", partial(exif.upright, block, size), notes))
-    return replace(decoded, values=values, metadata=settled(about, turn, size))
+    about = settled(about, turn, size)
+    stored = turn if turn > 1 else decoded.orientation
+    return replace(decoded, values=values, metadata=about, orientation=stored)
 
 
 def _is_deep_tiff(image: TiffImageFile) -> bool:

@@ -6,6 +6,8 @@ that only their makers know.
 
 import re
 import struct
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,15 @@ from PIL import Image
 
 from ..errors import ImageError
 
-__all__ = ["DESCRIPTIVE", "of_image", "of_resolution", "of_tiff", "orientation", "upright"]
+__all__ = [
+    "DESCRIPTIVE",
+    "has_resolution",
+    "of_image",
+    "of_resolution",
+    "of_tiff",
+    "orientation",
+    "upright",
+]
 
 ORIENTATION = 274
 XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
@@ -21,6 +31,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 SHORT, LONG = 3, 4
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005  # tags that hold the offset of a directory
 WIDTHS, HEIGHTS = (256, 0xA002), (257, 0xA003)  # tags of the size, in IFD 0 and in the EXIF IFD
+RESOLUTION = {282, 283}
 THUMBNAILS = (
     (0x0201, 0x0202),
     (273, 279),
@@ -40,14 +51,14 @@ class Entry:
 
 
 class Directories:
-    """The directories of an EXIF block, to be read and changed in place.
+    """The directories of an EXIF block or of a TIFF file; in a bytearray they can be changed.
 
     Raises:
         ImageError: If the first directory is not inside the block.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
         self.order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]), "")
         if not self.order:
             raise ImageError("its EXIF is damaged")
@@ -90,7 +101,12 @@ class Directories:
             code = "HHIHH" if kind == SHORT else "HHII"
             numbers = (value, 0) if kind == SHORT else (value,)
             tag = self.number(entry.at, SHORT)
-            struct.pack_into(f"{self.order}{code}", self.data, entry.at, tag, kind, 1, *numbers)
+            self.write(code, entry.at, tag, kind, 1, *numbers)
+
+    def write(self, code: str, at: int, *numbers: int) -> None:
+        """Write numbers at an offset, as the codes of struct say."""
+        assert isinstance(self.data, bytearray)
+        struct.pack_into(f"{self.order}{code}", self.data, at, *numbers)
 
     def below(self, tag: int) -> dict[int, Entry]:
         """Return the entries of the directory that a tag of the first one points at."""
@@ -116,7 +132,9 @@ def orientation(data: bytes | None, xmp: bytes | None = None) -> int:
 def of_image(image: Image.Image) -> int:
     """Return the orientation of an image that Pillow opened, from 1 (upright) to 8."""
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises anything on damaged EXIF
         return 1
     return value if value in range(1, 9) else 1
@@ -127,21 +145,24 @@ def upright(data: bytes, size: tuple[int, int]) -> bytes:
 
     The thumbnail would show the image as it was before. All other bytes stay as they are.
     """
-    block = Directories(data)
+    changed = bytearray(data)
+    block = Directories(changed)
     block.set(block.first.get(ORIENTATION), 1, SHORT)
     for entries in (block.first, block.below(EXIF)):
         for tags, value in ((HEIGHTS, size[0]), (WIDTHS, size[1])):
             for tag in tags:
                 block.set(entries.get(tag), value, LONG)
-    _remove_thumbnail(block)
-    return bytes(block.data)
+    for start, end in _cut_thumbnail(block):
+        changed[start:end] = bytes(end - start)
+    return bytes(changed)
 
 
-def _remove_thumbnail(block: Directories) -> None:
+def _cut_thumbnail(block: Directories) -> Iterator[tuple[int, int]]:
+    """Leave the second directory out of reach, and yield where the bytes of its image are."""
     if len(block.data) < block.second + 4:
         return
     at = block.number(block.second)
-    struct.pack_into(f"{block.order}I", block.data, block.second, 0)
+    block.write("I", block.second, 0)
     try:
         entries, _ = block.entries(at) if at else ({}, 0)
     except ImageError:
@@ -149,7 +170,7 @@ def _remove_thumbnail(block: Directories) -> None:
     for start_tag, length_tag in THUMBNAILS:
         start, length = (block.value(entries.get(t)) for t in (start_tag, length_tag))
         if start and length and 8 < start <= start + length <= len(block.data):
-            block.data[start : start + length] = bytes(length)
+            yield start, start + length
 
 
 def of_tiff(data: bytes) -> bytes | None:
@@ -161,6 +182,11 @@ def of_tiff(data: bytes) -> bytes | None:
             value: Any = source.get_ifd(tag) if tag in (EXIF, GPS) else source[tag]
             made[tag] = value
     return made.tobytes()[6:] if len(made) else None
+
+
+def has_resolution(data: bytes) -> bool:
+    """Return whether an EXIF block says how many pixels an inch has."""
+    return RESOLUTION <= set(Directories(data).first)
 
 
 def of_resolution(dpi: tuple[float, float]) -> bytes:

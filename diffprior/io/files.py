@@ -9,7 +9,7 @@ __all__ = [
     "encode",
     "find",
     "read",
-    "read_mask",
+    "read_values",
     "write",
 ]
 
@@ -27,7 +27,7 @@ from PIL import Image
 from ..validation import shown, warn
 from . import atomic, exif, extras, jpeg, png, tiff
 from .arrays import ImageError, Images, as_images
-from .decoding import decode
+from .decoding import Decoded, decode
 from .metadata import NOTHING, Metadata, fitting
 from .sources import describe, fetch
 
@@ -97,31 +97,39 @@ def read(source: Path | BinaryIO, limit: int = LIMIT) -> File:
         ImageError: If the file cannot be read, has another format, is damaged, or is too large. No
             other error.
     """
-    name = describe(source)
-    suffix = source.suffix if isinstance(source, Path) else ""
+    name, decoded = _decode(source, limit)
     try:
-        decoded = decode(fetch(source, BYTES * limit + ROOM), limit, suffix)
         images = as_images(decoded.values)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
-    except MemoryError as error:
-        raise ImageError(f"{name}: it is too large for the memory of this machine") from error
-    for note in decoded.notes:
-        warn(f"{name}: {note}")
     return File(
         name=name,
-        images=images,
+        images=replace(images, orientation=decoded.orientation, lossy=decoded.lossy),
         metadata=decoded.metadata,
         coding=decoded.coding,
         uncoded=decoded.uncoded,
     )
 
 
-def read_mask(source: Path, limit: int = LIMIT) -> np.ndarray:
-    """Return the mask in a file, for `diffprior.io.arrays.mask_tensor`; errors as in `read`."""
-    images = read(source, limit).images
-    mask: np.ndarray = images.restore_kind(images.values)
-    return mask
+def read_values(source: Path | BinaryIO, limit: int = LIMIT) -> np.ndarray:
+    """Return the values in a file, ``(H, W)`` or ``(H, W, C)``; floats may have any range.
+
+    All else is as in `read`.
+    """
+    return _decode(source, limit)[1].values
+
+
+def _decode(source: Path | BinaryIO, limit: int) -> tuple[str, Decoded]:
+    """Return the name of a file and what it holds, and warn of what is left out."""
+    name = describe(source)
+    suffix = source.suffix if isinstance(source, Path) else ""
+    try:
+        decoded = decode(fetch(source, BYTES * limit + ROOM), limit, suffix)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    for note in decoded.notes:
+        warn(f"{name}: {note}")
+    return name, decoded
 
 
 def find(arguments: Sequence[str]) -> list[Path]:

@@ -109,7 +109,7 @@ def fitting(about: Metadata, kind: str, channels: int) -> tuple[Metadata, Sequen
         about = replace(about, icc=None)
     if kind in ("WEBP", "AVIF") and about.exif is None and about.dpi is not None:
         about = replace(about, exif=exif.of_resolution(about.dpi), dpi=None)
-    if kind in ("WEBP", "AVIF"):
+    if kind in ("WEBP", "AVIF") and about.exif is not None and exif.has_resolution(about.exif):
         about = replace(about, dpi=None)
     lost = [name for name in WORDS if getattr(about, name) and not _fits(about, name, kind)]
     kept = replace(about, **{name: getattr(NOTHING, name) for name in lost})

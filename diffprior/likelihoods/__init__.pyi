@@ -5,6 +5,7 @@ from . import data_step as data_step
 from . import gaussian as gaussian
 from . import jpeg as jpeg
 from . import noises as noises
+from . import reward as reward
 from .base import ConditionableLikelihood as ConditionableLikelihood
 from .base import Likelihood as Likelihood
 from .bits import FlipLikelihood as FlipLikelihood
@@ -16,3 +17,4 @@ from .noises import PoissonGaussianLikelihood as PoissonGaussianLikelihood
 from .noises import PoissonLikelihood as PoissonLikelihood
 from .noises import SaltPepperLikelihood as SaltPepperLikelihood
 from .noises import SpeckleLikelihood as SpeckleLikelihood
+from .reward import RewardLikelihood as RewardLikelihood

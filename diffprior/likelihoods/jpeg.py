@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..io.arrays import LUMA, as_stored, upright
-from ..io.jpeg import RATIOS, Coding, Subsampling, standard
+from ..io.jpeg import RATIOS, Coding, Colors, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
 from ..random import Noise
 from ..solvers import cg
@@ -23,6 +23,7 @@ YCC = (  # ITU-R BT.601, as in JFIF
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
+USUAL: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")  # that pixels alone are tried for
 LEVELS = 127.5  # 8-bit levels in a unit of [-1, 1]
 ROUNDING = 0.3  # levels; deviation of a coefficient of rounded pixels
 SURE = 0.3  # nats a coefficient, from which on an image shows its steps
@@ -38,7 +39,7 @@ def detect(x: Tensor) -> Coding | None:
     Arguments:
         x: One image ``(3, H, W)`` in [-1, 1], whose first block begins at its upper left corner.
     """
-    planes = {s: _planes(x, s) for s in RATIOS}
+    planes = {s: _planes(x, s) for s in USUAL}
     luma = planes["4:4:4"][:1]
     codings = [standard(q) for q in range(1, 101)]
     likeliest = max(codings, key=lambda c: _evidence(luma, c.luma))
@@ -51,7 +52,8 @@ def detect(x: Tensor) -> Coding | None:
 def agrees(x: Tensor, coding: Coding) -> bool:
     """Return whether the pixels can be those of a file of this coding.
 
-    They can if each block of luma, up to one level a pixel, lies on the multiples of its steps.
+    They can if each block of luma, or of red where colors are coded as they are, lies on the
+    multiples of its steps, up to one level a pixel.
 
     Arguments:
         x: One upright image ``(3, H, W)`` in [-1, 1].
@@ -60,14 +62,14 @@ def agrees(x: Tensor, coding: Coding) -> bool:
     h, w = (n - n % 8 for n in stored.shape[-2:])  # whole blocks
     if h * w == 0:
         return True
-    z = _planes(stored[:, :h, :w], "4:4:4")[0]
+    z = _planes(stored[:, :h, :w], "4:4:4", coding.colors)[0]
     step = torch.tensor(coding.luma[1:]).to(z)
     return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
 
 
-def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:
-    """Return the coefficients ``(n, 63)`` of luma and chroma, without means and clipped blocks."""
-    A = Coefficients(x.shape, standard(50, subsampling)).to(x)
+def _planes(x: Tensor, subsampling: Subsampling, colors: Colors = "YCbCr") -> list[Tensor]:
+    """Return the coefficients ``(n, 63)`` of all planes, without means and clipped blocks."""
+    A = Coefficients(x.shape, replace(standard(50, subsampling), colors=colors)).to(x)
     clipped = [p.flatten(3).amax(3) > 0 for p in A.split(A((x.abs() == 1)[None].to(x)).abs())]
     return [
         z.flatten(3)[~c][:, 1:] for z, c in zip(A.split(A.coded(x[None])), clipped, strict=True)
@@ -87,8 +89,9 @@ def _evidence(planes: Sequence[Tensor], table: Sequence[int]) -> float:
 class Coefficients(LinearOperator):
     """z = the orthonormal DCT of blocks of 8 x 8 of luma, then of chroma, in 8-bit levels.
 
-    Chroma is the mean over the pixels that share it, as libjpeg codes it; a last block that the
-    border cuts is filled with the border's pixels.
+    A file may hold red, green and blue in their place. Chroma is the mean over the pixels that
+    share it, as libjpeg codes it; a last block that the border cuts is filled with the border's
+    pixels.
 
     Arguments:
         shape: Shape of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.
@@ -120,7 +123,8 @@ class Coefficients(LinearOperator):
         pairs = zip(tables, self.sizes, strict=True)
         steps = [torch.tensor(t).repeat(h * w // 64) for t, (h, w) in pairs]
         self.register_buffer("basis", basis)
-        colors = torch.tensor(YCC if c == 3 else [[1.0]])  # a gray image is luma alone
+        planes = torch.eye(3) if coding.colors == "RGB" else torch.tensor(YCC)
+        colors = planes if c == 3 else torch.ones(1, 1)  # a gray image is luma alone
         self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 

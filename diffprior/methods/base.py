@@ -4,7 +4,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -120,6 +120,7 @@ class Method(Checked, ABC, Generic[L]):
 
     start: float | None = None
 
+    noise_levels: ClassVar[tuple[str, ...]] = ("start",)  # settings that are levels of a chain
     joint: ClassVar[bool] = False  # True where the samples of a measurement are one population
 
     @property
@@ -150,6 +151,11 @@ class Method(Checked, ABC, Generic[L]):
         if not hasattr(self, "steps"):
             raise UnsuitedError(f"{type(self).__name__} has no number of steps")
         return replace(self, **{"steps": steps})
+
+    def at_levels(self, factor: float) -> Self:
+        """Return the same method with all noise levels of its chain times a factor."""
+        levels = {name: getattr(self, name) for name in self.noise_levels}
+        return replace(self, **{k: factor * v for k, v in levels.items() if v is not None})
 
     def check(self, p: Posterior[Any]) -> None:
         """Raise an ``UnsuitedError`` where this method cannot work with a posterior."""
@@ -183,7 +189,8 @@ class Method(Checked, ABC, Generic[L]):
                 ``start``; by default the smallest image that explains y, for a linear operator.
             ids: An id for each image; images of different ids get different noise. By default
                 all images share their noise, so that each one's samples are those it gets alone.
-            batch_size: The most states in a batch; by default all of them.
+            batch_size: The most states in a batch; by default all of them. On a CPU no batch holds
+                states of two images: sums and products round by their number.
             callback: Called after each step with the states and the share of the work done.
 
         Returns:
@@ -201,11 +208,17 @@ class Method(Checked, ABC, Generic[L]):
         index = torch.arange(count).repeat_interleave(n)
 
         def draw(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
-            x_T = self.initial(p, guess, index[part], streams)
-            return prior.decode(self.run(p.select(index[part]), x_T, streams, callback))
+            at = index[part]  # in order: the images of a part follow one another
+            images = torch.arange(int(at[0]), int(at[-1]) + 1)
+            each = at - at[0]
+            own = p.select(images)
+            first = guess[images] if _is_for_each(guess, p) else guess
+            x_T = self.initial(own, first, each, streams)
+            return prior.decode(self.run(own.select(each), x_T, streams, callback))
 
         size = n if self.joint else batch_size or count * n
-        x = batched(draw, noise, callback, size, whole=self.joint)
+        alone = n if prior.like.device.type == "cpu" else None
+        x = batched(draw, noise, callback, size, of=alone, whole=self.joint)
         return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 
     def bind(self, prior: Prior, likelihood: Likelihood[Any]) -> Posterior[L]:
@@ -317,7 +330,7 @@ class Guidance(Method[L]):
 
     def kernel(self, p: Posterior[L], x_t: Tensor, t: Tensor, s: Tensor, eta: float) -> Kernel:
         """Return p(x_s | x_t, y), for s < t; eta is the share of its deviation that is kept."""
-        return p.diffusion.bridge(x_t, self.denoise(p, x_t, t), t, s, eta)
+        return p.prior.reverse(x_t, self.denoise(p, x_t, t), t, s, eta)
 
     def run(self, p: Posterior[L], x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         start = self.start_time(p.prior)
@@ -366,6 +379,12 @@ class ConditionedPrior(Prior, Generic[L]):
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         return self.guidance.kernel(self.p, x_t, t, s, eta)
+
+
+def _is_for_each(guess: Tensor | None, p: Posterior[Any]) -> TypeGuard[Tensor]:
+    """Return whether there is a first guess for each image, rather than one for all."""
+    shape = () if guess is None else tuple(guess.shape)
+    return len(shape) > len(p.prior.shape) and shape[0] == len(p.likelihood.y)
 
 
 def _fit(operator: Operator, like: Tensor) -> Operator:

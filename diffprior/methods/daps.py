@@ -51,6 +51,7 @@ class DAPS(Method[Likelihood[Any]]):
     iterations: int = 100
     var: Positive = 0.01
 
+    noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, Likelihood, Operator)
 
     def run(self, p: Posterior[Any], x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:

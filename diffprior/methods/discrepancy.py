@@ -76,6 +76,9 @@ class Discrepancy(Method[GaussianLikelihood[Any]]):
     def with_steps(self, steps: int) -> Self:
         return replace(self, method=self.method.with_steps(steps))
 
+    def at_levels(self, factor: float) -> Self:
+        return replace(super().at_levels(factor), method=self.method.at_levels(factor))
+
     def check(self, p: Posterior[Any]) -> None:
         super().check(p)
         self.method.check(p)

@@ -43,7 +43,7 @@ class MCGDiff(ChainMethod[GaussianLikelihood[SVDOperator]]):
         nu2 = torch.where(measured, (p.likelihood.sigma / A.s) ** 2, torch.inf)
         nu2 = torch.maximum(nu2, schedule.ratio(times[-1]) ** 2)
         u = A.to_spectrum(x_T) / schedule(times[0])[0]
-        before = torch.zeros_like(x_T)
+        before = torch.zeros_like(u)
         for t, s, report in self.chain(p.prior, callback):
             x_0 = A.to_spectrum(p.prior(schedule(t)[0] * A.from_spectrum(u), t))
             q_t, q_s = schedule.ratio(t) ** 2, schedule.ratio(s) ** 2

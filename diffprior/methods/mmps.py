@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..diffusions import GaussianDiffusion
@@ -38,6 +39,11 @@ class MMPS(Guidance[LinearGaussian]):
     needs: ClassVar[Needs] = Needs(GaussianDiffusion, GaussianLikelihood, LinearOperator)
 
     def denoise(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> Tensor:
+        x_0, shift = self.shift(p, x_t, t)
+        return x_0 + shift
+
+    def shift(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return E[x_0 | x_t] and V A^T (sigma^2 + A V A^T)^-1 (y - A x_0)."""
         alpha_t, sigma_t = p.schedule(t)
         x_0, vjp = denoise_vjp(p.prior, x_t, t)
         A = p.likelihood.operator
@@ -49,6 +55,7 @@ class MMPS(Guidance[LinearGaussian]):
             return var * v + A(images[-1])
 
         weights = galerkin(cov_y, p.likelihood.residual(x_0), self.iterations, least=var)
+        shift = torch.zeros_like(x_0)
         for w, image in zip(weights, images, strict=True):
-            x_0 = x_0 + per_row(w, image) * image
-        return x_0
+            shift = shift + per_row(w, image) * image
+        return x_0, shift

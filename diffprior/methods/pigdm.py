@@ -12,7 +12,7 @@ from ..operators.base import LinearOperator
 from ..priors.base import denoise_vjp
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from ..solvers import dot
+from ..solvers import dot, per_row
 from .base import Guidance, LinearGaussian, LinearPosterior, Needs
 
 __all__ = ["PiGDM"]
@@ -52,7 +52,7 @@ class PiGDM(Guidance[LinearGaussian]):
         if self.var is not None:
             return x_0 + move
         e = r - r2 * p.likelihood.operator(v)
-        n = dot(e, e) / p.likelihood.sigma**2 if p.likelihood.sigma > 0 else 0
+        n = per_row(dot(e, e), x_0) / p.likelihood.sigma**2 if p.likelihood.sigma > 0 else 0
         estimated = n + r2 * dot(v, v)
         true = n + dot(v, move)
         return x_0 + torch.where(true > 0, estimated / torch.where(true > 0, true, 1), 1) * move

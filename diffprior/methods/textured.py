@@ -76,6 +76,10 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     def with_steps(self, steps: int) -> Self:
         return replace(self, mean=self.mean.with_steps(steps), sample=self.sample.with_steps(steps))
 
+    def at_levels(self, factor: float) -> Self:
+        mean, sample = (part.at_levels(factor) for part in (self.mean, self.sample))
+        return replace(super().at_levels(factor), mean=mean, sample=sample)
+
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:

@@ -12,7 +12,7 @@ from ..operators.base import LinearOperator
 from ..priors.base import denoise_vjp
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
-from ..solvers import dot
+from ..solvers import dot, per_row
 from .base import Guidance, LinearGaussian, LinearPosterior, Needs
 
 __all__ = ["TMPD"]
@@ -45,6 +45,6 @@ class TMPD(Guidance[LinearGaussian]):
         total = var + rows.abs()
         v = torch.where(total > 0, r / total, 0)
         move = gain * vjp(A.adjoint(v))
-        reach = dot(v, A(move) + var * v)
-        best = dot(v, r)
+        reach = per_row(dot(v, A(move) + var * v), x_0)
+        best = per_row(dot(v, r), x_0)
         return x_0 + torch.where(reach > best, best / reach, 1) * move

@@ -167,6 +167,8 @@ class Layout:
         """Return the layout of a state dict, which does not show heads and their order."""
         ups = {k.split(".")[1] for k in state if UP.fullmatch(k)}
         count = len({k.split(".")[1] for k in state if k.startswith("output_blocks.")})
+        if not count:
+            raise ValueError("it has no output_blocks: it may be a classifier, and no denoiser")
         levels = len(ups) + 1
         period = count // levels
         if period < 2 or count % levels:

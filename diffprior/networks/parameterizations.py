@@ -41,9 +41,11 @@ class Parameterization(ABC):
 
     Attributes:
         schedule: The schedule of the states x_t = alpha_t x_0 + sigma_t eps, x_0 in [-1, 1].
+        consistency: Whether ``denoised`` returns the end of the flow, in place of the mean.
     """
 
     schedule: Schedule
+    consistency: bool = False
 
     @abstractmethod
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,10 +75,15 @@ class Discrete(Parameterization):
         alphas_cumprod: The products of 1 - beta up to each step, of shape ``(N,)``.
         kind: What the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
         scale: What the step is multiplied by.
+        consistency: Whether the network was distilled to a consistency function.
     """
 
     def __init__(
-        self, alphas_cumprod: Tensor, kind: Kind | str = "epsilon", scale: float = 1.0
+        self,
+        alphas_cumprod: Tensor,
+        kind: Kind | str = "epsilon",
+        scale: float = 1.0,
+        consistency: bool = False,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"no prediction {kind!r}; there are {', '.join(KINDS)}")
@@ -84,6 +91,7 @@ class Discrete(Parameterization):
         self.kind = kind
         self.steps = len(alphas_cumprod)
         self.scale = scale
+        self.consistency = consistency
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return x_t, (t * self.steps - 1).clamp_min(0) * self.scale
@@ -203,7 +211,7 @@ class VE(Parameterization):
 
 
 class Consistency(Parameterization):
-    """The end of the flow from x_t, used as the mean: a heuristic.
+    """The end of the flow from x_t, which is a sample, not the mean.
 
     x_0 = c_skip x_t + c_out out, with d = sigma_t - sigma_min, c_skip = s^2 / (d^2 + s^2),
     c_out = d s / sqrt(sigma_t^2 + s^2), s = sigma_data.
@@ -215,6 +223,7 @@ class Consistency(Parameterization):
         self, sigma_min: float = 0.002, sigma_max: float = 80.0, sigma_data: float = 0.5
     ) -> None:
         self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
+        self.consistency = True
         self.sigma_min = sigma_min
         self.sigma_data = sigma_data
 

@@ -68,7 +68,7 @@ class Operator(nn.Module, ABC):
         """Apply A to a batch of states."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        y: Tensor = super().__call__(x)
+        y: Tensor = super().__call__(x.contiguous())  # channels last, sums round differently
         return y
 
     def mask_unmeasured(self, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._fft import convolve
 from .base import LinearOperator
 from .generators.kernels import kernel as read
 
@@ -76,13 +77,10 @@ class Blur(LinearOperator):
         return F.pad(x, self.reach, mode=MODES[self.boundary])
 
     def _filter(self, x: Tensor, adjoint: bool = False) -> Tensor:
-        """Return the convolution with k on a torus of the size of x, or its adjoint."""
-        size = x.shape[-2:]
-        k_hat: Tensor = torch.fft.rfft2(self.kernel.to(x)[..., None, :, :], s=size)
-        y: Tensor = torch.fft.irfft2(
-            torch.fft.rfft2(x) * (k_hat.conj() if adjoint else k_hat), s=size
-        )
-        return y
+        """Return the convolution with k on a torus as large as x or larger, or its adjoint."""
+        height, width = x.shape[-2:]
+        size = (_smooth(height), _smooth(width))
+        return convolve(x, self.kernel.to(x), size, adjoint)[..., :height, :width]
 
     def _fold(self, x: Tensor, taps: int, axis: int) -> Tensor:
         """Add the values beyond the border to the pixels that they are copies of."""
@@ -100,3 +98,15 @@ class Blur(LinearOperator):
             x.narrow(axis, n - a, a).add_(before)
             x.narrow(axis, 0, b).add_(after)
         return x
+
+
+def _smooth(n: int) -> int:
+    """Return the least product of 2, 3 and 5 that is no less than n: its transforms are fast."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1

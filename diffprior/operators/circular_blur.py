@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._fft import fft2
 from .base import SVDOperator
 from .generators.kernels import kernel as read
 
@@ -48,7 +49,7 @@ class CircularBlur(SVDOperator):
         return type(self)(self.kernel[index], self.shape) if self.kernel.ndim == 3 else self
 
     def to_spectrum(self, x: Tensor) -> Tensor:
-        z: Tensor = torch.fft.fft2(x, norm="ortho")
+        z = fft2(x)
         return z.real - z.imag
 
     def from_spectrum(self, z: Tensor) -> Tensor:

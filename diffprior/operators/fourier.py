@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ._fft import fft2
 from .base import SVDOperator
 from .generators.frequencies import draw
 
@@ -97,5 +98,5 @@ class Fourier(SVDOperator):
 def _transform(x: Tensor) -> Tensor:
     """Return F x, with frequency zero at ``(H // 2, W // 2)``, the center of the image."""
     axes = (-2, -1)
-    z: Tensor = torch.fft.fft2(torch.fft.ifftshift(x, axes), norm="ortho")
+    z = fft2(torch.fft.ifftshift(x, axes))
     return z.roll((x.shape[-2] // 2, x.shape[-1] // 2), axes)

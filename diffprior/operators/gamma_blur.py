@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ..batching import row_by_row
 from .base import Operator
 
 __all__ = ["GammaBlur"]
@@ -32,12 +33,15 @@ class GammaBlur(Operator):
         self.radius = int(4 * sigma + 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        from kornia.filters import gaussian_blur2d
-
         if min(x.shape[-2:]) <= self.radius:
             raise ValueError(
                 f"a blur of radius {self.radius} needs sides above it, got {tuple(x.shape[-2:])}"
             )
+        return row_by_row(self._blur, x)  # powers round by their place in a batch
+
+    def _blur(self, x: Tensor) -> Tensor:
+        from kornia.filters import gaussian_blur2d
+
         size = 2 * self.radius + 1
         light = ((x + 1) / 2).clamp_min(BLACK).pow(self.gamma)
         light = gaussian_blur2d(light, (size, size), (self.sigma, self.sigma), "reflect")

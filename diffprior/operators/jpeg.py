@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..batching import row_by_row
 from .base import Operator
 
 __all__ = ["JPEG"]
@@ -44,7 +45,7 @@ class JPEG(Operator):
             raise ValueError(f"JPEG takes images of 1 or 3 channels, got {x.shape[1]}")
         q = self.quality.expand(max(len(x), len(self.quality)))
         image = ((x + 1) / 2).expand(len(q), -1, -1, -1)
-        y: Tensor = jpeg_codec_differentiable(image.expand(-1, 3, -1, -1), q)[:, : x.shape[1]]
+        y = row_by_row(jpeg_codec_differentiable, image.expand(-1, 3, -1, -1), q)[:, : x.shape[1]]
         if self.exact:
             files = [_code(z, int(k)) for z, k in zip(image.detach(), q.tolist(), strict=True)]
             y = torch.stack(files) + (y - y.detach())

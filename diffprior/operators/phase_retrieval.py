@@ -2,8 +2,10 @@
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fft import fft2, fftshift, ifftshift
+from torch.fft import fftshift, ifftshift
 
+from ..batching import row_by_row
+from ._fft import fft2
 from .base import Operator
 
 __all__ = ["PhaseRetrieval"]
@@ -31,8 +33,11 @@ class PhaseRetrieval(Operator):
         self.light = light
 
     def forward(self, x: Tensor) -> Tensor:
+        return row_by_row(self._measure, x)  # the gradient of a magnitude rounds by its place
+
+    def _measure(self, x: Tensor) -> Tensor:
         h, w = (int(self.oversample / 8 * side) for side in x.shape[-2:])
         padded = F.pad((x + 1) / 2 if self.light else x, (w, w, h, h))
-        plane = fft2(ifftshift(padded, dim=(-2, -1)), norm="ortho")
+        plane = fft2(ifftshift(padded, dim=(-2, -1)))
         y: Tensor = fftshift(plane, dim=(-2, -1)).abs()
         return y

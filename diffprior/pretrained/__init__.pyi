@@ -6,14 +6,21 @@ from . import checkpoints as checkpoints
 from . import components as components
 from . import diffusers as diffusers
 from . import edm as edm
+from . import layer_names as layer_names
+from . import layouts as layouts
 from . import load as load
+from . import lora as lora
 from . import native as native
 from . import pipelines as pipelines
+from . import schedulers as schedulers
+from . import settings as settings
 from .adm import ADMSettings as ADMSettings
 from .diffusers import NetworkSettings as NetworkSettings
+from .layouts import Network as Network
 from .load import load_prior as load_prior
 from .load import shipped as shipped
 from .native import NativeSettings as NativeSettings
 from .pipelines import PipelineSettings as PipelineSettings
+from .settings import LabelSettings as LabelSettings
 
 PriorError = _errors.PriorError

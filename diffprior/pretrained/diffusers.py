@@ -18,34 +18,41 @@ from ..networks.parameterizations import (
     Score,
 )
 from ..priors.network import NetworkPrior
-from .components import quiet, variant
+from .components import network_in_folder, place_of, quiet, tell_average
+from .schedulers import CONFIG, check_scheduler, scheduler_in
+from .settings import LabelSettings, check_channels, check_side
 
 __all__ = ["NetworkSettings", "load_unet", "parameterization_of", "unet_prior"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
+class NetworkSettings(LabelSettings):
     """What the files of a network do not say.
 
     Attributes:
         label: The class, for a network with classes.
+        null_label: The class that stands for no class, if the network was trained with one.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1].
     """
 
-    label: int | None = None
     clip: bool = False
 
 
 def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     """Open a folder with a ``UNet2DModel``, or with ``unet/``, and its scheduler's config."""
     places = (folder / "scheduler", folder)
-    place = next((p for p in places if (p / "scheduler_config.json").exists()), None)
+    place = next((p for p in places if (p / CONFIG).exists()), None)
     if place is None:
         raise FileNotFoundError(
             f"{folder} has no scheduler_config.json, which says how its network was trained"
         )
-    unet = _network(folder / "unet" if (folder / "unet").is_dir() else folder)
-    return unet_prior(unet, _parameterization(place), settings)
+    with quiet():
+        scheduler = scheduler_in(place)
+    parameterization = parameterization_of(scheduler)
+    unet = _network(place_of(folder, "unet") if (folder / "unet").is_dir() else folder)
+    tell_average(folder, "unet")
+    check_channels(unet.config.in_channels, unet.config.out_channels)
+    return unet_prior(unet, parameterization, settings)
 
 
 def unet_prior(
@@ -60,6 +67,10 @@ def unet_prior(
     config: Mapping[str, Any] = unet.config  # type: ignore[assignment]
     size = config["sample_size"]
     sides = (size, size) if isinstance(size, int) else tuple(size)
+    for side in sides:
+        check_side(side)
+    if (embedded := config.get("class_embed_type")) is not None:
+        raise ValueError(f"its classes are embedded by {embedded!r:.40}, and not by their number")
     prior = NetworkPrior(
         unet,
         parameterization,
@@ -68,20 +79,15 @@ def unet_prior(
         multiple=None,
         clip=settings.clip,
     )
-    return prior.for_label(settings.label)
+    return settings.of(prior)
 
 
-def _network(folder: Path) -> nn.Module:
+def _network(folder: Path) -> Any:
     """Open a network, or say which weights are missing; diffusers would draw them at random."""
     from diffusers import UNet2DModel
 
     with quiet():
-        unet, info = UNet2DModel.from_pretrained(
-            folder,
-            variant=variant(folder),
-            torch_dtype=torch.float32,
-            output_loading_info=True,
-        )
+        unet, info = network_in_folder(folder, UNet2DModel, torch.float32)
     unknown = set(info["unexpected_keys"]) - {"time_proj.W"}  # twice in the files of 2022
     for what, keys in (("lacks", info["missing_keys"]), ("adds", unknown)):
         if keys:
@@ -90,23 +96,16 @@ def _network(folder: Path) -> nn.Module:
                 f"its weights are not those of its config: it {what} {len(keys)} tensors, first "
                 f"those of {first.rpartition('.')[0]} ({first})"
             )
-    network: nn.Module = unet
-    return network
-
-
-def _parameterization(folder: Path) -> Parameterization:
-    """Return the parameterization of a scheduler's config, with the defaults of its class."""
-    import diffusers
-
-    name = diffusers.DDPMScheduler.load_config(folder).get("_class_name", "DDPMScheduler")
-    kind = getattr(diffusers, name, None)
-    if kind is None or not hasattr(kind, "from_pretrained"):
-        raise ValueError(f"diffusers has no scheduler {name!r}, which its network was trained with")
-    return parameterization_of(kind.from_pretrained(folder))
+    return unet
 
 
 def parameterization_of(scheduler: Any) -> Parameterization:
-    """Return the parameterization of a scheduler of diffusers."""
+    """Return the parameterization of a scheduler of diffusers.
+
+    Raises:
+        ValueError: If its network cannot be read by it.
+    """
+    check_scheduler(scheduler)
     config = scheduler.config
     name = type(scheduler).__name__
     levels = {k: config[k] for k in ("sigma_min", "sigma_max", "sigma_data") if k in config}
@@ -119,9 +118,8 @@ def parameterization_of(scheduler: Any) -> Parameterization:
         return Consistency(**levels)
     if name.startswith("FlowMatch") or predicts == "flow_prediction":
         return _flow(config)
-    if not hasattr(scheduler, "alphas_cumprod"):
-        raise ValueError(f"{name} has no table of betas, so its network cannot be read")
-    return Discrete(scheduler.alphas_cumprod, predicts)
+    distilled = name in ("LCMScheduler", "TCDScheduler")
+    return Discrete(scheduler.alphas_cumprod, predicts, consistency=distilled)
 
 
 def _flow(config: Mapping[str, Any]) -> Flow:

@@ -1,28 +1,27 @@
 """Pretrained priors: shipped ones, folders, weights files and hub ids, found and opened."""
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from ..catalog import shipped_priors
 from ..errors import PriorError
 from ..priors.base import Prior, Source
 from .adm import ADMSettings, load_adm
-from .checkpoints import SUFFIXES, settings_beside
-from .components import INDEX, download, is_latent, parts
+from .checkpoints import SUFFIXES, read_json, settings_beside
+from .components import INDEX, download, is_latent, parts, place_of
 from .diffusers import NetworkSettings, load_unet
 from .edm import is_edm, load_edm
 from .native import NativeSettings, load_native
 from .pipelines import PipelineSettings, load_pipeline
+from .settings import several
 
 __all__ = ["load_prior", "sha256", "shipped"]
 
@@ -31,7 +30,8 @@ HUB_ID = r"[\w.-]+/[\w.-]+"
 CONFIGS = ("config.json", "unet/config.json", INDEX)
 ADDED = ("lora", "controlnet")  # settings that are weights, too
 RENAMED = {"negative": "negative_prompt", "guidance": "guidance_scale"}
-FAULTS = (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError)
+LONGEST = 300  # characters of a message
+CLEAR = (OSError, ValueError, RuntimeError)  # errors whose words say what is wrong
 
 
 def load_prior(
@@ -71,22 +71,21 @@ def load_prior(
         if old in settings:
             warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=2)
             settings[new] = settings.pop(old)
-    place = _place(DEFAULT if source is None else str(source))
-    added = {k: _added(str(settings[k])) for k in ADDED if settings.get(k)}
-    name = str(source or DEFAULT)
+    name = DEFAULT if source is None else str(source)
     try:
-        prior, chosen = _open(place, dtype, settings | added)
+        place = _place(name)
+        added = {k: [_added(str(v)) for v in several(settings.get(k))] for k in ADDED}
+        settings |= {k: v if k == "lora" else v[0] for k, v in added.items() if v}
+        prior, chosen = _open(place, dtype, settings)
     except PriorError:
         raise
-    except FAULTS as error:
-        # what diffusers advises next would draw the missing weights at random
-        reason = " ".join(str(error).split()).partition(" If you want to instead")[0][:600]
-        raise PriorError(f"{name} does not hold a prior that can be opened: {reason}") from error
+    except Exception as error:  # a file can make three libraries raise anything
+        raise PriorError(_sentence(name, error)) from error
     on_disk = source is not None and Path(source).exists()
     weights = chosen.added if isinstance(chosen, PipelineSettings) else ()
     prior.source = Source(
         name=place.name if on_disk else name,
-        sha256=sha256(place, *added.values()),
+        sha256=sha256(place, *chain(*added.values())),
         added=weights,
     )
     return prior.to(device)
@@ -107,6 +106,17 @@ def sha256(*places: Path) -> str:
     return digest.hexdigest()
 
 
+def _sentence(name: str, error: Exception) -> str:
+    """Return why a prior cannot be opened, in a line of at most ``LONGEST`` characters."""
+    # what diffusers advises next would draw the missing weights at random
+    reason = " ".join(str(error).split()).partition(" If you want to instead")[0]
+    if not isinstance(error, CLEAR):
+        reason = f"{type(error).__name__}: {reason}"
+    shown = name if len(name) <= 80 else f"...{name[-77:]}"
+    text = f"{shown} does not hold a prior that can be opened: {reason}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
+
+
 def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> tuple[Prior, Any]:
     """Return the prior in a place, and the settings that it was opened with."""
     load: Callable[[Path, Any], Prior]
@@ -117,7 +127,7 @@ def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> t
         load, kind = load_adm, ADMSettings
         if is_edm(own):
             load, kind = load_edm, NetworkSettings
-            own = {k: own[k] for k in ("label", "clip") if k in own}
+            own = {k: own[k] for k in ("label", "null_label", "clip") if k in own}
     elif is_latent(place):
         load, kind = load_pipeline, PipelineSettings
         own = {"dtype": dtype or torch.float32}
@@ -147,10 +157,11 @@ FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
 def _weights(folder: Path) -> Iterator[Path]:
     if is_latent(folder):
         for part in parts(folder):
-            yield from _weights(folder / part)
+            yield from _weights(place_of(folder, part))
         return
-    for pattern in ("*.safetensors", "unet/*.safetensors", "*.bin", "unet/*.bin"):
-        files = sorted(folder.glob(pattern))
+    network = place_of(folder, "unet")
+    for pattern, place in product(("*.safetensors", "*.bin"), (folder, network)):
+        files = sorted(place.glob(pattern))
         yield from files
         if files:
             return
@@ -220,12 +231,9 @@ def _download(name: str) -> Path:
         raise PriorError(f"no prior {name!r} on disk, nor on the hub: {reason}") from error
 
 
-def _config(folder: Path) -> dict[str, str]:
+def _config(folder: Path) -> dict[str, Any]:
     file = next(folder / name for name in CONFIGS if (folder / name).exists())
     try:
-        config = json.loads(file.read_text())
+        return read_json(file)
     except ValueError:
-        config = None
-    if isinstance(config, dict):
-        return config
-    raise PriorError(f"{file} is no model config: it does not hold a JSON object")
+        raise PriorError(f"{file} is no model config: it does not hold a JSON object") from None

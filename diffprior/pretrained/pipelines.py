@@ -1,6 +1,6 @@
 """Latent pipelines of diffusers, opened from a folder as priors of images."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..networks.autoencoder import Decoder, Encoder, pixels_per_latent
 from ..networks.text_to_image import FAMILIES, Family, StableDiffusion, family_of
 from ..priors.base import AddedWeights, Prior
 from ..priors.latent import LatentPrior
 from ..priors.text import TextPrior
-from .components import CODERS, INDEX, index, opened, parts, quiet
+from ..validation import ANYWHERE, check
+from .checkpoints import read_json
+from .components import CODERS, INDEX, NETWORKS, index, opened, parts, place_of, quiet, tell_average
 from .diffusers import NetworkSettings, parameterization_of, unet_prior
+from .lora import merge_lora
+from .settings import check_side, several
 
 __all__ = ["PipelineSettings", "load_pipeline"]
 
-NETWORKS = ("unet", "transformer")
 WORDLESS = "UNet2DModel"
 
 
@@ -30,8 +34,8 @@ class PipelineSettings:
 
     Attributes:
         prompt, negative_prompt, label, guidance_scale: As in ``Prior.with_condition``.
-        lora: A file of low-rank changes to the networks, or a folder with one.
-        lora_scale: What they are multiplied by.
+        lora: A file of low-rank changes to the networks, or a folder with one; or several.
+        lora_scale: What they are multiplied by: one number, or one for each.
         controlnet: A folder of a ``ControlNetModel``; by default the pipeline's own, if it has one.
             ``with_control`` of the prior then sets its image.
         control_scale: What the output of the ControlNet is multiplied by.
@@ -45,8 +49,8 @@ class PipelineSettings:
     negative_prompt: str | None = None
     label: int | None = None
     guidance_scale: float | None = None
-    lora: Path | str | None = None
-    lora_scale: float = 1.0
+    lora: Path | str | Sequence[Path | str] | None = None
+    lora_scale: float | Sequence[float] = 1.0
     controlnet: Path | str | None = None
     control_scale: float = 1.0
     distilled: float | None = None
@@ -56,23 +60,45 @@ class PipelineSettings:
     @property
     def added(self) -> tuple[AddedWeights, ...]:
         """Return the weights that these settings add."""
-        pairs = (
-            ("lora", self.lora, self.lora_scale),
-            ("controlnet", self.controlnet, self.control_scale),
-        )
+        pairs: list[tuple[str, Path | str | None, float]] = [
+            ("lora", place, scale) for place, scale in self.loras
+        ]
+        pairs.append(("controlnet", self.controlnet, self.control_scale))
         return tuple(AddedWeights(k, Path(v).name, scale) for k, v, scale in pairs if v)
+
+    @property
+    def loras(self) -> list[tuple[Path, float]]:
+        """Return the files of low-rank changes, each with what it is multiplied by.
+
+        Raises:
+            ValueError: If there are not as many scales as files, or one is no finite number.
+        """
+        places = several(self.lora)
+        scale = self.lora_scale
+        scales = [scale] * len(places) if isinstance(scale, int | float) else [*scale]
+        for one in scales:
+            check("lora_scale", one, float, ANYWHERE)
+        if len(scales) != len(places):
+            raise ValueError(f"lora has {len(places)} files, and lora_scale {len(scales)} numbers")
+        return [(Path(place), one) for place, one in zip(places, scales, strict=True)]
 
 
 def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
     """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler."""
     coder, kind, scheduler = _three(named := parts(folder))
-    models = {name: opened(folder, name, *part, settings.dtype) for name, part in named.items()}
+    models = {
+        name: opened(place_of(folder, name), name, *part, settings.dtype)
+        for name, part in named.items()
+    }
+    tell_average(folder, kind)
     vae, network = models[coder], models[kind]
     parameterization = parameterization_of(models[scheduler])
+    latents = vae.config.latent_channels
     inner: Prior
     if type(network).__name__ == WORDLESS:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
+        _check_channels(network, latents)
         inner = unet_prior(network.float(), parameterization, _labelled(settings))
         patch = 1
     else:
@@ -111,8 +137,11 @@ def _family(
     control = models.get("controlnet")
     if settings.controlnet:
         control = _controlnet(settings.controlnet, family, settings.dtype)
-    if settings.lora:
-        _lora(pipe, Path(settings.lora), settings.lora_scale)
+    changed = {"network": network} | {
+        k: v for k, v in models.items() if k.startswith("text_encoder") and isinstance(v, nn.Module)
+    }
+    for place, scale in settings.loras:
+        merge_lora(changed, place, scale)
     if settings.offload:
         _offload(pipe, control)
     return family(pipe, control, settings.control_scale)
@@ -153,9 +182,21 @@ def _pipe(network: Any, models: dict[str, Any], settings: dict[str, Any]) -> Any
         return pipeline(**{k: flags[k] if k in flags else models.get(k) for k in known})
 
 
+def _check_channels(network: Any, latents: int) -> None:
+    """Refuse a network of latents that sees anything beside them, or makes anything else."""
+    inner, outer = network.config.in_channels, network.config.out_channels
+    if inner != latents or outer not in (latents, 2 * latents):
+        raise ValueError(
+            f"its network makes {outer} channels of {inner}, and its latents have {latents}: it "
+            "sees a second image, as upsamplers do, or another autoencoder belongs to it"
+        )
+
+
 def _shape(network: Any, vae: Any) -> tuple[int, int, int]:
     size = network.config.get("sample_size") or 128
     height, width = (size, size) if isinstance(size, int) else size
+    for side in (height, width):
+        check_side(side)
     return vae.config.latent_channels, height, width
 
 
@@ -165,32 +206,10 @@ def _controlnet(folder: Path | str, family: type[Family], dtype: torch.dtype) ->
     place = Path(folder)
     if not (place / "config.json").is_file():
         raise ValueError(f"controlnet={str(folder)!r} is no folder of a ControlNetModel")
-    kind = json.loads((place / "config.json").read_text()).get("_class_name")
+    kind = read_json(place / "config.json").get("_class_name")
     if kind != "ControlNetModel":
         raise ValueError(f"controlnet={str(folder)!r} holds a {kind}, not a ControlNetModel")
-    return opened(place.parent, place.name, "diffusers", kind, dtype)
-
-
-def _lora(pipe: Any, place: Path, scale: float) -> None:
-    """Add low-rank changes to a pipeline, or refuse those of another network."""
-    if find_spec("peft") is None:
-        raise ValueError("lora needs the package peft: pip install 'diffprior[latent]'")
-    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
-    if len(files) != 1 or not files[0].is_file():
-        raise ValueError(
-            f"lora={str(place)!r} is no file, and no folder with one .safetensors file"
-        )
-    try:
-        with quiet():
-            pipe.load_lora_weights(str(files[0].parent), weight_name=files[0].name)
-        names = pipe.get_active_adapters()
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(f"lora={str(place)!r} is none of this network: {error}") from error
-    if not names:
-        raise ValueError(
-            f"lora={str(place)!r} is none of this network: no tensor of it has a place"
-        )
-    pipe.set_adapters(names, [scale] * len(names))
+    return opened(place, "controlnet", "diffusers", kind, dtype)
 
 
 def _offload(pipe: Any, control: Any) -> None:

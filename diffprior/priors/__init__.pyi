@@ -2,6 +2,7 @@
 from . import base as base
 from . import bits as bits
 from . import counted as counted
+from . import gray as gray
 from . import guided as guided
 from . import half as half
 from . import latent as latent
@@ -19,6 +20,7 @@ from .base import Source as Source
 from .base import Wrapper as Wrapper
 from .bits import BitsPrior as BitsPrior
 from .counted import CountedPrior as CountedPrior
+from .gray import GrayPrior as GrayPrior
 from .guided import GuidedPrior as GuidedPrior
 from .half import HalfPrior as HalfPrior
 from .latent import LatentPrior as LatentPrior

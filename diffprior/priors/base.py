@@ -23,7 +23,6 @@ __all__ = [
     "Source",
     "Wrapper",
     "denoise_vjp",
-    "row_by_row",
     "show_image",
 ]
 
@@ -129,12 +128,17 @@ class Prior(nn.Module, ABC):
         source: The model that the prior was opened from; None if it was built in Python.
         classes: Number of classes that the prior distinguishes; 0 for none.
         label: The class of its images, from 0; None for any.
+        needs_label: Whether it knows images of its classes alone, so that a label has to be set.
         reads_text: Whether a prompt can describe its images.
         text: The prompt of its images; None for no prompt.
         sees_image: Whether the network takes an image in addition to the state (``with_image``).
             Such a prior is for one image at a time.
         edits_image: Whether the network edits the image that it sees. Otherwise it fills a hole.
         takes_control: Whether a ControlNet follows a control image (``with_control``).
+        consistency: Whether ``forward`` returns the end of the flow from x_t, which is a sample,
+            in place of the mean: "Consistency Models" (Song et al., 2023),
+            https://arxiv.org/abs/2303.01469. Its kernels are then those of the multistep sampling
+            of that paper, and samplers that walk the flow do not suit it.
     """
 
     diffusion: Diffusion
@@ -144,11 +148,13 @@ class Prior(nn.Module, ABC):
     source: Source | None = None
     classes: int = 0
     label: int | None = None
+    needs_label: bool = False
     reads_text: bool = False
     text: str | None = None
     sees_image: bool = False
     edits_image: bool = False
     takes_control: bool = False
+    consistency: bool = False
 
     @classmethod
     def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
@@ -213,11 +219,21 @@ class Prior(nn.Module, ABC):
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         x_0: Tensor = super().__call__(x_t, t)
-        return x_0
+        return x_0.contiguous()  # a network may have the channels last, and sums round by layout
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         """Return p(x_s | x_t), for s < t; ``eta`` is the share of fresh noise, in [0, 1]."""
-        return self.diffusion.bridge(x_t, self(x_t, t), t, s, eta)
+        return self.reverse(x_t, self(x_t, t), t, s, eta)
+
+    def reverse(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
+        """Return p(x_s | x_t) for s < t, given what ``forward`` returns, or a change of it.
+
+        It is the bridge q(x_s | x_t, x_0). For a consistency function at eta = 1 it is
+        q(x_s | x_0), as x_0 is a sample and x_s has no need of x_t.
+        """
+        if self.consistency:
+            return self.diffusion.renoise(x_t, x_0, t, s, eta)
+        return self.diffusion.bridge(x_t, x_0, t, s, eta)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the states of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -288,11 +304,13 @@ class Prior(nn.Module, ABC):
         self.source = prior.source
         self.classes = prior.classes
         self.label = prior.label
+        self.needs_label = prior.needs_label
         self.reads_text = prior.reads_text
         self.text = prior.text
         self.sees_image = prior.sees_image
         self.edits_image = prior.edits_image
         self.takes_control = prior.takes_control
+        self.consistency = prior.consistency
 
     @property
     def innermost(self) -> "Prior":
@@ -554,16 +572,6 @@ def show_image(prior: Prior, image: Tensor | None = None, hole: Tensor | None = 
     return prior.with_image(image, hole) if prior.sees_image else prior
 
 
-def row_by_row(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what a network makes of a batch, which goes through it row by row on a CPU.
-
-    On a CPU, its layers round differently for batches of different sizes. Row by row, the result
-    for an image does not depend on the rest of its batch.
-    """
-    rows = torch.split(x, 1) if x.device.type == "cpu" else (x,)
-    return torch.cat([network(row) for row in rows])
-
-
 def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return E[x_0 | x_t] and the map v -> J^T v, where J is its Jacobian by x_t.
 
@@ -574,6 +582,6 @@ def denoise_vjp(prior: Prior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Callable[
         x_0 = prior(leaf, t)
 
     def vjp(v: Tensor) -> Tensor:
-        return torch.autograd.grad(x_0, leaf, v.to(x_0), retain_graph=True)[0]
+        return torch.autograd.grad(x_0, leaf, v.to(x_0), retain_graph=True)[0].contiguous()
 
     return x_0.detach(), vjp

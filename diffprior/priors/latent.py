@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..batching import row_by_row
 from ..errors import ImageError
 from ..networks.padding import pad_to_multiple
 from .base import Prior, Wrapper
@@ -60,10 +61,10 @@ class LatentPrior(Wrapper):
         return self.inner(x_t, t)
 
     def encode(self, image: Tensor) -> Tensor:
-        return self.encoder(pad_to_multiple(image, self.multiple))
+        return row_by_row(self.encoder, pad_to_multiple(image, self.multiple))
 
     def decode(self, state: Tensor) -> Tensor:
-        x = self.decoder(state)
+        x = row_by_row(self.decoder, state)
         return x[..., : self.size[0], : self.size[1]] if len(self.size) == 2 else x
 
     def with_inner(self, inner: Prior) -> Self:

@@ -1,19 +1,21 @@
 """Networks: any pretrained denoiser of images, with classes or without."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from ..batching import row_by_row
 from ..diffusions import GaussianDiffusion
-from ..errors import PriorError
+from ..errors import PriorError, SettingError
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
 from ._conditions import ConditionalPrior
-from .base import Prior, row_by_row
+from .base import Prior
 
 __all__ = ["NetworkPrior"]
 
@@ -35,8 +37,10 @@ class NetworkPrior(ConditionalPrior):
             after the first C, such as learned variances, are ignored.
         parameterization: What the network takes, and what its output means.
         shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
-        classes: Number of classes of the network; 0 for none. ``for_label`` chooses one.
-        unconditional: Whether a network with classes also knows images of any class.
+        classes: Number of classes of the network; 0 for none. ``for_label`` chooses one; until then
+            a network that knows images of its classes alone does not answer.
+        unconditional: Whether a network with classes also knows images of any class. Without a
+            class it is called without one; see ``with_null_label``.
         multiple: The network takes images of any size whose sides are multiples of it; others are
             padded by reflection, and cropped again. None if it takes images of ``shape`` only.
         clip: Whether E[x_0 | x_t] is clipped to [-1, 1]. Clipping biases posteriors.
@@ -58,8 +62,11 @@ class NetworkPrior(ConditionalPrior):
         self.parameterization = parameterization
         self.shape = tuple(shape)
         self.diffusion = GaussianDiffusion(parameterization.schedule)
+        self.consistency = parameterization.consistency
         self.classes = classes
         self.unconditional = unconditional
+        self.needs_label = bool(classes) and not unconditional
+        self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
 
@@ -89,26 +96,37 @@ class NetworkPrior(ConditionalPrior):
 
     def _labels(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """Return the class of each row of a batch, if the prior has one."""
-        if self.label is not None:
-            return (torch.full((len(x_t),), self.label, device=x_t.device),)
-        self._check(None)
-        return ()
+        label = self.null_label if self.label is None else self.label
+        if label is None:
+            self._check(None)
+            return ()
+        return (torch.full((len(x_t),), label, device=x_t.device),)
 
     def _check(self, label: int | None) -> None:
         """Refuse a class that the network does not have."""
         if label is None and (self.unconditional or not self.classes):
             return
         if not self.classes:
-            raise ValueError(f"this network has no classes, so there is no label={label!r}")
-        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < self.classes:
-            raise ValueError(
+            raise SettingError(f"this network has no classes, so there is no label={label!r}")
+        whole = isinstance(label, Integral) and not isinstance(label, bool)
+        if not whole or not 0 <= int(label) < self.classes:  # type: ignore[arg-type]
+            raise SettingError(
                 f"this network has {self.classes} classes: label is one of 0 ... "
                 f"{self.classes - 1}, got {label!r}"
             )
 
     def for_label(self, label: int | None) -> Self:
         self._check(label)
-        return self._replace(label=label)
+        return self._replace(label=None if label is None else int(label))
+
+    def with_null_label(self, label: int) -> Self:
+        """Return this prior with a class that stands for no class, as it was trained with one.
+
+        It then knows images of any class, too, and a label can be guided. "Classifier-Free
+        Diffusion Guidance" (Ho and Salimans, 2021), https://arxiv.org/abs/2207.12598.
+        """
+        self._check(label)
+        return self._replace(null_label=int(label), unconditional=True, needs_label=False)
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image

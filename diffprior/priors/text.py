@@ -6,11 +6,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ..batching import row_by_row
 from ..diffusions import GaussianDiffusion
 from ..networks.parameterizations import Parameterization
 from ..networks.text_to_image import Conditioning, Family
 from ._conditions import ConditionalPrior
-from .base import Prior, row_by_row
+from .base import Prior
 from .guided import GuidedPrior
 
 __all__ = ["TextPrior", "text_prior"]
@@ -42,6 +43,7 @@ class TextPrior(ConditionalPrior):
         self.parts = nn.ModuleList(family.parts).requires_grad_(False).eval()
         self.parameterization = parameterization.with_time_shift(self._tokens(shape))
         self.diffusion = GaussianDiffusion(self.parameterization.schedule)
+        self.consistency = self.parameterization.consistency
         self.reads_text = True
         self.text = text
         self.conditioning = family.encode_prompt(text)

@@ -16,11 +16,11 @@ LogR = Callable[[Tensor, Tensor], Tensor]
 class TiltedPrior(Wrapper):
     """p(x) r(x)^w: E[x_0 | x_t] + w (sigma_t^2 / alpha_t) grad log r_t(x_t), by Tweedie's formula.
 
-    r_t(x_t) = E[r(x_0) | x_t], such as a classifier that was trained on noisy images, is exact at
-    w = 1: "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021),
+    Exact for w = 1 and r_t(x_t) = E[r(x_0) | x_t], such as a classifier that was trained on noisy
+    images: "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, 2021),
     https://arxiv.org/abs/2105.05233. An r of clean images is evaluated at E[x_0 | x_t], and its
-    gradient goes back through the prior: a heuristic, "Universal Guidance for Diffusion Models"
-    (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
+    gradient goes back through the prior: a heuristic whose samples spread too little. "Universal
+    Guidance for Diffusion Models" (Bansal et al., 2023), https://arxiv.org/abs/2302.07121.
 
     Arguments:
         inner: The prior. For a latent prior, ``log_r`` takes latents.

@@ -1,6 +1,11 @@
 # Written by scripts/generate_index.py.
+from . import boxes as boxes
 from . import checks as checks
 from . import defaults as defaults
+from . import gray as gray
+from . import kinds as kinds
+from . import limits as limits
+from . import masks as masks
 from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
@@ -14,10 +19,17 @@ from . import signature as signature
 from . import solve as solve
 from . import surroundings as surroundings
 from . import task as task
+from .boxes import Box as Box
+from .boxes import InBoxes as InBoxes
+from .gray import Tone as Tone
+from .kinds import Kind as Kind
+from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter
+from .problem import Part as Part
 from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
+from .problem import ProblemInParts as ProblemInParts
 from .problem import Window as Window
 from .report import Meter as Meter
 from .report import Report as Report

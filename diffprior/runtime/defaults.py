@@ -1,12 +1,15 @@
 """The methods of a problem: those of the call, or those that suit its prior."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from ..catalog import build
 from ..errors import SettingError
 from ..methods.base import Method
 from ..operators.base import Operator
 from ..priors.base import Prior
+from ..samplers.ancestral import Ancestral
+from ..samplers.base import CONSISTENCY_STEPS
 from .problem import Problem
 from .settings import MethodSetting, Settings
 
@@ -25,7 +28,7 @@ def choose_methods(
     """
     chosen = settings.method
     if chosen is None and problem.shown is not None and prior.sees_image:
-        chosen = problem.shown
+        chosen = _drawn(problem.shown) if prior.consistency else problem.shown
     if chosen is not None:
         methods = [_with_steps(as_method(chosen), settings.steps)] * len(levels)
     else:
@@ -66,6 +69,11 @@ def _default_method(text: str, level: float, steps: int | None) -> Method[Any]:
     if LEVEL in text:  # a single step from the noise of the image
         return as_method(text.replace(LEVEL, repr(2 * level)))
     return _with_steps(as_method(text), steps)
+
+
+def _drawn(method: Method[Any]) -> Method[Any]:
+    """Return a guidance with the sampling of consistency models, which know no flow to walk."""
+    return replace(cast(Any, method), sampler=Ancestral(steps=CONSISTENCY_STEPS))
 
 
 def _with_steps(method: Method[Any], steps: int | None) -> Method[Any]:

@@ -18,8 +18,12 @@ def image_shape(prior: Prior) -> tuple[int, ...]:
 
 
 def batch_size(prior: Prior) -> int:
-    """Return how many states go through a prior at a time without filling the memory."""
-    if prior.sees_image:
+    """Return how many states go through a prior at a time without filling the memory.
+
+    On a CPU it is one. Sums, products and even powers round there by the number of states and by
+    the place among them, and a network takes one state at a time anyway (``row_by_row``).
+    """
+    if prior.sees_image or prior.like.device.type == "cpu":
         return 1
     room = (16 if prior.like.device.type == "cuda" else 2) * WHOLE
     _, height, width = image_shape(prior)

@@ -39,7 +39,7 @@ def read_sigma(sigma: float | str) -> float | Literal["auto"]:
 def noise_levels(
     sigma: float | str, images: Images, least: float = 0.0, prior: Prior | None = None
 ) -> list[float]:
-    """Return the noise level of each image, in [0, 1] units.
+    """Return the noise level of each image, in [0, 1] units; what is invisible has no say.
 
     Arguments:
         sigma: The level of all, or "auto" to estimate that of each.
@@ -50,6 +50,9 @@ def noise_levels(
     level = read_sigma(sigma)
     if level != "auto":
         return [level] * len(images)
+    if images.invisible().any():
+        parts = map(images.opaque_part, range(len(images)))
+        return [noise_levels(sigma, part, least, prior)[0] for part in parts]
     estimates = wavelet_noise(images.tensor())
     if prior is not None and not prior.latent:
         x = measured_pixels(images, prior)

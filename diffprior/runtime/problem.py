@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -13,7 +14,17 @@ from ..methods.base import Method
 from ..operators.base import Operator
 from ..priors.base import Prior
 
-__all__ = ["BEHIND", "Default", "Problem", "ProblemFor", "Window"]
+__all__ = [
+    "BEHIND",
+    "Default",
+    "Part",
+    "Problem",
+    "ProblemFor",
+    "ProblemInParts",
+    "Stated",
+    "Window",
+    "parts_of",
+]
 
 BEHIND = (  # a decoder, for one result and for several; docs/methods.md has the figures
     "resample(sampler=ancestral(steps=50), iterations=10, rate=0.1)",
@@ -24,7 +35,7 @@ Default = str | Sequence[str]  # a method for all images, or one for each
 
 
 class Window(NamedTuple):
-    """A part of a batch of images that is worked on by itself."""
+    """A part of an image that is worked on by itself."""
 
     rows: slice
     columns: slice
@@ -33,6 +44,11 @@ class Window(NamedTuple):
     def size(self) -> tuple[int, int]:
         """The size ``(H, W)`` of the part."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """First and last row, first and last column; the last ones are excluded."""
+        return self.rows.start, self.rows.stop, self.columns.start, self.columns.stop
 
     def cut(self, x: Tensor) -> Tensor:
         """Return the part of images ``(B, C, H, W)``."""
@@ -54,7 +70,7 @@ class Problem:
     """y = A x + sigma eps, for a batch of images, and the method that suits it.
 
     Functions here get images ``(B, C, H, W)`` in [-1, 1] on the device of the prior, with one
-    channel for a prior of gray images.
+    channel for a prior of gray images, and where the images themselves are gray.
 
     Attributes:
         operator: A. One that takes any shape gets that of the prior's images.
@@ -73,10 +89,12 @@ class Problem:
         shown: Default method for a network that sees the image, and ``keep``; None for the others.
         scale: Factor from the size of the images to that of the result.
         keep: Pixels that a network which sees the image is shown, ``(B, 1, H, W)`` of bool.
-        window: Part of the images that is worked on; None is all.
+        window: Part of each image that is worked on; None is all.
         images: Images that the result takes its kind from, where they are not those of the call.
         cover: Weight of the result over the image, ``(B, 1, H, W)`` in [0, 1]; None is 1.
         opaque: Whether the result loses the transparency of the image.
+        makes_colors: Whether the result of a gray image has colors.
+        lost: True where the images say nothing of what they show, ``(B, 1, H, W)``.
         check: Refuses priors that cannot solve the problem.
         finish: Makes the final samples of samples ``(B * n, C, H, W)``.
         nothing_to_do: Remark of a report where the images are the result; None where they are not.
@@ -100,6 +118,8 @@ class Problem:
     images: Images | None = None
     cover: Tensor | None = None
     opaque: bool = False
+    makes_colors: bool = False
+    lost: Tensor | None = None
     check: Callable[[Prior], None] | None = None
     finish: Callable[[Tensor], Tensor] | None = None
     nothing_to_do: str | None = None
@@ -121,3 +141,51 @@ class ProblemFor:
     size: tuple[int, int] | Callable[[Prior], tuple[int, int]]
     problem: Callable[[Prior], Problem]
     widen: Callable[[Tensor], Tensor] | None = None
+
+
+class Part(NamedTuple):
+    """Images of a batch that have a problem of their own.
+
+    Attributes:
+        rows: Their numbers.
+        stated: Their problem.
+    """
+
+    rows: list[int]
+    stated: ProblemFor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemInParts:
+    """Problems of images that cannot share one, such as of those with windows of their own.
+
+    An image gets the same result in any company: what is worked on is not that of the batch.
+
+    Attributes:
+        parts: Makes the parts for a prior, before that is fit to a size.
+    """
+
+    parts: Callable[[Prior], list[Part]]
+
+
+def parts_of(
+    windows: Sequence[Window], problem: Callable[[list[int], Window, Prior], Problem]
+) -> list[Part]:
+    """Return the parts of a batch by the windows of its images.
+
+    Arguments:
+        windows: The window of each image.
+        problem: Makes the problem of the images of these numbers in this window.
+    """
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for i, window in enumerate(windows):
+        rows.setdefault(window.box, []).append(i)
+    parts = []
+    for own in rows.values():
+        window = windows[own[0]]
+        stated = ProblemFor(size=window.size, problem=partial(problem, own, window))
+        parts.append(Part(own, stated))
+    return parts
+
+
+Stated = Problem | ProblemFor | ProblemInParts  # what the page of a restoring task returns

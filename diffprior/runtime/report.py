@@ -4,7 +4,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..priors.base import Prior
 from ..validation import shown
 from .settings import Settings
 
-__all__ = ["Meter", "Report", "as_json", "guidance_entry", "report_header"]
+__all__ = ["Meter", "Report", "as_json", "guidance_entry", "join_reports", "report_header"]
 
 
 class Report(TypedDict, total=False):
@@ -62,6 +62,7 @@ class Report(TypedDict, total=False):
         luma_step: First quantization step of luma.
         subsampling: Chroma subsampling, such as "4:2:0".
         operator: Operator of ``reconstruct``, as text.
+        mask: How the values of the mask were read, where they are not just black and white.
         note: A remark, such as that there was nothing to do.
     """
 
@@ -108,6 +109,7 @@ class Report(TypedDict, total=False):
     luma_step: float
     subsampling: str
     operator: str
+    mask: str
     note: str
 
 
@@ -173,6 +175,29 @@ def report_header(
         **texts,
         **(guidance_entry(prior, settings.condition) if condition else {}),
     }
+
+
+def join_reports(reports: Sequence[Mapping[str, Any]], order: Sequence[int]) -> dict[str, Any]:
+    """Return the report of a batch whose parts have reports of their own.
+
+    Arguments:
+        order: The place of each image of the batch among the images of the parts, one after the
+            other.
+    """
+    joined: dict[str, Any] = {}
+    for report in reports:
+        joined |= report
+    for key in ("network_calls", "network_seconds", "seconds"):
+        joined[key] = round(sum(report.get(key, 0) for report in reports), 2)
+    for key in ("sigma", "chi2"):
+        if key in joined:
+            values = [value for report in reports for value in report[key]]
+            joined[key] = [values[i] for i in order]
+    methods = [m for report in reports for m in (report["method"] or "").split("; ") if m]
+    joined["method"] = "; ".join(dict.fromkeys(methods)) or None
+    if not all("note" in report for report in reports):
+        joined.pop("note", None)
+    return joined
 
 
 def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, float]:

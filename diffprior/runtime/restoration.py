@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..io.arrays import Images, as_images
+from .boxes import InBoxes
 from .parameters import RESTORATION
-from .problem import Problem, ProblemFor
+from .problem import Stated
 from .results import Result
 from .settings import Settings
 from .signature import TaskFunction, keywords, public_function
@@ -14,7 +15,7 @@ from .task import Task
 
 __all__ = ["restoration"]
 
-Page = Callable[..., Problem | ProblemFor]
+Page = Callable[..., Stated | InBoxes]
 
 
 def restoration(

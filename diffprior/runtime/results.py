@@ -86,14 +86,15 @@ def make_result(
     x = x.clamp(-1, 1).expand(-1, 3, -1, -1)
     count = len(x) // len(images)
     alpha = None if opaque else images.opacity(x.shape[-2:])
-    values = images.blend(x, cover)
+    weight = cover if opaque else _seen(images, x, cover)
+    values = images.blend(x, weight)
     values = values.reshape(len(images), count, *values.shape[1:])
     shown = [images.restore_kind(values[:, j % count], alpha) for j in range(samples)]
     mean = shown[0]
     std = None
     if samples > 1:
         states = x.reshape(len(images), count, *x.shape[1:])
-        mean = images.restore_kind(images.blend(states.mean(1), cover), alpha)
+        mean = images.restore_kind(images.blend(states.mean(1), weight), alpha)
         spread = states.std(1, correction=1 if count > 1 else 0) / 2
         std = _like_image(spread if cover is None else spread * cover.to(x), shown[0])
     if cover is None:
@@ -106,6 +107,14 @@ def make_result(
         report=cast(Report, report),
         cover=cover,
     )
+
+
+def _seen(images: Images, x: Tensor, cover: Tensor | None) -> Tensor | None:
+    """Return the weight of x, which is 0 where nothing is seen: such pixels stay as they are."""
+    lost = images.invisible()
+    if x.shape[-2:] != lost.shape[-2:] or not lost.any():
+        return cover
+    return (~lost).float() if cover is None else cover * ~lost
 
 
 def _like_image(std: Tensor, like: Any) -> Any:

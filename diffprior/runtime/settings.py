@@ -1,5 +1,6 @@
 """The shared settings of one call of a task."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_counts(self.samples, self.steps)
+        for name in ("guidance_scale", "source_guidance_scale", "lora_scale"):
+            scale = getattr(self, name)
+            if isinstance(scale, float) and not math.isfinite(scale):
+                raise SettingError(f"{name} is a finite number, got {scale}")
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -110,10 +115,16 @@ def with_condition(prior: Prior, condition: Mapping[str, Any]) -> Prior:
     """Return a prior under a condition that is in the words of reports and inversion files.
 
     Raises:
-        SettingError: If the prior knows nothing of the kind.
+        SettingError: If the prior knows nothing of the kind, or needs a label and gets none.
     """
     long = {short: name for name, short in SHORT.items()}
     try:
-        return prior.with_condition(**{long.get(k, k): v for k, v in condition.items()})
+        prior = prior.with_condition(**{long.get(k, k): v for k, v in condition.items()})
     except ValueError as error:
         raise SettingError(str(error)) from error
+    if prior.needs_label and prior.label is None:
+        raise SettingError(
+            f"{prior.name} knows images of its {prior.classes} classes alone: label is one of "
+            f"0 ... {prior.classes - 1} (and source_label, where a task inverts an image)"
+        )
+    return prior

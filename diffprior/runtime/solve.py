@@ -1,6 +1,6 @@
 """From a problem, images and settings to samples of the posterior."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self, cast
@@ -14,15 +14,18 @@ from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
-from ..priors.base import Prior, show_image
+from ..priors.base import Prior
 from ..random import stream_ids
 from ..validation import warn
+from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
-from .memory import batch_size, image_shape, measured_pixels
-from .noise_level import ROUNDING, noise_levels
+from .kinds import Kind, split
+from .limits import check_result
+from .memory import batch_size
+from .noise_level import ROUNDING
 from .placement import fit_prior, place_prior
-from .problem import Problem, ProblemFor
-from .report import Meter, report_header
+from .problem import Part, Problem, ProblemFor, ProblemInParts, Stated
+from .report import Meter, join_reports, report_header
 from .results import Result, make_result
 from .settings import Settings
 
@@ -32,7 +35,7 @@ DECODED = 0.02  # [0, 1]; the noise that is assumed in exact data behind a decod
 
 
 def solve(
-    task: str, images: Images | None, stated: Problem | ProblemFor, settings: Settings
+    task: str, images: Images | None, stated: Stated | InBoxes, settings: Settings
 ) -> Result[Any]:
     """Return the result of a task: its prior is opened, its problem is solved.
 
@@ -40,19 +43,64 @@ def solve(
         images: The images of the call; None where the problem has its own.
     """
     prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
+    if isinstance(stated, InBoxes):
+        assert images is not None, "the boxes are parts of the images of the call"
+        if fits_boxes(prior, settings):
+            return solve_in_boxes(task, images, stated, prior, settings, solve)
+        stated = stated.whole()
+    if isinstance(stated, ProblemInParts):
+        assert images is not None, "the parts are those of the images of the call"
+        solved = _solve_parts(task, images, stated.parts(prior), prior, settings)
+    else:
+        solved = _solve(task, images, stated, prior, settings)
+    return make_result(
+        solved.images,
+        solved.x,
+        solved.cover,
+        settings.samples,
+        dict(solved.report),
+        solved.opaque,
+    )
+
+
+class _Solved(NamedTuple):
+    """What a problem came to: images ``(B * n, C, H, W)``, their cover and their report."""
+
+    images: Images
+    x: Tensor
+    cover: Tensor | None
+    report: Mapping[str, Any]
+    opaque: bool
+
+
+def _solve(
+    task: str,
+    images: Images | None,
+    stated: Problem | ProblemFor,
+    prior: Prior,
+    settings: Settings,
+) -> _Solved:
+    """Return what a problem comes to.
+
+    Arguments:
+        prior: The prior of the call, as it was opened.
+    """
     if isinstance(stated, ProblemFor):
         size = stated.size(prior) if callable(stated.size) else stated.size
+        check_result(size, images, settings.samples)
         prior = fit_prior(prior, (3, *size), settings, widen=stated.widen)
         problem = stated.problem(prior)
     else:
         problem = stated
         height, width = _images(problem, images).size
-        shape = (3, problem.scale * height, problem.scale * width)
-        prior = fit_prior(prior, shape, settings)
+        size = (problem.scale * height, problem.scale * width)
+        check_result(size, images, settings.samples)
+        prior = fit_prior(prior, (3, *size), settings)
     if problem.check is not None:
         problem.check(prior)
     like = _images(problem, images)
-    solver = _Solver.of(problem, like, prior, settings)
+    state = stated.problem if isinstance(stated, ProblemFor) else None
+    solver = _Solver.of(split(like, prior, problem, state), settings)
     report = report_header(task, prior, settings) | solver.report()
     if problem.nothing_to_do is not None:
         x = like.tensor()
@@ -60,7 +108,37 @@ def solve(
     else:
         x, counts = solver.draw()
         report |= counts
-    return make_result(like, x, problem.cover, settings.samples, report, problem.opaque)
+    return _Solved(like, x, problem.cover, report, problem.opaque)
+
+
+def _solve_parts(
+    task: str, images: Images, parts: list[Part], prior: Prior, settings: Settings
+) -> _Solved:
+    """Return what the parts of a batch come to, in the order of the batch."""
+    ids = stream_ids(settings.ids, len(images))
+    solved = []
+    for k, part in enumerate(parts):
+        own = replace(
+            settings,
+            ids=[ids[i] for i in part.rows],
+            callback=part_callback(settings.callback, k, len(parts)),
+        )
+        solved.append(_solve(task, images.select(part.rows), part.stated, prior, own))
+    if len(solved) == 1:
+        return solved[0]._replace(images=images)
+    rows = [i for part in parts for i in part.rows]
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    n = max(len(s.x) // len(s.images) for s in solved)  # 1 where there was nothing to do
+    drawn = [s.x.repeat_interleave(n * len(s.images) // len(s.x), 0) for s in solved]
+    x = [samples for part in drawn for samples in torch.split(part, n)]
+    covers = [s.cover for s in solved if s.cover is not None]
+    return _Solved(
+        images=images,
+        x=torch.cat([x[i] for i in order]),
+        cover=torch.cat(covers)[order] if covers else None,
+        report=join_reports([s.report for s in solved], order),
+        opaque=solved[0].opaque,
+    )
 
 
 def _images(problem: Problem, images: Images | None) -> Images:
@@ -73,6 +151,7 @@ def _images(problem: Problem, images: Images | None) -> Images:
 class _Group(NamedTuple):
     """Images of a batch that are solved together."""
 
+    kind: Kind
     rows: Tensor
     level: float  # noise, in [0, 1] units
     method: Method[Any]
@@ -80,53 +159,37 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Solver:
-    """A problem, its images and its prior, with the noise level and the method of each image."""
+    """Images and their problem, with the kind, the noise level and the method of each image."""
 
     problem: Problem
     images: Images
-    prior: Prior
     settings: Settings
+    kinds: list[Kind]
     levels: list[float]
     methods: list[Method[Any]]
 
     @classmethod
-    def of(cls, problem: Problem, images: Images, prior: Prior, settings: Settings) -> Self:
-        sigma = problem.sigma
-        judge = prior if problem.white else None
-        levels = (
-            sigma if isinstance(sigma, list) else noise_levels(sigma, images, problem.least, judge)
-        )
+    def of(cls, kinds: Sequence[Kind], settings: Settings) -> Self:
+        images = kinds[0].images
+        kind_of = {i: kind for kind in kinds for i in kind.rows}
+        level_of = {i: v for kind in kinds for i, v in zip(kind.rows, kind.levels(), strict=True)}
+        levels = [level_of[i] for i in range(len(images))]
+        chosen = {
+            id(kind): choose_methods(kind.problem, kind.prior, levels, settings) for kind in kinds
+        }
         return cls(
-            problem=problem,
+            problem=kinds[0].problem,
             images=images,
-            prior=prior,
             settings=settings,
+            kinds=[kind_of[i] for i in range(len(images))],
             levels=levels,
-            methods=choose_methods(problem, prior, levels, settings),
+            methods=[chosen[id(kind_of[i])][i] for i in range(len(images))],
         )
 
     @property
     def white(self) -> bool:
         """Whether the noise is white, of the levels of the problem."""
         return self.problem.likelihood is GaussianLikelihood
-
-    @cached_property
-    def x(self) -> Tensor:
-        """The part of the images that is worked on, ``(B, C, H, W)`` on the prior's device."""
-        x = measured_pixels(self.images, self.prior)
-        return x if self.problem.window is None else self.problem.window.cut(x)
-
-    @cached_property
-    def likelihood(self) -> Likelihood[Any]:
-        """The likelihood of all images; white noise is added to it level by level."""
-        A = self.problem.operator.for_shape(image_shape(self.prior)).to(self.prior.like.device)
-        return self.problem.likelihood(operator=A, y=self.problem.measure(self.x))
-
-    @cached_property
-    def guess(self) -> Tensor | None:
-        """First guesses of all images; None where no method starts from one."""
-        wanted = any(method.takes_guess for method in self.methods)
-        return self.problem.guess(self.x) if self.problem.guess is not None and wanted else None
 
     @cached_property
     def ids(self) -> Sequence[int | str]:
@@ -149,50 +212,46 @@ class _Solver:
             callback = part_callback(self.settings.callback, k, len(groups))
             x, fit = self._draw_group(group, n, meter, callback)
             for j, i in enumerate(group.rows):
-                samples[i] = x[j]
+                samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
                 fits[i] = fit[j]
-        x = self._finished(torch.cat(samples))
+        x = self._in_color(self._finished(torch.cat(samples)), n)
         counts: dict[str, Any] = {
-            "method": "; ".join(repr(group.method) for group in groups),
+            "method": "; ".join(dict.fromkeys(repr(group.method) for group in groups)),
             "samples": n,
             **meter.report(),
         }
         if self.white and any(self.levels):
-            counts["chi2"] = fits
+            counts["chi2"] = [round(fit, 3) for fit in fits]
+            _warn_of_misfit(self.levels, fits)
         return x, counts
 
     def _groups(self) -> list[_Group]:
-        """Return the images by noise level and method; each alone if the network sees it."""
-        count = len(self.images)
-        if self._shown:
-            return [
-                _Group(torch.tensor([i]), self.levels[i], self.methods[i]) for i in range(count)
-            ]
-        keys = list(zip(self.levels, self.methods, strict=True))
-        distinct = sorted(dict.fromkeys(keys), key=lambda key: self.levels.index(key[0]))
+        """Return the images by noise level and method; each alone on a CPU (``batch_size``)."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        keys = zip(self.kinds, self.levels, self.methods, strict=True)
+        for i, (kind, level, method) in enumerate(keys):
+            alone = i if batch_size(kind.prior) == 1 else None
+            groups.setdefault((id(kind), level, method, alone), []).append(i)
         return [
-            _Group(torch.tensor([i for i in range(count) if keys[i] == key]), *key)
-            for key in distinct
+            _Group(self.kinds[rows[0]], torch.tensor(rows), level, method)
+            for (_, level, method, _), rows in groups.items()
         ]
-
-    @property
-    def _shown(self) -> bool:
-        """Whether the network is shown what is known of the image."""
-        return self.problem.keep is not None and self.prior.sees_image
 
     def _draw_group(
         self, group: _Group, n: int, meter: Meter, callback: Callback | None
     ) -> tuple[Tensor, list[float]]:
         """Return the samples of a group, ``(b, n, C, H, W)``, and the chi2 of each image."""
-        known = self.likelihood.select(group.rows)
-        prior = self._prior_of(group)
+        kind = group.kind
+        known = kind.likelihood.select(group.rows)
+        prior = kind.prior_of(group.rows)
+        guess = kind.guess if group.method.takes_guess else None
         with meter.on(prior):
-            x = group.method(
+            x = kind.suited(group.method)(
                 prior,
-                self._assumed(known, group.level),
+                self._assumed(known, group),
                 n,
                 self.settings.seed,
-                guess=None if self.guess is None else self.guess[group.rows],
+                guess=None if guess is None else guess[group.rows],
                 ids=[self.ids[i] for i in group.rows],
                 batch_size=batch_size(prior),
                 callback=callback,
@@ -206,23 +265,22 @@ class _Solver:
                 x = rows.condition(x, 1.0)
             else:
                 fits = rows.chi2(x).reshape(-1, n).mean(1).tolist()
-                _warn_of_misfit(group.level, fits)
-        x = x.reshape(-1, n, *x.shape[1:])
-        return x, [round(fit, 3) for fit in fits]
+        return x.reshape(-1, n, *x.shape[1:]), fits
 
-    def _prior_of(self, group: _Group) -> Prior:
-        """Return the prior of a group, its network shown the image where it sees one."""
-        if not self._shown or self.problem.keep is None:
-            return self.prior
-        keep = self.problem.keep[group.rows].to(self.x)
-        return show_image(self.prior, self.x[group.rows] * keep, 1 - keep)
-
-    def _assumed(self, likelihood: Likelihood[Any], level: float) -> Likelihood[Any]:
+    def _assumed(self, likelihood: Likelihood[Any], group: _Group) -> Likelihood[Any]:
         """Return a likelihood with the noise that a method is to assume."""
         if not self.white:
             return likelihood
-        least = DECODED if self.prior.latent else 0.0
-        return replace(cast(Any, likelihood), sigma=2 * max(level, least))
+        least = DECODED if group.kind.prior.latent else 0.0
+        return replace(cast(Any, likelihood), sigma=2 * max(group.level, least))
+
+    def _in_color(self, x: Tensor, n: int) -> Tensor:
+        """Return finished samples with the colors of images that have one tone."""
+        for i, kind in enumerate(self.kinds):
+            if tone := kind.tones.get(i):
+                rows = slice(i * n, (i + 1) * n)
+                x[rows] = tone.color(x[rows, :1])
+        return x
 
     def _finished(self, x: Tensor) -> Tensor:
         """Return samples as the problem finishes them, in their place in the whole images."""
@@ -232,12 +290,14 @@ class _Solver:
         return x if window is None else window.paste(x, self.images.tensor())
 
 
-def _warn_of_misfit(level: float, fits: list[float]) -> None:
-    """Warn of a residual that the noise does not explain."""
-    low = 0.5 if level > ROUNDING else 0.0  # at the level of rounding there may be no noise at all
-    if off := [chi2 for chi2 in fits if not low <= chi2 <= 2]:
-        warn(
-            f"the residual is {off[0]:.2g} times what noise of sigma {level:.3g} leaves: try a "
-            f"{'smaller' if off[0] < 1 else 'larger'} sigma, another method, or more steps",
-            ResidualWarning,
-        )
+def _warn_of_misfit(levels: list[float], fits: list[float]) -> None:
+    """Warn of the first residual that the noise does not explain."""
+    for level, chi2 in zip(levels, fits, strict=True):
+        low = 0.5 if level > ROUNDING else 0.0  # at that of rounding there may be no noise at all
+        if level > 0 and not low <= chi2 <= 2:
+            warn(
+                f"the residual is {chi2:.2g} times what noise of sigma {level:.3g} leaves: try a "
+                f"{'smaller' if chi2 < 1 else 'larger'} sigma, another method, or more steps",
+                ResidualWarning,
+            )
+            return

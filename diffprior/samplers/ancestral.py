@@ -17,6 +17,7 @@ __all__ = ["Ancestral"]
 class Ancestral(Sampler):
     """x_s ~ p(x_s | x_t), for bits as for pixels. Converges in law as the steps grow.
 
+    For a consistency function it is that model's multistep sampling, right at any number of steps.
     "Denoising Diffusion Probabilistic Models" (Ho et al., 2020), https://arxiv.org/abs/2006.11239.
 
     Arguments:

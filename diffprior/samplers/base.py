@@ -13,7 +13,9 @@ from ..random import Noise
 from ..schedules import Grid, grid
 from ..validation import Checked, renamed
 
-__all__ = ["Sampler"]
+__all__ = ["CONSISTENCY_STEPS", "Sampler"]
+
+CONSISTENCY_STEPS = 4  # of a chain of a consistency model, as in the papers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,7 +143,8 @@ def _decoded(data: bytes, most: int) -> np.ndarray[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the file has beside the image
-            return files.read(BytesIO(data), most).images.values[0]
+            values: np.ndarray[Any, Any] = files.read(BytesIO(data), most).images.values[0]
+            return values
     except ImageError as error:
         reason = str(error).removeprefix("the stream: ").partition("; --max-pixels")[0]
         raise ImageError(reason) from error

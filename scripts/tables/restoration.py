@@ -2,14 +2,19 @@
 
     python scripts/tables/restoration.py data/samples --out runs/restoration
 
-Degradations are simulated with fixed seeds. Rows are written to ``rows.csv`` as they come, and a
-run that was stopped goes on; ``table.md`` holds the means. The score is the PSNR in dB; for colors
-it is the root mean square error in a and b of CIELAB, lower is better.
+Degradations are simulated with fixed seeds. A blur is a real one: the whole scene is blurred, and
+the image is cut from it, so that the blur reaches in from beyond its border. "mirrored" is the
+default with ``boundary="reflect"``, which takes that for a mirror image.
+
+Rows are written to ``rows.csv`` as they come, and a run that was stopped goes on; ``table.md``
+holds the means. The score is the PSNR in dB; for colors it is the root mean square error in a and b
+of CIELAB, lower is better.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -33,39 +38,48 @@ from diffprior.operators.gray import Gray
 from diffprior.operators.identity import Identity
 from diffprior.random import Noise
 from diffprior.runtime.results import Result
+from diffprior.runtime.surroundings import Surroundings
 
 FIELDS = ("picture", "problem", "method", "score", "seconds")
 CLASSICAL = {
     Identity: ("wavelet", "tv", "nlm"),
     Bicubic: ("bicubic",),
-    Blur: ("richardson-lucy", "wiener"),
+    Blur: ("input", "richardson-lucy", "wiener"),
     Gray: ("grey",),
 }
 
 
+Restore = Callable[[Tensor], Result[Any]]  # of images in [0, 1]
+
+
 class Degradation(NamedTuple):
-    """An operator, its noise level in [0, 1], and the task that restores images in [0, 1]."""
+    """An operator, its noise level in [0, 1], and our ways to restore images, by name."""
 
     operator: Operator
     sigma: float
-    restore: Callable[[Tensor], Result[Any]]
+    ours: Mapping[str, Restore]
 
 
 def denoising(level: int) -> Degradation:
     """Return white noise of a standard deviation in units of 1/255."""
     sigma = level / 255
-    return Degradation(Identity(), sigma, lambda y: diffprior.denoise(y, sigma=sigma))
+    return Degradation(Identity(), sigma, {"default": lambda y: diffprior.denoise(y, sigma=sigma)})
 
 
 def upscaling(scale: int) -> Degradation:
     """Return bicubic reduction."""
-    return Degradation(Bicubic(scale), 0.0, lambda y: diffprior.super_resolve(y, scale))
+    return Degradation(
+        Bicubic(scale), 0.0, {"default": lambda y: diffprior.super_resolve(y, scale)}
+    )
 
 
 def deblurring(kernel: str, sigma: float) -> Degradation:
-    """Return a blur with white noise, sigma in [0, 1]."""
-    A = Blur(kernel)
-    return Degradation(A, sigma, lambda y: diffprior.deblur(y, A.kernel, sigma=sigma))
+    """Return a blur of the whole scene with white noise, sigma in [0, 1]."""
+    A = Blur(kernel, "free")
+    deblur = partial(diffprior.deblur, kernel=A.kernel, sigma=sigma)
+    return Degradation(
+        A, sigma, {"mirrored": partial(deblur, boundary="reflect"), "default": deblur}
+    )
 
 
 PROBLEMS = {
@@ -78,8 +92,16 @@ PROBLEMS = {
     "Gaussian 3.0, 0.05": deblurring("gaussian:3", 0.05),
     "motion, 0.01": deblurring("shake:31,0.5,0", 0.01),
     "motion, 0.05": deblurring("shake:31,0.5,0", 0.05),
-    "colors": Degradation(Gray("luminance"), 0.0, diffprior.colorize),
+    "colors": Degradation(Gray("luminance"), 0.0, {"default": diffprior.colorize}),
 }
+
+
+def scene(path: Path, side: int, around: Surroundings) -> Tensor:
+    """Return an image in [0, 1] with its surroundings; without them its short side is ``side``."""
+    wide = load(path, side + max(around.left + around.right, around.above + around.below))
+    if any(around):
+        return wide
+    return wide[..., : wide.shape[-2] // 4 * 4, : wide.shape[-1] // 4 * 4]
 
 
 def measured(problem: Degradation, truth: Tensor, seed: int) -> GaussianLikelihood[Operator]:
@@ -92,12 +114,16 @@ def measured(problem: Degradation, truth: Tensor, seed: int) -> GaussianLikeliho
 
 def restored(method: str, problem: Degradation, likelihood: GaussianLikelihood[Operator]) -> Tensor:
     """Return the image in [0, 1] that a method restores from a measurement."""
+    y = (likelihood.y + 1) / 2
+    if method == "input":
+        return y
     if method == "grey":
-        return ((likelihood.y + 1) / 2).expand(-1, 3, -1, -1)
-    if method != "default":
-        return (baselines.restore(f"classical:{method}", likelihood) + 1) / 2
-    image: Tensor = problem.restore((likelihood.y + 1) / 2).image
-    return image
+        return y.expand(-1, 3, -1, -1)
+    if method in problem.ours:
+        image: Tensor = problem.ours[method](y).image
+        return image
+    x = baselines.restore(f"classical:{method}", likelihood)
+    return (Surroundings.of(likelihood.operator).cut(x) + 1) / 2
 
 
 def score(problem: str, x: Tensor, truth: Tensor) -> float:
@@ -129,19 +155,22 @@ def main(
     """Run the benchmark."""
     problems = chosen("--problem", problem, [*PROBLEMS])
     classical = [name for names in CLASSICAL.values() for name in names]
-    methods = chosen("--method", method, [*classical, "default"])
+    ours = [name for degradation in PROBLEMS.values() for name in degradation.ours]
+    methods = chosen("--method", method, list(dict.fromkeys([*classical, *ours])))
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
     paths = [path for folder in images for path in files.find([folder])[:limit]]
     for number, image in enumerate(paths):
-        truth = load(image, side)
-        truth = truth[..., : truth.shape[-2] // 4 * 4, : truth.shape[-1] // 4 * 4]
         for name in problems:
-            likelihood = measured(PROBLEMS[name], truth, number)
-            for how in (*CLASSICAL[type(PROBLEMS[name].operator)], "default"):
+            degradation = PROBLEMS[name]
+            around = Surroundings.of(degradation.operator)
+            wide = scene(image, side, around)
+            likelihood = measured(degradation, wide, number)
+            truth = around.cut(wide)
+            for how in (*CLASSICAL[type(degradation.operator)], *degradation.ours):
                 if (image.name, name, how) in ledger or how not in methods:
                     continue
                 start = time.perf_counter()
-                x = restored(how, PROBLEMS[name], likelihood)
+                x = restored(how, degradation, likelihood)
                 row = {"picture": image.name, "problem": name, "method": how}
                 row["seconds"] = f"{time.perf_counter() - start:.3f}"
                 ledger.add(row | {"score": f"{score(name, x, truth):.4f}"})

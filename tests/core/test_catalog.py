@@ -105,14 +105,14 @@ def test_what_is_wrong_is_one_sentence(text: str, kinds: tuple, message: str) ->
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("dpir(steps=0)", "steps of DPIR is a whole number from 1 on, got 0"),
-        ("dpir(steps=2.5)", "steps of DPIR is a whole number from 1 on, got 2.5"),
-        ("dpir(steps=True)", "steps of DPIR is a whole number from 1 on, got True"),
+        ("dpir(steps=0)", "steps of DPIR is a whole number from 1 to 1000000, got 0"),
+        ("dpir(steps=2.5)", "steps of DPIR is a whole number from 1 to 1000000, got 2.5"),
+        ("dpir(steps=True)", "steps of DPIR is a whole number from 1 to 1000000, got True"),
         ("dpir(start=-1)", "start of DPIR is a number from 0 on or None, got -1"),
         ("dpir(start=1e400)", "start of DPIR is a number from 0 on or None, got inf"),
         ("dpir(weight=0)", "weight of DPIR is a number above 0, got 0"),
-        ("daps(steps=0)", "steps of DAPS is a whole number from 1 on, got 0"),
-        ("mmps(iterations=0)", "iterations of MMPS is a whole number from 1 on, got 0"),
+        ("daps(steps=0)", "steps of DAPS is a whole number from 1 to 1000000, got 0"),
+        ("mmps(iterations=0)", "iterations of MMPS is a whole number from 1 to 1000000, got 0"),
         ("mmps(sampler=3)", "sampler of MMPS is a Sampler, got 3"),
         ("mmps(sampler=tilt)", "sampler of MMPS is a Sampler, got Tilt("),
         ("mmps(sampler=ddim(eta=40.0))", "eta of DDIM is a number in [0, 1], got 40.0"),
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_one_sentence(text: str, kinds: tuple, message: str) ->
         ("pnp_dm(rho=(1.0, 0))", "rho of PnPDM is a pair, each a number above 0, got (1.0, 0)"),
         ("pnp_dm(rho=(1.0,))", "rho of PnPDM is a pair, each a number above 0, got (1.0,)"),
         ("flow(rounds=-1)", "rounds of FlowInversion is a whole number from 0 on, got -1"),
-        ("direct(steps=0)", "steps of DirectInversion is a whole number from 1 on, got 0"),
+        ("direct(steps=0)", "steps of DirectInversion is a whole number from 1 to 1000000, got 0"),
         ("average(factor=2.5)", "factor of average is a whole number, got 2.5"),
         ("mask(keep=3)", "mask needs keep, which no text can say: build it in Python"),
         ("fourier(keep=3)", "keep of fourier is a Tensor or a text, got 3"),
@@ -196,7 +196,9 @@ def test_what_is_built_can_be_spelled(name: str) -> None:
 
 
 def test_settings_are_checked_where_no_text_is_read() -> None:
-    with pytest.raises(SettingError, match="^steps of DDIM is a whole number from 1 on, got -1$"):
+    with pytest.raises(
+        SettingError, match="^steps of DDIM is a whole number from 1 to 1000000, got -1$"
+    ):
         DDIM().with_steps(-1)
     with pytest.raises(SettingError, match="^zeta of DPS is a number from 0 on, got nan$"):
         DPS(zeta=float("nan"))

@@ -14,8 +14,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from diffprior.io.arrays import ImageError, as_images, mask_tensor
-from diffprior.io.files import SUFFIXES, encode, find, read, read_mask, write
+from diffprior.io.arrays import ImageError, as_images
+from diffprior.io.files import SUFFIXES, encode, find, read, write
+from diffprior.io.masks import mask_tensor, read_mask
 from diffprior.io.metadata import Metadata
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -454,7 +455,7 @@ def test_deep_gray_of_which_0_is_white_is_no_negative(tmp_path: Path, turn: int)
 
 def test_a_tiff_of_another_kind_is_called_one(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "f.tif", np.zeros((2, 2, 3), np.uint32), photometric="rgb")
-    with pytest.raises(ImageError, match="f.tif: it is a TIFF image of a kind that is not read"):
+    with pytest.raises(ImageError, match="f.tif: the image holds uint32; give uint8"):
         read(tmp_path / "f.tif")
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.fft
 import scipy.ndimage
 import scipy.signal
 import torch
@@ -14,6 +15,7 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.dpir import DPIR
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.pigdm import PiGDM
+from diffprior.operators import blur
 from diffprior.operators.base import LinearOperator
 from diffprior.operators.blur import Blur
 from diffprior.operators.decimate import Decimate
@@ -191,3 +193,9 @@ def test_the_surroundings_of_a_small_image_are_its_border_pixels() -> None:
     expected = np.pad(tiny.numpy(), ((0, 0), (0, 0), (4, 5), (2, 3)), mode="edge")
     near(around.add(tiny), torch.from_numpy(expected))
     assert Surroundings.of(Blur("uniform:5")) == Surroundings() == Surroundings.of(None)
+
+
+@pytest.mark.parametrize("n", range(1, 140))
+def test_transforms_have_a_fast_length(n: int) -> None:
+    """That of scipy, where it uses no prime above 5."""
+    assert blur._smooth(n) == scipy.fft.next_fast_len(n, real=True)

@@ -291,7 +291,7 @@ def test_columns_of_frequencies() -> None:
         Fourier("spiral:3", (1, 8, 8))
     with pytest.raises(ValueError, match="cannot read 'radial:3,4'"):
         frequencies.draw("radial:3,4", 8, 8)
-    with pytest.raises(ValueError, match="are from 1 on, got equispaced:0"):
+    with pytest.raises(ValueError, match="are from 1 to 10000, got equispaced:0"):
         frequencies.draw("equispaced:0", 8, 8)
 
 
@@ -378,10 +378,10 @@ def test_kernels_in_words(tmp_path) -> None:
         ("gaussian", "cannot read the kernel 'gaussian'; write gaussian:SIGMA,SIZE"),
         ("motion:1,2,3", "cannot read the kernel 'motion:1,2,3'; write motion:LENGTH,ANGLE"),
         ("gaussian:-1", "a Gaussian is wider than 0 pixels, got -1"),
-        ("uniform:2.5", "the size of a kernel is an integer from 1 on, got 2.5"),
-        ("motion:0.5", "a motion is of 1 pixel or more, got 0.5"),
+        ("uniform:2.5", "the size of a kernel is an integer from 1 to 2047, got 2.5"),
+        ("motion:0.5", "a motion is of 1 to 2047 pixels, got 0.5"),
         ("shake:9,2", "the intensity of a motion is from 0 to 1, got 2"),
-        ("none.png", "no kernel 'none.png'; give an image file, or gaussian:SIGMA,SIZE, "),
+        ("none.png", "no kernel 'none.png'; give an image, a .npy file, or gaussian:SIGMA,SIZE, "),
     ],
 )
 def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
@@ -392,5 +392,5 @@ def test_kernels_that_cannot_be_made(text: str, sentence: str) -> None:
 
 def test_a_black_kernel_is_refused(tmp_path) -> None:
     Image.new("L", (3, 3)).save(tmp_path / "k.png")
-    with pytest.raises(ValueError, match="needs a pixel that is not black"):
+    with pytest.raises(ValueError, match="one above 0, a pixel that is not black"):
         kernels.kernel(str(tmp_path / "k.png"))

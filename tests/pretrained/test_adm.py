@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffprior.errors import PriorError
+from diffprior.errors import PriorError, SettingError
 from diffprior.networks.adm import ADM, Layout
 from diffprior.pretrained.adm import PUBLISHED, complete
 from diffprior.pretrained.load import load_prior, sha256
@@ -414,7 +414,11 @@ def test_a_class_is_chosen_and_changed(tmp_path: Path) -> None:
         torch.testing.assert_close(one(x_t, T), expected, rtol=0, atol=1e-9)
     assert prior.label == 3 and other.network is prior.network
     assert (prior(x_t, T) - other(x_t, T)).abs().max() > 1e-2
-    for label in (None, 5, -1, "cat", True):
+    unlabelled = load_prior(file, size=SIZE)
+    assert unlabelled.needs_label and unlabelled.label is None
+    with pytest.raises(SettingError, match="5 classes: label is one of 0 ... 4, got None$"):
+        unlabelled(x_t.float(), T)
+    for label in (5, -1, "cat", True, 2.0):
         with pytest.raises(PriorError, match=f"5 classes: label is one of 0 ... 4, got {label!r}"):
             load_prior(file, size=SIZE, label=label)
     plain = saved(tmp_path, Published(**SMALL).state(), "plain.pt")
@@ -473,7 +477,7 @@ def test_settings_lie_beside_a_file_and_those_given_come_first(tmp_path: Path) -
     file.with_suffix(".json").write_text(json.dumps({"size": SIZE, "label": 1, "heads": 2}))
     assert load_prior(file).label == 1 and load_prior(file, label=2).label == 2
     assert load_prior(tmp_path).label == 1  # a folder of one weights file
-    with pytest.raises(PriorError, match="no setting 'sice'; it has size, label, heads"):
+    with pytest.raises(PriorError, match="no setting 'sice'; it has label, null_label, size"):
         load_prior(file, sice=8)
     file.with_suffix(".json").write_text("[1]")
     with pytest.raises(PriorError, match="model.json beside it does not hold a JSON object$"):
@@ -588,8 +592,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "edm-ffhq.pkl"
     file.write_bytes(pickle.dumps({"ema": Bomb(mark)}))
     text = refusal(file)
-    assert "convert it where its code is, in a checkout of NVlabs/edm: python -c" in text
-    assert "edm-ffhq.safetensors" in text and not mark.exists()
+    assert "convert it where its code is, as docs/priors.md says" in text and not mark.exists()
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])

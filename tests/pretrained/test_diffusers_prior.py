@@ -28,7 +28,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diffprior.errors import PriorError
+from diffprior.errors import PriorError, SettingError
 from diffprior.networks.parameterizations import KINDS, Discrete, Flow, Score
 from diffprior.pretrained.diffusers import NetworkSettings, unet_prior
 from diffprior.pretrained.load import load_prior, sha256
@@ -345,6 +345,7 @@ def test_consistency_models_answer_by_their_boundary_condition(tmp_path: Path) -
     network = unet()
     scheduler = CMStochasticIterativeScheduler(clip_denoised=False)
     prior = load_prior(folder_of(tmp_path, network, scheduler))
+    assert prior.consistency
     for time in (0.0, 0.4, 0.9):
         t = torch.tensor(time, dtype=torch.float64)
         sigma = prior.diffusion.schedule(t)[1]
@@ -395,6 +396,7 @@ def test_any_scheduler_with_a_table_says_the_same(tmp_path: Path, cls: type) -> 
     network = unet()
     scheduler = cls(beta_schedule="scaled_linear", beta_start=0.001, beta_end=0.015)
     prior = load_prior(folder_of(tmp_path, network, scheduler))
+    assert prior.consistency == (cls is LCMScheduler)
     betas = torch.linspace(0.001**0.5, 0.015**0.5, 1000, dtype=torch.float64) ** 2
     same = unet_prior(network, Discrete((1 - betas).cumprod(0)))
     x_t = random(1, 3, 8, 8, dtype=torch.float32)
@@ -410,8 +412,8 @@ def test_schedulers_that_say_nothing_are_one_sentence(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     file = folder / "scheduler" / "scheduler_config.json"
     for name, said in (
-        ("NoSuchScheduler", "diffusers has no scheduler 'NoSuchScheduler'"),
-        ("VQDiffusionScheduler", "VQDiffusionScheduler has no table of betas"),
+        ("NoSuchScheduler", "its scheduler is a 'NoSuchScheduler', by which no network can be"),
+        ("VQDiffusionScheduler", "its scheduler is a 'VQDiffusionScheduler', by which no"),
     ):
         file.write_text(json.dumps({"_class_name": name, "num_vec_classes": 8}))
         with pytest.raises(PriorError, match=said):
@@ -428,9 +430,11 @@ def test_networks_with_classes_are_given_one(tmp_path: Path) -> None:
             eps = network.eval()(x_t, 400, torch.tensor([label, label])).sample
         expected = (x_t - sigma * eps) / alpha
         torch.testing.assert_close(one(x_t, at(400)), expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(PriorError, match="4 classes: label is one of 0 ... 3, got None$"):
-        load_prior(folder)
-    with pytest.raises(PriorError, match="no setting 'size'; it has label, clip$"):
+    with pytest.raises(SettingError, match="4 classes: label is one of 0 ... 3, got None$"):
+        load_prior(folder)(x_t, at(400))
+    with pytest.raises(PriorError, match="4 classes: label is one of 0 ... 3, got 4$"):
+        load_prior(folder, label=4)
+    with pytest.raises(PriorError, match="no setting 'size'; it has label, null_label, clip$"):
         load_prior(folder, size=8)
 
 

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffprior.errors import PriorError
+from diffprior.errors import PriorError, SettingError
 from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.network import NetworkPrior
 
 from support.exact import random
+
+ROOT = Path(__file__).parents[2]
 
 SONG = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 SONG |= {"img_resolution": 8, "img_channels": 3, "channel_mult_emb": 2, "augment_dim": 9}
@@ -316,16 +318,17 @@ class EDMPrecond(torch.nn.Module):
 """
 
 
-def test_the_command_that_a_pickle_is_refused_with_converts_it(tmp_path: Path, monkeypatch) -> None:
-    """Run where the pickle's code is, as it says: here a stand-in with the same attributes."""
+def test_the_lines_that_a_refused_pickle_leads_to_convert_it(tmp_path: Path, monkeypatch) -> None:
+    """Run where the pickle's code is, as the page says: here a stand-in of the same attributes."""
     (tmp_path / "fake.py").write_text(FAKE)
     monkeypatch.syspath_prepend(str(tmp_path))
     state = {f"model.{k}": v for k, v in Published(CONFIGS["ncsn++"]).state().items()}
     network = importlib.import_module("fake").EDMPrecond(state, CONFIGS["ncsn++"])
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({"ema": network}))
-    with pytest.raises(PriorError) as error:
+    with pytest.raises(PriorError, match="convert it where its code is, as docs/priors.md says$"):
         load_prior(tmp_path / "net.pkl")
-    code = str(error.value).partition('python -c "')[2].removesuffix('"')
+    page = (ROOT / "docs" / "priors.md").read_text(encoding="utf-8")
+    code = page.partition("# in a checkout of NVlabs/edm\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     converted = load_prior(tmp_path / "net.safetensors")
@@ -350,8 +353,10 @@ def test_a_class_may_be_named_beside_the_weights(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     file = saved(tmp_path, CONFIGS["classes"])
-    with pytest.raises(PriorError, match="4 classes: label is one of 0 ... 3, got None$"):
-        load_prior(file)
+    with pytest.raises(SettingError, match="4 classes: label is one of 0 ... 3, got None$"):
+        load_prior(file)(torch.zeros(1, 3, 8, 8), torch.tensor(0.5))
+    with pytest.raises(PriorError, match="4 classes: label is one of 0 ... 3, got 4$"):
+        load_prior(file, label=4)
     for change, said in (
         ({"num_blocks": 2}, r"it lacks \d+ of the \d+ tensors of its EDMUNet, first those of enc"),
         ({"attn_resolutions": []}, r"has 12 tensors that its EDMUNet has no place for, first"),

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...validation import shown
+
 __all__ = ["draw", "equispaced", "radial", "random"]
 
 
@@ -16,12 +18,12 @@ def radial(height: int, width: int, lines: int) -> Tensor:
     All masks of this module are bool, of shape ``(H, W)``, True where a frequency is measured.
     """
     reach = np.linspace(-0.5, 0.5, 4 * max(height, width) + 1)
-    angle = np.arange(lines)[:, None] * np.pi / lines
-    i = np.round(height // 2 + height * reach * np.sin(angle)).astype(int)
-    j = np.round(width // 2 + width * reach * np.cos(angle)).astype(int)
     keep = np.zeros((height, width), np.bool_)
-    inside = (0 <= i) & (i < height) & (0 <= j) & (j < width)
-    keep[i[inside], j[inside]] = True
+    for angle in np.arange(lines) * np.pi / lines:
+        i = np.round(height // 2 + height * reach * np.sin(angle)).astype(int)
+        j = np.round(width // 2 + width * reach * np.cos(angle)).astype(int)
+        inside = (0 <= i) & (i < height) & (0 <= j) & (j < width)
+        keep[i[inside], j[inside]] = True
     return torch.from_numpy(keep)
 
 
@@ -51,6 +53,8 @@ def random(
     return (drawn | middle).expand(height, width).clone()
 
 
+LINES = 10_000  # the most, and the most columns for one that is measured
+
 MAKERS: dict[str, Callable[..., Tensor]] = {
     "radial": radial,
     "equispaced": equispaced,
@@ -66,11 +70,14 @@ def draw(words: str, height: int, width: int) -> Tensor:
         inspect.signature(MAKERS[name]).bind(height, width, *settings)
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f"cannot read {words!r} as a frequency mask; write radial:LINES, "
+            f"cannot read {shown(repr(words), 60)} as a frequency mask; write radial:LINES, "
             "equispaced:ACCELERATION,CENTER or random:ACCELERATION,CENTER,SEED"
         ) from None
-    if settings[0] < 1:
-        raise ValueError(f"lines and accelerations are from 1 on, got {words}")
+    if not all(0 <= number < 2**63 for number in settings):  # neither infinite nor NaN
+        raise ValueError(f"the numbers of a frequency mask are from 0 on, got {shown(words, 60)}")
+    if not 1 <= settings[0] <= LINES:
+        got = shown(words, 60)
+        raise ValueError(f"lines and accelerations are from 1 to {LINES}, got {got}")
     return MAKERS[name](height, width, *settings)
 
 

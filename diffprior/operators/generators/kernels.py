@@ -1,4 +1,4 @@
-"""Blur kernels: Gaussian, uniform, motion, camera shake, or read from an image file."""
+"""Blur kernels: Gaussian, uniform, motion, camera shake, or read from a file."""
 
 import inspect
 from collections.abc import Callable
@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from ...io.numbers import read_plane
+from ...validation import shown
 
 __all__ = ["anisotropic", "gaussian", "kernel", "linear_motion", "motion", "uniform"]
 
+LARGEST = 2047  # taps per side
+LIMIT = 2**20  # pixels of an image of a kernel
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -38,8 +42,13 @@ def anisotropic(
     Arguments:
         angle: In degrees, counterclockwise from the horizontal.
     """
-    if not min(sigma_1, sigma_2) > 0:
+    if not 0 < min(sigma_1, sigma_2):
         raise ValueError(f"a Gaussian is wider than 0 pixels, got {min(sigma_1, sigma_2)}")
+    if size is None and not max(sigma_1, sigma_2) <= (LARGEST - 2) / 8:
+        got = shown(max(sigma_1, sigma_2), 40)
+        raise ValueError(
+            f"a Gaussian has a sigma of {LARGEST // 8} pixels at most without a size, got {got}"
+        )
     size = 2 * int(4 * max(sigma_1, sigma_2) + 0.5) + 1 if size is None else size
     i, j = np.mgrid[: _whole(size), :size] - size // 2
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
@@ -54,8 +63,9 @@ def linear_motion(length: float, angle: float = 0) -> Tensor:
     Arguments:
         angle: In degrees, counterclockwise from the horizontal.
     """
-    if not length >= 1:
-        raise ValueError(f"a motion is of 1 pixel or more, got {length}")
+    if not 1 <= length <= LARGEST:
+        got = shown(length, 40)
+        raise ValueError(f"a motion is of 1 to {LARGEST} pixels, got {got}")
     size = 2 * int(np.ceil((length - 1) / 2)) + 1
     along = length * ((np.arange(20_000) + 0.5) / 20_000 - 0.5)
     return _traced(along * np.exp(1j * np.radians(angle)), size)
@@ -109,7 +119,8 @@ def kernel(source: Tensor | str) -> Tensor:
 
     Arguments:
         source: A tensor of shape ``(h, w)`` or ``(B, h, w)``, used as it is; the name of a kernel
-            with its numbers; or an image file, whose values are normalized to sum to 1.
+            with its numbers; or a file, whose values are normalized to sum to 1: an image, of which
+            the luma counts and clear pixels are 0, or an array ``(h, w)`` in an .npy file.
     """
     if isinstance(source, Tensor):
         if source.ndim not in (2, 3):
@@ -120,33 +131,38 @@ def kernel(source: Tensor | str) -> Tensor:
         raise ValueError(f"a kernel is a tensor or text, got a {type(source).__name__}")
     name, colon, numbers = source.partition(":")
     if name not in MAKERS:
-        return _image(source)
+        return _of_file(source)
     make, settings = MAKERS[name]
     try:
         values = [float(n) if "." in n else int(n) for n in numbers.split(",") if colon]
         inspect.signature(make).bind(*values)
     except (ValueError, TypeError):
-        raise ValueError(f"cannot read the kernel {source!r}; write {name}:{settings}") from None
+        values = [np.nan]
+    if not all(abs(value) < 2**63 for value in values):  # neither infinite nor NaN
+        words = shown(repr(source), 80)
+        raise ValueError(f"cannot read the kernel {words}; write {name}:{settings}")
     return make(*values)
 
 
-def _image(name: str) -> Tensor:
-    try:
-        with Image.open(Path(name)) as image:
-            k = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), np.float64)
-    except (OSError, UnidentifiedImageError):
-        if Path(name).is_file():
-            raise ValueError(f"{name} is damaged, or is not an image") from None
+def _of_file(name: str) -> Tensor:
+    if not Path(name).exists():
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
-        raise ValueError(f"no kernel {name!r}; give an image file, or {words}") from None
-    if not k.sum() > 0 or k.min() < 0:
-        raise ValueError(f"the image of a kernel needs a pixel that is not black; {name} has none")
+        raise ValueError(f"no kernel {shown(name)!r}; give an image, a .npy file, or {words}")
+    k = read_plane(Path(name), LIMIT)
+    if not np.isfinite(k).all() or k.min() < 0 or not k.sum() > 0:
+        raise ValueError(
+            f"a kernel has no negative weight and one above 0, a pixel that is not black; "
+            f"{shown(name)} is none"
+        )
+    if max(k.shape) > LARGEST:
+        raise ValueError(f"the image of a kernel is {LARGEST} pixels wide at most, got {k.shape}")
     return _normalized(k)
 
 
 def _whole(size: int) -> int:
-    if not (isinstance(size, int) and size >= 1):
-        raise ValueError(f"the size of a kernel is an integer from 1 on, got {size}")
+    if not (isinstance(size, int) and 1 <= size <= LARGEST):
+        got = shown(size, 40)
+        raise ValueError(f"the size of a kernel is an integer from 1 to {LARGEST}, got {got}")
     return size
 
 

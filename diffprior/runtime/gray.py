@@ -1,0 +1,112 @@
+"""Gray images, and those of one tone, such as sepia: what they are in one channel, and back."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..io.arrays import Images
+from .noise_level import wavelet_noise
+
+__all__ = ["Tone", "gray_images", "tones"]
+
+CLOSE = 4 / 127.5  # [-1, 1]; an image that is nowhere farther from a tone has that
+SHARE = (
+    1 / 3
+)  # of the noise; an image that is no farther from a tone, root mean square, has it, too
+BINS = 64  # grays between black and white that a tone is measured at
+LEAST_PIXELS = 1024  # fewer do not show a tone
+
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tone:
+    """The colors of an image of one tone: those of each gray, and how far its pixels are from them.
+
+    Attributes:
+        grays: Means of the channels in [-1, 1], rising, of shape ``(n,)``.
+        shifts: What is added to each in R, G and B, of shape ``(n, 3)``.
+        rest: What the tone leaves of the colors of the image, ``(1, 3, H, W)``.
+    """
+
+    grays: Array
+    shifts: Array
+    rest: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, known: Mask) -> Self | None:
+        """Return the tone of an image, or None if it has many.
+
+        The noise of an image of many colors is as strong beside any curve through them as along it.
+
+        Arguments:
+            image: Of shape ``(3, H, W)``, in [-1, 1].
+            known: Where it says something, ``(H, W)``.
+        """
+        colors = image.movedim(0, -1).double().numpy()
+        gray = colors.mean(-1)
+        shift = colors - gray[..., None]
+        grays, shifts = _curve(gray[known], shift[known])
+        rest = (shift - _along(gray, grays, shifts)) * known[..., None]
+        far = (rest[known] ** 2).mean() ** 0.5
+        noise = 2 * wavelet_noise(torch.from_numpy(gray)[None, None])[0]
+        if np.abs(rest).max() > CLOSE and far > SHARE * noise:
+            return None
+        return cls(grays, shifts, torch.from_numpy(rest).movedim(-1, 0)[None])
+
+    def color(self, gray: Tensor) -> Tensor:
+        """Return gray images ``(n, 1, H, W)`` of any size in their colors, ``(n, 3, H, W)``."""
+        shift = _along(gray[:, 0].double().cpu().numpy(), self.grays, self.shifts)
+        rest = self.rest
+        if rest.shape[-2:] != gray.shape[-2:]:
+            rest = F.interpolate(rest, gray.shape[-2:], mode="bicubic")
+        return gray + torch.from_numpy(shift).movedim(-1, 1).to(gray) + rest.to(gray)
+
+
+def gray_images(images: Images, lost: Tensor | None = None) -> list[bool]:
+    """Return of each image whether its channels are the same wherever it says something.
+
+    Arguments:
+        lost: True where the images say nothing, ``(B, 1, H, W)``; nor do they where they are clear.
+    """
+    same = (images.values == images.values[..., :1]).all(-1)
+    return [bool(same[i][known].all()) for i, known in enumerate(_known(images, lost))]
+
+
+def tones(images: Images, lost: Tensor | None = None) -> list[Tone | None]:
+    """Return the tone of each image, None for those of many colors.
+
+    Arguments:
+        lost: As of ``gray_images``.
+    """
+    return [
+        Tone.of(x, known) if known.sum() >= LEAST_PIXELS else None
+        for x, known in zip(images.tensor(), _known(images, lost), strict=True)
+    ]
+
+
+def _curve(gray: Array, shift: Array) -> tuple[Array, Array]:
+    """Return the mean shift of each gray: the grays ``(n,)`` and the shifts ``(n, 3)``."""
+    if np.abs(shift).max() <= CLOSE:  # gray but for the last levels, as from some JPEG files
+        return np.zeros(1), shift.mean(0, keepdims=True)
+    index = ((gray + 1) / 2 * BINS).astype(int).clip(0, BINS - 1)
+    count = np.bincount(index, minlength=BINS)
+    sums = [np.bincount(index, values, BINS) for values in (gray, *shift.T)]
+    means = np.stack(sums, 1)[count > 0] / count[count > 0, None]
+    return means[:, 0], means[:, 1:]
+
+
+def _along(gray: Array, grays: Array, shifts: Array) -> Array:
+    """Return the shifts of grays ``(...)`` on a curve, ``(..., 3)``."""
+    return np.stack([np.interp(gray, grays, values) for values in shifts.T], -1)
+
+
+def _known(images: Images, lost: Tensor | None) -> Mask:
+    """Return where images say something, ``(B, H, W)``."""
+    unknown = images.invisible() if lost is None else lost.cpu() | images.invisible()
+    return ~unknown[:, 0].numpy()
