@@ -140,9 +140,8 @@ def _by_pillow(data: bytes, limit: int, notes: list[str]) -> Decoded:
     values = png.decode_deep(stripped) if is_deep else _values(image, about.icc, notes)
     if image.mode in ("CMYK", "LAB"):
         about = replace(about, icc=None)
-    turn = (
-        1 if kind == "TIFF" else exif.orientation(about.exif, about.xmp)
-    )  # Pillow turns TIFF files itself
+    # Pillow turns TIFF files itself.
+    turn = 1 if kind == "TIFF" else exif.orientation(about.exif, about.xmp)
     coding = jpeg.read(image, turn) if kind == "JPEG" else None
     uncoded = jpeg.why_not(image) if kind == "JPEG" else None
     decoded = Decoded(

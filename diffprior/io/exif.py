@@ -32,10 +32,8 @@ SHORT, LONG = 3, 4
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005  # tags that hold the offset of a directory
 WIDTHS, HEIGHTS = (256, 0xA002), (257, 0xA003)  # tags of the size, in IFD 0 and in the EXIF IFD
 RESOLUTION = {282, 283}
-THUMBNAILS = (
-    (0x0201, 0x0202),
-    (273, 279),
-)  # tags of the offset and the length, as JPEG and as TIFF
+# Tags of the offset and the length of a thumbnail, as JPEG and as TIFF.
+THUMBNAILS = ((0x0201, 0x0202), (273, 279))
 # Tags of a TIFF file that say something about the photograph, not about how its pixels are stored:
 # title, maker, model, resolution, program, date, artist, machine, rating, copyright, and those of
 # Windows.
