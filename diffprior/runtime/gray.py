@@ -14,9 +14,7 @@ from .noise_level import wavelet_noise
 __all__ = ["Tone", "gray_images", "tones"]
 
 CLOSE = 4 / 127.5  # [-1, 1]; an image that is nowhere farther from a tone has that
-SHARE = (
-    1 / 3
-)  # of the noise; an image that is no farther from a tone, root mean square, has it, too
+SHARE = 1 / 3  # of the noise; so far, root mean square, an image may be from its tone, too
 BINS = 64  # grays between black and white that a tone is measured at
 LEAST_PIXELS = 1024  # fewer do not show a tone
 

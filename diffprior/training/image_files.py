@@ -146,4 +146,5 @@ def _decoded(data: bytes, most: int) -> np.ndarray[Any, Any]:
             values: np.ndarray[Any, Any] = files.read(BytesIO(data), most).images.values[0]
             return values
     except ImageError as error:
-        raise ImageError(str(error).removeprefix("the stream: ")) from error
+        reason = str(error).removeprefix("the stream: ").partition("; --max-pixels")[0]
+        raise ImageError(reason) from error

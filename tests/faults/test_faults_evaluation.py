@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diffprior.cli import process
 from diffprior.errors import RunError
+from diffprior.evaluation import benchmark as module
 from diffprior.evaluation import certification, scores
 from diffprior.evaluation.benchmark import Options, benchmark
 from diffprior.evaluation.certification import Effort, certify
 from diffprior.evaluation.datasets import corrupt, manifest
 from diffprior.io import documents
+from diffprior.priors.mixture import MixturePrior
 
 from support.command import run
 from support.shell import complaint, diffprior
@@ -48,6 +51,16 @@ HEAD = 'side = 16\n[[problem]]\nname = "p"\n'
 PLAIN = HEAD + 'operator = "identity()"\n'
 MASK = HEAD + 'sigma = 0.1\noperator = "mask(keep={drawn})"\n'
 BLUR = HEAD + "sigma = 0.1\noperator = "
+
+
+@pytest.fixture(autouse=True)
+def small_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prior that is opened in no time, where none is named."""
+    small = MixturePrior(torch.ones(1), torch.zeros(1, 3, SIDE, SIDE), torch.ones(1))
+    opened = module.load_prior
+    monkeypatch.setattr(
+        module, "load_prior", lambda name, *rest: opened(name, *rest) if name else small
+    )
 
 
 @pytest.fixture(scope="module")

@@ -371,7 +371,7 @@ def test_a_resumed_run_is_the_same_run(pictures: Path, tmp_path: Path, after: in
 
 
 @pytest.mark.saw("a kill while a file was written left half of it, for good")
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 8))
 def test_a_kill_between_any_two_files(pictures: Path, tmp_path: Path, monkeypatch, number) -> None:
     """A run whose n-th file is never written: the next run ends with the files of a whole one."""
     images = Photographs([pictures])
@@ -485,10 +485,11 @@ def test_a_checkpoint_that_does_not_fit(pictures: Path, tmp_path: Path, kind: st
 @pytest.mark.saw("train was killed, and the same command did not go on with what was there")
 def test_the_command_mends_what_a_kill_broke(pictures: Path, monkeypatch, capsys) -> None:
     """A kill from outside, a run that goes on, and one that has nothing left to do but to mend."""
-    words = ["pictures", "--out", "run", "--steps", "3", "--batch", "1", "--every", "0.0001"]
+    words = ["pictures", "--out", "run", "--steps", "2", "--batch", "1", "--holes", "0"]
+    words += ["--every", "0.0001"]
     code = "import sys; from diffprior.cli import main; sys.argv[0] = 'diffprior'; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "train", *words, "--holes", "1"],
+        [sys.executable, "-c", code, "train", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -499,9 +500,7 @@ def test_the_command_mends_what_a_kill_broke(pictures: Path, monkeypatch, capsys
     (pictures / "bad.png").write_text("no image")
     ended = run(monkeypatch, capsys, "train", *words)
     assert ended.code == 0 and "resumed" in ended.out
-    assert ended.said == ["1 images were skipped: pictures/bad.png (it is no image)"] or (
-        len(ended.said) >= 1 and ended.said[0].startswith("1 images were skipped: pictures/bad.png")
-    )
+    assert ended.said == ["1 images were skipped: pictures/bad.png (it is no image)"]
     weights = Path("run/weights/diffusion_pytorch_model.safetensors")
     whole = weights.read_bytes()
     os.truncate(weights, 100_000)
@@ -509,7 +508,7 @@ def test_the_command_mends_what_a_kill_broke(pictures: Path, monkeypatch, capsys
     ended = run(monkeypatch, capsys, "train", *words)
     assert ended.code == 0 and weights.read_bytes() == whole
     load_prior("run/weights")
-    ended = run(monkeypatch, capsys, "train", *[*words[:3], "--steps", "3", "--batch", "2"])
+    ended = run(monkeypatch, capsys, "train", *words, "--batch", "2")
     assert ended.code == 2 and "was begun with batch 1, not 2" in ended.said[0]
     with documents.locked(Path("run/.lock")):
         ended = run(monkeypatch, capsys, "train", *words)
