@@ -119,8 +119,8 @@ class Images:
         row, column = divmod(int(reach.argmax()), hidden.shape[1])
         half = int(reach[row, column]) - 1
         whole = (slice(0, n) for n in hidden.shape)
-        square = (slice(at - half, at + half + 1) for at in (row, column))
-        rows, columns = square if 2 * half + 1 >= LEAST_SIDE else whole
+        square = (slice(at - half, at + half) for at in (row, column))  # wavelets fit even sides
+        rows, columns = square if 2 * half >= LEAST_SIDE else whole
         return replace(self, values=self.values[i : i + 1, rows, columns], alpha=None)
 
     def opacity(self, size: Sequence[int]) -> np.ndarray | None:
