@@ -408,7 +408,8 @@ def dejpeg(
         image: Its blocks begin at its upper left corner.
         quality: JPEG quality, 1 to 100; default: as the file or its pixels say. That of libjpeg's
             tables; other programs have other scales.
-        subsampling: Chroma subsampling, with a quality: 4:2:0, 4:2:2 or 4:4:4; default: 4:2:0.
+        subsampling: Chroma subsampling, with a quality: 4:2:0, 4:2:2, 4:4:4, 4:4:0 or 4:1:1;
+            default: 4:2:0.
         coding: Tables and subsampling of the file, where ``image`` is no longer the PIL image that
             was opened.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped

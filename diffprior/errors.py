@@ -8,6 +8,7 @@ __all__ = [
     "MetricError",
     "PriorError",
     "ResidualWarning",
+    "RunError",
     "SettingError",
     "TaskError",
     "UnboundError",
@@ -56,6 +57,10 @@ class FigureError(DiffpriorError, RuntimeError):
 
 class MetricError(DiffpriorError, RuntimeError):
     """A metric that cannot be computed in this environment."""
+
+
+class RunError(DiffpriorError, RuntimeError):
+    """A run of which a part failed; the other parts were done."""
 
 
 class ResidualWarning(UserWarning):

@@ -1,11 +1,12 @@
 """Checks of settings against their annotations, old names of keywords, and warnings."""
 
+import difflib
 import functools
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import FrameType, NoneType, UnionType
@@ -26,11 +27,14 @@ from .errors import SettingError
 __all__ = [
     "ANYWHERE",
     "Checked",
+    "Measured",
     "Positive",
     "Share",
     "Whole",
     "Within",
     "check",
+    "from_file",
+    "nearest",
     "renamed",
     "shown",
     "warn",
@@ -38,6 +42,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # Frames that no warning points at: the library's own, and those of decorators around its functions
 INSIDE = {__name__.partition(".")[0], "contextlib", "functools", "torch"}
@@ -53,11 +58,13 @@ class Within:
     Arguments:
         low, high: Its ends.
         above: Whether ``low`` itself is excluded.
+        finite: Whether infinity and NaN are excluded.
     """
 
     low: float
     high: float = math.inf
     above: bool = False
+    finite: bool = True
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high and not (self.above and value == self.low)
@@ -77,6 +84,7 @@ USUAL = {int: Within(1, MANY), float: Within(0)}  # of an annotation without a r
 Whole = Annotated[int, Within(0)]
 Positive = Annotated[float, Within(0, above=True)]
 Share = Annotated[float, Within(0, 1)]
+Measured = Annotated[float, Within(-math.inf, finite=False)]  # also of what has no finite value
 
 
 class Checked:
@@ -121,7 +129,71 @@ def check(name: str, value: Any, hint: Any, within: Within | None = None) -> Non
     kinds = list(_kinds(hint, within))
     if not any(_fits(value, *kind) for kind in kinds):
         accepted = " or ".join(_describe(*kind) for kind in kinds)
-        raise SettingError(f"{name} is {accepted}, got {value!r}")
+        raise SettingError(f"{name} is {accepted}, got {_literal(value)}")
+
+
+def from_file(kind: type[T], settings: object, where: str, **given: Any) -> T:
+    """Return a dataclass from the settings that a file holds, each checked by its annotation.
+
+    A field that is a dataclass, or a sequence of one, is made of the tables in the file.
+
+    Arguments:
+        kind: The dataclass.
+        settings: What was read: a mapping of names to values.
+        where: The file and the place in it, for messages.
+        given: Values of fields that no file sets.
+
+    Raises:
+        SettingError: If a setting is unknown, is missing or does not fit; the message is one
+            sentence that begins with the place.
+    """
+    if not isinstance(settings, Mapping):
+        raise SettingError(f"{where} is a table of settings, got {_literal(settings)}")
+    cls: Any = kind
+    known = {f.name: f for f in fields(cls) if f.name not in given}
+    for name in settings:
+        if name not in known:
+            raise SettingError(f"{where}: no setting {_literal(name)}; {nearest(name, known)}")
+    for name, field in known.items():
+        if name not in settings and field.default is MISSING and field.default_factory is MISSING:
+            raise SettingError(f"{where}: the setting {name!r} is missing")
+    hints = _hints(cls)
+    values = {k: _made(f"{where}: {k}", v, hints[k]) for k, v in settings.items()}
+    try:
+        return kind(**values, **given)
+    except ValueError as error:
+        raise SettingError(f"{where}: {error}") from error
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return which of the known names a wrong one may mean; all of them if none is near."""
+    names = [*known]
+    near = difflib.get_close_matches(str(name), names, 1)
+    return f"did you mean {near[0]!r}?" if near else shown(f"there are {', '.join(names)}", 120)
+
+
+def _made(name: str, value: Any, hint: Any) -> Any:
+    """Return the value of one field, with tables made into dataclasses."""
+    part = next((a for a in get_args(hint) if is_dataclass(a)), hint)
+    if not isinstance(part, type) or not is_dataclass(part):
+        check(name, value, hint)
+        return value
+    if get_origin(hint) is not Sequence:
+        return value if value is None or isinstance(value, part) else from_file(part, value, name)
+    if not isinstance(value, list):
+        raise SettingError(f"{name} is a list of tables, got {_literal(value)}")
+    return [
+        v if isinstance(v, part) else from_file(part, v, f"{name} {i}")
+        for i, v in enumerate(value, 1)
+    ]
+
+
+def _literal(value: object) -> str:
+    """Return a value as it is written in Python, in a form that is safe to print, and short."""
+    try:
+        return shown(repr(value), 60)
+    except (ValueError, RecursionError):  # an integer of many digits, a list in a list in ...
+        return f"a {type(value).__name__} that is too large to print"
 
 
 def _kinds(hint: Any, within: Within | None = None) -> Iterator[tuple[Any, Within]]:
@@ -144,13 +216,25 @@ def _fits(value: Any, kind: Any, within: Within) -> bool:
         return value in parts
     if kind in USUAL:
         number = isinstance(value, Integral if kind is int else Real)
-        return number and not isinstance(value, bool) and math.isfinite(value) and value in within
-    if not isinstance(value, origin):
+        return number and not isinstance(value, bool) and _is_within(value, kind, within)
+    if not isinstance(value, origin) or (origin is Sequence and isinstance(value, str)):
         return False
+    if origin is Sequence:
+        return all(any(_fits(v, *kind) for kind in _kinds(parts[0])) for v in value)
     if origin is not tuple:
         return True
     pairs = [next(_kinds(part)) for part in parts]
     return len(value) == len(pairs) and all(map(_fits, value, *zip(*pairs, strict=True)))
+
+
+def _is_within(value: Any, kind: Any, within: Within) -> bool:
+    """Return whether a number is in a range, and finite where that is asked."""
+    if not within.finite:
+        return True
+    try:
+        return math.isfinite(value) and value in within
+    except OverflowError:  # an integer that is too large for a float
+        return kind is int and value in within
 
 
 def _describe(kind: Any, within: Within) -> str:
@@ -162,7 +246,9 @@ def _describe(kind: Any, within: Within) -> str:
         return f"a {'whole ' if kind is int else ''}number{within}"
     if origin is tuple:
         return f"a pair, each {_describe(*next(_kinds(parts[0])))}"
-    plain = {bool: "True or False", str: "a text", NoneType: "None"}
+    if origin is Sequence:
+        return f"a list, each {_describe(*next(_kinds(parts[0])))}"
+    plain = {bool: "True or False", str: "a text", NoneType: "None", Mapping: "a table"}
     return plain.get(origin) or f"a {origin.__name__}"
 
 

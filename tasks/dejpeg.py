@@ -4,7 +4,7 @@ from typing import Annotated, Any, cast
 
 from diffprior.errors import SettingError, TaskError
 from diffprior.io.arrays import Images, as_images
-from diffprior.io.jpeg import Coding, read, standard
+from diffprior.io.jpeg import Coding, read, standard, why_not
 from diffprior.likelihoods.jpeg import CellLikelihood, Coefficients, agrees, detect
 from diffprior.priors.base import Prior
 from diffprior.runtime.memory import image_shape
@@ -23,7 +23,7 @@ def dejpeg(
     *,
     subsampling: Annotated[
         str | None,
-        "Chroma subsampling, with a quality: 4:2:0, 4:2:2 or 4:4:4; default: 4:2:0.",
+        "Chroma subsampling, with a quality: 4:2:0, 4:2:2, 4:4:4, 4:4:0 or 4:1:1; default: 4:2:0.",
     ] = None,
     coding: Coding | None = None,
 ) -> ProblemFor:
@@ -81,7 +81,8 @@ def _coding(
         own = None
     found = coding or own or detect(x)
     if found is None:
-        raise TaskError(
-            "this is no JPEG file, and its pixels do not show how it was compressed; give a quality"
+        reason = why_not(image) or (
+            "this is no JPEG file, and its pixels do not show how it was compressed"
         )
+        raise TaskError(f"{reason}; give a quality")
     return found

@@ -22,7 +22,7 @@ from ..runtime.report import as_json
 from ..runtime.settings import check_counts
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
-from ..validation import shown
+from ..validation import shown, warn
 from .inputs import expand
 from .masks import read_setting, settings_of, unused
 from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
@@ -241,8 +241,10 @@ def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: 
     text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
     text = {} if strip else text
     if suffix in animations.SUFFIXES:
-        frames = [_content(k, result, file)[0] for k in range(len(result.samples))]
-        return animations.encode(frames, suffix, text)
+        frames = [_content(k, result, file) for k in range(len(result.samples))]
+        if any(alpha is not None and alpha.min() < 255 for _, alpha in frames):
+            warn(f"{suffix} animations hold no alpha (transparency); dropped")
+        return animations.encode([values for values, _ in frames], suffix, text)
     return files.encode(*_content(key, result, file), suffix, about, text)
 
 

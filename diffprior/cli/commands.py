@@ -133,11 +133,11 @@ app = typer.Typer(
 )
 
 
-def run() -> int:
-    """Run the command line, and return its exit code; wrong usage is one line."""
+def run(program: typer.Typer = app) -> int:
+    """Run the command line, or that of a script; return its exit code. Wrong usage is one line."""
     with _plain_warnings():
         try:
-            code = typer.main.get_command(app).main(standalone_mode=False)
+            code = typer.main.get_command(program).main(standalone_mode=False)
         except UsageError as error:
             return _report_usage(error)
     return code if isinstance(code, int) else 0
@@ -224,14 +224,23 @@ def _option(option: specs.Option) -> tuple[Any, Any]:
     kind: Any = kinds[option.kind]
     if not option.required and option.default is None:
         kind = kind | None
+    path: dict[str, Any] = {"parser": _path, "metavar": "PATH"} if option.kind == "path" else {}
     note = typer.Option(
         *_flags(option),
+        **path,
         help=option.help,
         rich_help_panel=option.panel,
         show_default=option.default is not False and "default" not in option.help.lower(),
     )
     default = inspect.Parameter.empty if option.required else option.default
     return Annotated[kind, note], default
+
+
+def _path(text: str) -> Path:
+    """Return the path of an option; an empty text would be the working folder."""
+    if not text:
+        raise typer.BadParameter("an empty name is no file")
+    return Path(text)
 
 
 def _flags(option: specs.Option) -> list[str]:

@@ -80,5 +80,5 @@ def _matches(word: str, notes: list[str]) -> Sequence[Input]:
 
 def _images(folder: Path) -> Set[str]:
     """Return the names of the images in a folder, with and without their suffixes."""
-    names = [n for n in os.listdir(folder) if n.lower().endswith(files.SUFFIXES)]
+    names = [n for n in os.listdir(folder) if n.lower().endswith(files.READABLE)]
     return {*names, *(Path(name).stem for name in names)}

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import DiffpriorError
+from ..validation import shown
 from . import streams
 
 __all__ = ["DEBUG", "check_signals", "describe", "run"]
@@ -61,7 +62,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, DiffpriorError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        return f"{name}{error.strerror}"
     if isinstance(error, ValueError) and not isinstance(error, UnicodeError) and text:
         return text
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__

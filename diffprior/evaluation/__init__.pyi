@@ -4,6 +4,7 @@ from . import certificates as certificates
 from . import certification as certification
 from . import commands as commands
 from . import datasets as datasets
+from . import draws as draws
 from . import exact_problems as exact_problems
 from . import html as html
 from . import pie_bench as pie_bench
@@ -14,6 +15,7 @@ from . import tables as tables
 from .benchmark import Options as Options
 from .certification import Effort as Effort
 from .datasets import Item as Item
+from .draws import Draw as Draw
 from .exact_problems import ExactProblem as ExactProblem
 from .exact_problems import FieldPrior as FieldPrior
 from .exact_problems import FieldProblem as FieldProblem
@@ -24,5 +26,6 @@ from .html import Table as Table
 from .pie_bench import Edit as Edit
 from .recipes import BenchmarkRecipe as BenchmarkRecipe
 from .recipes import Degradation as Degradation
+from .recipes import Published as Published
 from .report import Report as Report
 from .scores import Line as Line

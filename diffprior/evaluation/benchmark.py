@@ -1,14 +1,12 @@
 """Benchmarks: every method on every item of a corrupted dataset; a stopped run goes on."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor
 from .. import catalog
 from ..classical import baselines
 from ..errors import CatalogError, SettingError
-from ..io import files
+from ..io import documents, files
 from ..io.arrays import to_pil
 from ..io.ledger import Ledger, Row
 from ..likelihoods.base import Likelihood
@@ -26,8 +24,9 @@ from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.counted import CountedPrior
 from ..runtime.memory import batch_size
-from ..runtime.placement import device_of, prepare_prior
-from . import report, scores
+from ..runtime.placement import device_of, dtype_of, prepare_prior
+from ..validation import Checked, Whole, Within, nearest, shown
+from . import recipes, report, scores
 from .datasets import Item, likelihood, manifest
 
 __all__ = ["Options", "benchmark"]
@@ -38,7 +37,7 @@ MORE_PIXELS = 4096**2  # at a time on other devices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Checked):
     """How a benchmark runs.
 
     Arguments:
@@ -52,18 +51,18 @@ class Options:
         world: Number of processes that share the work.
     """
 
-    samples: int = 1
-    seed: int = 0
+    samples: Annotated[int, Within(1, 10_000)] = 1
+    seed: Whole = 0
     dtype: str = "auto"
     lpips: bool = True
     device: str | None = None
     batch: int | None = None
-    rank: int = 0
+    rank: Whole = 0
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise SettingError(f"samples must be 1 or more, got {self.samples}")
+        super().__post_init__()
+        dtype_of(self.dtype, torch.device("cpu"))
         if not 0 <= self.rank < self.world:
             raise SettingError(f"rank must be in 0 ... {self.world - 1}, got {self.rank}")
 
@@ -92,26 +91,48 @@ def benchmark(
         say: Receives one line for each row.
 
     Raises:
-        SettingError: If a method does not exist, or the folder holds rows of other settings.
+        SettingError: If a method does not exist, the dataset is none, the folder holds rows of
+            other settings, or another run is writing to it.
     """
     items = manifest(data)
+    check_recipe(data, items)
     built = {name: _method(name) for name in methods}
-    model = prior if isinstance(prior, Prior) else load_prior(prior, device_of(options.device))
-    settings = _settings(model, options)
-    _check_settings(out / "run.json", settings)
-    ledger = Ledger(out / f"rows.{options.rank}.jsonl", scores.KEYS, len(scores.KEYS))
-    done = {_key(row) for row in scores.rows(out) if row["status"] != "error"}
-    share = sorted(items, key=lambda item: item.form)[options.rank :: options.world]
-    runner = _Runner(model, built, options)
-    for text, batch in runner.batches(share, done):
-        for row, x in runner.attempt(batch, text):
-            if x is not None:
-                _save_image(out / row["restored"], x)
-            ledger.add(row)
-            result = row["reason"] if x is None else f"{row['psnr']:.2f} dB"
-            say(f"{row['id']}, {text}: {result}")
-    rows = report.write(out, items, list(built), settings)
+    device = device_of(options.device)
+    with documents.locked(out / f".rows.{options.rank}.lock"):
+        model = prior if isinstance(prior, Prior) else load_prior(prior, device)
+        settings = _settings(model, options)
+        _check_settings(documents.inside(out, "run.json"), settings)
+        path = out / f"rows.{options.rank}.jsonl"
+        ledger = Ledger(path, scores.KEYS, len(scores.KEYS), scores.check_row)
+        done = {_key(row) for row in scores.rows(out) if _is_done(out, row)}
+        share = sorted(items, key=lambda item: item.form)[options.rank :: options.world]
+        runner = _Runner(model, built, options)
+        for text, batch in runner.batches(share, done):
+            for row, x in runner.attempt(batch, text):
+                if x is not None:
+                    _save_image(documents.inside(out, row["restored"]), x)
+                ledger.add(row)
+                result = row["reason"] if x is None else f"{row['psnr']:.2f} dB"
+                say(f"{shown(row['id'])}, {text}: {result}")
+        rows = report.write(out, items, list(built), settings)
     return sum(row["status"] == "error" for row in rows)
+
+
+def check_recipe(data: Path, items: Sequence[Item]) -> None:
+    """Check, before any work, that the recipe of a dataset names all its degradations."""
+    path = documents.inside(data, "recipe.toml")
+    known = [problem.name for problem in recipes.read(path).problems]
+    for item in items:
+        if item.row["problem"] not in known:
+            name = item.row["problem"]
+            raise SettingError(f"{shown(path)} has no problem {name!r}; {nearest(name, known)}")
+
+
+def _is_done(out: Path, row: Row) -> bool:
+    """Return whether a row needs no work: it is no error, and its image is there."""
+    if row["status"] == "ok":
+        return (out / report.restored(row["id"], row["method"])).is_file()
+    return bool(row["status"] != "error")
 
 
 def _method(name: str) -> Method[Any] | None:
@@ -120,7 +141,7 @@ def _method(name: str) -> Method[Any] | None:
         method: Method[Any] = catalog.build(name, ("methods",))
         return method
     if name not in baselines.METHODS:
-        raise CatalogError(f"no method {name!r}; there are {', '.join(baselines.METHODS)}")
+        raise CatalogError(f"no method {shown(repr(name), 60)}; {nearest(name, baselines.METHODS)}")
     return None
 
 
@@ -139,10 +160,24 @@ def _settings(model: Prior, options: Options) -> dict[str, Any]:
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a folder, or refuse other ones than it has."""
     text = json.dumps(settings, indent=1)
-    if path.exists() and path.read_text() != text:
-        raise SettingError(f"{path} has other settings; choose another folder for this run")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(text.encode(), path, force=True)
+    if not path.exists():
+        documents.write(text.encode(), path)
+    elif documents.read_text(path) != text:
+        raise SettingError(
+            f"{shown(path)} has other settings{_difference(path, settings)}; choose another folder "
+            "for this run"
+        )
+
+
+def _difference(path: Path, settings: Mapping[str, Any]) -> str:
+    """Return the first setting that a folder has with another value, with both values."""
+    before = documents.read_json(documents.read_text(path), shown(path))
+    if isinstance(before, Mapping):
+        for name, value in settings.items():
+            if name in before and before[name] != value:
+                values = shown(repr(before[name]), 40), shown(repr(value), 40)
+                return f", {name} {values[0]} and not {values[1]}"
+    return ""
 
 
 def _key(row: Row) -> Key:
@@ -235,15 +270,13 @@ class _Runner:
 
 def _head(item: Item, text: str) -> Row:
     """Return the fields of a row that are known before it is computed."""
-    slug = re.sub(r"[^\w.-]+", "_", text)[:40] + "-" + sha256(text.encode()).hexdigest()[:8]
     same = {k: item.row[k] for k in ("problem", "picture", "measurement_sha256")}
-    return {"id": item.id, "method": text, **same, "restored": f"images/{slug}/{item.id}.png"}
+    return {"id": item.id, "method": text, **same, "restored": report.restored(item.id, text)}
 
 
 def _save_image(path: Path, x: Tensor) -> None:
     """Write the first of the samples ``(n, 3, H, W)``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(files.encode(np.asarray(to_pil(x[0])), None, ".png"), path, force=True)
+    documents.write(files.encode(np.asarray(to_pil(x[0])), None, ".png"), path)
 
 
 class PeakMemory:

@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 
 import torch
 
 from ..errors import FigureError
-from ..io import figures
+from ..io import documents, figures
 from ..io.ledger import Row
 from . import tables
 from .tables import numbers, unique
@@ -28,12 +29,13 @@ TITLES = {
 
 def report(out: Path, rows: Sequence[Row], say: Callable[[str], None] = print) -> None:
     """Write ``table.md``, ``table.csv`` and ``figure.png`` from the rows."""
-    text = markdown(rows)
-    (out / "table.md").write_text(text)
+    text = tables.plain(markdown(rows))
+    documents.write(text.encode(), out / "table.md")
     say(text)
-    with (out / "table.csv").open("w", newline="") as file:
-        for key in TITLES:
-            csv.writer(file).writerows([key, *line] for line in table(rows, key))
+    file = StringIO()
+    for key in TITLES:
+        csv.writer(file).writerows([key, *line] for line in table(rows, key))
+    documents.write(file.getvalue().encode(), out / "table.csv")
     try:
         draw(out / "figure.png", rows)
     except FigureError as error:

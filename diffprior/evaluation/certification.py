@@ -4,19 +4,22 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from .. import catalog, metrics
-from ..errors import SettingError
+from ..errors import RunError, SettingError
+from ..io import documents
 from ..io.ledger import Ledger, Row
 from ..priors.counted import CountedPrior
 from ..random import Noise
+from ..validation import Checked, Measured, Whole, Within, from_file, shown
 from .certificates import report
 from .exact_problems import ExactProblem, FieldProblem, MixtureProblem, field, mixture
 
@@ -45,11 +48,12 @@ METHODS = (
 CERTIFIED = {METHODS[0]: 80, METHODS[1]: 800}  # exact up to so many dimensions
 REFERENCES = ("floor", "prior")
 MEASURES = ("sliced", "modes", "coverage", "rank", "mean", "variance")
+LARGEST = 2000  # dimension of a problem: its matrix is decomposed
 FIELDS = ("problem", "seed", "method", *MEASURES, "calls", "gradients", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class Effort(Checked):
     """How much work a certification is.
 
     Arguments:
@@ -60,18 +64,10 @@ class Effort:
         jobs: Processes that share the work; each uses its part of the threads.
     """
 
-    seeds: int = 20
-    few: int | None = None
-    n: int = 1000
-    jobs: int = 1
-
-    def __post_init__(self) -> None:
-        few = self.seeds if self.few is None else self.few
-        if min(self.seeds, few, self.jobs) < 1:
-            raise SettingError(
-                "seeds, few and jobs must each be at least 1, "
-                f"got {self.seeds}, {few} and {self.jobs}"
-            )
+    seeds: Annotated[int, Within(1, 10_000)] = 20
+    few: Annotated[int, Within(1, 10_000)] | None = None
+    n: Annotated[int, Within(2, 1_000_000)] = 1000
+    jobs: Annotated[int, Within(1, 256)] = 1
 
     def problems(self, cell: str, method: str) -> int:
         """Return the number of problems of a method on a cell."""
@@ -104,31 +100,76 @@ def certify(
         say: Receives one line for each row, then the tables.
 
     Raises:
-        SettingError: If a method or a cell does not exist, or the folder cannot be written.
+        SettingError: If a method or a cell does not exist, the folder cannot be written, or another
+            run is writing to it.
+        RunError: If a row failed; the others are done, and the same call tries it again.
     """
     methods = _without_duplicates(methods)
     cells = _without_duplicates(cells)
     _check(methods, cells)
-    try:
-        ledger = Ledger(out / "rows.csv", FIELDS, 3)
-    except OSError as error:
-        raise SettingError(f"cannot write to the folder {out}: {error.strerror}") from error
-    todo = [item for item in _plan(cells, methods, effort) if item not in ledger]
-    for row in _rows(todo, effort):
-        ledger.add(row)
-        say(", ".join(f"{k} {v}" for k, v in row.items() if v != ""))
-    rows = sorted(ledger.rows, key=lambda row: _order(row, cells, methods))
-    report(out, rows, say)
+    failures = 0
+    with documents.locked(out / ".rows.lock"):
+        ledger = Ledger(out / "rows.csv", FIELDS, 3, _check_row)
+        todo = [item for item in _plan(cells, methods, effort) if item not in ledger]
+        for row in _rows(todo, effort):
+            if isinstance(row, str):
+                failures += 1
+                say(row)
+            else:
+                ledger.add(row)
+                say(", ".join(f"{k} {v}" for k, v in row.items() if v != ""))
+        rows = sorted(ledger.rows, key=lambda row: _order(row, cells, methods))
+        report(out, rows, say)
+    if failures:
+        raise RunError(f"{failures} of {len(todo)} rows failed; the same command tries them again")
     return rows
 
 
 def _check(methods: Sequence[str], cells: Sequence[str]) -> None:
     """Refuse what cannot be run before any work is done."""
     for cell in cells:
-        if not re.fullmatch(r"\d*[02468],\d+|field", cell):
-            raise SettingError(f"no cell {cell!r}; write d,dy with an even d, or field")
+        if not _is_cell(cell):
+            raise SettingError(
+                f"no cell {shown(repr(cell), 40)}; write d,dy with an even d from 2 to {LARGEST} "
+                "and dy from 1 to d, or field"
+            )
     for name in methods:
+        if not name.isprintable():
+            raise SettingError(f"a method is one line of text, got {shown(repr(name), 100)}")
         catalog.build(name, ("methods",))
+
+
+def _is_cell(cell: str) -> bool:
+    match = re.fullmatch(r"([1-9][0-9]{0,4}),([1-9][0-9]{0,4})", cell)
+    if match is None:
+        return cell == "field"
+    d, dy = map(int, match.groups())
+    return d % 2 == 0 and d <= LARGEST and dy <= d
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row(Checked):
+    """The fields of a row of ``rows.csv``; a method that refuses a problem has no numbers."""
+
+    problem: str
+    seed: Whole
+    method: str
+    sliced: Measured | None
+    modes: Measured | None
+    coverage: Measured | None
+    rank: Measured | None
+    mean: Measured | None
+    variance: Measured | None
+    calls: Measured | None
+    gradients: Measured | None
+    seconds: Measured | None
+
+
+def _check_row(row: Row) -> None:
+    """Raise a ``ValueError`` for what is no row of a certification."""
+    own = {name: row.get(name, "") for name in FIELDS}
+    measured = {k: float(v) if v else None for k, v in own.items() if k not in FIELDS[:3]}
+    from_file(_Row, own | measured | {"seed": int(own["seed"])}, "a row")
 
 
 def _without_duplicates(names: Sequence[str]) -> list[str]:
@@ -157,17 +198,38 @@ def _order(row: Row, cells: Sequence[str], methods: Sequence[str]) -> tuple[int,
     )
 
 
-def _rows(todo: Sequence[tuple[str, int, str]], effort: Effort) -> Iterator[Row]:
-    """Yield the rows of the work that is left, as they come."""
+def _rows(todo: Sequence[tuple[str, int, str]], effort: Effort) -> Iterator[Row | str]:
+    """Yield the rows of the work that is left, as they come; a text for one that failed."""
     n = effort.n
-    jobs = effort.jobs
-    if jobs == 1:
-        yield from (_row(*item, n) for item in todo)
+    jobs = min(effort.jobs, len(todo))
+    if jobs <= 1:
+        yield from (_attempt(*item, n) for item in todo)
         return
     threads = max(1, torch.get_num_threads() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        for done in as_completed([pool.submit(_row, *item, n) for item in todo]):
-            yield done.result()
+        waiting = {pool.submit(_attempt, *item, n): item for item in todo}
+        for done in as_completed(waiting):
+            yield _result(done, waiting[done])
+
+
+def _result(done: Future[Row | str], item: tuple[str, int, str]) -> Row | str:
+    """Return the row of a process, or that the process ended before."""
+    try:
+        return done.result()
+    except BrokenExecutor:
+        return _failure(*item, "its process ended; the memory may be too small for so many jobs")
+
+
+def _attempt(cell: str, seed: int, name: str, n: int) -> Row | str:
+    """Return the row of one method on one problem, or why it failed."""
+    try:
+        return _row(cell, seed, name, n)
+    except Exception as error:  # must not stop the others
+        return _failure(cell, seed, name, str(error) or type(error).__name__)
+
+
+def _failure(cell: str, seed: int, name: str, reason: str) -> str:
+    return f"problem {cell}, seed {seed}, method {name} failed: {shown(reason, 200)}"
 
 
 def _row(cell: str, seed: int, name: str, n: int) -> Row:

@@ -5,6 +5,8 @@ The module imports nothing heavy, so that the command line can read the options 
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +34,9 @@ def corrupt(
         int | None,
         typer.Option(help="Short side in pixels, 0 for whole images; default: as in the recipe."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only the first images, by name.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first images, by name.")
+    ] = None,
     problem: Annotated[
         list[str] | None, typer.Option(help="Apply only this problem; can be repeated.")
     ] = None,
@@ -45,14 +49,12 @@ def corrupt(
     from . import datasets
     from .recipes import locate
 
-    try:
+    with _wrong_usage():
         paths = files.find([images])[:limit]
         chosen = problem or ()
         failures = datasets.corrupt(
             paths, locate(recipe), out, seed=seed, side=side, problems=chosen
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(int(failures > 0))
 
 
@@ -96,13 +98,10 @@ def bench(  # noqa: PLR0913 (the options of the command)
 
     from .benchmark import Options, benchmark
 
-    rank, world, local = (
-        int(os.environ.get(name, default))
-        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    if device is None and world > 1 and torch.cuda.is_available():
-        device = f"cuda:{local % torch.cuda.device_count()}"
-    try:
+    with _wrong_usage():
+        rank, world, local = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK"), (0, 1, 0))
+        if device is None and world > 1 and torch.cuda.is_available():
+            device = f"cuda:{local % torch.cuda.device_count()}"
         options = Options(
             samples=samples,
             seed=seed,
@@ -114,10 +113,25 @@ def bench(  # noqa: PLR0913 (the options of the command)
             world=world,
         )
         errors = benchmark(data, out, method, options, prior=prior)
+        print((out / "table.md").read_text(encoding="utf-8"))
+    raise typer.Exit(int(errors > 0))
+
+
+@contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Report what is wrong with the arguments, or with the files that they name, as wrong usage."""
+    try:
+        yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    print((out / "table.md").read_text())
-    raise typer.Exit(int(errors > 0))
+
+
+def _number(name: str, default: int) -> int:
+    """Return the whole number of an environment variable that torchrun sets."""
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the environment variable {name} is a whole number, got {text!r}")
+    return int(text)
 
 
 def certify(
@@ -147,10 +161,8 @@ def certify(
     from . import certification
 
     cells = cell or (certification.QUICK if quick else certification.CELLS)
-    try:
+    with _wrong_usage():
         effort = certification.Effort(
             seeds=min(seeds, 3) if quick else seeds, few=None if method else few, jobs=jobs
         )
         certification.certify(out, method or certification.METHODS, cells, effort)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
-from ..io import files
+from ..io import documents, files, numbers
 from ..io.ledger import Row
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import Operator
 from ..operators.quantize import Quantize
 from ..random import Noise
+from ..validation import Checked, Whole, Within, check, from_file, shown
 from . import recipes
 from .recipes import BenchmarkRecipe, Degradation
 
@@ -52,7 +54,11 @@ class Item:
 
     def truth(self) -> Tensor:
         """Return the true image, of shape ``(3, H, W)``, in [-1, 1]."""
-        return files.read(self.folder / self.row["truth"]).images.tensor()[0]
+        path = documents.inside(self.folder, self.row["truth"])
+        x = files.read(documents.regular(path)).images.tensor()[0]
+        if list(x.shape) != self.row["shape"]:
+            raise ImageError(f"{shown(path)} has not the shape that the manifest says")
+        return x
 
     def y(self) -> Tensor:
         """Return the measurement.
@@ -60,11 +66,72 @@ class Item:
         Raises:
             ImageError: If the file has changed since the dataset was written.
         """
-        path = self.folder / self.row["measurement"]
-        data = path.read_bytes()
+        path = documents.inside(self.folder, self.row["measurement"])
+        data = documents.read_bytes(path)
         if hashlib.sha256(data).hexdigest() != self.row["measurement_sha256"]:
-            raise ImageError(f"{path} is not the measurement that the manifest names")
-        return torch.from_numpy(np.load(BytesIO(data)))
+            raise ImageError(f"{shown(path)} is not the measurement that the manifest names")
+        return torch.from_numpy(numbers.read(BytesIO(data)).array)
+
+
+Side = Annotated[int, Within(0, 2**16)]  # pixels; 0 for whole images
+Level = recipes.Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line(Checked):
+    """The fields of a line of a manifest; see ``_prepare`` and ``_measure`` for what they are."""
+
+    recipe: str
+    picture: str
+    picture_sha256: str
+    truth: str
+    shape: Sequence[Annotated[int, Within(1, 2**16)]]
+    problem: str
+    seed: Whole
+    drawn_by: Whole
+    shared: bool
+    sigma: Mapping[str, Any]
+    noise: Mapping[str, Any]
+    added: bool
+    operator: str
+    quantized: bool
+    measurement: str
+    measurement_sha256: str
+    draw: Mapping[str, Any] | None = None
+    array_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        recipes.check_name(self.problem)
+        if not _is_file_name(self.picture):
+            raise SettingError(
+                f"picture is the name of a file without its folder, got {shown(self.picture)}"
+            )
+        if (
+            len(self.shape) != 3
+            or self.shape[0] != 3
+            or self.shape[1] * self.shape[2] > files.LIMIT
+        ):
+            raise SettingError(
+                f"shape is [3, H, W] of at most {files.LIMIT} pixels, got {self.shape}"
+            )
+        if len(self.operator) > recipes.LONGEST:
+            raise SettingError(f"operator has more than {recipes.LONGEST} characters")
+        self._check_noise()
+
+    def _check_noise(self) -> None:
+        is_gaussian = self.noise == {"kind": "gaussian"}
+        if not is_gaussian:
+            recipes.noise_settings(self.noise, "noise")
+        for unit in ("[0, 1]", "[-1, 1]"):
+            if unit not in self.sigma:
+                raise SettingError(f"sigma has no value in {unit}")
+            needed = is_gaussian and unit == "[-1, 1]"
+            check(f"sigma in {unit}", self.sigma[unit], Level if needed else Level | None)
+
+
+def _is_file_name(name: str) -> bool:
+    return bool(name) and Path(name).name == name and name != ".." and "\0" not in name
 
 
 def corrupt(
@@ -97,41 +164,58 @@ def corrupt(
     """
     plan = recipes.read(recipe)
     chosen = _chosen(plan, problems)
+    check("seed", seed, Whole)
+    check("side", side, Side | None)
+    if not images:
+        raise SettingError("no image is given")
     if len({path.name for path in images}) < len(images):
         raise SettingError("two images have the same name; rename one of them")
+    for problem in chosen:
+        recipes.try_out(problem)
     rows: list[Row] = []
-    failures = 0
-    for path in images:
-        try:
-            head, x = _prepare(path, plan, out, plan.side if side is None else side)
-        except (ValueError, OSError) as error:
-            say(f"{path}: {error}")
-            failures += len(chosen)
-            continue
-        for problem in chosen:
+    with documents.locked(out / ".lock"):
+        for path in images:
             try:
-                rows.append(_measure(problem, x, out, seed, head))
-            except (ValueError, TypeError, RuntimeError) as error:
-                say(f"{path}, {problem.name}: {error}")
-                failures += 1
-    _write(out / "recipe.toml", recipe.read_bytes())
-    _write(out / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    return failures
+                head, x = _prepare(path, plan, out, plan.side if side is None else side)
+            except Exception as error:  # a damaged file must not stop the others
+                say(f"{shown(path)}: {_reason(error)}")
+                continue
+            for problem in chosen:
+                try:
+                    rows.append(_measure(problem, x, out, seed, head))
+                except Exception as error:
+                    say(f"{shown(path)}, {problem.name}: {_reason(error)}")
+        documents.write(documents.read_bytes(recipe), out / "recipe.toml")
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        documents.write(text.encode(), out / "manifest.jsonl")
+    return len(images) * len(chosen) - len(rows)
 
 
 def manifest(folder: Path) -> list[Item]:
     """Return the items of a folder that ``corrupt`` wrote.
 
     Raises:
-        SettingError: If there is no manifest, or it is empty.
+        SettingError: If there is no manifest, or it is empty, or one of its lines is not what
+            ``corrupt`` writes.
     """
     path = folder / "manifest.jsonl"
     if not path.is_file():
-        raise SettingError(f"{folder} holds no manifest.jsonl; diffprior corrupt writes one")
-    lines = path.read_text().splitlines()
-    if not lines:
-        raise SettingError(f"{path} is empty: no image could be measured")
-    return [Item(folder=folder, row=json.loads(line)) for line in lines]
+        raise SettingError(f"{shown(folder)} holds no manifest.jsonl; diffprior corrupt writes one")
+    lines = documents.read_text(documents.inside(folder, path.name)).split("\n")
+    items: dict[str, Item] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{shown(path)}, line {number}"
+        row = documents.read_json(line, where)
+        from_file(_Line, row, where)
+        item = Item(folder=folder, row=row)
+        if item.id in items:
+            raise SettingError(f"{where}: the item {shown(item.id)} stands there twice")
+        items[item.id] = item
+    if not items:
+        raise SettingError(f"{shown(path)} is empty: no image could be measured")
+    return list(items.values())
 
 
 def likelihood(items: Sequence[Item]) -> Likelihood[Operator]:
@@ -185,11 +269,13 @@ def _prepare(path: Path, plan: BenchmarkRecipe, out: Path, side: int) -> tuple[R
         h = w = side
     h = h // plan.multiple * plan.multiple
     w = w // plan.multiple * plan.multiple
+    if not h * w:
+        raise ImageError(f"the image is smaller than {plan.multiple} pixels, the multiple")
     i = (values.shape[0] - h) // 2
     j = (values.shape[1] - w) // 2
     center = np.ascontiguousarray(values[i : i + h, j : j + w].round().astype(np.uint8))
     truth = f"truths/{path.name}.png"
-    _write(out / truth, files.encode(center, None, ".png"))
+    documents.write(files.encode(center, None, ".png"), out / truth)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     head = {"recipe": plan.name, "picture": path.name, "picture_sha256": digest, "truth": truth}
     return head | {"shape": [3, h, w]}, files.read(out / truth).images.tensor()[0]
@@ -221,17 +307,18 @@ def _measure(problem: Degradation, x: Tensor, out: Path, seed: int, head: Row) -
 
 def _number(seed: int, words: str) -> int:
     """Return a 32-bit seed that depends on a seed and on words."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {words}".encode()).digest()[:4], "big")
+    data = f"{seed} {words}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big")
 
 
 def _save(path: Path, array: np.ndarray) -> str:
     """Write an array; return the SHA-256 of the file."""
     file = BytesIO()
     np.save(file, array)
-    _write(path, file.getvalue())
+    documents.write(file.getvalue(), path)
     return hashlib.sha256(file.getvalue()).hexdigest()
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(data, path, force=True)
+def _reason(error: Exception) -> str:
+    """Return the message of an error as one line."""
+    return shown(" ".join(str(error).split()), 200) or type(error).__name__

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..io.arrays import to_pil
+from . import tables
 
 __all__ = ["Panel", "Section", "Table", "image_source", "page"]
 
@@ -68,12 +69,13 @@ def image_source(x: Tensor) -> str:
 
 
 def page(title: str, text: Sequence[str], sections: Sequence[Section]) -> str:
-    """Return the page. Special characters in the texts are escaped."""
+    """Return the page. In the texts, what is special in HTML or not printable is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("diffprior.evaluation"),
         autoescape=True,
+        finalize=lambda value: tables.plain(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,13 +1,12 @@
 """Recipes of corrupted datasets: the operators, their noise, and published results."""
 
+import ast
 import inspect
 import re
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,21 +14,28 @@ from torch import Tensor
 
 from .. import catalog
 from ..errors import SettingError
+from ..io import documents, numbers
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.noises import PoissonLikelihood, SaltPepperLikelihood, SpeckleLikelihood
 from ..operators.base import Operator
-from ..operators.generators import kernels, masks
-from ..operators.generators.masks import inner_box
+from ..operators.generators.kernels import MAKERS
+from ..operators.identity import Identity
+from ..validation import Checked, Within, from_file, nearest, shown
+from .draws import draw_of
 
 __all__ = [
     "NOISES",
     "BenchmarkRecipe",
     "Degradation",
+    "Published",
     "build",
+    "check_name",
     "draw",
     "locate",
+    "noise_settings",
     "read",
     "split_files",
+    "try_out",
 ]
 
 FOLDER = Path(__file__).parent / "recipe_files"
@@ -41,10 +47,33 @@ NOISES: dict[str, Any] = {
     "speckle": SpeckleLikelihood,
 }
 COMMON = ("sigma", "unit", "shared", "added")  # settings that the head of a file sets for all
+ARRAY = re.compile(r"""'(?:[^'\\]|\\.)*\.npy'|"(?:[^"\\]|\\.)*\.npy\"""")  # a literal of a name
+NOMINAL = (256, 256)  # size of the image with which a recipe is tried out
+LONGEST = 2000  # characters of the text of an operator
+Level = Annotated[float, Within(0, 1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Degradation:
+class Published(Checked):
+    """A result that others have published.
+
+    Arguments:
+        method: Name of the method.
+        psnr, psnr_mean, ssim, lpips, fid: The result, by the name of its measure.
+        source: Where it is published, if not where the recipe says.
+    """
+
+    method: str
+    psnr: float | None = None
+    psnr_mean: float | None = None
+    ssim: float | None = None
+    lpips: float | None = None
+    fid: float | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation(Checked):
     """One operator with its noise, and the results that others have published for it.
 
     Arguments:
@@ -65,30 +94,30 @@ class Degradation:
 
     name: str
     operator: str
-    sigma: float | None = None
-    unit: str = "[0, 1]"
+    sigma: Level | None = None
+    unit: Literal["[0, 1]", "[-1, 1]", "y"] = "[0, 1]"
     draw: Mapping[str, Any] | None = None
     shared: bool = False
     quantized: bool = False
     added: bool = True
     noise: Mapping[str, Any] | None = None
     note: str = ""
-    published: Sequence[Mapping[str, Any]] = ()
+    published: Sequence[Published] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.+-]+", self.name):
-            raise SettingError(f"the name of a problem is one word, as box-128, got {self.name!r}")
-        if self.unit not in UNITS:
-            raise SettingError(f"the unit of sigma is {', '.join(UNITS)}, got {self.unit!r}")
+        super().__post_init__()
+        check_name(self.name)
         if (self.sigma is None) == (self.noise is None):
             raise SettingError(f"{self.name} needs a sigma or a noise, and not both")
+        if len(self.operator) > LONGEST:
+            raise SettingError(f"the operator of {self.name} has more than {LONGEST} characters")
         words = set(re.findall(r"\{(\w+)\}", self.operator)) - {"seed"}
-        if words != ({"drawn"} if self.draw else set()):
+        if words != ({"drawn"} if self.draw is not None else set()):
             raise SettingError(f"{self.name}: " + "{drawn} in the operator goes with a draw")
-        for settings, kinds in ((self.draw, DRAWS), (self.noise, NOISES)):
-            if settings is not None and settings.get("kind") not in kinds:
-                kind = settings.get("kind")
-                raise SettingError(f"no kind {kind!r}; there are {', '.join(kinds)}")
+        if self.draw is not None:
+            draw_of(self.draw, f"the draw of {self.name}")
+        if self.noise is not None:
+            noise_settings(self.noise, f"the noise of {self.name}")
 
     def levels(self) -> dict[str, float | None]:
         """Return sigma in the units of [0, 1] and of [-1, 1]; measurements are in the latter."""
@@ -114,7 +143,7 @@ class Degradation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkRecipe:
+class BenchmarkRecipe(Checked):
     """Degradations that belong together, and how images are prepared for them.
 
     Arguments:
@@ -132,8 +161,8 @@ class BenchmarkRecipe:
 
     name: str
     title: str = ""
-    side: int = 0
-    multiple: int = 1
+    side: Annotated[int, Within(0, 2**16)] = 0
+    multiple: Annotated[int, Within(1, 2**16)] = 1
     images: str = ""
     prior: str = ""
     source: str = ""
@@ -168,34 +197,55 @@ def read(path: Path) -> BenchmarkRecipe:
     Raises:
         SettingError: If the file is no recipe.
     """
-    try:
-        head = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingError(f"{path} is no recipe: {error}") from error
+    place = shown(path)
+    head = documents.read_toml(path)
     if "pictures" in head:  # the name of the field in older recipes
         head["images"] = head.pop("pictures")
     common = {k: head.pop(k) for k in COMMON if k in head}
-    rows = [
-        {k: v for k, v in common.items() if k != "sigma" or "noise" not in row} | row
-        for row in head.pop("problem", [])
+    tables = head.pop("problem", [])
+    if not isinstance(tables, list) or not tables:
+        raise SettingError(f"{place}: a recipe needs a [[problem]] table for each degradation")
+    if "problems" in head:
+        raise SettingError(f"{place}: no setting 'problems'; write [[problem]] for each")
+    problems = [
+        _degradation(common, table, f"{place}, problem {i}") for i, table in enumerate(tables, 1)
     ]
-    problems = [_create(Degradation, row, path) for row in rows]
     if len({p.name for p in problems}) < len(problems):
-        raise SettingError(f"{path}: two problems have the same name")
+        raise SettingError(f"{place}: two problems have the same name")
     settings = {"name": path.stem, **head, "problems": problems}
-    recipe: BenchmarkRecipe = _create(BenchmarkRecipe, settings, path)
-    return recipe
+    return from_file(BenchmarkRecipe, settings, place)
 
 
-def _create(kind: type[Any], settings: Mapping[str, Any], path: Path) -> Any:
-    names = [field.name for field in fields(kind)]
-    for name in settings:
-        if name not in names:
-            raise SettingError(f"{path}: no setting {name!r}; there are {', '.join(names)}")
-    try:
-        return kind(**settings)
-    except TypeError as error:
-        raise SettingError(f"{path}: {error}") from error
+def _degradation(common: Mapping[str, Any], table: object, where: str) -> Degradation:
+    """Return one degradation, with the settings of the head that it does not set itself."""
+    own = dict(table) if isinstance(table, Mapping) else {}
+    from_head = {k: v for k, v in common.items() if k != "sigma" or "noise" not in own}
+    return from_file(Degradation, from_head | own if own else table, where)
+
+
+def check_name(name: str) -> None:
+    """Check that a degradation has a name that can be that of a folder."""
+    if not re.fullmatch(r"[\w.+-]{1,100}", name) or not name.strip("."):
+        raise SettingError(
+            f"the name of a problem is one word, as box-128, got {shown(repr(name), 60)}"
+        )
+
+
+def noise_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings of a noise that is not Gaussian, after a check of them.
+
+    Arguments:
+        settings: One of ``NOISES`` as ``kind``, and its settings.
+        where: The place of the settings, for messages.
+    """
+    own = dict(settings)
+    kind = own.pop("kind", None)
+    kinds = [name for name in NOISES if name != "gaussian"]
+    if kind not in kinds:
+        raise SettingError(f"{where}: no kind {shown(repr(kind), 40)}; {nearest(kind, kinds)}")
+    given = {"operator": Identity(), "y": torch.zeros(1)}
+    from_file(NOISES[kind], own, f"{where} of kind {kind}", **given)
+    return own
 
 
 # Operators of text and files
@@ -203,7 +253,11 @@ def _create(kind: type[Any], settings: Mapping[str, Any], path: Path) -> Any:
 
 def split_files(text: str) -> tuple[str, list[str]]:
     """Return the text of an operator with ``'*'`` in place of its array files, and these files."""
-    return re.sub(r"'[^']*\.npy'", "'*'", text), re.findall(r"'([^']*\.npy)'", text)
+    try:
+        names = [str(ast.literal_eval(name)) for name in ARRAY.findall(text)]
+    except (ValueError, SyntaxError) as error:
+        raise SettingError(f"cannot read a name of a file in {shown(repr(text), 100)}") from error
+    return ARRAY.sub("'*'", text), names
 
 
 def build(texts: Sequence[str], folder: Path) -> Operator:
@@ -214,25 +268,66 @@ def build(texts: Sequence[str], folder: Path) -> Operator:
         folder: Folder of the files.
     """
     names = zip(*(split_files(text)[1] for text in texts), strict=True)
-    arrays = (_array(folder, name) for name in names)
+    return _built(split_files(texts[0])[0], (_array(folder, name) for name in names))
+
+
+def try_out(problem: Degradation) -> None:
+    """Build the operator of a degradation with a draw, so that a mistake is found before the work.
+
+    Raises:
+        SettingError: If the text cannot be read, or a setting does not fit.
+    """
+    if files := split_files(problem.operator)[1]:
+        raise SettingError(
+            f"{problem.name}: no file {shown(files[0], 60)} in an operator; write {{drawn}}, and a "
+            "draw, or the name of a kernel, as in kernel='gaussian:3'"
+        )
+    drawn = problem.operator.replace("{drawn}", "'*'").replace("{seed}", "0")
+    arrays: list[tuple[Tensor, bool]] = []
+    try:
+        if problem.draw is not None:
+            array = torch.from_numpy(draw(problem.draw, NOMINAL, 0))
+            arrays = [(array, False)] * problem.operator.count("{drawn}")
+        _built(drawn, iter(arrays))
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        reason = shown(error, 200) or type(error).__name__
+        raise SettingError(f"{problem.name}: {reason}") from error
+
+
+def _built(text: str, arrays: Iterator[tuple[Tensor, bool]]) -> Operator:
+    """Return the operator of a text, with arrays in the places of "*", from left to right."""
 
     def resolve(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return settings with arrays in the place of "*", from left to right."""
         resolved = dict(settings)
         for name, value in settings.items():
             if value == "*":
-                resolved[name], batched = next(arrays)
+                resolved[name], batched = next(arrays, (None, False))
+                if resolved[name] is None:
+                    raise SettingError("'*' stands for no array; write {drawn}, and a draw")
                 if batched and "batched" in inspect.signature(kind).parameters:
                     resolved["batched"] = True
+            elif name == "kernel":
+                _check_kernel(value)
         return resolved
 
-    operator: Operator = catalog.build(split_files(texts[0])[0], ("operators",), resolve)
+    operator: Operator = catalog.build(text, ("operators",), resolve)
+    if next(arrays, None) is not None:
+        raise SettingError("an array of the operator has no place in it")
     return operator
+
+
+def _check_kernel(value: object) -> None:
+    """Refuse kernels of files: a dataset must not read what lies outside of its folder."""
+    if isinstance(value, str) and value.partition(":")[0] not in MAKERS:
+        raise SettingError(
+            f"no kernel {shown(repr(value), 60)}; there are {', '.join(MAKERS)}, and {{drawn}}"
+        )
 
 
 def _array(folder: Path, names: Sequence[str]) -> tuple[Tensor, bool]:
     """Return the array of all items, or those of each as a batch, and whether it is a batch."""
-    arrays = [torch.from_numpy(np.load(folder / name)) for name in dict.fromkeys(names)]
+    paths = [documents.inside(folder, name) for name in dict.fromkeys(names)]
+    arrays = [torch.from_numpy(numbers.read(documents.regular(path)).array) for path in paths]
     return (arrays[0], False) if len(arrays) == 1 else (torch.stack(arrays), True)
 
 
@@ -243,41 +338,13 @@ def draw(settings: Mapping[str, Any], size: Sequence[int], seed: int) -> np.ndar
     """Return a random mask or blur kernel.
 
     Arguments:
-        settings: One of ``DRAWS`` as ``kind``, and its settings.
+        settings: One of ``draws.DRAWS`` as ``kind``, and its settings.
         size: Height and width of the images.
         seed: Seed of the draw.
 
     Returns:
         A mask of shape ``(1, H, W)``, True where a pixel is measured, or a kernel ``(h, w)``.
     """
-    more = {k: v for k, v in settings.items() if k != "kind"}
-    kind = settings["kind"]
-    try:
-        array: np.ndarray = DRAWS[kind](*size, seed, **more).numpy()
-    except TypeError as error:
-        raise SettingError(f"{kind} cannot be drawn: {error}") from error
+    height, width = size
+    array: np.ndarray = draw_of(settings)(height, width, seed).numpy()
     return array
-
-
-def _measured(lost: Callable[..., Tensor], *size: int, **settings: Any) -> Tensor:
-    return ~lost(*size, **settings)
-
-
-def _shake(height: int, width: int, seed: int, size: int = 61, intensity: float = 0.5) -> Tensor:
-    return kernels.motion(size, intensity, seed)
-
-
-def _gaussian(height: int, width: int, seed: int, low: float, high: float, size: int) -> Tensor:
-    """Return a Gaussian kernel whose standard deviation is uniform in [low, high)."""
-    return kernels.gaussian(np.random.default_rng([seed, 6]).uniform(low, high), size)
-
-
-DRAWS: dict[str, Callable[..., Tensor]] = {
-    "box": inner_box,
-    "pixels": partial(_measured, masks.pixels),
-    "scratches": partial(_measured, masks.scratches),
-    "strokes": partial(_measured, masks.strokes),
-    "text": partial(_measured, masks.text),
-    "shake": _shake,
-    "gaussian": _gaussian,
-}

@@ -1,23 +1,27 @@
 """Reports of a benchmark: means with their errors as markdown and CSV, and images on one page."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..io import files
+from ..io import documents, files
 from ..io.ledger import Row
 from ..operators.base import LinearOperator
+from ..validation import shown
 from . import html, recipes, tables
 from .datasets import Item, likelihood
 from .recipes import BenchmarkRecipe, Degradation
 from .scores import ALWAYS, COLUMNS, COSTS, Line, lines, rows
 
-__all__ = ["Report", "csv_table", "markdown", "web", "write"]
+__all__ = ["Report", "csv_table", "markdown", "restored", "web", "write"]
 
 SHOWN = 6  # images of each degradation on the page
 GAIN = 4  # factor of the errors on the page, so that they can be seen
@@ -55,6 +59,13 @@ class Report:
                 yield problem, own
 
 
+def restored(id: str, method: str) -> str:
+    """Return the name of the restored image of an item, below the folder of the benchmark."""
+    digest = sha256(method.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    slug = re.sub(r"[^\w.-]+", "_", method)[:40] + "-" + digest
+    return f"images/{slug}/{id}.png"
+
+
 def write(
     out: Path, items: Sequence[Item], methods: Sequence[str], settings: Mapping[str, Any]
 ) -> list[Row]:
@@ -62,7 +73,7 @@ def write(
 
     The files are written again if another process has added rows meanwhile.
     """
-    plan = recipes.read(items[0].folder / "recipe.toml")
+    plan = recipes.read(documents.inside(items[0].folder, "recipe.toml"))
     by_id = {item.id: item for item in items}
     index = {key: k for k, key in enumerate(by_id)}
     while True:
@@ -85,7 +96,7 @@ def write(
             "report.html": web(report),
         }
         for name, content in contents.items():
-            files.write(content.encode(), out / name, force=True)
+            documents.write(content.encode("utf-8", "backslashreplace"), out / name)
         if len(rows(out)) == len(latest):
             return current
 
@@ -120,7 +131,7 @@ def markdown(report: Report) -> str:
         parts.append(tables.markdown(summary.head, summary.rows))
         if notes := _notes(own):
             parts.append("\n".join(f"- {note}" for note in notes))
-    return "\n\n".join(parts) + "\n"
+    return tables.plain("\n\n".join(parts) + "\n")
 
 
 def preface(
@@ -235,7 +246,7 @@ def _image_table(good: Sequence[Row]) -> html.Table:
         title="Each image",
         head=["image and method", *(COLUMNS[c][0] for c in columns)],
         rows=[
-            [f"{row['picture']}, {row['method']}"]
+            [f"{shown(row['picture'])}, {row['method']}"]
             + ["n/a" if row.get(c) is None else f"{row[c]:{COLUMNS[c][1]}}" for c in columns]
             for row in good
         ],
@@ -243,17 +254,22 @@ def _image_table(good: Sequence[Row]) -> html.Table:
 
 
 def _strip(item: Item, own: Sequence[Row], out: Path) -> list[html.Panel]:
-    """Return the images of one item: truth, measurement, then every method with its error."""
-    truth = item.truth()
-    strip = [
-        html.Panel(html.image_source(truth), item.row["picture"]),
-        html.Panel(html.image_source(_visible(item)), "measured"),
-    ]
-    for row in own:
-        x = files.read(out / row["restored"]).images.tensor()[0]
-        caption = f"{row['method']}: {row['psnr']:.2f} dB"
-        strip.append(html.Panel(html.image_source(x), caption))
-        strip.append(html.Panel(html.image_source(GAIN * (x - truth)), "error"))
+    """Return the images of one item: truth, measurement, then every method with its error.
+
+    What cannot be read any more is left out.
+    """
+    strip: list[html.Panel] = []
+    with suppress(ValueError, RuntimeError, OSError):
+        truth = item.truth()
+        strip.append(html.Panel(html.image_source(truth), shown(item.row["picture"])))
+        strip.append(html.Panel(html.image_source(_visible(item)), "measured"))
+    for row in own if strip else ():
+        with suppress(ValueError, RuntimeError, OSError):
+            path = documents.inside(out, restored(item.id, row["method"]))
+            x = files.read(documents.regular(path)).images.tensor()[0]
+            caption = f"{row['method']}: {row['psnr']:.2f} dB"
+            error = html.image_source(GAIN * (x - truth))
+            strip += [html.Panel(html.image_source(x), caption), html.Panel(error, "error")]
     return strip
 
 

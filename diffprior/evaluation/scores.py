@@ -5,23 +5,26 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from .. import metrics
-from ..errors import MetricError
+from ..errors import MetricError, SettingError
+from ..io import documents
 from ..io.ledger import Row, read_rows
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..runtime.surroundings import Surroundings
+from ..validation import Checked, Measured, Within, from_file
 from .datasets import Item
 from .recipes import BenchmarkRecipe
 
-__all__ = ["ALWAYS", "COLUMNS", "COSTS", "KEYS", "Line", "lines", "measure", "rows"]
+__all__ = ["ALWAYS", "COLUMNS", "COSTS", "KEYS", "Line", "check_row", "lines", "measure", "rows"]
 
 KEYS = ("id", "method", "measurement_sha256")  # fields that identify a row
+Count = Annotated[int, Within(0)]
 COLUMNS = {  # titles and formats
     "psnr": ("PSNR, dB", ".2f"),
     "psnr_mean": ("PSNR of the mean", ".2f"),
@@ -103,11 +106,50 @@ class Line:
     remark: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Row(Checked):
+    """The fields of a row of a benchmark."""
+
+    id: str
+    method: str
+    problem: str
+    picture: str
+    measurement_sha256: str
+    restored: str
+    status: Literal["ok", "n/a", "error"]
+    reason: str = ""
+    no_lpips: str = ""
+    psnr: Measured | None = None
+    psnr_mean: Measured | None = None
+    ssim: Measured | None = None
+    lpips: Measured | None = None
+    residual: Measured | None = None
+    chi2: Measured | None = None
+    coverage: Measured | None = None
+    seconds: Measured | None = None
+    calls: Count | None = None
+    gradients: Count | None = None
+    memory: Measured | None = None
+    device: str = ""
+    samples: Count = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.status == "ok" and self.psnr is None:
+            raise SettingError("a row without an error needs its psnr")
+
+
+def check_row(row: Row) -> None:
+    """Raise a ``SettingError`` for what is no row of a benchmark."""
+    from_file(_Row, row, "a row")
+
+
 def rows(out: Path) -> list[Row]:
     """Return the rows of all processes, the last one of each item and method."""
     latest: dict[tuple[Any, ...], Row] = {}
     for path in sorted(out.glob("rows.*.jsonl")):
-        latest |= {tuple(row[k] for k in KEYS): row for row in read_rows(path)}
+        for row in read_rows(documents.inside(out, path.name), check_row):
+            latest[tuple(row[k] for k in KEYS)] = row
     return list(latest.values())
 
 
@@ -120,12 +162,13 @@ def lines(current: Sequence[Row], plan: BenchmarkRecipe, items: Sequence[Item]) 
             result.append(_line(name, method, [r for r in own if r["method"] == method]))
         published = next(p.published for p in plan.problems if p.name == name)
         for figures in published:
+            found = {k: getattr(figures, k, None) for k in COLUMNS}
             line = Line(
                 problem=name,
-                method=figures["method"],
+                method=figures.method,
                 kind="published",
-                values={k: (float(figures[k]), None) for k in COLUMNS if k in figures},
-                remark=figures.get("source", plan.source),
+                values={k: (float(v), None) for k, v in found.items() if v is not None},
+                remark=plan.source if figures.source is None else figures.source,
             )
             result.append(line)
     return result

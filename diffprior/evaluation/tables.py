@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from ..io.ledger import Row
+from ..validation import shown
 
-__all__ = ["markdown", "mean", "numbers", "table", "unique"]
+__all__ = ["markdown", "mean", "numbers", "plain", "table", "unique"]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -57,3 +58,9 @@ def table(
             cells.append(f"{mean(part, field):{form}}" if numbers(part, field) else "n/a")
         lines.append([name, *cells, str(len(own))])
     return lines
+
+
+def plain(text: str) -> str:
+    """Return a text of one or more lines without signs that a terminal obeys or hides."""
+    lines = text.split("\n")
+    return "\n".join(x if x.isprintable() else shown(x, 10 * len(x)) for x in lines)

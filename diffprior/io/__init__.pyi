@@ -5,6 +5,7 @@ from . import animations as animations
 from . import arrays as arrays
 from . import atomic as atomic
 from . import decoding as decoding
+from . import documents as documents
 from . import exif as exif
 from . import extras as extras
 from . import figures as figures

@@ -34,6 +34,7 @@ LUMA = (0.299, 0.587, 0.114)  # the weights of R, G and B in ITU-R BT.601
 INVISIBLE = 2 / 255  # of full opacity, and less
 LEAST_SIDE = 32  # px; of a part of an image that says how noisy it is
 SLACK = 1e-6  # how far rounding may take a float past [0, 1], as an FFT or a resize does
+BAND = 2**20  # pixels that are blended at a time
 
 # EXIF orientations whose rows and columns are swapped, and which axes are reversed after that.
 TRANSPOSED = (5, 6, 7, 8)
@@ -91,8 +92,11 @@ class Images:
         """
         lost = None if self.alpha is None else _invisible(self.alpha)
         values = self.values if lost is None or not lost.any() else _extended(self.values, lost)
-        x = 2 * _unit(values).astype(np.float32) - 1
-        return torch.from_numpy(_channels_first(np.repeat(x, 3 // x.shape[-1], axis=-1)))
+        x = _unit(values).astype(np.float32, copy=False)
+        x *= 2  # in place, as large images fill the memory
+        x -= 1
+        repeated = np.broadcast_to(x, (*x.shape[:-1], 3))
+        return torch.from_numpy(np.moveaxis(repeated, -1, 1).copy())
 
     def holes(self) -> Tensor | None:
         """Return 1 - alpha as float32 ``(B, 1, H, W)`` in [0, 1], or None if all is opaque."""
@@ -147,6 +151,15 @@ class Images:
         """
         if len(x) % len(self) or not len(x):
             raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} images")
+        height, width = x.shape[-2:]
+        step = max(1, BAND // width)
+        bands = [slice(top, top + step) for top in range(0, height, step)]
+        return np.concatenate([self._blend_band(x, mask, band) for band in bands], axis=1)
+
+    def _blend_band(self, x: Tensor, mask: Tensor | None, rows: slice) -> np.ndarray:
+        """Return some rows of `blend`; all at once would take several times the image."""
+        x = x[..., rows, :]
+        mask = None if mask is None else mask[..., rows, :]
         work = np.result_type(self.values, np.float32)
         dtype = self.values.dtype
         m = _channels_last(torch.ones_like(x[:, :1]) if mask is None else mask, work)
@@ -157,7 +170,7 @@ class Images:
         unit = np.clip(((_luma(fill) if self.values.shape[-1] == 1 else fill) + 1) / 2, 0, 1)
         if mask is None:
             return _scaled(unit, dtype)
-        kept = np.repeat(self.values, len(x) // len(self), axis=0)
+        kept = np.repeat(self.values[:, rows], len(x) // len(self), axis=0)
         return np.where(m > 0, _scaled((1 - m) * _unit(kept) + m * unit, dtype), kept)
 
     def restore_kind(
@@ -297,7 +310,8 @@ def _top(dtype: np.dtype) -> int:
 
 def _unit(array: np.ndarray) -> np.ndarray:
     """Return values as floats in [0, 1]."""
-    return array.astype(np.result_type(array, np.float32)) / _top(array.dtype)
+    unit: np.ndarray = np.divide(array, _top(array.dtype), dtype=np.result_type(array, np.float32))
+    return unit
 
 
 def _scaled(unit: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:

@@ -228,13 +228,19 @@ def _deep_tiff(data: bytes, limit: int, notes: list[str]) -> Decoded:
 
 def _values(image: Image.Image, icc: bytes | None, notes: list[str]) -> np.ndarray:
     """Return the values of an image that Pillow loaded, as it is stored."""
-    if image.mode == "RGBX":
+    if isinstance(image, TiffImageFile) and _has_unnamed(image):
         notes.append("it has extra channels that are no alpha; they are dropped")
     if image.mode in ("CMYK", "LAB"):
         image = _as_srgb(image, icc, notes)
     is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
     values = pil_array(image)
     return ~values if is_inverted and image.mode[:4] == "I;16" else values
+
+
+def _has_unnamed(image: TiffImageFile) -> bool:
+    """Return whether an image has channels that are neither colors nor alpha."""
+    extras = np.atleast_1d(image.tag_v2.get(338, ()))
+    return len(extras) > 1 or bool((extras == 0).any())
 
 
 def _as_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.Image:

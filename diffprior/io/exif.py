@@ -6,6 +6,8 @@ that only their makers know.
 
 import re
 import struct
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +37,25 @@ THUMBNAILS = (
     (273, 279),
 )  # tags of the offset and the length, as JPEG and as TIFF
 # Tags of a TIFF file that say something about the photograph, not about how its pixels are stored:
-# title, maker, model, program, date, artist, machine, rating, copyright, and those of Windows.
-DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 0x4746, 33432, *range(0x9C9B, 0x9CA0), EXIF, GPS)
+# title, maker, model, resolution, program, date, artist, machine, rating, copyright, and those of
+# Windows.
+DESCRIPTIVE = (
+    270,
+    271,
+    272,
+    282,
+    283,
+    296,
+    305,
+    306,
+    315,
+    316,
+    0x4746,
+    33432,
+    *range(0x9C9B, 0x9CA0),
+    EXIF,
+    GPS,
+)
 
 
 @dataclass(frozen=True)
@@ -49,14 +68,14 @@ class Entry:
 
 
 class Directories:
-    """The directories of an EXIF block, to be read and changed in place.
+    """The directories of an EXIF block or of a TIFF file; in a bytearray they can be changed.
 
     Raises:
         ImageError: If the first directory is not inside the block.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
         self.order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]), "")
         if not self.order:
             raise ImageError("its EXIF is damaged")
@@ -99,7 +118,12 @@ class Directories:
             code = "HHIHH" if kind == SHORT else "HHII"
             numbers = (value, 0) if kind == SHORT else (value,)
             tag = self.number(entry.at, SHORT)
-            struct.pack_into(f"{self.order}{code}", self.data, entry.at, tag, kind, 1, *numbers)
+            self.write(code, entry.at, tag, kind, 1, *numbers)
+
+    def write(self, code: str, at: int, *numbers: int) -> None:
+        """Write numbers at an offset, as the codes of struct say."""
+        assert isinstance(self.data, bytearray)
+        struct.pack_into(f"{self.order}{code}", self.data, at, *numbers)
 
     def below(self, tag: int) -> dict[int, Entry]:
         """Return the entries of the directory that a tag of the first one points at."""
@@ -125,7 +149,9 @@ def orientation(data: bytes | None, xmp: bytes | None = None) -> int:
 def of_image(image: Image.Image) -> int:
     """Return the orientation of an image that Pillow opened, from 1 (upright) to 8."""
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises anything on damaged EXIF
         return 1
     return value if value in range(1, 9) else 1
@@ -136,21 +162,24 @@ def upright(data: bytes, size: tuple[int, int]) -> bytes:
 
     The thumbnail would show the image as it was before. All other bytes stay as they are.
     """
-    block = Directories(data)
+    changed = bytearray(data)
+    block = Directories(changed)
     block.set(block.first.get(ORIENTATION), 1, SHORT)
     for entries in (block.first, block.below(EXIF)):
         for tags, value in ((HEIGHTS, size[0]), (WIDTHS, size[1])):
             for tag in tags:
                 block.set(entries.get(tag), value, LONG)
-    _remove_thumbnail(block)
-    return bytes(block.data)
+    for start, end in _cut_thumbnail(block):
+        changed[start:end] = bytes(end - start)
+    return bytes(changed)
 
 
-def _remove_thumbnail(block: Directories) -> None:
+def _cut_thumbnail(block: Directories) -> Iterator[tuple[int, int]]:
+    """Leave the second directory out of reach, and yield where the bytes of its image are."""
     if len(block.data) < block.second + 4:
         return
     at = block.number(block.second)
-    struct.pack_into(f"{block.order}I", block.data, block.second, 0)
+    block.write("I", block.second, 0)
     try:
         entries, _ = block.entries(at) if at else ({}, 0)
     except ImageError:
@@ -158,7 +187,7 @@ def _remove_thumbnail(block: Directories) -> None:
     for start_tag, length_tag in THUMBNAILS:
         start, length = (block.value(entries.get(t)) for t in (start_tag, length_tag))
         if start and length and 8 < start <= start + length <= len(block.data):
-            block.data[start : start + length] = bytes(length)
+            yield start, start + length
 
 
 def of_tiff(data: bytes) -> bytes | None:

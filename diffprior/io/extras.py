@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import ImageError
 from . import exif
 from .metadata import Metadata, attempt
+from .tiff import unpremultiplied
 
 __all__ = ["SUFFIXES", "Reader", "reader"]
 
@@ -19,6 +20,7 @@ RAW = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", "
 SUFFIXES = (*HEIC, *RAW, ".exr")
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 RAW_HEADS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
+TIFF = (b"II*\0", b"MM\0*")
 DNG = 50706  # the tag of a version of DNG
 
 Reader = Callable[[bytes, int, list[str]], tuple[np.ndarray, Metadata, int]]
@@ -41,7 +43,7 @@ def reader(data: bytes, suffix: str) -> Reader | None:
     if data[:4] == b"v/1\x01":
         return _exr
     is_raw = data.startswith(RAW_HEADS) or data[8:10] == b"CR"
-    is_tiff = data[:4] in (b"II*\0", b"MM\0*")
+    is_tiff = data[:4] in TIFF
     return _raw if is_raw or (is_tiff and (suffix in RAW or _is_dng(data))) else None
 
 
@@ -89,9 +91,8 @@ def _raw(data: bytes, limit: int, notes: list[str]) -> tuple[np.ndarray, Metadat
         _check(raw.sizes.height, raw.sizes.width, limit)
         values = raw.postprocess(use_camera_wb=True, output_bps=16)
     notes.append("it is developed with the white balance of the camera, in sRGB")
-    block = (
-        attempt("exif", lambda: exif.of_tiff(data), notes) if data[:2] in (b"II", b"MM") else None
-    )
+    is_tiff = data[:4] in TIFF
+    block = attempt("exif", lambda: exif.of_tiff(data), notes) if is_tiff else None
     return values, Metadata(exif=block), 1
 
 
@@ -106,15 +107,14 @@ def _exr(data: bytes, limit: int, notes: list[str]) -> tuple[np.ndarray, Metadat
     if name is None:
         raise ImageError(f"it has the channels {', '.join(channels)[:60]}; give RGB, RGBA or Y")
     linear = np.atleast_3d(channels[name]).astype(np.float32)
-    values = linear[..., :3]
+    values, alpha = linear[..., :3], linear[..., 3:]
     if not np.isfinite(linear).all() or values.min() < 0 or values.max() > 1:
         raise ImageError(
             f"its light is from {values.min():g} to {values.max():g}; tone-map it to [0, 1]"
         )
+    if name == "RGBA":  # whose colors are premultiplied in this format
+        values = unpremultiplied(values, alpha)
     notes.append("its linear light is coded as sRGB")
     coded = np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
-    return (
-        np.concatenate([coded.clip(0, 1), linear[..., 3:].clip(0, 1)], -1, dtype=np.float32),
-        Metadata(),
-        1,
-    )
+    made = np.concatenate([coded, alpha], axis=-1).clip(0, 1).astype(np.float32)
+    return made, Metadata(), 1

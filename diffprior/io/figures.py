@@ -1,10 +1,12 @@
 """Figures of measured values, drawn by matplotlib."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ..errors import FigureError
+from . import documents
 
 __all__ = ["curves", "lines"]
 
@@ -40,7 +42,7 @@ def lines(
         plot.set_xticks(x, ticks)
     plot.set_yscale("log" if log else "linear")
     plot.margins(x=0.16)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def curves(
@@ -60,7 +62,14 @@ def curves(
     for name, points in series.items():
         plot.plot(*zip(*points, strict=True), marker=".", label=name)
     plot.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a figure whole or not at all."""
+    file = BytesIO()
+    figure.savefig(file, format=path.suffix.removeprefix(".") or None, dpi=120)
+    documents.write(file.getvalue(), path)
 
 
 def _figure(axes: tuple[str, str]) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from . import exif
 from .arrays import upright
 from .metadata import Metadata, attempt
 
-__all__ = ["MAGIC", "decode_deep", "encode", "metadata", "pages", "pixels_only"]
+__all__ = ["MAGIC", "decode_deep", "encode", "metadata", "pages", "pixels_only", "unpremultiplied"]
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # ways to store colors
@@ -31,10 +31,13 @@ def pixels_only(data: bytes) -> bytes:
         block = exif.Directories(data)
     except ImageError:
         return data
-    for tag in (exif.EXIF, exif.GPS):
-        if tag in block.first:
-            struct.pack_into(f"{block.order}H", block.data, block.first[tag].at, HIDDEN)
-    return bytes(block.data)
+    found = [block.first[tag].at for tag in (exif.EXIF, exif.GPS) if tag in block.first]
+    if not found:
+        return data
+    changed = bytearray(data)
+    for at in found:
+        struct.pack_into(f"{block.order}H", changed, at, HIDDEN)
+    return bytes(changed)
 
 
 def metadata(data: bytes, notes: list[str]) -> Metadata:
@@ -135,11 +138,11 @@ def _channels(array: np.ndarray, colors: int, extras: list[int], notes: list[str
         return values
     alpha = array[..., colors + found[0], None]
     if extras[found[0]] == PREMULTIPLIED:
-        values = _divided(values, alpha)
+        values = unpremultiplied(values, alpha)
     return np.concatenate([values, alpha], axis=-1)
 
 
-def _divided(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def unpremultiplied(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return premultiplied values divided by their alpha; black where it is 0."""
     top = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
     share = np.divide(alpha, top, dtype=np.float64)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..io.arrays import LUMA, as_stored, upright
-from ..io.jpeg import RATIOS, Coding, Subsampling, standard
+from ..io.jpeg import RATIOS, Coding, Colors, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
 from ..random import Noise
 from ..solvers import cg
@@ -52,7 +52,8 @@ def detect(x: Tensor) -> Coding | None:
 def agrees(x: Tensor, coding: Coding) -> bool:
     """Return whether the pixels can be those of a file of this coding.
 
-    They can if each block of luma, up to one level a pixel, lies on the multiples of its steps.
+    They can if each block of luma, or of red where colors are coded as they are, lies on the
+    multiples of its steps, up to one level a pixel.
 
     Arguments:
         x: One upright image ``(3, H, W)`` in [-1, 1].
@@ -61,14 +62,14 @@ def agrees(x: Tensor, coding: Coding) -> bool:
     h, w = (n - n % 8 for n in stored.shape[-2:])  # whole blocks
     if h * w == 0:
         return True
-    z = _planes(stored[:, :h, :w], "4:4:4")[0]
+    z = _planes(stored[:, :h, :w], "4:4:4", coding.colors)[0]
     step = torch.tensor(coding.luma[1:]).to(z)
     return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
 
 
-def _planes(x: Tensor, subsampling: Subsampling) -> list[Tensor]:
-    """Return the coefficients ``(n, 63)`` of luma and chroma, without means and clipped blocks."""
-    A = Coefficients(x.shape, standard(50, subsampling)).to(x)
+def _planes(x: Tensor, subsampling: Subsampling, colors: Colors = "YCbCr") -> list[Tensor]:
+    """Return the coefficients ``(n, 63)`` of all planes, without means and clipped blocks."""
+    A = Coefficients(x.shape, replace(standard(50, subsampling), colors=colors)).to(x)
     clipped = [p.flatten(3).amax(3) > 0 for p in A.split(A((x.abs() == 1)[None].to(x)).abs())]
     return [
         z.flatten(3)[~c][:, 1:] for z, c in zip(A.split(A.coded(x[None])), clipped, strict=True)
@@ -88,8 +89,9 @@ def _evidence(planes: Sequence[Tensor], table: Sequence[int]) -> float:
 class Coefficients(LinearOperator):
     """z = the orthonormal DCT of blocks of 8 x 8 of luma, then of chroma, in 8-bit levels.
 
-    Chroma is the mean over the pixels that share it, as libjpeg codes it; a last block that the
-    border cuts is filled with the border's pixels.
+    A file may hold red, green and blue in their place. Chroma is the mean over the pixels that
+    share it, as libjpeg codes it; a last block that the border cuts is filled with the border's
+    pixels.
 
     Arguments:
         shape: Shape of one upright image, ``(3, H, W)``, or of a gray one, ``(1, H, W)``.

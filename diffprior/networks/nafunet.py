@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-__all__ = ["NAFUNet", "load_network", "save_network"]
+__all__ = ["NAFUNet", "load_network", "packed", "save_network"]
 
 FREQUENCIES = 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the names that diffusers gives to its files
@@ -178,11 +178,28 @@ def save_network(
         dtype: Their dtype in the file; None keeps the dtype that they have.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name, data in packed(network, weights, dtype).items():
+        part = folder / f"{name}.part"
+        part.write_bytes(data)
+        part.replace(folder / name)  # whole or not at all
+
+
+def packed(
+    network: NAFUNet, weights: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None
+) -> dict[str, bytes]:
+    """Return the bytes of the files of a model folder, by their names.
+
+    Arguments:
+        weights: Written in the place of the network's own, such as a moving average of them.
+        dtype: Their dtype in the file; None keeps the dtype that they have.
+    """
     config = {"_class_name": "NAFUNet", **network.settings}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     state = weights or network.state_dict()
     tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    return {
+        CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+        WEIGHTS: save(tensors, metadata={"format": "pt"}),
+    }
 
 
 def load_network(folder: Path) -> NAFUNet:

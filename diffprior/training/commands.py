@@ -3,14 +3,15 @@
 The module imports nothing heavy, so that the command line can read the options of its function.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from ..networks.nafunet import NAFUNet
+    from .hole_validation import HoleValidation
     from .labelled import ClassedImages
     from .photographs import Photographs
     from .trainer import Trainer, TrainingConfig
@@ -24,7 +25,17 @@ def train(  # noqa: PLR0913 (the options of the command)
         typer.Argument(help="ZIP files or folders of images, or an .npz file of classes."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run in it goes on.")],
-    minutes: Annotated[float, typer.Option(help="Length of the whole run, over all parts.")] = 60,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Length of the whole run, over all parts.", show_default="60"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Length of the whole run in steps, in place of minutes. A run that was stopped "
+            "then ends with the very weights of one that was not."
+        ),
+    ] = None,
     every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5,
     init: Annotated[
         Path | None, typer.Option(help="Model folder with the weights to start from.")
@@ -46,28 +57,68 @@ def train(  # noqa: PLR0913 (the options of the command)
     """Train a prior on photographs, or on small images with classes.
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
-    OUT/curve.csv the validation table.
+    OUT/curve.csv the validation table. Both are written again when a finished run is called again.
     """
     import torch
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..networks.nafunet import load_network
+    from ..io import documents
+    from ..runtime.placement import device_of
     from .hole_validation import HoleValidation
     from .trainer import Trainer
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
+    length = _length(minutes, steps)
     try:
-        images, network, config = _prepare(photographs, _weights(source or ()), batch, seed)
-    except (ValueError, OSError) as error:
+        _check(every, holes, length)
+        place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        with documents.locked(out / ".lock"):
+            torch.manual_seed(seed)
+            images, network, config = _prepare(photographs, _weights(source or ()), batch, seed)
+            network = _initial(init, network) if init else network
+            images.check_room(max(config.patch, config.late_patch))
+            trainer = Trainer(network, images, config, out, place)
+            resumed = trainer.resume()
+            if compile:
+                network.compile()
+            _introduce(images, resumed)
+            measure = HoleValidation(images.validation, holes, place)
+            _run(trainer, measure, every=every, **length)
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    network = load_network(init) if init else network
-    trainer = Trainer(network, images, config, out, device)
-    resumed = trainer.resume()
-    if compile:
-        network.compile()
-    counts = {name: len(levels) for name, levels in images.sources.items()}
+    _draw_curve(out)
+    print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
+    """Return the length of the run, as arguments of ``Trainer.run``."""
+    if steps is not None and minutes is not None:
+        raise typer.BadParameter("a run has a length in --minutes or in --steps, and not both")
+    return {"minutes": 60.0 if minutes is None and steps is None else minutes, "steps": steps}
+
+
+def _check(every: float, holes: int, length: Mapping[str, Any]) -> None:
+    """Check, before any work, the options that nothing else checks before it."""
+    from ..validation import Positive, Whole, check
+
+    check("--every", every, Positive)
+    check("--holes", holes, Whole)
+    check("--minutes", length["minutes"], Positive | None)
+    check("--steps", length["steps"], int | None)
+
+
+def _introduce(images: "Photographs | ClassedImages", resumed: bool) -> None:
+    """Say what the run has, and what it passed over."""
+    from ..validation import shown, warn
+
+    counts = {shown(name): len(levels) for name, levels in images.sources.items()}
     print(f"{counts}, {len(images.validation)} held out; {'resumed' if resumed else 'new run'}")
+    if str(images.skipped):
+        warn(str(images.skipped))
+
+
+def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
+    """Train, with a progress bar."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=1.0)
@@ -76,20 +127,39 @@ def train(  # noqa: PLR0913 (the options of the command)
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
-        trainer.run(minutes, every, callback, HoleValidation(images.validation, holes, device))
-    _draw_curve(out)
-    print((out / "curve.csv").read_text())
+        trainer.run(callback=callback, measure=measure, **length)
+
+
+def _initial(folder: Path, new: "NAFUNet") -> "NAFUNet":
+    """Return the network of a model folder, which must fit the images as a new one does."""
+    from ..errors import PriorError
+    from ..networks.nafunet import load_network
+    from ..validation import shown
+
+    try:
+        network = load_network(folder)
+    except Exception as error:  # json, torch and safetensors raise anything on damaged data
+        raise PriorError(
+            f"{shown(folder)} is no model folder of this network, or it is damaged: "
+            f"{shown(error, 100)}"
+        ) from error
+    for name in ("image_channels", "classes"):
+        wanted, found = getattr(new, name), getattr(network, name)
+        if wanted != found:
+            raise PriorError(f"{shown(folder)} has {name} {found}, and the images need {wanted}")
+    return network
 
 
 def _weights(sources: Sequence[str]) -> dict[str, float]:
     """Return the weights of NAME=WEIGHT texts."""
     weights = {}
     for text in sources:
-        name, _, value = text.partition("=")
+        name, _, value = text.rpartition("=")
         try:
             weights[name] = float(value)
         except ValueError:
-            raise ValueError(f"--source is NAME=WEIGHT, as in cities=2, got {text!r}") from None
+            shown = repr(text)[:60]
+            raise ValueError(f"--source is NAME=WEIGHT, as in cities=2, got {shown}") from None
     return weights
 
 
@@ -102,6 +172,9 @@ def _prepare(
     from .photographs import Photographs
     from .trainer import TrainingConfig
 
+    TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
+    if len(paths) > 1 and any(path.suffix == ".npz" for path in paths):
+        raise ValueError("an .npz file of classes is the only source of a run")
     if paths[0].suffix != ".npz":
         config = TrainingConfig(batch=batch, seed=seed)
         return Photographs(paths, weights=weights), NAFUNet(), config
@@ -112,7 +185,7 @@ def _prepare(
         (96, 160),
         (3, 4),
         image_channels=channels,
-        sigma_data=round(std, 2),
+        sigma_data=max(round(std, 2), 0.01),
         classes=images.classes,
         size=side,
     )

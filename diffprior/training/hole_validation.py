@@ -10,7 +10,7 @@ from .. import metrics
 from ..networks.nafunet import NAFUNet
 from ..operators.generators.masks import draw
 from ..priors.network import NetworkPrior
-from .photographs import Image
+from .image_files import Image
 
 __all__ = ["HoleValidation"]
 

@@ -1,23 +1,27 @@
 """Photographs in memory, cut into random crops for training."""
 
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Crops", "Image", "Photographs"]
+from ..errors import ImageError, SettingError
+from ..validation import Checked, Share, check, nearest, shown
+from .image_files import Image, Skipped, read_images
 
-Image = np.ndarray[Any, np.dtype[np.uint8]]
+__all__ = ["Crops", "Photographs"]
+
+TRIES = 1000  # draws of an image that is large enough for a crop
+FOUND = 0.02  # share of them that must be, so that the tries never fail
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crops:
+class Crops(Checked):
     """How crops are drawn. Half of all crops are mirrored.
 
     Arguments:
@@ -27,9 +31,9 @@ class Crops:
         turn: Share of the crops that are turned by a random multiple of 90 degrees.
     """
 
-    half: float = 0.3
-    quarter: float = 0.1
-    turn: float = 0.25
+    half: Share = 0.3
+    quarter: Share = 0.1
+    turn: Share = 0.25
 
 
 class Level(NamedTuple):
@@ -70,9 +74,11 @@ class Photographs:
     Attributes:
         sources: Images of each source.
         validation: Images that are kept for validation, of shape ``(H, W, 3)``.
+        skipped: Files that were passed over.
 
     Raises:
-        ValueError: If there is no image.
+        ImageError: If there is no image.
+        SettingError: If a path or a weight cannot be used.
     """
 
     def __init__(
@@ -80,9 +86,10 @@ class Photographs:
     ) -> None:
         self.sources: dict[str, list[list[Level]]] = {}
         self.validation: list[Image] = []
+        self.skipped = Skipped()
         memory: list[Tensor] = []
         size = 0
-        for i, (source, image) in enumerate(_read(paths)):
+        for i, (source, image) in enumerate(read_images(paths, self.skipped)):
             if i % held_out == held_out - 1:
                 self.validation.append(image)
                 continue
@@ -93,16 +100,30 @@ class Photographs:
                 size += len(memory[-1])
             self.sources.setdefault(source, []).append(levels)
         if not self.sources:
-            raise ValueError(f"no image in {', '.join(map(str, paths)) or 'no path at all'}")
+            places = shown(", ".join(map(str, paths)) or "no path at all", 60)
+            found = f"; {self.skipped}" if str(self.skipped) else ""
+            raise ImageError(f"no image in {places}{found}")
         self.pixels = torch.cat(memory)
-        share = np.array([(weights or {}).get(s, 1.0) for s in self.sources])
         self.names = list(self.sources)
-        self.share = share / share.sum()
+        self.share = _shares(self.names, weights or {})
 
     def to(self, device: str | torch.device) -> Self:
         """Move the images to a device."""
         self.pixels = self.pixels.to(device)
         return self
+
+    def check_room(self, side: int) -> None:
+        """Check that crops of a side can be drawn.
+
+        Raises:
+            ImageError: If hardly any image is large enough.
+        """
+        large = [
+            np.mean([min(levels[0].height, levels[0].width) >= side for levels in images])
+            for images in self.sources.values()
+        ]
+        if np.dot(self.share, large) < FOUND:
+            raise ImageError(f"hardly any image is large enough for a crop of {side} pixels")
 
     def view(self, rng: np.random.Generator, side: int, crops: Crops = Crops()) -> View:  # noqa: B008
         """Return a random crop."""
@@ -116,7 +137,7 @@ class Photographs:
 
     def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Level:
         """Return a random image at one of its sizes that is large enough for the crop."""
-        for _ in range(1000):
+        for _ in range(TRIES):
             pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
             pyramid = pyramids[rng.integers(len(pyramids))]
             levels = [x for x in pyramid if min(x.height, x.width) >= side]
@@ -124,7 +145,7 @@ class Photographs:
             level = 2 if u < crops.quarter else 1 if u < crops.quarter + crops.half else 0
             if levels:
                 return levels[min(level, len(levels) - 1)]
-        raise ValueError(f"hardly any image is large enough for a crop of {side} pixels")
+        raise ImageError(f"hardly any image is large enough for a crop of {side} pixels")
 
     def batch(
         self,
@@ -148,19 +169,16 @@ class Photographs:
         return crop.permute(0, 3, 1, 2), None
 
 
-def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
-    """Yield the source and the pixels of each image; other files are skipped."""
-    for path in paths:
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            pairs = ((p.parent.name, p.read_bytes()) for p in files)
-        else:
-            archive = zipfile.ZipFile(path)
-            pairs = ((Path(n).parent.name, archive.read(n)) for n in sorted(archive.namelist()))
-        for source, data in pairs:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-            if image is not None:
-                yield source, np.ascontiguousarray(image[:, :, ::-1])
+def _shares(names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+    """Return the share of each source in the draws."""
+    for name, weight in weights.items():
+        if name not in names:
+            raise SettingError(f"no source {shown(repr(name), 60)}; {nearest(name, names)}")
+        check(f"the weight of {shown(name, 60)}", weight, float)
+    each = np.array([weights.get(name, 1.0) for name in names])
+    if not each.sum() > 0:
+        raise SettingError("the weight of a source must be above 0")
+    return np.asarray(each / each.sum())
 
 
 def _pyramid(image: Image) -> list[Image]:

@@ -1,25 +1,33 @@
 """Training of a noise-conditioned network; a run that was killed goes on."""
 
+import csv
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..io.ledger import Ledger
+from ..errors import SettingError
+from ..io import documents
+from ..io.ledger import Row, read_rows
 from ..metrics import psnr
-from ..networks.nafunet import NAFUNet, save_network
+from ..networks.nafunet import NAFUNet, packed
 from ..networks.parameterizations import karras
+from ..validation import ANYWHERE, Checked, Positive, Share, Whole, Within, check, shown
+from .image_files import Image
 from .labelled import ClassedImages
 from .muon import Muon
-from .photographs import Crops, Image, Photographs
+from .photographs import Crops, Photographs
 
 __all__ = ["SIGMAS", "Trainer", "TrainingConfig"]
 
+LARGEST = 2**36  # bytes of a checkpoint
 SIGMAS = {  # noise levels of the validation, in units of [-1, 1], by their names
     "15/255": 15 / 127.5,
     "25/255": 25 / 127.5,
@@ -31,7 +39,7 @@ SIGMAS = {  # noise levels of the validation, in units of [-1, 1], by their name
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Checked):
     """The settings of a training run, except its images and its length.
 
     Noise levels are log-normal, log(sigma) ~ N(p_mean, p_std^2) in units of [-1, 1], stratified
@@ -58,20 +66,20 @@ class TrainingConfig:
         seed: Seed of crops and noise.
     """
 
-    batch: int = 32
-    patch: int = 64
-    late_patch: int = 128
-    decay: float = 0.5
+    batch: Annotated[int, Within(1, 2**14)] = 32
+    patch: Annotated[int, Within(1, 2**12)] = 64
+    late_patch: Annotated[int, Within(1, 2**12)] = 128
+    decay: Annotated[float, Within(0, 1, above=True)] = 0.5
     warmup: int = 50
-    adam_rate: float = 1e-3
-    muon_rate: float = 0.02
-    clip: float = 1.0
-    p_mean: float = -1.0
-    p_std: float = 1.5
+    adam_rate: Positive = 1e-3
+    muon_rate: Positive = 0.02
+    clip: Positive = 1.0
+    p_mean: Annotated[float, ANYWHERE] = -1.0
+    p_std: Positive = 1.5
     crops: Crops = Crops()
-    ema: float = 0.05
-    drop: float = 0.1
-    seed: int = 0
+    ema: Annotated[float, Within(0, 0.25, above=True)] = 0.05
+    drop: Share = 0.1
+    seed: Whole = 0
 
     def rate(self, progress: float, step: int) -> float:
         """Return the factor of both learning rates, in (0, 1], at a share of the run in [0, 1]."""
@@ -88,10 +96,11 @@ class TrainingConfig:
 class Trainer:
     """One run: its network, its optimizers, its moving average and its clock, in one folder.
 
-    ``folder/checkpoint.pt`` holds the whole state. A kill while it is written leaves the last one.
-    Each batch is a function of (seed, step): a run that was killed goes on with the batches that
-    it would have had. ``folder/weights`` holds the moving average of the weights as a model folder,
-    ``folder/curve.csv`` the validation table.
+    ``folder/checkpoint.pt`` holds the whole state. Each batch is a function of (seed, step): a run
+    that was killed goes on with the batches that it would have had. ``folder/weights`` holds the
+    moving average of the weights as a model folder, ``folder/curve.csv`` the validation table; both
+    are written again from the checkpoint when the run goes on. A kill while a file is written
+    leaves the last one.
 
     Arguments:
         network: Network to train.
@@ -125,6 +134,7 @@ class Trainer:
         self.rates = config.muon_rate, config.adam_rate
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.loss = float("nan")
+        self.curve: list[Row] = []
 
     @property
     def checkpoint(self) -> Path:
@@ -132,32 +142,87 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
-        """Write the checkpoint, and the moving average as float16 weights."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write the checkpoint, and what is made of it."""
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
+            "loss": self.loss,
+            "curve": self.curve,
+            "config": asdict(self.config),
         }
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint)
-        save_network(self.network, self.folder / "weights", self.ema)
+        file = BytesIO()
+        torch.save(state, file)
+        documents.write(file.getvalue(), self.checkpoint)
+        self.export()
+
+    def export(self) -> None:
+        """Write the moving average as float16 weights, and the validation table."""
+        for name, data in packed(self.network, self.ema, torch.float16).items():
+            documents.write(data, self.folder / "weights" / name)
+        if self.curve:
+            file = StringIO()
+            columns = dict.fromkeys(name for row in self.curve for name in row)
+            writer = csv.DictWriter(file, [*columns], restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.curve)
+            documents.write(file.getvalue().encode(), self.folder / "curve.csv")
 
     def resume(self) -> bool:
-        """Load the checkpoint if there is one; return whether there was."""
+        """Load the checkpoint if there is one; return whether there was.
+
+        Raises:
+            SettingError: If it is damaged, or is that of a run with another network or with other
+                settings.
+        """
         if not self.checkpoint.exists():
             return False
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        path = documents.regular(self.checkpoint, LARGEST)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self._check_config(state.get("config", {}))
+            self._restore(state)
+        except SettingError:
+            raise
+        except Exception as error:  # torch raises anything on damaged data
+            raise SettingError(
+                f"{shown(path)} is damaged, or is the checkpoint of another network; choose "
+                "another folder, or remove it to begin anew"
+            ) from error
+        return True
+
+    def _check_config(self, before: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than those that the run was begun with."""
+        for name, value in asdict(self.config).items():
+            if before.get(name, value) != value:
+                raise SettingError(
+                    f"the run in {shown(self.folder)} was begun with {name} {before[name]!r}, not "
+                    f"{value!r}; choose another folder"
+                )
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        if {k: v.shape for k, v in state["ema"].items()} != {
+            k: v.shape for k, v in self.ema.items()
+        }:
+            raise SettingError("the moving average is that of another network")
         self.ema = state["ema"]
-        self.step = state["step"]
-        self.seconds = state["seconds"]
-        return True
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        self.loss = float(state.get("loss", math.nan))
+        older = self.folder / "curve.csv"  # checkpoints were once without the table
+        self.curve = [dict(row) for row in state.get("curve") or read_rows(older)]
+
+    def mend(self, measure: Callable[[NAFUNet], dict[str, float]] | None = None) -> None:
+        """Write what a kill left out, or what was broken since: the weights and the table."""
+        if not self.curve or int(self.curve[-1]["step"]) != self.step:
+            self.record(measure)
+        else:
+            self.export()
 
     def train_step(self, progress: float) -> float:
         """Take one step at a share of the run, in [0, 1]; return the loss."""
@@ -209,43 +274,65 @@ class Trainer:
 
     def run(
         self,
-        minutes: float,
+        minutes: float | None = None,
         every: float = 5.0,
         callback: Callable[["Trainer", float], None] | None = None,
         measure: Callable[[NAFUNet], dict[str, float]] | None = None,
+        steps: int | None = None,
     ) -> None:
-        """Train until the run, over all its parts, has taken ``minutes``.
+        """Train until the run, over all its parts, has taken ``minutes``, or ``steps``.
+
+        The learning rates and the size of the crops depend on the share of the run that is done. A
+        run of ``steps`` that was stopped therefore ends with the very weights of one that was not,
+        on the same device and number of threads. A run of ``minutes`` does not: its share is that
+        of a clock.
 
         Arguments:
             minutes: Length of the whole run.
             every: Minutes between two checkpoints; each adds a row to the validation table.
             callback: Called after each step with the trainer and the share of the run that is done.
             measure: Returns more columns of the validation table, for the averaged network.
+            steps: Length of the whole run, in place of ``minutes``.
         """
+        share = self._clock(minutes, steps)
+        check("every", every, Positive)
+        if self.step and self.checkpoint.exists():
+            self.mend(measure)
         due = self.seconds + 60 * every
-        while self.seconds < 60 * minutes:
+        while (done := share()) < 1:
             start = time.perf_counter()
-            loss = self.train_step(self.seconds / (60 * minutes))
+            loss = self.train_step(done)
             self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.seconds += time.perf_counter() - start
             if callback is not None:
-                callback(self, self.seconds / (60 * minutes))
-            if self.seconds >= due or self.seconds >= 60 * minutes:
+                callback(self, share())
+            if self.seconds >= due or share() >= 1:
                 self.save()
                 self.record(measure)
                 due = self.seconds + 60 * every
 
+    def _clock(self, minutes: float | None, steps: int | None) -> Callable[[], float]:
+        """Return a function that returns the share of the run that is done."""
+        if (minutes is None) == (steps is None):
+            raise SettingError("a run has a length in minutes or in steps, and not both")
+        if steps is not None:
+            check("steps", steps, int)
+            return lambda: self.step / steps
+        check("minutes", minutes, Positive)
+        seconds = 60 * float(minutes or 0)
+        return lambda: self.seconds / seconds
+
     def record(self, measure: Callable[[NAFUNet], dict[str, float]] | None = None) -> None:
-        """Append the validation row of the moving average to ``curve.csv``."""
+        """Add the validation row of the moving average to the table, and save."""
         network = self.averaged()
-        row: dict[str, float] = {
+        row: Row = {
             "minutes": round(self.seconds / 60, 1),
             "step": self.step,
             "loss": round(self.loss, 4),
         }
         values = self.validate(network) | (measure(network) if measure else {})
-        row |= {name: round(value, 2) for name, value in values.items()}
-        Ledger(self.folder / "curve.csv").add(row)
+        self.curve.append(row | {name: round(value, 2) for name, value in values.items()})
+        self.save()
 
     def averaged(self) -> NAFUNet:
         """Return the network with the moving average as its weights."""

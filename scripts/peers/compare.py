@@ -28,6 +28,7 @@ from torch import Tensor
 from diffprior import metrics
 from diffprior.catalog import build
 from diffprior.classical.fill import biharmonic
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import tables
 from diffprior.evaluation.datasets import load
 from diffprior.io import files
@@ -310,16 +311,17 @@ def main(  # noqa: PLR0913 (the options of the command)
     prior: Annotated[str | None, typer.Option(help="Prior, as for diffprior inpaint.")] = None,
 ) -> None:
     """Run the comparison."""
+    methods = chosen("--method", method, ["default", *OURS])
     ledger = Ledger(out / "rows.csv", FIELDS, 4)
     paths = [path for folder in images for path in files.find([folder])[:limit]]
     truth = torch.cat([cut(path, side) for path in paths])
     model = CountedPrior(CachedPrior(load_prior(prior).for_shape(truth.shape[1:])))
     model(truth, torch.tensor(0.5))  # the first call is slower than all others
     choice = setups(tuple(truth.shape[1:]))
-    for name in problem or choice:
+    for name in chosen("--problem", problem, [*choice]):
         bare = GaussianLikelihood(operator=choice[name].operator, sigma=SIGMA)
         likelihood = bare.measure(truth, Noise(0, range(len(truth))))
-        for kind in method or ["default", *OURS]:
+        for kind in methods:
             if kind == "RePaint" and not isinstance(bare.operator, Mask):
                 continue
             for seed in range(seeds):
@@ -339,12 +341,12 @@ def run_all(
     truth: Tensor,
 ) -> None:
     """Run all settings of a method on a problem that are not in the ledger yet."""
-    for who, run in choice.items():
+    for who, setting in choice.items():
         group = [r for r in ledger.rows if (r["problem"], r["method"]) == place]
         key = (*place, who, str(scene.seed))
         if key not in ledger and competes(group, who, scene.seed):
-            ledger.add(dict(zip(FIELDS, key, strict=False)) | measure(run, scene, calls, truth))
+            ledger.add(dict(zip(FIELDS, key, strict=False)) | measure(setting, scene, calls, truth))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

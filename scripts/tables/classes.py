@@ -24,6 +24,7 @@ from torch import Tensor
 
 from diffprior import metrics
 from diffprior.catalog import build
+from diffprior.cli.scripts import run
 from diffprior.errors import FigureError
 from diffprior.evaluation import tables
 from diffprior.io import arrays, figures
@@ -240,4 +241,4 @@ def draw_curves(path: Path, rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -17,6 +17,7 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import tables
 from diffprior.io import files
 from diffprior.likelihoods.gaussian import GaussianLikelihood
@@ -96,7 +97,8 @@ def main(
         "BM3D": bm3d,
         "prior, one call": network(prior, bf16),
     }
-    denoisers = {k: v for k, v in denoisers.items() if not only or k in only}
+    names = chosen("--only", only, [*denoisers])
+    denoisers = {k: v for k, v in denoisers.items() if k in names}
     lines = []
     for folder in images:
         paths = files.find([folder])[:limit]
@@ -108,4 +110,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -23,6 +23,7 @@ from PIL import Image
 import diffprior
 from diffprior import metrics
 from diffprior.catalog import build
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import pie_bench, tables
 from diffprior.evaluation.datasets import load
 from diffprior.io import files
@@ -130,6 +131,7 @@ def pie(
 ) -> None:
     """Run methods on PIE-Bench; edited images are written to OUT/METHOD in its layout."""
     values = (*pie_bench.COLUMNS, "seconds")
+    methods = chosen("--method", method, [*METHODS])
     ledger = Ledger(out / "rows.csv", ("method", "name", *values), 2)
     model = diffprior.load_prior(prior)
     missing: set[str] = set()
@@ -137,7 +139,7 @@ def pie(
         image = Image.open(folder / "annotation_images" / edit.image).convert("RGB")
         source = as_images(image).tensor()
         mask = pie_bench.covered(edit.runs, (image.height, image.width))
-        for name in method or METHODS:
+        for name in methods:
             if (name, edit.name) in ledger:
                 continue
             start = time.perf_counter()
@@ -235,4 +237,4 @@ def sdedit(
 
 
 if __name__ == "__main__":
-    app()
+    run(app)

@@ -12,6 +12,8 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from diffprior.cli.scripts import run
+
 NAMES = (
     "T-shirt",
     "trouser",
@@ -105,4 +107,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -16,6 +16,7 @@ import typer
 from torch import Tensor
 
 import diffprior
+from diffprior.cli.scripts import run
 from diffprior.evaluation import tables
 from diffprior.io import arrays
 from diffprior.operators.gray import WEIGHTS
@@ -85,4 +86,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -20,6 +20,7 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import tables
 from diffprior.evaluation.datasets import load
 from diffprior.io import arrays, files
@@ -129,17 +130,19 @@ def main(
     prior: Annotated[str | None, typer.Option(help="Prior, as for diffprior inpaint.")] = None,
 ) -> None:
     """Run the benchmark."""
+    masks = chosen("--mask", mask, KINDS)
+    methods = chosen("--method", method, [*CLASSICAL, *METHODS])
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
     model = diffprior.load_prior(prior)
-    chosen = [path for folder in images for path in files.find([folder])[:limit]]
-    for number, file in enumerate(chosen):
+    paths = [path for folder in images for path in files.find([folder])[:limit]]
+    for number, file in enumerate(paths):
         truth = load(file, side)
         height, width = truth.shape[-2:]
         strips = []
-        for kind in mask or KINDS:
+        for kind in masks:
             hole = draw(kind, height, width, number)[None]
             strip = {"truth": truth, "masked": torch.where(hole, 1.0, truth)}
-            for name in method or [*CLASSICAL, *METHODS]:
+            for name in methods:
                 if (file.name, kind, name) in ledger:
                     continue
                 start = time.perf_counter()
@@ -155,4 +158,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

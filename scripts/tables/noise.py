@@ -48,9 +48,10 @@ def psnr(x: Tensor, truth: Tensor) -> float:
 
 def non_local_means(y: Tensor, sigma: float) -> Tensor:
     """Return what scikit-image makes of an image with known noise."""
-    noisy = GaussianLikelihood(operator=Identity(), y=2 * y[None] - 1, sigma=2 * sigma)
+    colors = 2 * y.expand(1, 3, -1, -1) - 1
+    noisy = GaussianLikelihood(operator=Identity(), y=colors, sigma=2 * sigma)
     x: Tensor = (baselines.restore("classical:nlm", noisy)[0] + 1) / 2
-    return x
+    return x[: len(y)]
 
 
 def row(truths: list[Tensor], level: int) -> list[str]:

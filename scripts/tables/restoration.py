@@ -25,6 +25,7 @@ from torch import Tensor
 import diffprior
 from diffprior import metrics
 from diffprior.classical import baselines
+from diffprior.cli.scripts import chosen, run
 from diffprior.evaluation import tables
 from diffprior.evaluation.datasets import load
 from diffprior.io import files
@@ -152,17 +153,21 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="Run only this method.")] = None,
 ) -> None:
     """Run the benchmark."""
+    problems = chosen("--problem", problem, [*PROBLEMS])
+    classical = [name for names in CLASSICAL.values() for name in names]
+    ours = [name for degradation in PROBLEMS.values() for name in degradation.ours]
+    methods = chosen("--method", method, list(dict.fromkeys([*classical, *ours])))
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
-    chosen = [path for folder in images for path in files.find([folder])[:limit]]
-    for number, image in enumerate(chosen):
-        for name in problem or PROBLEMS:
+    paths = [path for folder in images for path in files.find([folder])[:limit]]
+    for number, image in enumerate(paths):
+        for name in problems:
             degradation = PROBLEMS[name]
             around = Surroundings.of(degradation.operator)
             wide = scene(image, side, around)
             likelihood = measured(degradation, wide, number)
             truth = around.cut(wide)
             for how in (*CLASSICAL[type(degradation.operator)], *degradation.ours):
-                if (image.name, name, how) in ledger or (method and how not in method):
+                if (image.name, name, how) in ledger or how not in methods:
                     continue
                 start = time.perf_counter()
                 x = restored(how, degradation, likelihood)
@@ -175,4 +180,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -14,6 +14,7 @@ import typer
 from torch import Tensor
 
 import diffprior
+from diffprior.cli.scripts import run
 from diffprior.evaluation import tables
 from diffprior.io import files
 from diffprior.operators.generators.masks import draw
@@ -103,4 +104,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -163,12 +163,16 @@ def test_the_names_of_the_published_code(folders, tmp_path: Path, kind: str, sta
     cls = {"xl": StableDiffusionXLPipeline, "flux": FluxPipeline}[kind]
     pipe = cls.from_pretrained(folders[kind])
     network = pipe.unet if kind == "xl" else pipe.transformer
-    firsts = {"xl": ("input_blocks_", "middle_", "output_"), "flux": ("double_", "single_")}[kind]
+    firsts = {
+        "xl": ("input_blocks_", "middle_", "output_"),
+        "flux": ("double_blocks_", "single_blocks_"),
+    }[kind]
     named = {
         f"lora_unet_{k}": v
         for k, v in aliases(network).items()
         if k.startswith(firsts) and "." not in k and "linear1" not in k
-    }  # diffusers knows the linear1 of the published widths alone
+        if kind == "flux" or "attn" in k or "proj" in k
+    }  # of Flux, diffusers knows the linear1 of the published widths alone
     assert len(named) > 8 and any(start in k for k in named)
     file = tmp_path / "lora.safetensors"
     save_file(fully(pipe, iter(named.items())), file)
@@ -184,6 +188,28 @@ def test_the_names_of_the_published_code(folders, tmp_path: Path, kind: str, sta
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-5)
         changed += int(not torch.equal(weight, cls_weights(folders[kind], kind)[name]))
     assert changed >= len(named)
+
+
+def test_the_names_of_convolutions() -> None:
+    """Those of Stable Diffusion XL, whose levels have two residual blocks."""
+    unet = tiny.unet_xl(layers_per_block=2)
+    known = aliases(unet)
+    for published, name in {
+        "input_blocks.0.0": "conv_in",
+        "input_blocks.1.0.in_layers.2": "down_blocks.0.resnets.0.conv1",
+        "input_blocks.2.1.proj_in": "down_blocks.0.attentions.1.proj_in",
+        "input_blocks.3.0.op": "down_blocks.0.downsamplers.0.conv",
+        "input_blocks.4.0.skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
+        "middle_block.0.emb_layers.1": "mid_block.resnets.0.time_emb_proj",
+        "middle_block.1.proj_out": "mid_block.attentions.0.proj_out",
+        "middle_block.2.out_layers.3": "mid_block.resnets.1.conv2",
+        "output_blocks.2.1.conv": "up_blocks.0.upsamplers.0.conv",
+        "output_blocks.5.1.proj_in": "up_blocks.1.attentions.2.proj_in",
+        "time_embed.2": "time_embedding.linear_2",
+        "label_emb.0.0": "add_embedding.linear_1",
+        "out.2": "conv_out",
+    }.items():
+        assert known[published] == known[published.replace(".", "_")] == (unet.get_submodule(name),)
 
 
 def test_layers_that_were_one(folders, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Blur kernels: Gaussian, uniform, motion, camera shake, or read from a file."""
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def kernel(source: Tensor | str) -> Tensor:
 
 
 def _of_file(name: str) -> Tensor:
-    if not Path(name).exists():
+    if not os.path.exists(name):
         words = ", ".join(f"{name}:{settings}" for name, (_, settings) in MAKERS.items())
         raise ValueError(f"no kernel {shown(name)!r}; give an image, a .npy file, or {words}")
     k = read_plane(Path(name), LIMIT)
