@@ -59,7 +59,7 @@ QUIET = "Do not show a progress bar."
 STRIP = "Leave out date, place, camera and other metadata, and the report; colors stay right."
 MAX_PIXELS = (
     "The limit: the largest number of pixels of an image that is read; default: 268 million. "
-    "Each million takes about MEMORY."
+    "Each million takes up to 90 MB of memory."
 )
 
 # Two names of one parameter: the option has both, whichever of them the task uses.

@@ -113,7 +113,8 @@ class Images:
     def opaque_part(self, i: int) -> "Images":
         """Return the largest square of image i that is all visible, and that without its alpha.
 
-        Of an image without such a square of ``LEAST_SIDE`` pixels it is the whole.
+        Of an image that hides nothing, or has no such square of ``LEAST_SIDE`` pixels, it is the
+        whole.
         """
         import cv2  # takes long to import, and few images need it
 
@@ -123,8 +124,8 @@ class Images:
         row, column = divmod(int(reach.argmax()), hidden.shape[1])
         half = int(reach[row, column]) - 1
         whole = (slice(0, n) for n in hidden.shape)
-        square = (slice(at - half, at + half + 1) for at in (row, column))
-        rows, columns = square if 2 * half + 1 >= LEAST_SIDE else whole
+        square = (slice(at - half, at + half) for at in (row, column))  # wavelets fit even sides
+        rows, columns = square if hidden.any() and 2 * half >= LEAST_SIDE else whole
         return replace(self, values=self.values[i : i + 1, rows, columns], alpha=None)
 
     def opacity(self, size: Sequence[int]) -> np.ndarray | None:

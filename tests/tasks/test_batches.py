@@ -51,6 +51,17 @@ def test_images_with_names_keep_their_noise(task: str) -> None:
         assert torch.equal(got, run(X[i : i + 1], ids=[name]).image[0])
 
 
+@pytest.mark.parametrize("task", ["deblur", "denoise", "inpaint, sampled"])
+def test_a_gray_image_among_others_is_as_alone(task: str) -> None:
+    x = X.clone()
+    x[1] = x[1].mean(0)
+    run = partial(TASKS[task], steps=2, dtype="full")
+    batch = run(x).samples
+    for i in range(3):
+        for got, alone in zip(batch, run(x[i : i + 1]).samples, strict=True):
+            assert torch.equal(got[i], alone[0])
+
+
 def test_gray_images_of_a_class_in_a_batch() -> None:
     x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(2))
     given = {"prior": "fashion", "label": 3, "guidance_scale": 2.0, "sigma": 0.2}
