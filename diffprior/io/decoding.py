@@ -72,7 +72,7 @@ def decode(data: bytes, limit: int, suffix: str = "") -> Decoded:
             decoded = reader(data, limit, notes)
         if isinstance(decoded, tuple):
             values, about, turn = decoded
-            decoded = _oriented(Decoded(values=values, metadata=about), turn, notes)
+            decoded = _described(upright(values, turn, axes=(0, 1)), about, turn, notes)
         return replace(decoded, notes=tuple(notes))
     except ImageError:
         raise
@@ -134,25 +134,20 @@ def _by_pillow(data: bytes, limit: int, notes: list[str]) -> Decoded:
     if isinstance(image, TiffImageFile) and _is_deep_tiff(image):
         return _deep_tiff(data, limit, notes)
     is_deep = kind == "PNG" and image.mode in ("LA", "RGB", "RGBA") and data[24] == 16
-    stored = exif.of_image(image) if kind == "TIFF" else 1  # before Pillow turns it
     image.load()
     about = _metadata(image, data, kind, notes)
     values = png.decode_deep(stripped) if is_deep else _values(image, about.icc, notes)
     if image.mode in ("CMYK", "LAB"):
         about = replace(about, icc=None)
-    # Pillow turns TIFF files itself.
-    turn = 1 if kind == "TIFF" else exif.orientation(about.exif, about.xmp)
-    coding = jpeg.read(image, turn) if kind == "JPEG" else None
-    uncoded = jpeg.why_not(image) if kind == "JPEG" else None
-    decoded = Decoded(
-        values=values,
-        metadata=about,
-        coding=coding,
-        uncoded=uncoded,
-        orientation=stored,
-        lossy=is_lossy(image, data),
-    )
-    return _oriented(decoded, turn, notes)
+    if kind == "TIFF":  # which Pillow turns itself
+        turn = exif.orientation(data)
+    else:
+        turn = exif.orientation(about.exif, about.xmp)
+        values = upright(values, turn, axes=(0, 1))
+    decoded = replace(_described(values, about, turn, notes), lossy=is_lossy(image, data))
+    if kind != "JPEG":
+        return decoded
+    return replace(decoded, coding=jpeg.read(image, turn), uncoded=jpeg.why_not(image))
 
 
 def _open(data: bytes, kind: str | None) -> Image.Image:
@@ -201,17 +196,14 @@ def _metadata(image: Image.Image, data: bytes, kind: str | None, notes: list[str
     )
 
 
-def _oriented(decoded: Decoded, turn: int, notes: list[str]) -> Decoded:
-    """Return an image and its metadata upright."""
-    values = upright(decoded.values, turn, axes=(0, 1))
-    about = decoded.metadata
+def _described(values: np.ndarray, about: Metadata, turn: int, notes: list[str]) -> Decoded:
+    """Return an upright image with its metadata, which are those of the image as it was stored."""
     size = (values.shape[0], values.shape[1])
     block = about.exif
     if block is not None:
-        about = replace(about, exif=attempt("exif", partial(exif.upright, block, size), notes))
-    about = settled(about, turn, size)
-    stored = turn if turn > 1 else decoded.orientation
-    return replace(decoded, values=values, metadata=about, orientation=stored)
+        turned = attempt("exif", partial(exif.upright, block, size, turn), notes)
+        about = replace(about, exif=turned)
+    return Decoded(values=values, metadata=settled(about, turn), orientation=turn)
 
 
 def _is_deep_tiff(image: TiffImageFile) -> bool:
@@ -222,7 +214,7 @@ def _is_deep_tiff(image: TiffImageFile) -> bool:
 
 def _deep_tiff(data: bytes, limit: int, notes: list[str]) -> Decoded:
     values = tiff.decode_deep(data, limit, notes)
-    return _oriented(Decoded(values=values, metadata=tiff.metadata(data, notes)), 1, notes)
+    return _described(values, tiff.metadata(data, notes), exif.orientation(data), notes)
 
 
 def _values(image: Image.Image, icc: bytes | None, notes: list[str]) -> np.ndarray:

@@ -155,10 +155,15 @@ def of_image(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def upright(data: bytes, size: tuple[int, int]) -> bytes:
+def upright(data: bytes, size: tuple[int, int], turn: int = 1) -> bytes:
     """Return an EXIF block for an upright image of a size ``(H, W)``, without the thumbnail.
 
     The thumbnail would show the image as it was before. All other bytes stay as they are.
+
+    Arguments:
+        data: The block.
+        size: The size of the upright image.
+        turn: The orientation that the image had before it was turned upright.
     """
     changed = bytearray(data)
     block = Directories(changed)
@@ -167,6 +172,11 @@ def upright(data: bytes, size: tuple[int, int]) -> bytes:
         for tags, value in ((HEIGHTS, size[0]), (WIDTHS, size[1])):
             for tag in tags:
                 block.set(entries.get(tag), value, LONG)
+    if turn > 4 and RESOLUTION <= set(block.first):
+        across, down = (
+            slice(block.first[tag].at + 8, block.first[tag].at + 12) for tag in (282, 283)
+        )
+        changed[across], changed[down] = changed[down], changed[across]
     for start, end in _cut_thumbnail(block):
         changed[start:end] = bytes(end - start)
     return bytes(changed)

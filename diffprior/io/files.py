@@ -170,7 +170,10 @@ def encode(
         ImageError: If the format is unknown or cannot hold the image.
     """
     kind = check_depth(values.dtype, suffix)
-    about, lost = fitting(metadata or NOTHING, kind, values.shape[-1])
+    channels = _channels(values, alpha, kind)
+    about, lost = fitting(metadata or NOTHING, kind, channels)
+    if metadata is not None and metadata.icc and not about.icc and values.shape[-1] < channels:
+        lost = ["the color profile", *lost]
     if about.exif is not None:
         about = replace(about, exif=exif.upright(about.exif, values.shape[:2]))
     array = values
@@ -189,6 +192,12 @@ def encode(
         return tiff.encode(array, about) if kind == "TIFF" else _by_pillow(array, kind, about)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise ImageError(f"the image cannot be written as {kind}: {error}") from error
+
+
+def _channels(values: np.ndarray, alpha: np.ndarray | None, kind: str) -> int:
+    """Return the number of channels that a format stores: some repeat gray."""
+    is_repeated = kind == "TIFF" and alpha is not None and values.dtype != np.uint8
+    return 3 if kind == "WEBP" or is_repeated else values.shape[-1]
 
 
 def check_depth(dtype: np.dtype, suffix: str) -> str:

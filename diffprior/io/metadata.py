@@ -78,19 +78,17 @@ def attempt(what: str, parse: Callable[[], "bytes | None"], notes: list[str]) ->
         return None
 
 
-def settled(about: Metadata, turn: int, size: tuple[int, int]) -> Metadata:
-    """Return the metadata of an image that was turned upright and may have changed.
+def settled(about: Metadata, turn: int) -> Metadata:
+    """Return the metadata of an image that was turned upright, but for its EXIF.
 
-    The orientation becomes 1, and thumbnails, which show the image as it was, are removed.
+    The orientation in XMP becomes 1, and its thumbnails, which show the image as it was, go.
 
     Arguments:
         about: The metadata of the file.
         turn: The orientation that the file said.
-        size: The new size ``(H, W)``.
     """
     dpi = about.dpi[::-1] if about.dpi and turn > 4 else about.dpi
-    block = about.exif and exif.upright(about.exif, size)
-    return replace(about, exif=block, xmp=about.xmp and _settled_xmp(about.xmp), dpi=dpi)
+    return replace(about, xmp=about.xmp and _settled_xmp(about.xmp), dpi=dpi)
 
 
 def _settled_xmp(packet: bytes) -> bytes:

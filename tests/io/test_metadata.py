@@ -160,7 +160,9 @@ def test_a_tiff_keeps_what_describes_its_photograph() -> None:
         assert (block[270], block[315], block[33432]) == ("title", "me", "(c)")
         assert block.get(274, 1) == 1 and image.size == (3, 5)
         assert block.get_ifd(0x8769)[0x927C] == MAKER
-    deep = encode(np.zeros((3, 5, 3), np.uint16), None, ".tif", read(file).metadata)
+    deep = encode(
+        np.zeros((3, 5, 3), np.uint16), None, ".tif", read(io.BytesIO(file.getvalue())).metadata
+    )
     with tifffile.TiffFile(io.BytesIO(deep)) as other:
         assert other.pages[0].tags[315].value == "me"
         assert other.pages[0].tags[0x8769].value["DateTimeOriginal"] == "2020:01:02 03:04:05"
