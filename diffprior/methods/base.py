@@ -189,8 +189,9 @@ class Method(Checked, ABC, Generic[L]):
                 ``start``; by default the smallest image that explains y, for a linear operator.
             ids: An id for each image; images of different ids get different noise. By default
                 all images share their noise, so that each one's samples are those it gets alone.
-            batch_size: The most states in a batch; by default all of them. On a CPU no batch holds
-                states of two images: sums and products round by their number.
+            batch_size: The most states in a batch. By default all samples of one image on a CPU,
+                where sums and products round by the number of states, and all states elsewhere. A
+                number above ``n`` is faster for many small problems, and changes the last digits.
             callback: Called after each step with the states and the share of the work done.
 
         Returns:
@@ -217,7 +218,7 @@ class Method(Checked, ABC, Generic[L]):
             return prior.decode(self.run(own.select(each), x_T, streams, callback))
 
         size = n if self.joint else batch_size or count * n
-        alone = n if prior.like.device.type == "cpu" else None
+        alone = n if prior.like.device.type == "cpu" and batch_size is None else None
         x = batched(draw, noise, callback, size, of=alone, whole=self.joint)
         return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 

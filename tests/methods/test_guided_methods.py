@@ -284,7 +284,7 @@ def test_ddnm_plus_does_not_copy_the_noise(smooth: MixturePrior, steps: int) -> 
     y = x + 0.1 * noise.normal(x)
     likelihood = GaussianLikelihood(operator=Identity().double(), y=y, sigma=0.1)
     out = build(f"ddnm(sampler=ddim(steps={steps}, eta=0.85, grid='logsnr'))")(
-        smooth, likelihood, ids=range(100)
+        smooth, likelihood, ids=range(100), batch_size=1000
     )
     assert 0.5 < likelihood.chi2(out[:, 0]).mean() < 1.3
 
@@ -306,7 +306,7 @@ def test_a_noisy_blur_does_not_blow_up(smooth: MixturePrior, method: str, kind: 
             build(method)(smooth, blurred(smooth, 0.05, kind)[1])
         return
     x, likelihood = blurred(smooth, 0.05, kind)
-    out = build(method)(smooth, likelihood, ids=range(100))[:, 0]
+    out = build(method)(smooth, likelihood, ids=range(100), batch_size=1000)[:, 0]
     free = smooth.sample(Noise(9, range(100)))
     assert (out - x).square().mean() < 0.5 * (free - x).square().mean()
     assert likelihood.chi2(out).mean() < 3 and likelihood.chi2(free).mean() > 100
@@ -396,7 +396,7 @@ def test_tmpd_does_not_blow_up_where_rows_cancel(smooth: MixturePrior) -> None:
     x = smooth.sample(noise)
     y = x @ A.T + 0.1 * random(50, 8)
     likelihood = GaussianLikelihood(operator=Matrix(A), y=y, sigma=0.1)
-    out = TMPD()(smooth, likelihood, ids=range(50))[:, 0]
+    out = TMPD()(smooth, likelihood, ids=range(50), batch_size=1000)[:, 0]
     free = smooth.sample(Noise(9, range(50)))
     assert (out - x).square().mean() < 0.5 * (free - x).square().mean()
 
@@ -620,7 +620,7 @@ BEHIND = [
 def test_latents_explain_the_image(latent: LatentPrior, method) -> None:
     """100 problems: half the error of the pseudo-inverse, a tenth of the prior's residual."""
     x, likelihood = problem(latent, 100)
-    out = method(latent, likelihood, ids=range(100))[:, 0]
+    out = method(latent, likelihood, ids=range(100), batch_size=1000)[:, 0]
     naive = likelihood.operator.pinv(likelihood.y)
     assert (out - x).square().mean() < 0.5 * (naive - x).square().mean()
     free = latent.decode(latent.inner.sample(Noise(9, range(100))))

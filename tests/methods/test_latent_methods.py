@@ -102,7 +102,7 @@ def answered(text: str, name: str, curved: bool = False) -> Cell:
     y = A(x) + SIGMA * random(*A(x).shape, seed=1)
     known = GaussianLikelihood(operator=A, y=A.mask_unmeasured(y), sigma=SIGMA)
     with warnings.catch_warnings(action="ignore"):
-        out = build(text, ("methods",))(prior, known, n=2, ids=range(COUNT))
+        out = build(text, ("methods",))(prior, known, n=2, ids=range(COUNT), batch_size=1000)
     each, out = torch.arange(COUNT).repeat_interleave(2), out.flatten(0, 1)
     return psnr(out, x[each]), float(known.select(each).chi2(out).mean())
 

@@ -211,7 +211,7 @@ def test_daps_goes_behind_a_network() -> None:
     keep = torch.tensor([1.0, 1.0, 1.0, 0.0]).double()
     blank = GaussianLikelihood(operator=Mask(keep).double(), sigma=0.1)
     data = blank.measure(x, Noise(2, range(10)))
-    out = DAPS(steps=8, var=1.0, iterations=120)(latent, data, n=2, ids=range(10))
+    out = DAPS(steps=8, var=1.0, iterations=120)(latent, data, n=2, ids=range(10), batch_size=1000)
     chi2 = torch.cat([data.chi2(out[:, k]) for k in range(2)]).mean()
     assert 0.2 < chi2 < 2 and data.chi2(other).mean() > 10
 
@@ -388,7 +388,7 @@ def blurred() -> tuple[MixturePrior, Tensor, GaussianLikelihood[Matrix]]:
 def test_a_blur_of_no_inverse_is_undone(blurred, method: Method) -> None:
     """A^+ y is noise alone; one answer beats y, one sample twice y: its own error is in it."""
     prior, x, data = blurred
-    out = method(prior, data, ids=range(100))[:, 0]
+    out = method(prior, data, ids=range(100), batch_size=1000)[:, 0]
     error, blur = (out - x).square().mean(), (data.y - x).square().mean()
     assert (data.operator.pinv(data.y) - x).square().mean() > 100 * blur
     single = isinstance(method, REDDiff | DPIR)

@@ -433,7 +433,7 @@ def test_better_than_the_pseudo_inverse(smooth: MixturePrior, name: str) -> None
     y = keep * (x + 0.1 * noise.normal(x))
     likelihood = GaussianLikelihood(operator=Mask(keep), y=y, sigma=0.1)
     settings = "(jump=5, repeats=5)" if name == "repaint" else ""
-    out = quick(name + settings, 50)(smooth, likelihood, ids=range(200))[:, 0]
+    out = quick(name + settings, 50)(smooth, likelihood, ids=range(200), batch_size=1000)[:, 0]
     error, without = (out - x).square().mean(), (likelihood.operator.pinv(y) - x).square().mean()
     assert error < 0.5 * without
     seen, prior = (likelihood.residual(z).square().mean() for z in (out, smooth.sample(noise)))
