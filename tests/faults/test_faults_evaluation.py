@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,16 @@ MASK = HEAD + 'sigma = 0.1\noperator = "mask(keep={drawn})"\n'
 BLUR = HEAD + "sigma = 0.1\noperator = "
 
 
-@pytest.fixture(autouse=True)
-def small_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def small_prior() -> Iterator[None]:
     """A prior that is opened in no time, where none is named."""
     small = MixturePrior(torch.ones(1), torch.zeros(1, 3, SIDE, SIDE), torch.ones(1))
     opened = module.load_prior
-    monkeypatch.setattr(
-        module, "load_prior", lambda name, *rest: opened(name, *rest) if name else small
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            module, "load_prior", lambda name, *rest: opened(name, *rest) if name else small
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ RECIPES: dict[str, tuple[bytes | str, str]] = {  # what a file holds, and words 
     "a huge side": ("side = 1000000000\n" + PLAIN[10:] + "sigma = 0.1", "in [0, 65536]"),
     "multiple is 0": ("multiple = 0\n" + PLAIN + "sigma = 0.1", "multiple is a whole number in"),
     "title is a list": ("title = [1]\n" + PLAIN + "sigma = 0.1", "title is a text, got [1]"),
-    "sigma is NaN": (PLAIN + "sigma = nan", "sigma is a number in [0, 1e+06] or None, got nan"),
+    "sigma is NaN": (PLAIN + "sigma = nan", "sigma is a number from 0 to 1000000 or None, got nan"),
     "sigma is infinite": (PLAIN + "sigma = inf", "got inf"),
     "sigma below 0": (PLAIN + "sigma = -0.1", "got -0.1"),
     "sigma is a date": (PLAIN + "sigma = 1979-05-27", "sigma is a number"),

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -68,7 +69,7 @@ OPTIONS = {
     "--every 0": "--every is a number above 0, got 0.0",
     "--every nan": "--every is a number above 0, got nan",
     "--holes -1": "--holes is a whole number from 0 on, got -1",
-    "--steps 0": "--steps is a whole number from 1 on or None, got 0",
+    "--steps 0": "--steps is a whole number from 1 to 1000000 or None, got 0",
     "--steps 1 --minutes 1": "in --minutes or in --steps, and not both",
     "--source x": "--source is NAME=WEIGHT",
     "--source pictures=x": "--source is NAME=WEIGHT",
@@ -494,13 +495,14 @@ def test_the_command_mends_what_a_kill_broke(pictures: Path, monkeypatch, capsys
         stderr=subprocess.DEVNULL,
     )
     while process.poll() is None and not Path("run/checkpoint.pt").exists():
-        pass
+        time.sleep(0.01)
     process.kill()
     process.communicate()
     (pictures / "bad.png").write_text("no image")
     ended = run(monkeypatch, capsys, "train", *words)
     assert ended.code == 0 and "resumed" in ended.out
-    assert ended.said == ["1 images were skipped: pictures/bad.png (it is no image)"]
+    why = "it is no PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF image"
+    assert ended.said == [f"1 images were skipped: pictures/bad.png ({why})"]
     weights = Path("run/weights/diffusion_pytorch_model.safetensors")
     whole = weights.read_bytes()
     os.truncate(weights, 100_000)
