@@ -463,6 +463,11 @@ def test_standard_error_that_is_full(place):
 # Signals
 
 
+def hear() -> None:
+    """Let a process be interrupted, though a shell runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.saw("Ctrl-C while weights were loaded ended with a traceback of an import")
 @pytest.mark.parametrize(
     "number, code, word, seconds",
@@ -479,6 +484,7 @@ def test_a_signal_ends_a_run_in_one_line(place, number, code, word, seconds):
         [sys.executable, "-m", "diffprior", *words],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        preexec_fn=hear,
     )
     time.sleep(seconds)
     process.send_signal(number)
@@ -499,7 +505,7 @@ def test_an_interrupt_that_a_library_swallows_is_one(tmp_path):
         "        raise ImportError('a module is half loaded')\n"
         "process.run(work)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, preexec_fn=hear)
     assert (done.returncode, done.stderr) == (130, b"diffprior: interrupted\n")
 
 
