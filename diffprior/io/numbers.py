@@ -59,7 +59,9 @@ def read_plane(path: Path, limit: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         ImageError: If the file cannot be read, or holds no such numbers.
     """
     if path.suffix.lower() == ".npy":
-        plane = read(path).array.squeeze()
+        plane = read(path).array
+        while plane.ndim > 2 and 1 in (plane.shape[0], plane.shape[-1]):  # a batch or a channel
+            plane = plane.squeeze(0 if plane.shape[0] == 1 else -1)
     else:
         plane = _luma(files.read_values(path, limit))
     if plane.ndim != 2 or plane.size == 0:
