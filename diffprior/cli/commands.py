@@ -88,7 +88,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "quiet": (_shared(bool, "-q", "--quiet", help=QUIET), False),
     "strip_metadata": (_shared(bool, "--strip-metadata", help=STRIP), False),
     "max_pixels": (
-        Annotated[int | None, typer.Option(min=1, help=MAX_PIXELS, rich_help_panel="Output")],
+        Annotated[
+            int | None, typer.Option(min=1, max=2**40, help=MAX_PIXELS, rich_help_panel="Output")
+        ],
         None,
     ),
 }

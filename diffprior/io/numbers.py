@@ -91,7 +91,7 @@ def _array(data: bytes) -> np.ndarray[Any, Any]:
     )
     shape, _, dtype = head(file)
     if dtype.hasobject or dtype.kind not in "buif":
-        raise ImageError(f"it holds {dtype}; give one array of real numbers")
+        raise ImageError(f"it is no .npy file of numbers, but of {dtype}")
     if math.prod(shape) * dtype.itemsize > len(data):
         raise ImageError("it is cut short")
     array: np.ndarray[Any, Any] = np.load(BytesIO(data), allow_pickle=False)

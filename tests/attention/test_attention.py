@@ -325,7 +325,8 @@ def test_states_outside_a_local_edit_are_the_sources_after_every_step(sd, monkey
         assert 0 < inside.sum() < inside.numel() and torch.equal(
             new[:, 0] != kept[:, 0], inside[:, 0]
         )
-    last = spots[-1].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    last = torch.cat(spots[-2:])  # the images, one after the other
+    last = last.repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert torch.equal(out.cover, last.float())
     outside = ~last.expand(-1, 3, -1, -1)
     assert (
