@@ -21,7 +21,7 @@ from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
 from .kinds import Kind, split
 from .limits import check_result
-from .memory import batch_size
+from .memory import batch_size, samples_at_once
 from .noise_level import ROUNDING
 from .placement import fit_prior, place_prior
 from .problem import Part, Problem, ProblemFor, ProblemInParts, Stated
@@ -253,7 +253,7 @@ class _Solver:
                 self.settings.seed,
                 guess=None if guess is None else guess[group.rows],
                 ids=[self.ids[i] for i in group.rows],
-                batch_size=batch_size(prior),
+                batch_size=samples_at_once(prior),
                 callback=callback,
             )
         x = x.reshape(-1, *x.shape[-3:])
