@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffprior.editing import chains
 from diffprior.editing.chains import run_chain
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 
 
-def test_a_walk_that_runs_out_of_memory_goes_on_with_half_the_rows() -> None:
+def test_a_walk_that_runs_out_of_memory_goes_on_with_half_the_rows(monkeypatch) -> None:
     """A failed part has drawn noise; its rows start again with theirs; progress is sent once."""
     prior, seen = MixturePrior(torch.ones(1), torch.zeros(1, 1, 1, 2), torch.ones(1)), list[float]()
 
@@ -21,6 +22,7 @@ def test_a_walk_that_runs_out_of_memory_goes_on_with_half_the_rows() -> None:
             callback(x, 1.0)
         return x + noise.normal(z)
 
+    monkeypatch.setattr(chains, "batch_size", lambda prior: 4)  # on a CPU it is one
     z = torch.arange(8.0).reshape(4, 1, 1, 2)
     with pytest.warns(RuntimeWarning, match="^out of memory: going on with 2 samples"):
         x, report = run_chain(

@@ -72,7 +72,7 @@ def test_a_photograph_keeps_its_layout() -> None:
     for x in out.samples:
         assert (x - one).square().mean() < 0.2 * (x - other).square().mean()
     assert (out.samples[0] - out.samples[1]).abs().mean() > 1 / 255
-    assert out.report["network_calls"] == 16 and "guidance" not in out.report
+    assert out.report["network_calls"] == 8 + 2 * 8 and "guidance" not in out.report
 
 
 def test_a_batch_is_its_images(gaussian: MixturePrior) -> None:
