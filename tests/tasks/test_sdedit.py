@@ -90,7 +90,7 @@ def test_outside_the_mask_nothing_changes(tmp_path: Path) -> None:
     [
         ({"strength": 0.0}, r"^strength lies in \(0, 1\].*got 0.0 and 1"),
         ({"strength": 1.5}, "got 1.5 and 1"),
-        ({"repeats": 0}, "repeats are 1 or more, got 0.3 and 0"),
+        ({"repeats": 0}, "repeats are 1 to 1000, got 0.3 and 0"),
         ({"strokes": torch.zeros(3, 8, 8)}, "layer with transparency of the image's own size"),
     ],
 )
