@@ -3,21 +3,21 @@
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any
 
 import cv2
 import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
-from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
+from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.errors import ImageError, SettingError, TaskError
 from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
-from diffprior.runtime.boxes import InBoxes, boxes_of
-from diffprior.runtime.masks import SoftMask, soft_mask
+from diffprior.runtime.boxes import MARGIN, InBoxes, boxes_of
+from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
@@ -31,8 +31,6 @@ THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
-FLAT = 2  # levels of 8 bits; the largest difference in one color
-MARGIN = 96  # px round the holes that are looked at: the network's memory of what surrounds them
 LEAST_SIDE = 256  # px of a window
 EMPTY = "the mask is empty: there was nothing to do"
 
@@ -79,23 +77,35 @@ def inpaint(
     """
     soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
+    fill = partial(_fill, texture=texture, sigma=sigma, said=said)
+    whole = partial(fill, image, soft, opaque=mask is None)
+    boxes = boxes_of(hole, hole | image.invisible()) if read_sigma(sigma) == 0 else []
+    if any(boxes):
+        return InBoxes(soft=soft, boxes=boxes, page=fill, whole=whole, opaque=mask is None)
+    return whole()
+
+
+def _fill(
+    image: Images,
+    soft: Tensor,
+    *,
+    texture: bool,
+    sigma: float | str,
+    said: Mapping[str, str],
+    opaque: bool = False,
+) -> ProblemInParts:
+    """Return the problem of filling a hole.
+
+    Arguments:
+        image: The images, or a part of them.
+        soft: Their weights in the mask, ``(B, 1, H, W)`` in [0, 1].
+        said: What the report says of the mask.
+        opaque: Whether the result loses the transparency of the images.
+    """
+    hole = soft > 0
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
-    boxes = boxes_of(hole, unknown) if exact and not isinstance(mask, _Part) else []
-    if any(boxes):
-        page = partial(cast(Any, inpaint).__wrapped__, texture=texture)
-        return InBoxes(
-            soft=soft,
-            boxes=boxes,
-            page=lambda part, weights: page(part, _Part(weights, said)),
-            whole=lambda: page(image, _Part(soft, said, mask is None)),
-            opaque=mask is None,
-        )
-    flat = (
-        flat_holes(image.values, hole, ~unknown, FLAT * image.level)
-        if exact
-        else torch.zeros_like(hole)
-    )
+    flat = one_color(image, hole, ~unknown) if exact else torch.zeros_like(hole)
     one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
@@ -121,21 +131,13 @@ def inpaint(
             lost=unknown[rows],
             window=window,
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
-            opaque=mask.opaque if isinstance(mask, _Part) else mask is None,
+            opaque=opaque,
             check=_check_texture if texture else None,
             report=said,
             nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
     return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
-
-
-class _Part(NamedTuple):
-    """The weights of a part of an image, and what is said of the mask that they come from."""
-
-    soft: Tensor
-    said: Mapping[str, str]
-    opaque: bool = False
 
 
 def _is_plain(prior: Prior) -> bool:
@@ -165,8 +167,6 @@ def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) 
     """Return the soft mask of a batch, ``(B, 1, H, W)`` in [0, 1], and what its report says."""
     if min(dilate, feather) < 0:
         raise SettingError(f"dilate and feather are pixels from 0 on, got {dilate} and {feather}")
-    if isinstance(mask, _Part):
-        return SoftMask(mask.soft, mask.said)
     soft, said = _transparent(images) if mask is None else soft_mask(mask, images, fit=fit)
     soft = mask_edges.dilate(soft, dilate) if dilate else soft
     _check_known(soft)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import torch
 
-from diffprior.classical.fill import biharmonic, fill_flat, flat_holes
+from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.errors import SettingError, TaskError
 from diffprior.io.arrays import Images, as_rgb
 from diffprior.operators.base import LinearOperator
@@ -13,7 +13,7 @@ from diffprior.operators.generators.kernels import kernel
 from diffprior.operators.gray import Gray
 from diffprior.operators.mask import Mask
 from diffprior.runtime.checks import check_colors
-from diffprior.runtime.masks import SoftMask, soft_mask
+from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemFor
@@ -21,8 +21,6 @@ from diffprior.runtime.restoration import restoration
 from diffprior.runtime.surroundings import Surroundings
 
 __all__ = ["restore"]
-
-FLAT = 2  # levels of 8 bits; the largest difference in one color
 
 
 @restoration(past="restored")
@@ -68,7 +66,7 @@ def restore(
     around = Surroundings.of(blurred)
     flat = torch.zeros_like(hole)
     if blurred is None and not gray:
-        flat = flat_holes(image.values, hole, ~hole, FLAT * image.level)
+        flat = one_color(image, hole, ~hole)
     keep = (~hole | flat).float()
     A: LinearOperator = Mask(keep, batched=True)
     A = A @ luminance if gray else A

@@ -24,9 +24,9 @@ from .report import join_reports
 from .results import Result
 from .settings import Settings
 
-__all__ = ["Box", "InBoxes", "boxes_of", "fits_boxes", "solve_in_boxes"]
+__all__ = ["MARGIN", "Box", "InBoxes", "boxes_of", "fits_boxes", "solve_in_boxes"]
 
-MARGIN = 96  # px round a cell that are looked at
+MARGIN = 96  # px round a hole that are looked at: the network's memory of what surrounds it
 CELL = 1024 - 2 * MARGIN  # px; side of what a box fills
 LEAST_KNOWN = 0.5  # of each box; below it, a hole is not thin
 

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..classical.fill import flat_holes
 from ..io import masks
 from ..io.arrays import Images
 from ..validation import warn
 
-__all__ = ["SoftMask", "full_mask", "soft_mask"]
+__all__ = ["SoftMask", "full_mask", "one_color", "soft_mask"]
+
+FLAT = 2  # levels of 8 bits; the largest difference in one color
 
 
 class SoftMask(NamedTuple):
@@ -41,3 +44,8 @@ def soft_mask(mask: Any, images: Images, *, fit: bool | None = None) -> SoftMask
         warn(doubt)
     said = "; ".join((*reading.notes, *reading.doubts))
     return SoftMask(reading.weights, {"mask": said} if said else {})
+
+
+def one_color(images: Images, hole: Tensor, known: Tensor) -> Tensor:
+    """Return the part of the holes of some images that one color surrounds, as ``flat_holes``."""
+    return flat_holes(images.values, hole, known, FLAT * images.level)
