@@ -1,5 +1,7 @@
 """Exact problems that many tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -33,3 +35,12 @@ def seen() -> GaussianLikelihood[Matrix]:
     A = random(2, 4, seed=4)
     y = torch.tensor([[0.5, -0.3]], dtype=torch.float64)
     return GaussianLikelihood(operator=Matrix(A), y=y, sigma=0.3)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads of torch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 import diffprior
 from diffprior.cli.batch import Options, run
@@ -24,11 +24,11 @@ from diffprior.io.arrays import as_images
 from diffprior.likelihoods.jpeg import Coefficients, agrees
 from diffprior.operators.generators.kernels import kernel
 
+from support.images import SRGB
 from support.shell import complaint
 from support.shell import diffprior as command
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")

@@ -12,24 +12,14 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from diffprior.io.arrays import ImageError, as_images
 from diffprior.io.files import SUFFIXES, encode, find, read, write
 from diffprior.io.masks import mask_tensor, read_mask
 from diffprior.io.metadata import Metadata
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-TURNS = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
+from support.images import SRGB, TURNS
 
 
 def noise(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:

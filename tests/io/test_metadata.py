@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from diffprior.io import exif, jpeg, png
 from diffprior.io.arrays import ImageError, as_images
 from diffprior.io.files import SUFFIXES, encode, read
 from diffprior.io.metadata import Metadata, fitting
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from support.images import SRGB
+
 MAKER = b"Canon\0\1\2\3" + bytes(range(256))
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" '

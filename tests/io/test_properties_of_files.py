@@ -8,23 +8,14 @@ import numpy as np
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from diffprior.errors import ImageError
 from diffprior.io.files import encode, read
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from support.images import SRGB, TURNS
+
 GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]
-TURNS = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
 WRITERS = ("PNG", "TIFF", "WEBP", "BMP", "tifffile")
 quick = settings(
     max_examples=70,

@@ -5,7 +5,7 @@ state, and one that is linear and no more. Each operator meets a method that tak
 that takes linear ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -206,14 +206,6 @@ def test_a_prior_gives_an_image_the_same_in_any_company(
 def test_noise_that_is_not_gaussian() -> None:
     likelihood = LaplaceLikelihood(operator=OPERATORS["mask"], b=0.1)
     check(quick("daps(iterations=10)"), MIXTURE, likelihood.measure(X, Noise(0, ["a", "b", "c"])))
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("two_threads")

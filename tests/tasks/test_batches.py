@@ -1,6 +1,6 @@
 """run(batch)[i] == run([i]), to the bit: no image's answer hangs on its neighbors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -78,14 +78,6 @@ def test_images_from_nothing_do_not_depend_on_their_number() -> None:
     assert [list(a.getdata()) for a in run(samples=2).samples] == [
         list(a.getdata()) for a in many[:2]
     ]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("two_threads")
