@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CatalogError, SettingError
-from .validation import ANYWHERE, Checked, check, shown
+from .validation import ANYWHERE, Checked, check, literal, shown
 
 __all__ = [
     "KINDS",
@@ -80,7 +80,7 @@ def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
     known = [name for kind in kinds for name in names(kind)]
     near = difflib.get_close_matches(name, known, 3, 0.4) or known
     what = kinds[0].removesuffix("s") if len(kinds) == 1 else "name"
-    quoted = shown(repr(name), 60)
+    quoted = literal(name)
     raise CatalogError(f"no {what} {quoted}; the nearest are {shown(', '.join(near), 180)}")
 
 
@@ -143,7 +143,7 @@ def build(text: str, kinds: Sequence[str] = BUILT, resolve: Resolve | None = Non
         return _value(node, kinds, resolve)
     if isinstance(node, ast.BinOp) and _is_composition(node, kinds):
         return _compose(node, kinds, resolve)
-    what = shown(repr(text), 100)
+    what = literal(text, 100)
     raise CatalogError(f"cannot read {what}; write a name, or name(setting=value)")
 
 
@@ -186,7 +186,7 @@ def _compose(node: ast.BinOp, kinds: Sequence[str], resolve: Resolve | None) -> 
     try:
         return matmul(outer, inner)
     except (TypeError, ValueError) as error:
-        what = shown(repr(ast.unparse(node)), 80)
+        what = literal(ast.unparse(node), 80)
         raise CatalogError(f"cannot compose {what}: {error}") from error
 
 
@@ -200,14 +200,14 @@ def _value(node: ast.expr, kinds: Sequence[str], resolve: Resolve | None) -> Any
             raise CatalogError(f"settings of {name} are named, as in {name}(a=1)")
         settings = [str(k.arg) for k in node.keywords]
         if twice := [setting for setting in set(settings) if settings.count(setting) > 1]:
-            setting = shown(repr(twice[0]), 60)
+            setting = literal(twice[0])
             raise CatalogError(f"{shown(node.func.id, 60)} is given its setting {setting} twice")
         values = {str(k.arg): _value(k.value, BUILT, resolve) for k in node.keywords}
         return _make(node.func.id, values, kinds, resolve)
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        what = shown(repr(ast.unparse(node)), 60)
+        what = literal(ast.unparse(node))
         raise CatalogError(f"cannot read {what}; write a name or a literal") from None
     if isinstance(value, int) and abs(value) >= 2**63:
         raise CatalogError(f"a number in a text is below 2^63, got {shown(value, 40)}")
@@ -252,7 +252,7 @@ def _unknown_setting(name: str, setting: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(setting, known, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
     has = shown(", ".join(known), 160)
-    return f"{name} has no setting {shown(repr(setting), 40)}; it has {has}{advice}"
+    return f"{name} has no setting {literal(setting, 40)}; it has {has}{advice}"
 
 
 def _check_required(name: str, parameter: inspect.Parameter, settings: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Within",
     "check",
     "from_file",
+    "literal",
     "nearest",
     "renamed",
     "shown",
@@ -129,7 +130,7 @@ def check(name: str, value: Any, hint: Any, within: Within | None = None) -> Non
     kinds = list(_kinds(hint, within))
     if not any(_fits(value, *kind) for kind in kinds):
         accepted = " or ".join(_describe(*kind) for kind in kinds)
-        raise SettingError(f"{name} is {accepted}, got {_literal(value)}")
+        raise SettingError(f"{name} is {accepted}, got {literal(value)}")
 
 
 def from_file(kind: type[T], settings: object, where: str, **given: Any) -> T:
@@ -148,12 +149,12 @@ def from_file(kind: type[T], settings: object, where: str, **given: Any) -> T:
             sentence that begins with the place.
     """
     if not isinstance(settings, Mapping):
-        raise SettingError(f"{where} is a table of settings, got {_literal(settings)}")
+        raise SettingError(f"{where} is a table of settings, got {literal(settings)}")
     cls: Any = kind
     known = {f.name: f for f in fields(cls) if f.name not in given}
     for name in settings:
         if name not in known:
-            raise SettingError(f"{where}: no setting {_literal(name)}; {nearest(name, known)}")
+            raise SettingError(f"{where}: no setting {literal(name)}; {nearest(name, known)}")
     for name, field in known.items():
         if name not in settings and field.default is MISSING and field.default_factory is MISSING:
             raise SettingError(f"{where}: the setting {name!r} is missing")
@@ -181,17 +182,17 @@ def _made(name: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is not Sequence:
         return value if value is None or isinstance(value, part) else from_file(part, value, name)
     if not isinstance(value, list):
-        raise SettingError(f"{name} is a list of tables, got {_literal(value)}")
+        raise SettingError(f"{name} is a list of tables, got {literal(value)}")
     return [
         v if isinstance(v, part) else from_file(part, v, f"{name} {i}")
         for i, v in enumerate(value, 1)
     ]
 
 
-def _literal(value: object) -> str:
-    """Return a value as it is written in Python, in a form that is safe to print, and short."""
+def literal(value: object, most: int = 60) -> str:
+    """Return a value as it is written in Python, as ``shown`` shows it."""
     try:
-        return shown(repr(value), 60)
+        return shown(repr(value), most)
     except (ValueError, RecursionError):  # an integer of many digits, a list in a list in ...
         return f"a {type(value).__name__} that is too large to print"
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from ..errors import SettingError
-from ..validation import nearest, shown
+from ..validation import literal, nearest
 from . import commands, process, streams
 
 __all__ = ["chosen", "run"]
@@ -42,6 +42,6 @@ def chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> li
     """
     for name in names or ():
         if name not in known:
-            wrong = shown(repr(name), 60)
+            wrong = literal(name)
             raise typer.BadParameter(f"{option} {wrong} is unknown; {nearest(name, known)}")
     return [*dict.fromkeys(names or known)]

@@ -25,7 +25,7 @@ from ..priors.base import Prior
 from ..priors.counted import CountedPrior
 from ..runtime.memory import batch_size
 from ..runtime.placement import device_of, dtype_of, prepare_prior
-from ..validation import Checked, Whole, Within, nearest, shown
+from ..validation import Checked, Whole, Within, literal, nearest, shown
 from . import recipes, report, scores
 from .datasets import Item, likelihood, manifest
 
@@ -141,7 +141,7 @@ def _method(name: str) -> Method[Any] | None:
         method: Method[Any] = catalog.build(name, ("methods",))
         return method
     if name not in baselines.METHODS:
-        raise CatalogError(f"no method {shown(repr(name), 60)}; {nearest(name, baselines.METHODS)}")
+        raise CatalogError(f"no method {literal(name)}; {nearest(name, baselines.METHODS)}")
     return None
 
 
@@ -175,7 +175,7 @@ def _difference(path: Path, settings: Mapping[str, Any]) -> str:
     if isinstance(before, Mapping):
         for name, value in settings.items():
             if name in before and before[name] != value:
-                values = shown(repr(before[name]), 40), shown(repr(value), 40)
+                values = literal(before[name], 40), literal(value, 40)
                 return f", {name} {values[0]} and not {values[1]}"
     return ""
 

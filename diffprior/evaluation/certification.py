@@ -19,7 +19,7 @@ from ..io import documents
 from ..io.ledger import Ledger, Row
 from ..priors.counted import CountedPrior
 from ..random import Noise
-from ..validation import Checked, Measured, Whole, Within, from_file, shown
+from ..validation import Checked, Measured, Whole, Within, from_file, literal, shown
 from .certificates import report
 from .exact_problems import ExactProblem, FieldProblem, MixtureProblem, field, mixture
 
@@ -130,12 +130,12 @@ def _check(methods: Sequence[str], cells: Sequence[str]) -> None:
     for cell in cells:
         if not _is_cell(cell):
             raise SettingError(
-                f"no cell {shown(repr(cell), 40)}; write d,dy with an even d from 2 to {LARGEST} "
+                f"no cell {literal(cell, 40)}; write d,dy with an even d from 2 to {LARGEST} "
                 "and dy from 1 to d, or field"
             )
     for name in methods:
         if not name.isprintable():
-            raise SettingError(f"a method is one line of text, got {shown(repr(name), 100)}")
+            raise SettingError(f"a method is one line of text, got {literal(name, 100)}")
         catalog.build(name, ("methods",))
 
 

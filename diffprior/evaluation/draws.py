@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import SettingError
 from ..operators.generators import kernels, masks
-from ..validation import Checked, Share, Within, from_file, nearest, shown
+from ..validation import Checked, Share, Within, from_file, literal, nearest
 
 __all__ = ["DRAWS", "Draw", "draw_of"]
 
@@ -132,6 +132,6 @@ def draw_of(settings: Mapping[str, Any], where: str = "draw") -> Draw:
     """
     kind = settings.get("kind")
     if not isinstance(kind, str) or kind not in DRAWS:
-        raise SettingError(f"{where}: no kind {shown(repr(kind), 40)}; {nearest(kind, DRAWS)}")
+        raise SettingError(f"{where}: no kind {literal(kind, 40)}; {nearest(kind, DRAWS)}")
     own = {name: value for name, value in settings.items() if name != "kind"}
     return from_file(DRAWS[kind], own, f"{where} of kind {kind}")

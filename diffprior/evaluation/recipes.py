@@ -20,7 +20,7 @@ from ..likelihoods.noises import PoissonLikelihood, SaltPepperLikelihood, Speckl
 from ..operators.base import Operator
 from ..operators.generators.kernels import MAKERS
 from ..operators.identity import Identity
-from ..validation import Checked, Within, from_file, nearest, shown
+from ..validation import Checked, Within, from_file, literal, nearest, shown
 from .draws import draw_of
 
 __all__ = [
@@ -226,9 +226,7 @@ def _degradation(common: Mapping[str, Any], table: object, where: str) -> Degrad
 def check_name(name: str) -> None:
     """Check that a degradation has a name that can be that of a folder."""
     if not re.fullmatch(r"[\w.+-]{1,100}", name) or not name.strip("."):
-        raise SettingError(
-            f"the name of a problem is one word, as box-128, got {shown(repr(name), 60)}"
-        )
+        raise SettingError(f"the name of a problem is one word, as box-128, got {literal(name)}")
 
 
 def noise_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -242,7 +240,7 @@ def noise_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     kind = own.pop("kind", None)
     kinds = [name for name in NOISES if name != "gaussian"]
     if kind not in kinds:
-        raise SettingError(f"{where}: no kind {shown(repr(kind), 40)}; {nearest(kind, kinds)}")
+        raise SettingError(f"{where}: no kind {literal(kind, 40)}; {nearest(kind, kinds)}")
     given = {"operator": Identity(), "y": torch.zeros(1)}
     from_file(NOISES[kind], own, f"{where} of kind {kind}", **given)
     return own
@@ -256,7 +254,7 @@ def split_files(text: str) -> tuple[str, list[str]]:
     try:
         names = [str(ast.literal_eval(name)) for name in ARRAY.findall(text)]
     except (ValueError, SyntaxError) as error:
-        raise SettingError(f"cannot read a name of a file in {shown(repr(text), 100)}") from error
+        raise SettingError(f"cannot read a name of a file in {literal(text, 100)}") from error
     return ARRAY.sub("'*'", text), names
 
 
@@ -320,7 +318,7 @@ def _check_kernel(value: object) -> None:
     """Refuse kernels of files: a dataset must not read what lies outside of its folder."""
     if isinstance(value, str) and value.partition(":")[0] not in MAKERS:
         raise SettingError(
-            f"no kernel {shown(repr(value), 60)}; there are {', '.join(MAKERS)}, and {{drawn}}"
+            f"no kernel {literal(value)}; there are {', '.join(MAKERS)}, and {{drawn}}"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
-from ..validation import Checked, Share, check, nearest, shown
+from ..validation import Checked, Share, check, literal, nearest, shown
 from .image_files import Image, Skipped, read_images
 
 __all__ = ["Crops", "Photographs"]
@@ -173,7 +173,7 @@ def _shares(names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
     """Return the share of each source in the draws."""
     for name, weight in weights.items():
         if name not in names:
-            raise SettingError(f"no source {shown(repr(name), 60)}; {nearest(name, names)}")
+            raise SettingError(f"no source {literal(name)}; {nearest(name, names)}")
         check(f"the weight of {shown(name, 60)}", weight, float)
     each = np.array([weights.get(name, 1.0) for name in names])
     if not each.sum() > 0:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...validation import shown
+from ...validation import literal, shown
 
 __all__ = ["draw", "equispaced", "radial", "random"]
 
@@ -70,7 +70,7 @@ def draw(words: str, height: int, width: int) -> Tensor:
         inspect.signature(MAKERS[name]).bind(height, width, *settings)
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f"cannot read {shown(repr(words), 60)} as a frequency mask; write radial:LINES, "
+            f"cannot read {literal(words)} as a frequency mask; write radial:LINES, "
             "equispaced:ACCELERATION,CENTER or random:ACCELERATION,CENTER,SEED"
         ) from None
     if not all(0 <= number < 2**63 for number in settings):  # neither infinite nor NaN

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...io.numbers import read_plane
-from ...validation import shown
+from ...validation import literal, shown
 
 __all__ = ["anisotropic", "gaussian", "kernel", "linear_motion", "motion", "uniform"]
 
@@ -140,7 +140,7 @@ def kernel(source: Tensor | str) -> Tensor:
     except (ValueError, TypeError):
         values = [np.nan]
     if not all(abs(value) < 2**63 for value in values):  # neither infinite nor NaN
-        words = shown(repr(source), 80)
+        words = literal(source, 80)
         raise ValueError(f"cannot read the kernel {words}; write {name}:{settings}")
     return make(*values)
 
