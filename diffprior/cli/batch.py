@@ -24,7 +24,7 @@ from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
 from ..validation import shown, warn
 from .inputs import expand
-from .masks import read_setting, settings_of, unused
+from .masks import open_folder, read_setting, settings_of, unused, without_masks
 from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
 from .process import check_signals, describe
 from .progress import Bar
@@ -61,14 +61,16 @@ def run(
         samples = settings.get("samples", 1)
         check_counts(samples, settings.get("steps"))  # before any name is laid out
         found = expand(names)
-        plan = plan_outputs(found.inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
-        values = _read_settings(task, settings, _limit(o))
+        values = _open_folders(task, settings)
+        inputs = without_masks(values, found.inputs)
+        plan = plan_outputs(inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
+        values = {k: _read_setting(v, _limit(o)) for k, v in values.items()}
     except SettingError as error:
         return _fail(error, 2)
     except Exception as error:
         check_signals()
         return _fail(error, 1)
-    for note in (*found.notes, *plan.notes, *unused(values, found.inputs)):
+    for note in (*found.notes, *plan.notes, *unused(values, inputs)):
         say(note)
     code = max((_fail(fault, 1) for fault in (*found.faults, *plan.faults)), default=0)
     return _run_all(_Run(function, values, o, bar or Bar(o.quiet)), plan.targets, code)
@@ -114,10 +116,16 @@ def _limit(o: Options) -> int:
     return files.LIMIT if o.max_pixels is None else o.max_pixels
 
 
-def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    """Return the settings of a task; images are read from their paths."""
+def _open_folders(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task, of which those that are folders of images are opened."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    return {k: read_setting(v, limit) if isinstance(v, Path) else v for k, v in plain.items()}
+    is_folder = {k: isinstance(v, Path) and v.is_dir() for k, v in plain.items()}
+    return {k: open_folder(v) if is_folder[k] else v for k, v in plain.items()}
+
+
+def _read_setting(value: Any, limit: int) -> Any:
+    """Return a setting; an image is read from its path."""
+    return read_setting(value, limit) if isinstance(value, Path) else value
 
 
 @dataclass
