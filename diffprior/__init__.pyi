@@ -30,6 +30,7 @@ from . import inversions as inversions
 from . import io as io
 from . import kernels as kernels
 from . import likelihoods as likelihoods
+from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
@@ -78,6 +79,7 @@ __all__ = [
     "kernels",
     "likelihoods",
     "load_prior",
+    "masks",
     "methods",
     "metrics",
     "networks",
