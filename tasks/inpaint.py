@@ -39,7 +39,9 @@ def inpaint(
     image: Images,
     mask: Annotated[
         Any,
-        FromFile("Mask of the hole, white where to fill; default: the transparent part."),
+        FromFile(
+            "Mask of the hole, white where to fill; default: the transparent part.", is_mask=True
+        ),
     ] = None,
     *,
     texture: Annotated[

@@ -119,8 +119,9 @@ def _limit(o: Options) -> int:
 def _open_folders(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a task, of which those that are folders of images are opened."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    is_folder = {k: isinstance(v, Path) and v.is_dir() for k, v in plain.items()}
-    return {k: open_folder(v) if is_folder[k] else v for k, v in plain.items()}
+    return {
+        k: open_folder(v) if isinstance(v, Path) and v.is_dir() else v for k, v in plain.items()
+    }
 
 
 def _read_setting(value: Any, limit: int) -> Any:

@@ -124,14 +124,15 @@ def settings_of(values: Mapping[str, Any], source: Input, limit: int) -> dict[st
 
 def without_masks(values: Mapping[str, Any], inputs: Sequence[Input]) -> Sequence[Input]:
     """Return the inputs without the masks of the others, by their names, in the same folder."""
-    masks = set()
+    left_out: set[str] = set()
     for value in values.values():
         if isinstance(value, ImageFolder):
             for source in inputs:
                 with suppress(ImageError):  # said when its turn comes
                     path = value.path_for(source)
-                    masks.update({identity(path)} if _alike(path.stem).endswith(ENDINGS[0]) else ())
-    return [s for s in inputs if not (isinstance(s, Path) and identity(s) in masks)]
+                    if _alike(path.stem).endswith(ENDINGS[0]):
+                        left_out.add(identity(path))
+    return [s for s in inputs if not (isinstance(s, Path) and identity(s) in left_out)]
 
 
 def unused(values: Mapping[str, Any], inputs: Sequence[Input]) -> Iterator[str]:

@@ -153,7 +153,7 @@ def encode(array: np.ndarray, about: Metadata, text: Mapping[str, str]) -> bytes
         text: Texts by name.
     """
     if array.dtype == np.uint16 and array.shape[-1] > 1:
-        plain = _deep(array)
+        plain = memoryview(_deep(array))
     else:
         file = BytesIO()
         image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
