@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..batching import part_callback
+from ..batching import Callback, part_callback
 from ..classical.islands import Island, islands
 from ..io.arrays import Images
 from ..priors.base import Prior
@@ -214,7 +214,7 @@ def _fill(
         part = _part(images, drawn, i, box.seen)
         weights = (box.seen.cut(soft) * box.seen.cut(left)).expand(len(drawn), -1, -1, -1)
         page = stated.page(part, weights)
-        callback = part_callback(settings.callback, k, len(boxes))
+        callback = _share_of(settings.callback, boxes, k)
         call = replace(settings, callback=callback, ids=[name if own is None else f"{name} {k}"])
         if k > 0:
             ids = [f"{name} {k} {j}" for j in range(len(drawn))] if len(drawn) > 1 else call.ids
@@ -231,6 +231,14 @@ def _fill(
         return reports[0]
     report = join_reports(reports, [0])  # the noise level of the image is that of each box
     return report | {"samples": len(drawn), "boxes": len(boxes)}
+
+
+def _share_of(callback: Callback | None, boxes: Sequence[Box], k: int) -> Callback | None:
+    """Return the callback of box number k: a large box is more of the work than a small one."""
+    if callback is None:
+        return None
+    before, own, total = _area(boxes[:k]), _area([boxes[k]]), _area(boxes)
+    return lambda x, share: callback(x, (before + share * own) / total)
 
 
 def _everything(soft: Tensor) -> Box:
