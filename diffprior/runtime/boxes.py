@@ -90,7 +90,7 @@ def window_of(hole: Tensor) -> Window:
 
 
 def boxes_of(hole: Tensor, unknown: Tensor) -> list[list[Box] | None]:
-    """Return the boxes of each image; None for one of which they would save nothing.
+    """Return the boxes of each image; None for a small one, of which they would save nothing.
 
     Arguments:
         hole: The pixels to fill, ``(B, 1, H, W)`` of bool.
@@ -105,7 +105,8 @@ def _boxes(hole: Tensor, unknown: Tensor) -> list[Box] | None:
     everything = Island.of(hole)
     apart = [box for island in islands(hole, MARGIN) for box in _boxes_of(island, unknown)]
     best = min((apart, _boxes_of(everything, unknown)), key=_area)
-    return best if _area(best) < _area([_box(everything, hole.shape)]) else None
+    saves = _area(best) < _area([_box(everything, hole.shape)])
+    return best if saves or hole.numel() > WHOLE else None  # a large image is not copied whole
 
 
 def _boxes_of(island: Island, unknown: Tensor) -> list[Box]:
@@ -215,7 +216,7 @@ def _fill(
         weights = (box.seen.cut(soft) * box.seen.cut(left)).expand(len(drawn), -1, -1, -1)
         page = stated.page(part, weights)
         callback = _share_of(settings.callback, boxes, k)
-        call = replace(settings, callback=callback, ids=[name if own is None else f"{name} {k}"])
+        call = replace(settings, callback=callback, ids=[f"{name} {k}" if len(boxes) > 1 else name])
         if k > 0:
             ids = [f"{name} {k} {j}" for j in range(len(drawn))] if len(drawn) > 1 else call.ids
             page, call = _as_sample(page, settings.samples), replace(call, samples=1, ids=ids)
@@ -227,7 +228,7 @@ def _fill(
         box.cell.cut(left)[0, 0][box.hole] = False
         reports.append(dict(result.report))
     canvas[len(drawn) :] = drawn[:1]
-    if own is None:
+    if len(boxes) == 1:
         return reports[0]
     report = join_reports(reports, [0])  # the noise level of the image is that of each box
     return report | {"samples": len(drawn), "boxes": len(boxes)}

@@ -1,5 +1,7 @@
 """Thin holes in large images, box by box."""
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -157,3 +159,45 @@ def first_box(hole: np.ndarray) -> np.ndarray:
     part = np.zeros_like(hole)
     part[box.cell.rows, box.cell.columns] = box.hole
     return part
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_one_hole_of_a_large_image_is_filled_as_that_of_a_small_one(small, monkeypatch, samples):
+    """It is the same window, and no more of the image is copied."""
+    mask = np.where(np.arange(SIDE)[:, None] < 96, spots(), 0)
+    fill = partial(diffprior.inpaint, damaged(mask), mask, steps=1, samples=samples, ids=["a"])
+    large = fill()
+    monkeypatch.setattr(boxes, "WHOLE", SIDE**2)
+    whole = fill()
+    assert all(np.array_equal(*pair) for pair in zip(large.samples, whole.samples, strict=True))
+    assert "boxes" not in large.report and large.report.keys() == whole.report.keys()
+    assert large.report["samples"] == whole.report["samples"] == samples
+    if samples > 1:
+        assert np.abs(large.std - whole.std).max() < 1.5 / 255
+        assert np.abs(large.mean.astype(int) - whole.mean).max() <= 1
+
+
+PEAK = """
+import resource, numpy as np, diffprior
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def fill(height, width):
+    mask = np.zeros((height, width), np.uint8)
+    mask[100:120, 100:120] = mask[-120:-100, -120:-100] = 255
+    diffprior.inpaint(np.zeros((height, width, 3), np.uint8), mask, steps=1)
+
+fill(256, 512)
+before = peak()
+fill(4000, 6000)
+print((peak() - before) / 24e6 * 1024)
+"""
+
+
+def test_memory_is_that_of_the_boxes_and_of_few_copies() -> None:
+    """Bytes for each pixel: 4 of the image, twice, and of the mask, and few of one byte."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert float(done.stdout) < 24
