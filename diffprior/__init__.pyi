@@ -30,6 +30,7 @@ from . import inversions as inversions
 from . import io as io
 from . import kernels as kernels
 from . import likelihoods as likelihoods
+from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
@@ -78,6 +79,7 @@ __all__ = [
     "kernels",
     "likelihoods",
     "load_prior",
+    "masks",
     "methods",
     "metrics",
     "networks",
@@ -103,12 +105,14 @@ __all__ = [
 
 def blend(
     image: _T | Images,
-    mask: Any,
+    mask: Any = None,
     *,
     strength: float = 1.0,
     repeats: int = 4,
     feather: int = 0,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -148,6 +152,10 @@ def blend(
             region agree better with its surroundings.
         feather: Width of the blend around the region, in pixels; default: 0, a hard edge.
         steps: Steps of the chain; default: 30, or 4 for a consistency model.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -194,6 +202,8 @@ def colorize(
     scribble: Any = None,
     hint: float = 0.02,
     sigma: float | str = 0.0,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -234,6 +244,10 @@ def colorize(
             twice as much.
         sigma: Noise level of the gray image: its standard deviation in [0, 1] units, or auto;
             default 0. In [-1, 1] units it is twice as much.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -543,6 +557,8 @@ def edit(
     attention: AttentionEdit | str | None = None,
     feather: int = 2,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     seed: int = 0,
     prompt: str | None = None,
@@ -586,6 +602,10 @@ def edit(
             reweight.
         feather: Width of the blend inside the mask, in pixels, from 0 on; default 2.
         steps: Steps of an inversion made here; default: as many as the inversion has.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -707,6 +727,8 @@ def inpaint(
     dilate: int = 0,
     feather: int = 0,
     fit_mask: bool = False,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -751,6 +773,10 @@ def inpaint(
         dilate: Pixels to grow the hole by; default 0.
         feather: Width of the blend around the hole, in pixels; default: 0, a hard edge.
         fit_mask: Resize a mask of another size to the image's; default: no.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1037,6 +1063,8 @@ def restore(
     boundary: str = "free",
     gray: bool = False,
     sigma: float | str = "auto",
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -1074,6 +1102,10 @@ def restore(
         gray: Whether the colors are lost, too; default: no.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1125,6 +1157,8 @@ def sdedit(
     strokes: Any = None,
     repeats: int = 1,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1164,6 +1198,10 @@ def sdedit(
         repeats: Number of rounds, each from the result of the last, from 1 on; default 1. K in the
             paper. More rounds are nearer to the prior and further from the image.
         steps: Steps of the chain of each round; default: 50, or 4 for a consistency model.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.

@@ -16,7 +16,7 @@ from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
-from diffprior.runtime.boxes import MARGIN, InBoxes, boxes_of
+from diffprior.runtime.boxes import InBoxes, boxes_of, window_of
 from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
@@ -31,7 +31,6 @@ THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
-LEAST_SIDE = 256  # px of a window
 EMPTY = "the mask is empty: there was nothing to do"
 
 
@@ -40,7 +39,9 @@ def inpaint(
     image: Images,
     mask: Annotated[
         Any,
-        FromFile("Mask of the hole, white where to fill; default: the transparent part."),
+        FromFile(
+            "Mask of the hole, white where to fill; default: the transparent part.", is_mask=True
+        ),
     ] = None,
     *,
     texture: Annotated[
@@ -111,7 +112,7 @@ def _fill(
 
     def windows(prior: Prior) -> list[Window]:
         """Return what is worked on of each image: latents depend on all of it."""
-        return [_window(h) if exact and not prior.latent else everything for h in hole[:, 0]]
+        return [window_of(h) if exact and not prior.latent else everything for h in hole[:, 0]]
 
     def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
         lost = window.cut(unknown[rows])
@@ -191,17 +192,3 @@ def _check_known(soft: Tensor) -> None:
             f"the mask hides the whole image, since no pixel of it is black: its darkest is "
             f"{darkest:.1%} white; make black what is to be kept"
         )
-
-
-def _window(hole: Tensor) -> Window:
-    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
-    return Window(rows=_span(hole.any(1)), columns=_span(hole.any(0)))
-
-
-def _span(lost: Tensor) -> slice:
-    """Return the rows, or columns, to work on, from where any pixel is lost."""
-    length = len(lost)
-    at = lost.nonzero()
-    low, high = (int(at.min()), int(at.max()) + 1) if len(at) else (0, length)
-    spare = max(MARGIN, (LEAST_SIDE - (high - low) + 1) // 2)
-    return slice(max(0, low - spare), min(length, high + spare))
