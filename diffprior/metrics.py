@@ -235,11 +235,12 @@ def _wasserstein(a: Tensor, b: Tensor) -> Tensor:
     """
     n, m = a.shape[1], b.shape[1]
     steps = (torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n)
-    ends = torch.cat(steps).unique().to(a.device)
+    ends = torch.cat(steps).sort().values.to(a.device)
     widths = ends.diff(prepend=ends.new_zeros(1)).to(a) / (n * m)
     a, b = a.sort(1).values, b.sort(1).values
     gaps = a[:, (ends - 1) // m] - b[:, (ends - 1) // n]
-    return gaps.abs() @ widths
+    distances: Tensor = gaps.abs() @ widths
+    return distances
 
 
 def surroundings(mask: Tensor) -> Tensor:
