@@ -111,6 +111,14 @@ def test_pixels_that_no_patch_of_the_hole_sees_do_not_count() -> None:
     assert torch.equal(metrics.patch_distance(far, y, mask), metrics.patch_distance(x, y, mask))
 
 
+def test_many_patches_are_as_far_as_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, mask = noise(1, 128), noise(2, 128, 0.1), hole(128, 20, 110)
+    whole = metrics.patch_distance(x, y, mask).item()
+    monkeypatch.setattr(metrics, "MOST", 1000)
+    assert metrics.patch_distance(x, y, mask).item() == pytest.approx(whole, rel=0.03)
+    assert metrics.patch_distance(x, x, mask).item() == 0
+
+
 @pytest.mark.parametrize(("low", "high"), [(48, 48), (48, 51)])
 def test_a_hole_of_fewer_than_16_pixels_has_no_distance(low: int, high: int) -> None:
     assert metrics.patch_distance(noise(1), noise(2), hole(96, low, high)).isnan().all()
