@@ -25,6 +25,7 @@ from . import diffusions as diffusions
 from . import editing as editing
 from . import errors as errors
 from . import evaluation as evaluation
+from . import exemplar as exemplar
 from . import interop as interop
 from . import inversions as inversions
 from . import io as io
@@ -69,6 +70,7 @@ __all__ = [
     "editing",
     "errors",
     "evaluation",
+    "exemplar",
     "generate",
     "inpaint",
     "interop",
@@ -722,7 +724,8 @@ def inpaint(
     image: _T | Images,
     mask: Any = None,
     *,
-    texture: bool = False,
+    fill: str = "auto",
+    references: Any = None,
     sigma: float | str = 0.0,
     dilate: int = 0,
     feather: int = 0,
@@ -751,11 +754,12 @@ def inpaint(
 ) -> Result[_T]:
     """Fill the hole of an image; all else stays bit for bit.
 
-    One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
-    benchmark, from a noisier start where the hole is thick. Several come from mmps, the sampler
-    that keeps the most texture there for the PSNR that it costs. Neither has all the texture of a
-    photograph; see ``texture``. A network that was trained to fill holes is shown the image and the
-    hole, and sampled as it is.
+    A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
+    benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, more than 20
+    pixels deep, is filled with copies of what is round it (exemplar): the shipped prior knows
+    textures and edges, not what belongs there. A prior of text or of classes, or one that was
+    trained to fill holes, knows more, and fills wide holes as well.
 
     Arguments:
         image: PIL image, numpy array ``(H, W[, C])`` or tensor ``([B,] C, H, W)``; uint8, uint16 or
@@ -763,13 +767,14 @@ def inpaint(
         mask: Mask of the hole, white where to fill; default: the transparent part. True or 1 where
             to fill; gray blends. One for all images or one for each. None is what is transparent in
             ``image``.
-        texture: Give the fill the texture of its surroundings: less like the truth, more like a
-            photograph; default: no. The fine detail of a sample is laid over the one fill, at the
-            strength of what is around the hole. Several such fills differ in detail only; their
-            deviation is no measure of uncertainty.
+        fill: How holes are filled: smooth, near to the truth; structure, with copies of what is
+            round a hole; default: auto, structure for wide holes. Several fills by structure differ
+            in layout; their deviation says where layouts differ, and is not that of a posterior.
+        references: Further image of the scene that wide holes may be filled from; default: none.
+            One image or several, of any size; best a shot from the same place.
         sigma: Noise level of the known pixels: its standard deviation in [0, 1] units, or auto;
             default: 0, which keeps them bit for bit. In [-1, 1] units it is twice as much. Above 0
-            the known pixels are cleaned, too.
+            the known pixels are cleaned, too, and all holes are filled smoothly.
         dilate: Pixels to grow the hole by; default 0.
         feather: Width of the blend around the hole, in pixels; default: 0, a hard edge.
         fit_mask: Resize a mask of another size to the image's; default: no.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Island", "islands"]
+__all__ = ["Island", "islands", "wide_part"]
 
 FINENESS = 8  # blocks in a margin, by which distances are measured
 
@@ -62,6 +62,25 @@ def islands(hole: Tensor, margin: int) -> list[Island]:
         part = hole[y : y + wide.shape[0], x : x + wide.shape[1]]
         found.append(Island.of(part & wide[: part.shape[0], : part.shape[1]], y, x))
     return sorted(found, key=lambda island: (island.rows.start, island.columns.start))
+
+
+def wide_part(hole: Tensor, depth: float) -> Tensor:
+    """Return the connected parts of a hole ``(H, W)`` of bool that are deeper than this.
+
+    Arguments:
+        depth: Pixels; the depth of a part is the largest distance of a pixel of it from the rest of
+            the image. The border of the image counts as if the hole went on there.
+    """
+    import cv2  # takes long to import, and only masks need it
+
+    plane = hole.cpu().numpy().astype(np.uint8)
+    count, labels = cv2.connectedComponents(plane, connectivity=8)
+    away = cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, labels.ravel(), away.ravel())
+    wide = deepest > depth
+    wide[0] = False
+    return torch.from_numpy(wide[labels]).to(hole.device)
 
 
 def _blocks(lost: np.ndarray, side: int) -> np.ndarray:

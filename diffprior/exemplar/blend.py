@@ -5,6 +5,10 @@ neighbor out of the hole. A jump that is large is an edge of the image and stays
 correction fades with the distance from a seam.
 """
 
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -32,13 +36,13 @@ def blend(level: Level, sources: Tensor, length: float = LENGTH, jump: float = J
         level: The image and its hole.
         sources: The known pixel that each is a copy of, ``(H, W, 2)``.
     """
-    image, hole, _ = level
+    image, hole = level.image, level.hole
     if not hole.any():
         return image
     box = _box(hole)
     copy = copied(image, sources)
-    across, down = (_jumps(level, copy, sources, axis, box) for axis in (1, 0))
-    change = _correction(hole[box].to(image), across, down, length, jump)
+    sides = [_side(level, copy, sources, axis, box) for axis in (1, 0)]
+    change = _correction(hole[box].to(image), sides, length, jump)
     out = copy.clone()
     out[(slice(None), *box)] += change
     return torch.where(hole, out, image)
@@ -53,16 +57,16 @@ def _box(hole: Tensor) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _jumps(
+def _side(
     level: Level, copy: Tensor, sources: Tensor, axis: int, box: tuple[slice, slice]
-) -> tuple[Tensor, Tensor]:
-    """Return the jumps between neighbors less those wanted, ``(C, H, W)``, and where they count.
+) -> "_Side":
+    """Return the neighbors along an axis: their target is the jump at their sources less their own.
 
     Arguments:
         axis: 1 for neighbors in a row, 0 for those in a column.
         box: Rows and columns that are looked at.
     """
-    image, hole, known = level
+    image, hole, known = level.image, level.hole, level.known
     step = torch.tensor((0, 1) if axis else (1, 0))
     hole_in, source, x = hole[box], sources[box], copy[(slice(None), *box)]
     n = hole_in.shape[axis] - 1
@@ -77,7 +81,7 @@ def _jumps(
         shown.narrow(axis, 0, n) & shown.narrow(axis, 1, n)
     )
     target = torch.where((weight > 0) & inside, wanted - (a - b), 0.0)
-    return target, inside.to(x)
+    return _Side(axis + 1, target, inside.to(x))
 
 
 def _look(image: Tensor, known: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,35 +91,54 @@ def _look(image: Tensor, known: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     return image[:, row, column], (inner == at).all(-1) & known[row, column]
 
 
-def _correction(
-    inside: Tensor,
-    across: tuple[Tensor, Tensor],
-    down: tuple[Tensor, Tensor],
-    length: float,
-    jump: float,
-) -> Tensor:
+class _Side(NamedTuple):
+    """Neighbors along one axis of a box.
+
+    Attributes:
+        axis: The axis of images ``(C, H, W)``.
+        target: The jumps that their correction is to make, ``(C, ...)``.
+        counts: 1 where they count and 0 elsewhere.
+    """
+
+    axis: int
+    target: Tensor
+    counts: Tensor
+
+    def jumps(self, x: Tensor) -> Tensor:
+        """Return x_p - x_q of all neighbors p and q."""
+        return -x.diff(dim=self.axis)
+
+    def add_adjoint(self, out: Tensor, jumps: Tensor) -> None:
+        """Add the transpose of ``jumps`` to images."""
+        n = out.shape[self.axis] - 1
+        out.narrow(self.axis, 0, n).add_(jumps)
+        out.narrow(self.axis, 1, n).sub_(jumps)
+
+    def weight(self, change: Tensor, jump: float) -> Tensor:
+        """Return the weights under a correction: small where a jump is left that is an edge."""
+        left = ((self.jumps(change) - self.target) ** 2).sum(0)
+        return self.counts / (1 + left / jump**2)
+
+
+def _correction(inside: Tensor, sides: Sequence[_Side], length: float, jump: float) -> Tensor:
     """Return the correction ``(C, H, W)`` of a box; it is 0 where ``inside`` is."""
-    sides = ((across, 2), (down, 1))
-    change = torch.zeros(len(across[0]), *inside.shape).to(inside)
+    change = torch.zeros(len(sides[0].target), *inside.shape).to(inside)
     for _ in range(ROUNDS):
-        weights = []
-        for (target, counts), axis in sides:
-            left = ((-change.diff(dim=axis) - target) ** 2).sum(0) / jump**2
-            weights.append(counts / (1 + left))
-
-        def differences(parts: list[Tensor]) -> Tensor:
-            out = torch.zeros_like(change)
-            for part, weight, (_, axis) in zip(parts, weights, sides, strict=True):  # noqa: B023
-                n = out.shape[axis] - 1
-                out.narrow(axis, 0, n).add_(weight * part)
-                out.narrow(axis, 1, n).sub_(weight * part)
-            return out * inside
-
-        def normal(x: Tensor) -> Tensor:
-            x = x[0] * inside
-            own = differences([-x.diff(dim=axis) for _, axis in sides])  # noqa: B023
-            return (own + inside * x / length**2)[None]
-
-        wanted = differences([target for (target, _), _ in sides])
-        change = cg(normal, wanted[None], ITERATIONS, 1e-3)[0]
+        weights = [side.weight(change, jump) for side in sides]
+        normal = partial(_normal, inside, sides, weights, 1 / length**2)
+        wanted = torch.zeros_like(change)
+        for side, weight in zip(sides, weights, strict=True):
+            side.add_adjoint(wanted, weight * side.target)
+        change = cg(normal, (wanted * inside)[None], ITERATIONS, 1e-3)[0]
     return change
+
+
+def _normal(
+    inside: Tensor, sides: Sequence[_Side], weights: Sequence[Tensor], fading: float, x: Tensor
+) -> Tensor:
+    """Return the product of the normal matrix with corrections ``(1, C, H, W)``."""
+    own = x[0] * inside
+    out = fading * own
+    for side, weight in zip(sides, weights, strict=True):
+        side.add_adjoint(out, weight * side.jumps(own))
+    return (out * inside)[None]

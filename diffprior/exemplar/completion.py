@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..classical.islands import Island, islands
 from .blend import blend
 from .judge import best
 from .levels import Level, levels
 from .offsets import dominant_offsets, some_offsets
 from .shift_map import ShiftMap, shift_map
 
-__all__ = ["TRIES", "complete"]
+__all__ = ["TRIES", "complete", "reach"]
 
 TRIES = (  # which of them suits an image is seen from the results
     ShiftMap(),
@@ -48,7 +48,7 @@ def complete(
     Arguments:
         image: Values of about [0, 1], ``(C, H, W)``; only the known ones matter.
         hole: True where to fill, ``(H, W)``.
-        known: True where a pixel may be copied, ``(H, W)``; by default all that is not to be filled.
+        known: True where a pixel may be copied, ``(H, W)``; by default all outside the hole.
         tries: How many fills are made, of which the best is returned. A single one is drawn at
             random from those that suit the image.
         seed: Another one gives another fill.
@@ -65,7 +65,7 @@ def complete(
     boxes = _windows(hole, known)
     for k, box in enumerate(boxes):
         part = (slice(None), *box)
-        level = Level(image[part], hole[box], known[box])
+        level = Level.of(image[part], hole[box], known[box])
         beside = [_same_place(reference, box, hole.shape) for reference in references]
 
         def report(share: float, k: int = k) -> None:
@@ -103,21 +103,23 @@ def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]
 
 def _windows(hole: Tensor, known: Tensor) -> list[Box]:
     """Return the windows in which the holes ``(H, W)`` are filled; no two of them meet."""
-    import cv2  # takes long to import, and only holes need it
-
-    plane = hole.cpu().numpy().astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
-    boxes = [_around(left, top, w, h, hole.shape) for left, top, w, h, _ in stats[1:].tolist()]
-    boxes = _merged(boxes)
+    boxes = _merged([_around(island, hole.shape) for island in islands(hole, 0)])
     if not all(bool(known[box].any()) for box in boxes):
         return [(slice(0, hole.shape[0]), slice(0, hole.shape[1]))]
     return boxes
 
 
-def _around(left: int, top: int, width: int, height: int, size: Sequence[int]) -> Box:
-    spare = max(LEAST_SPARE, round(SPARE * max(width, height)))
-    rows = slice(max(0, top - spare), min(size[0], top + height + spare))
-    return rows, slice(max(0, left - spare), min(size[1], left + width + spare))
+def reach(rows: slice, columns: slice) -> int:
+    """Return how far what surrounds a hole in these rows and columns is looked at, in pixels."""
+    longest: int = max(rows.stop - rows.start, columns.stop - columns.start)
+    return max(LEAST_SPARE, round(SPARE * longest))
+
+
+def _around(island: Island, size: Sequence[int]) -> Box:
+    spare = reach(island.rows, island.columns)
+    spans = zip((island.rows, island.columns), size, strict=True)
+    rows, columns = (slice(max(0, s.start - spare), min(n, s.stop + spare)) for s, n in spans)
+    return rows, columns
 
 
 def _merged(boxes: list[Box]) -> list[Box]:
@@ -165,5 +167,4 @@ def _joined(level: Level, others: Sequence[Tensor]) -> Level:
 
 
 def _known(image: Tensor) -> Level:
-    everything = torch.ones(image.shape[1:], dtype=torch.bool)
-    return Level(image, ~everything, everything)
+    return Level.of(image, torch.zeros(image.shape[1:], dtype=torch.bool))

@@ -135,7 +135,8 @@ class _Messages:
 
     def _belief(self, s: slice) -> Tensor:
         told = self.left[s] + self.up[s] + self.right[s] + self.down[s]
-        return (self.energy.single[s] + told) * self.share[s]
+        belief: Tensor = (self.energy.single[s] + told) * self.share[s]
+        return belief
 
 
 def _sent(belief: Tensor, costs: Tensor, over: int) -> Tensor:

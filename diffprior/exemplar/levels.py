@@ -20,11 +20,22 @@ class Level(NamedTuple):
         image: Values ``(C, H, W)``; only the known ones matter.
         hole: True where to fill, ``(H, W)``.
         known: True where a pixel may be copied, ``(H, W)``; nowhere in the hole.
+        texture: Mean absolute differences of the finest level in both directions, ``(2, H, W)``.
     """
 
     image: Tensor
     hole: Tensor
     known: Tensor
+    texture: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, hole: Tensor, known: Tensor | None = None) -> "Level":
+        """Return an image and its hole; all that is not to be filled is known by default."""
+        known = ~hole if known is None else known
+        gray = torch.where(known, image.mean(0), 0.0)
+        across = (gray.diff(dim=1).abs() * (known[:, 1:] & known[:, :-1]), (0, 1))
+        down = (gray.diff(dim=0).abs() * (known[1:] & known[:-1]), (0, 0, 0, 1))
+        return cls(image, hole, known, torch.stack([F.pad(*across), F.pad(*down)]))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,9 +52,11 @@ class Level(NamedTuple):
         even = (0, width % 2, 0, height % 2)
         planes = torch.stack([self.hole, self.known]).to(self.image)[None]
         lost, weight = F.avg_pool2d(F.pad(planes, even, mode="replicate"), 2)[0]
-        values = F.pad((self.image * self.known)[None], even, mode="replicate")
-        mean = F.avg_pool2d(values, 2)[0] / weight.clamp_min(1e-6)
-        return Level(mean, lost > 0, (weight == 1) & (lost == 0))
+        both = torch.cat([self.image, self.texture]) * self.known
+        mean = F.avg_pool2d(F.pad(both[None], even, mode="replicate"), 2)[0]
+        mean = mean / weight.clamp_min(1e-6)
+        known = (weight == 1) & (lost == 0)
+        return Level(mean[:-2], lost > 0, known, mean[-2:])
 
 
 def levels(level: Level, deepest: float) -> list[Level]:

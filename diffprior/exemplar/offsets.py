@@ -16,6 +16,7 @@ QUERIES = 5000  # patches round the hole of which the nearest like is looked up
 COMPONENTS = 20  # of patches, that they are compared by
 LEARNED_FROM = 4000  # patches that these are learned from
 CHUNK = 512  # patches that are looked up at a time
+TEXTURE = 2.0  # weight of the texture in patches, over that of the color
 NEAR = 15  # the larger side over it is the least length of an offset, in pixels
 USED = 0.05  # share of the hole that an offset brings known pixels to, at the least
 
@@ -23,7 +24,7 @@ USED = 0.05  # share of the hole that an offset brings known pixels to, at the l
 def dominant_offsets(
     level: Level, count: int, generator: torch.Generator, *, side: int = 7, width: float = 1.5
 ) -> Tensor:
-    """Return offsets ``(K, 2)`` in rows and columns; each lost pixel has a known one at one of them.
+    """Return offsets ``(K, 2)``, in rows and columns, from each lost pixel to a known one.
 
     Arguments:
         level: The image and its hole.
@@ -51,7 +52,8 @@ def _nearest_offsets(level: Level, side: int, generator: torch.Generator) -> Ten
     at = known.nonzero()
     if len(at) < 2:
         return at[:0]
-    patches = F.unfold(level.image[None], side)[0].T[known.flatten()]
+    shown = torch.cat([level.image, TEXTURE * level.texture])
+    patches = F.unfold(shown[None], side)[0].T[known.flatten()]
     keys = _principal(patches, generator)
     queries = _near(level, at, side, generator)
     least = (max(level.size) / NEAR) ** 2
@@ -72,7 +74,8 @@ def _principal(patches: Tensor, generator: torch.Generator) -> Tensor:
     mean = patches.mean(0)
     some = torch.randperm(len(patches), generator=generator)[:LEARNED_FROM]
     _, _, axes = torch.linalg.svd(patches[some] - mean, full_matrices=False)
-    return (patches - mean) @ axes[:COMPONENTS].T
+    keys: Tensor = (patches - mean) @ axes[:COMPONENTS].T
+    return keys
 
 
 def _near(level: Level, at: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -86,7 +89,7 @@ def _near(level: Level, at: Tensor, side: int, generator: torch.Generator) -> Te
 
 
 def _peaks(offsets: Tensor, level: Level, width: float) -> Tensor:
-    """Return the peaks ``(P, 2)`` of the histogram of offsets and their opposites, highest first."""
+    """Return the peaks ``(P, 2)`` of the histogram of offsets, highest first; -o counts with o."""
     if not len(offsets):
         return offsets
     height, columns = level.size

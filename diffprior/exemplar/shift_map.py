@@ -37,6 +37,7 @@ class ShiftMap:
         deepest: Depth of the hole at the coarsest level, in pixels.
         guide: Weight of the color that is expected.
         contrast: Weight of the contrast that is expected, over that of the color.
+        texture: Weight of the texture at a seam, over that of the color.
         switch: Cost of a seam, however well it fits: more of it makes larger copies.
         iterations: Passes at the coarsest level.
     """
@@ -44,6 +45,7 @@ class ShiftMap:
     deepest: float = 14.0
     guide: float = 1.0
     contrast: float = 2.0
+    texture: float = 2.0
     switch: float = 0.001
     iterations: int = 16
 
@@ -133,7 +135,7 @@ def _chosen(offsets: Tensor, energy: Energy, candidates: Tensor, iterations: int
 
 
 def _sources(level: Level, offsets: Tensor) -> Tensor:
-    """Return the sources of offsets ``(H, W, 2)``; where one is not known, the nearest known pixel."""
+    """Return the sources ``(H, W, 2)`` of offsets, in place of unknown ones the nearest known."""
     height, width = level.size
     grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1)
     sources = torch.where(level.hole[..., None], grid + offsets, grid)
@@ -143,11 +145,10 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     found |= ~level.hole
     if found.all():
         return sources
-    from scipy.ndimage import distance_transform_edt
-
-    unknown = ~level.known.numpy()
-    nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    return torch.where(found[..., None], sources, torch.from_numpy(nearest).long().movedim(0, -1))
+    at = level.known.nonzero()
+    for pixel in (~found).nonzero():
+        sources[pixel[0], pixel[1]] = at[((at - pixel) ** 2).sum(1).argmin()]
+    return sources
 
 
 class _Taken(NamedTuple):
@@ -163,7 +164,7 @@ class _Costs:
     def __init__(self, level: Level, settings: ShiftMap) -> None:
         self.level = level
         self.settings = settings
-        self.features = _features(level.image)
+        self.features = _features(level, settings.texture)
 
     def energy(
         self, lattice: Lattice, candidates: Tensor, offsets: Tensor, guide: Tensor | None
@@ -290,25 +291,20 @@ def _seams_of(a: _Taken, b: _Taken) -> Tensor:
     return torch.where(both, distance.clamp_min(0), UNSEEN)
 
 
-def _features(image: Tensor) -> Tensor:
-    """Return what a seam compares: colors, and the gradient of their mean, ``(C + 2, H, W)``."""
-    gray = image.mean(0, keepdim=True)
+def _features(level: Level, texture: float) -> Tensor:
+    """Return what a seam compares, ``(C + 4, H, W)``: colors, their mean's gradient, texture."""
+    gray = level.image.mean(0, keepdim=True)
     across = F.pad(gray[:, :, 1:] - gray[:, :, :-1], (0, 1))
     along = F.pad(gray[:, 1:] - gray[:, :-1], (0, 0, 0, 1))
-    return torch.cat([image, across, along])
+    return torch.cat([level.image, across, along, texture * level.texture])
 
 
 def _guide(level: Level, settings: ShiftMap) -> Tensor:
     """Return color and contrast without detail, ``(F, H, W)``, interpolated into the hole."""
     from kornia.filters import gaussian_blur2d
 
-    image, _, known = level
-    contrast = _features(image)[-2:].abs()
-    unknown = ~known[None, None]
-    unsure = F.max_pool2d(unknown.float(), 3, stride=1, padding=1) > 0
-    color = pull_push(image[None], unknown)
-    texture = pull_push(contrast[None], unsure) if not unsure.all() else contrast[None]
-    both = torch.cat([color, settings.contrast * texture], 1)
+    expected = torch.cat([level.image, settings.contrast * level.texture])
+    whole = pull_push(expected[None], ~level.known[None, None])
     side = 2 * int(2.5 * BLUR) + 1
-    low: Tensor = gaussian_blur2d(both, (side, side), (BLUR, BLUR), "reflect")
+    low: Tensor = gaussian_blur2d(whole, (side, side), (BLUR, BLUR), "reflect")
     return low[0]

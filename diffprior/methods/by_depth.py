@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..batching import Callback, part_callback
-from ..classical.mask_edges import wide_part
+from ..classical.islands import wide_part
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
 from ..priors.base import Prior
@@ -60,9 +60,7 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         return self.first.start_time(prior)
 
     def with_steps(self, steps: int) -> Self:
-        return replace(
-            self, narrow=self.narrow.with_steps(steps), wide=self.wide.with_steps(steps)
-        )
+        return replace(self, narrow=self.narrow.with_steps(steps), wide=self.wide.with_steps(steps))
 
     def at_levels(self, factor: float) -> Self:
         narrow, wide = (part.at_levels(factor) for part in (self.narrow, self.wide))

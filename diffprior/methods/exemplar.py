@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +13,6 @@ from ..exemplar.completion import complete
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.mask import Mask
 from ..random import Noise
-from ..validation import Count
 from .base import Method, Needs, Posterior
 
 __all__ = ["Exemplar"]
@@ -38,7 +38,7 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
         references: Further images that may be copied from, each ``(C, H, W)`` in [-1, 1].
     """
 
-    tries: Count = 4
+    tries: int = 4
     references: Sequence[Tensor] = field(default=(), repr=False, compare=False)
 
     needs: ClassVar[Needs] = Needs(likelihood=GaussianLikelihood, operator=Mask)
@@ -49,7 +49,8 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
-        return p.likelihood.y[images]
+        y: Tensor = p.likelihood.y
+        return y[images]
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         y = p.likelihood.y
@@ -58,14 +59,14 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
         rows = []
         for i, draw in enumerate(draws[:, 0].tolist()):
             hole = ~keep[i].all(0)
-            report = part_callback(callback, i, len(y))
+            report = partial(part_callback(callback, i, len(y)), y)
             filled = complete(
                 (y[i].float().cpu() + 1) / 2,
                 hole.cpu(),
                 tries=self.tries,
                 seed=int(draw * 2**24),
                 references=[_alike(x, len(y[i])) for x in self.references],
-                callback=lambda share, report=report: report(x_T, share),
+                callback=report,
             )
             rows.append(torch.where(hole, (2 * filled - 1).to(y), y[i]))
         return torch.stack(rows)

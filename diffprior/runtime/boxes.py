@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..batching import Callback, part_callback
 from ..classical.islands import Island, islands
+from ..exemplar.completion import reach
 from ..io.arrays import Images
 from ..priors.base import Prior
 from ..random import stream_ids
@@ -82,46 +83,52 @@ class InBoxes:
     opaque: bool = False
 
 
-def window_of(hole: Tensor) -> Window:
-    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
+def window_of(hole: Tensor, wide: Tensor) -> Window:
+    """Return the box of a hole ``(H, W)`` with what is looked at round it, or ``LEAST_SIDE`` wide.
+
+    Arguments:
+        wide: The part of the hole that is wide, ``(H, W)`` of bool.
+    """
     if not hole.any():
         return Window(*(slice(0, length) for length in hole.shape))
-    return _box(Island.of(hole), hole.shape).seen
+    return _box(Island.of(hole), wide).seen
 
 
-def boxes_of(hole: Tensor, unknown: Tensor) -> list[list[Box] | None]:
+def boxes_of(hole: Tensor, unknown: Tensor, wide: Tensor) -> list[list[Box] | None]:
     """Return the boxes of each image; None for a small one, of which they would save nothing.
 
     Arguments:
         hole: The pixels to fill, ``(B, 1, H, W)`` of bool.
         unknown: Those, and all others of which nothing is known.
+        wide: Those of holes that are to be filled whole, and from further around.
     """
-    return [_boxes(*pair) for pair in zip(hole[:, 0], unknown[:, 0], strict=True)]
+    planes = zip(hole[:, 0], unknown[:, 0], wide[:, 0], strict=True)
+    return [_boxes(*each) for each in planes]
 
 
-def _boxes(hole: Tensor, unknown: Tensor) -> list[Box] | None:
+def _boxes(hole: Tensor, unknown: Tensor, wide: Tensor) -> list[Box] | None:
     if not hole.any():
         return None
     everything = Island.of(hole)
-    apart = [box for island in islands(hole, MARGIN) for box in _boxes_of(island, unknown)]
-    best = min((apart, _boxes_of(everything, unknown)), key=_area)
-    saves = _area(best) < _area([_box(everything, hole.shape)])
+    apart = [box for island in islands(hole, MARGIN) for box in _boxes_of(island, unknown, wide)]
+    best = min((apart, _boxes_of(everything, unknown, wide)), key=_area)
+    saves = _area(best) < _area([_box(everything, wide)])
     return best if saves or hole.numel() > WHOLE else None  # a large image is not copied whole
 
 
-def _boxes_of(island: Island, unknown: Tensor) -> list[Box]:
+def _boxes_of(island: Island, unknown: Tensor, wide: Tensor) -> list[Box]:
     """Return the boxes of an island: one, or of a large one that is thin the cells that it meets.
 
     Of wide and narrow cells, those are taken that have less to be looked at.
     """
-    whole = [_box(island, unknown.shape)]
-    if _area(whole) <= WHOLE:
+    whole = [_box(island, wide)]
+    if _area(whole) <= WHOLE or bool(wide[island.rows, island.columns].any()):
         return whole
-    cut = [_cells(island, side, unknown.shape) for side in CELLS]
+    cut = [_cells(island, side, wide) for side in CELLS]
     return min([*(boxes for boxes in cut if _are_thin(boxes, unknown)), whole], key=_area)
 
 
-def _cells(island: Island, side: int, shape: Sequence[int]) -> list[Box]:
+def _cells(island: Island, side: int, wide: Tensor) -> list[Box]:
     """Return the boxes of the cells of this side that an island meets."""
     height, width = island.hole.shape
     boxes = []
@@ -130,7 +137,7 @@ def _cells(island: Island, side: int, shape: Sequence[int]) -> list[Box]:
             part = island.hole[y : y + side, x : x + side]
             if part.any():
                 cell = Island.of(part, island.rows.start + y, island.columns.start + x)
-                boxes.append(_box(cell, shape))
+                boxes.append(_box(cell, wide))
     return boxes
 
 
@@ -139,15 +146,19 @@ def _are_thin(boxes: Sequence[Box], unknown: Tensor) -> bool:
     return all(float(box.seen.cut(unknown).float().mean()) <= 1 - LEAST_KNOWN for box in boxes)
 
 
-def _box(island: Island, shape: Sequence[int]) -> Box:
-    spans = zip((island.rows, island.columns), shape, strict=True)
-    seen = Window(*(_with_margin(span, length) for span, length in spans))
-    return Box(cell=Window(island.rows, island.columns), hole=island.hole, seen=seen)
+def _box(island: Island, wide: Tensor) -> Box:
+    cell = Window(island.rows, island.columns)
+    deep = cell.cut(wide) & island.hole
+    margin = MARGIN
+    if deep.any():
+        margin = max(MARGIN, reach(*Island.of(deep)[:2]))
+    seen = Window(*(_with_margin(s, n, margin) for s, n in zip(cell, wide.shape, strict=True)))
+    return Box(cell=cell, hole=island.hole, seen=seen)
 
 
-def _with_margin(lost: slice, length: int) -> slice:
+def _with_margin(lost: slice, length: int, margin: int) -> slice:
     """Return the rows, or columns, to look at, of those that are lost."""
-    spare = max(MARGIN, (LEAST_SIDE - (lost.stop - lost.start) + 1) // 2)
+    spare = max(margin, (LEAST_SIDE - (lost.stop - lost.start) + 1) // 2)
     return slice(max(0, lost.start - spare), min(length, lost.stop + spare))
 
 
