@@ -35,6 +35,7 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
         "files": ["encode", "find", "read", "write"],
         "masks": ["fit_mask", "mask_tensor", "read_mask"],
     },
+    "masks": {"paint": ["color"]},
     "pretrained": {"load": ["load_prior", "shipped"]},
     "interop": {},
 }

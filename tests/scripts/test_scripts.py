@@ -64,6 +64,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| default |",
         "rows.csv table.md table.csv sheet_00.png",
     ),
+    "tables/large.py": (
+        "images/a.png --megapixels 0.02 --hole scratch --steps 1",
+        "| 0.02 | scratch | 1 |",
+        "",
+    ),
     "tables/noise.py": ("images --side 32 --limit 1", "| gray | 50 |", ""),
     "tables/restoration.py": (
         "images --out out --side 32 --limit 1 --problem colors",

@@ -1,0 +1,83 @@
+"""Images with a hole, from fine to coarse."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Level", "depth", "distance", "levels"]
+
+LEAST_SIDE = 32  # px of the coarsest level
+LEAST_KNOWN = 256  # pixels of it that are known
+
+
+class Level(NamedTuple):
+    """An image with a hole.
+
+    Attributes:
+        image: Values ``(C, H, W)``; only the known ones matter.
+        hole: True where to fill, ``(H, W)``.
+        known: True where a pixel may be copied, ``(H, W)``; nowhere in the hole.
+        texture: Mean absolute differences of the finest level in both directions, ``(2, H, W)``.
+    """
+
+    image: Tensor
+    hole: Tensor
+    known: Tensor
+    texture: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, hole: Tensor, known: Tensor | None = None) -> "Level":
+        """Return an image and its hole; all that is not to be filled is known by default."""
+        known = ~hole if known is None else known
+        gray = torch.where(known, image.mean(0), 0.0)
+        across = (gray.diff(dim=1).abs() * (known[:, 1:] & known[:, :-1]), (0, 1))
+        down = (gray.diff(dim=0).abs() * (known[1:] & known[:-1]), (0, 0, 0, 1))
+        return cls(image, hole, known, torch.stack([F.pad(*across), F.pad(*down)]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        height, width = self.hole.shape
+        return height, width
+
+    def halved(self) -> "Level":
+        """Return the level of half the size.
+
+        A pixel of which any part is to be filled is filled; one that is known in part is not known.
+        """
+        height, width = self.size
+        even = (0, width % 2, 0, height % 2)
+        planes = torch.stack([self.hole, self.known]).to(self.image)[None]
+        lost, weight = F.avg_pool2d(F.pad(planes, even, mode="replicate"), 2)[0]
+        both = torch.cat([self.image, self.texture]) * self.known
+        mean = F.avg_pool2d(F.pad(both[None], even, mode="replicate"), 2)[0]
+        mean = mean / weight.clamp_min(1e-6)
+        known = (weight == 1) & (lost == 0)
+        return Level(mean[:-2], lost > 0, known, mean[-2:])
+
+
+def levels(level: Level, deepest: float) -> list[Level]:
+    """Return a level and its halves, until the hole is at most ``deepest`` pixels deep."""
+    out = [level]
+    while depth(out[-1].hole) > deepest:
+        half = out[-1].halved()
+        if min(half.size) < LEAST_SIDE or int(half.known.sum()) < LEAST_KNOWN:
+            break
+        out.append(half)
+    return out
+
+
+def depth(hole: Tensor) -> float:
+    """Return the largest distance of a lost pixel ``(H, W)`` from the known ones, in pixels."""
+    return float(distance(hole).max())
+
+
+def distance(inside: Tensor) -> Tensor:
+    """Return the distance of each pixel ``(H, W)`` from the nearest one that is not inside."""
+    import cv2  # takes long to import, and only holes need it
+
+    plane = inside.cpu().numpy().astype(np.uint8)
+    return torch.from_numpy(cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
