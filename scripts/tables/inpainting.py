@@ -34,7 +34,8 @@ CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
 METHODS = {
     "default": "",
     "one sample": inpaint.SEVERAL,
-    "texture": "",
+    "smooth": "",
+    "structure": "",
     "dpir, 60 steps": "dpir(start=0.4, steps=60)",
     "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
     "ddnm": f"ddnm(start=0.5, {CHAIN})",
@@ -65,7 +66,7 @@ def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
         hole,
         prior=prior,
         method=METHODS[name] or None,
-        texture=name == "texture",
+        fill=name if name in inpaint.FILLS else inpaint.AUTO,
         sigma=NOISY.get(name, 0.0),
         samples=SAMPLES.get(name, 1),
     )
