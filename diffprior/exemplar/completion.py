@@ -10,18 +10,19 @@ from ..classical.islands import Island, islands
 from .blend import blend
 from .judge import best
 from .levels import Level, levels
+from .matching import Matching, match
 from .offsets import dominant_offsets, some_offsets
 from .shift_map import ShiftMap, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
-TRIES = (  # which of them suits an image is seen from the results
-    ShiftMap(),
-    ShiftMap(guide=3.0),
-    ShiftMap(switch=0.02),
-    ShiftMap(guide=0.0),
+TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
+    Matching(),
     ShiftMap(contrast=5.0),
-    ShiftMap(deepest=9.0),
+    Matching(near=0.3),
+    ShiftMap(guide=3.0),
+    Matching(side=7),
+    ShiftMap(switch=0.02),
 )
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
@@ -81,24 +82,46 @@ def complete(
 def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
     """Return the best of several fills of a level, blended."""
     generator = torch.Generator().manual_seed(seed)
-    settings = TRIES[:tries]
-    if tries == 1:
-        settings = (TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))],)
-    stages = {}
-    for deepest in {s.deepest for s in settings}:
-        pyramid = levels(level, deepest)
-        stages[deepest] = pyramid, dominant_offsets(pyramid[-1], OFFSETS, generator)
+    several = tries > 1
+    chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
+    if not several:
+        chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
+    layout = _Layouts(level, generator)
     fills = []
-    for k, setting in enumerate(settings):
-        pyramid, labels = stages[setting.deepest]
-        if tries == 1:
-            labels = some_offsets(labels, pyramid[-1], generator)
-        fills.append(shift_map(pyramid, labels, setting))
-        report((k + 1) / (len(settings) + 1))
-    chosen = fills[best(level, fills) if len(fills) > 1 else 0]
-    out = blend(level, chosen)
+    for k, setting in enumerate(chosen):
+        vary = not several or k >= len(TRIES)
+        if isinstance(setting, ShiftMap):
+            fills.append(layout.shifted(setting, vary))
+        else:
+            fills.append(match(level, generator, setting, vary).sources)
+        report((k + 1) / (tries + 1))
+    out = blend(level, fills[best(level, fills) if several else 0])
     report(1.0)
     return out
+
+
+class _Layouts:
+    """Shift maps of one level, which share their pyramids and offsets."""
+
+    def __init__(self, level: Level, generator: torch.Generator) -> None:
+        self.level = level
+        self.generator = generator
+        self.stages: dict[float, tuple[list[Level], Tensor]] = {}
+
+    def shifted(self, setting: ShiftMap, vary: bool) -> Tensor:
+        """Return the sources ``(H, W, 2)`` of a shift map.
+
+        Arguments:
+            vary: Whether half of the offsets are left out at random.
+        """
+        if setting.deepest not in self.stages:
+            pyramid = levels(self.level, setting.deepest)
+            offsets = dominant_offsets(pyramid[-1], OFFSETS, self.generator)
+            self.stages[setting.deepest] = pyramid, offsets
+        pyramid, offsets = self.stages[setting.deepest]
+        if vary:
+            offsets = some_offsets(offsets, pyramid[-1], self.generator)
+        return shift_map(pyramid, offsets, setting)
 
 
 def _windows(hole: Tensor, known: Tensor) -> list[Box]:

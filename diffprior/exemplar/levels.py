@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Level", "depth", "distance", "levels"]
+__all__ = ["Level", "depth", "distance", "levels", "nearest"]
 
 LEAST_SIDE = 32  # px of the coarsest level
 LEAST_KNOWN = 256  # pixels of it that are known
@@ -81,3 +81,21 @@ def distance(inside: Tensor) -> Tensor:
 
     plane = inside.cpu().numpy().astype(np.uint8)
     return torch.from_numpy(cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+
+
+def nearest(area: Tensor) -> Tensor:
+    """Return row and column of the pixel of an area that is nearest to each, ``(H, W, 2)``.
+
+    Arguments:
+        area: True in the area, ``(H, W)``; somewhere at the least.
+    """
+    import cv2  # takes long to import, and only holes need it
+
+    plane = (~area).cpu().numpy().astype(np.uint8)
+    _, numbers = cv2.distanceTransformWithLabels(
+        plane, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    number = torch.from_numpy(numbers).long()
+    at = torch.zeros(int(number.max()) + 1, 2, dtype=torch.long)
+    at[number[area]] = area.nonzero()
+    return at[number]

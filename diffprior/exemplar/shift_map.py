@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..classical.fill import pyramid as pull_push
 from .labeling import Energy, Lattice, minimize
-from .levels import Level
+from .levels import Level, nearest
 
 __all__ = ["ShiftMap", "copied", "seam_energy", "shift_map"]
 
@@ -145,10 +145,7 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     found |= ~level.hole
     if found.all():
         return sources
-    at = level.known.nonzero()
-    for pixel in (~found).nonzero():
-        sources[pixel[0], pixel[1]] = at[((at - pixel) ** 2).sum(1).argmin()]
-    return sources
+    return torch.where(found[..., None], sources, nearest(level.known))
 
 
 class _Taken(NamedTuple):

@@ -18,6 +18,7 @@ OURS = {  # options of diffprior inpaint
     "default": (),
     "smooth": ("--fill", "smooth"),
     "structure": ("--fill", "structure"),
+    "texture": ("--fill", "texture"),
 }
 PEERS = ("gmic", "shiftmap")  # those that our default is to be better than
 OPENCV = ("telea", "navier-stokes", "biharmonic", "shiftmap", "fsr")

@@ -73,7 +73,7 @@ def test_the_task_takes_the_hole_into_account() -> None:
     thin, thick, deep = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     thin[:, ::4], thick[:, 20:26], deep[:, 20:44, 20:44] = True, True, True
     for hole, start in ((thin, 0.15), (thick, 0.4), (deep, 0.7)):
-        out = diffprior.inpaint(x, hole, texture=True, steps=2)
+        out = diffprior.inpaint(x, hole, fill="texture", steps=2)
         assert f"mean=DPIR(start={start}" in out.report["method"]
         assert torch.equal(out.image[:, ~hole[0]], x[:, ~hole[0]])
 

@@ -1,0 +1,381 @@
+"""Copies for a hole, matched to what they meet, from coarse to fine.
+
+"Space-Time Completion of Video" (Wexler, Shechtman and Irani, 2007) asks that each patch which
+meets the hole looks like a known one; "Video Inpainting of Complex Scenes" (Newson et al., 2014)
+adds the texture around a patch to what is compared. The known patches are searched as in
+"PatchMatch" (Barnes et al., 2009): good matches spread to the neighbors, and are varied at random.
+
+Both papers average the matches that overlap. An average is smooth, and smooth patches are then the
+most alike: the fill loses its texture. Here each lost pixel is a copy of one known pixel at every
+level, namely as the match says that covers it with the most weight.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import SettingError
+from .levels import Level, distance, levels, nearest
+
+__all__ = ["Match", "Matching", "match"]
+
+LEARNED_FROM = 4000  # patches that the principal components are learned from
+CHUNK = 1024  # patches that are searched exhaustively at a time
+GATHERED = 32768  # patches that are gathered at a time
+EXHAUSTIVE = 40_000_000  # pairs of patches, up to which all are compared
+STEPS = (8, 4, 2, 1)  # px to the neighbors whose matches a patch tries
+BLOCKS = 6  # along each side of an image of which half is left out
+DRAWS = 8  # of such blocks
+FARTHEST = 9.0  # square of the distance, in sizes of the hole, from which distance is all the same
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How copies are matched.
+
+    Attributes:
+        side: Of a patch, odd, in pixels.
+        deepest: Depth of the hole at the coarsest level, in pixels.
+        components: Principal components by which patches are compared.
+        texture: Weight of the square differences of the texture around a patch.
+        near: Cost of a square distance to the copied patch, in sizes of the hole.
+        trust: Factor of the weight of a match for each pixel nearer to what is known.
+        passes: Searches at the coarse levels, and at the two finest.
+    """
+
+    side: int = 5
+    deepest: float = 3.5
+    components: int = 24
+    texture: float = 50.0
+    near: float = 0.1
+    trust: float = 2.0
+    passes: tuple[int, int] = (6, 2)
+
+    def __post_init__(self) -> None:
+        if self.side < 3 or self.side % 2 == 0:
+            raise SettingError(f"side={self.side} of a patch: it is odd, and 3 or more")
+
+
+class Match(NamedTuple):
+    """A filled hole.
+
+    Attributes:
+        sources: Row and column of the known pixel that each pixel is a copy of, ``(H, W, 2)``;
+            known pixels are their own.
+        image: The image with these copies, ``(C, H, W)``.
+        energy: Mean square difference of the patches that meet the hole to their matches.
+    """
+
+    sources: Tensor
+    image: Tensor
+    energy: float
+
+
+def match(
+    level: Level,
+    generator: torch.Generator,
+    matching: Matching | None = None,
+    vary: bool = False,
+) -> Match:
+    """Return a fill of copies of known pixels.
+
+    Arguments:
+        level: The image, with values of about [0, 1], and its hole.
+        generator: Of the random part of the search.
+        vary: Whether half of the image is left out at the coarsest level, at random, so that
+            another generator gives another layout.
+
+    Raises:
+        SettingError: No whole patch of the image is known.
+    """
+    matching = matching or Matching()
+    if not level.hole.any():
+        return Match(_own(level.size), level.image, 0.0)
+    pyramid = levels(level._replace(image=level.image * level.known), matching.deepest)
+    while len(pyramid) > 1 and not _whole(pyramid[-1].known, matching.side).any():
+        pyramid.pop()
+    finest_texture = _texture(pyramid[0], 2 ** (len(pyramid) - 1))
+    search: _Search | None = None
+    if vary:
+        pyramid[-1] = _half(pyramid[-1], matching.side, generator)
+    for number, level in reversed(list(enumerate(pyramid))):
+        texture = F.interpolate(finest_texture[None], size=level.size, mode="area")[0]
+        known = _Known(level, texture, matching, generator)
+        coarser, search = search, _Search(known, matching, generator)
+        search.start(_from_border(known) if coarser is None else coarser.doubled())
+        for _ in range(matching.passes[number < 2]):
+            search.improve()
+    assert search is not None
+    return Match(search.sources, search.image, search.energy)
+
+
+def _half(level: Level, side: int, generator: torch.Generator) -> Level:
+    """Return a level of which blocks are not known, chosen at random; some whole patch is."""
+    for _ in range(DRAWS):
+        blocks = torch.rand(1, 1, BLOCKS, BLOCKS, generator=generator)
+        kept = F.interpolate(blocks, size=level.size, mode="nearest")[0, 0] < 0.5
+        part = level._replace(known=level.known & kept)
+        if _whole(part.known, side).any():
+            return part
+    return level
+
+
+class _Known:
+    """The patches of a level that are wholly known.
+
+    Attributes:
+        level: The image and its hole.
+        texture: Mean absolute gradients around each pixel, ``(2, H, W)``.
+        at: Row and column of the middle of each of N patches, ``(N, 2)``.
+        number: The patch in the middle of each pixel, ``(H, W)``; -1 for none.
+        features: What patches are compared by, ``(N, D)``.
+    """
+
+    def __init__(
+        self, level: Level, texture: Tensor, matching: Matching, generator: torch.Generator
+    ) -> None:
+        self.level, self.texture, self.side = level, texture, matching.side
+        whole = _whole(level.known, matching.side)
+        self.at = whole.nonzero()
+        if not len(self.at):
+            raise SettingError(
+                f"No part of {matching.side} x {matching.side} pixels of the image is known: "
+                "a fill by copies needs some"
+            )
+        self.number = torch.full(level.size, -1)
+        self.number[whole] = torch.arange(len(self.at))
+        some = torch.randperm(len(self.at), generator=generator)[:LEARNED_FROM]
+        patches = self.patches(level.image, self.at[some])
+        self.mean = patches.mean(0)
+        patches = patches - self.mean
+        axes = torch.linalg.eigh(patches.T @ patches)[1]
+        self.axes = axes[:, -matching.components :]
+        # A difference of texture counts for all pixels of the patch.
+        self.texture_scale = math.sqrt(matching.texture) * matching.side / 7
+        self.features = self.described(level.image, texture, self.at)
+
+    def patches(self, plane: Tensor, at: Tensor) -> Tensor:
+        """Return the patches ``(N, C * side**2)`` of a plane ``(C, H, W)``, mirrored at its end."""
+        row, column = _around(at, self.side)
+        height, width = plane.shape[-2:]
+        index = _mirrored(row, height) * width + _mirrored(column, width)
+        return plane.flatten(1)[:, index].transpose(0, 1).flatten(1)
+
+    def described(self, image: Tensor, texture: Tensor, at: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` of patches of an image ``(C, H, W)``."""
+        parts = [
+            (self.patches(image, part) - self.mean) @ self.axes
+            for part in torch.split(at, GATHERED)
+        ]
+        around = texture[:, at[:, 0], at[:, 1]].T
+        return torch.cat([torch.cat(parts), self.texture_scale * around], 1)
+
+    def find(self, at: Tensor) -> Tensor:
+        """Return the number of the patch in the middle of each pixel ``(N, 2)``; -1 for none."""
+        height, width = self.level.size
+        row, column = at.unbind(1)
+        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+        number = self.number[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        return torch.where(inside, number, -1)
+
+
+class _Search:
+    """The patches that meet the hole, and the known one that each matches.
+
+    Attributes:
+        at: Row and column of the middle of each of Q patches, ``(Q, 2)``.
+        found: The number of its match among the known patches, ``(Q,)``.
+        sources: The known pixel that each pixel is a copy of, ``(H, W, 2)``.
+        image: The image with these copies, ``(C, H, W)``.
+    """
+
+    def __init__(self, known: _Known, matching: Matching, generator: torch.Generator) -> None:
+        self.known, self.matching, self.generator = known, matching, generator
+        hole = known.level.hole
+        meets = _grown(hole, matching.side)
+        self.at = meets.nonzero()
+        self.number = torch.full(known.level.size, -1)
+        self.number[meets] = torch.arange(len(self.at))
+        depth = distance(hole)[self.at[:, 0], self.at[:, 1]]
+        self.trust = matching.trust**-depth
+        self.size = max(4.0, 2 * float(depth.max()))
+        self.found = torch.zeros(len(self.at), dtype=torch.long)
+        self.sources = _own(known.level.size)
+        self.image, self.texture = known.level.image, known.texture
+        self.energy = 0.0
+
+    def start(self, middles: Tensor) -> None:
+        """Take the known patches that are nearest to given middles ``(H, W, 2)`` as the matches."""
+        height, width = self.known.level.size
+        wanted = middles[self.at[:, 0], self.at[:, 1]]
+        wanted = wanted.clamp_min(0).minimum(torch.tensor([height - 1, width - 1]))
+        middles = nearest(self.known.number >= 0)[wanted[:, 0], wanted[:, 1]]
+        self.found = self.known.find(middles)
+        self._copy(torch.ones(len(self.at)))
+
+    def improve(self) -> None:
+        """Look for better matches of the patches as they are now, and copy these."""
+        features = self.known.described(self.image, self.texture, self.at)
+        if len(self.at) * len(self.known.at) <= EXHAUSTIVE:
+            self._offer(features, self._most_alike(features))
+        else:
+            self._spread(features)
+            self._vary(features)
+        distance = self._distance(features, self.found)
+        self.energy = float(self._unlike(features, self.found).mean())
+        self._copy(torch.exp(-distance / (5 * distance.median() + 1e-6)))
+
+    def doubled(self) -> Tensor:
+        """Return the middles of the matches ``(2 H, 2 W, 2)`` at twice the size."""
+        middles = _own(self.known.level.size)
+        middles[self.at[:, 0], self.at[:, 1]] = self.known.at[self.found]
+        fine = middles.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        height, width = fine.shape[:2]
+        return 2 * fine + _own((height, width)) % 2
+
+    def _distance(self, features: Tensor, candidates: Tensor) -> Tensor:
+        """Return the distance ``(Q,)`` of each patch to a known one; infinite for -1."""
+        number = candidates.clamp_min(0)
+        unlike = self._unlike(features, number)
+        away = (self.known.at[number] - self.at).square().sum(1) / self.size**2
+        distance = unlike + self.matching.near * away.clamp_max(FARTHEST)
+        return torch.where(candidates < 0, torch.inf, distance)
+
+    def _unlike(self, features: Tensor, number: Tensor) -> Tensor:
+        """Return the square difference ``(Q,)`` of each patch to a known one."""
+        return (features - self.known.features[number]).square().sum(1)
+
+    def _offer(self, features: Tensor, candidates: Tensor) -> None:
+        """Take the candidates ``(Q,)`` that match better."""
+        better = self._distance(features, candidates) < self._distance(features, self.found)
+        self.found = torch.where(better, candidates, self.found)
+
+    def _most_alike(self, features: Tensor) -> Tensor:
+        """Return the known patch ``(Q,)`` of the least difference, wherever it is."""
+        known = self.known.features
+        half = known.square().sum(1) / 2
+        return torch.cat(
+            [(part @ known.T - half).argmax(1) for part in torch.split(features, CHUNK)]
+        )
+
+    def _spread(self, features: Tensor) -> None:
+        """Offer each patch what continues the matches of its neighbors."""
+        height, width = self.known.level.size
+        size = torch.tensor([height, width])
+        for step in STEPS:
+            for way in ((0, step), (0, -step), (step, 0), (-step, 0)):
+                beside = self.at + torch.tensor(way)
+                inside = ((beside >= 0) & (beside < size)).all(1)
+                beside = beside.clamp_min(0).minimum(size - 1)
+                neighbor = torch.where(inside, self.number[beside[:, 0], beside[:, 1]], -1)
+                middle = self.known.at[self.found[neighbor.clamp_min(0)]] - torch.tensor(way)
+                candidates = self.known.find(middle)
+                self._offer(features, torch.where(neighbor < 0, -1, candidates))
+
+    def _vary(self, features: Tensor) -> None:
+        """Offer each patch random ones, ever nearer to its match."""
+        reach = float(max(self.known.level.size))
+        while reach >= 1:
+            shift = torch.rand(len(self.at), 2, generator=self.generator) * 2 - 1
+            middle = self.known.at[self.found] + (reach * shift).round().long()
+            self._offer(features, self.known.find(middle))
+            reach /= 2
+
+    def _copy(self, weight: Tensor) -> None:
+        """Copy each lost pixel as the match says which covers it with the most weight ``(Q,)``."""
+        level, side = self.known.level, self.known.side
+        height, width = level.size
+        middles = self.known.at[self.found]
+        planes = torch.zeros(1, height, width)
+        planes[0, self.at[:, 0], self.at[:, 1]] = weight * self.trust
+        index = torch.zeros(level.size, dtype=torch.long)
+        index[self.at[:, 0], self.at[:, 1]] = torch.arange(len(self.at))
+        lost = level.hole.nonzero()
+        row, column = _around(lost, side)
+        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+        row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+        offset = torch.stack([row - lost[:, :1], column - lost[:, 1:]], 2)
+        centered = torch.exp(-offset.square().sum(2) / 8)
+        best = torch.where(inside, planes[0, row, column] * centered, -1.0).argmax(1)
+        pick = torch.arange(len(lost))
+        by = index[row[pick, best], column[pick, best]]
+        source = middles[by] - offset[pick, best]
+        self.sources[lost[:, 0], lost[:, 1]] = source
+        self.image = level.image[:, self.sources[..., 0], self.sources[..., 1]]
+        texture = self.known.texture
+        self.texture = texture[:, self.sources[..., 0], self.sources[..., 1]]
+
+
+def _from_border(known: _Known) -> Tensor:
+    """Return middles of matches ``(H, W, 2)``, found from the border of the hole inwards.
+
+    Each lost pixel that touches what is filled takes the patch which is the most alike there.
+    """
+    level = known.level
+    image, left = level.image.clone(), level.hole.clone()
+    middles = _own(level.size)
+    patches = known.patches(level.image, known.at)
+    while left.any():
+        edge = left & _grown(~left, 3)
+        at = edge.nonzero()
+        filled = known.patches((~left).to(image)[None], at).repeat(1, len(image))
+        here = known.patches(image, at)
+        unlike = filled @ patches.square().T - 2 * (filled * here) @ patches.T
+        middle = known.at[unlike.argmin(1)]
+        middles[edge] = middle
+        image[:, edge] = level.image[:, middle[:, 0], middle[:, 1]]
+        left &= ~edge
+    return middles
+
+
+def _texture(level: Level, window: int) -> Tensor:
+    """Return the mean absolute gradients ``(2, H, W)``, across and down, of what is known."""
+    gray = level.image.mean(0)
+    across = F.pad(gray.diff(dim=1).abs(), (0, 1))
+    down = F.pad(gray.diff(dim=0).abs(), (0, 0, 0, 1))
+    known = (~_grown(~level.known, 3)).to(gray)[None]
+    side = window | 1
+
+    def mean(planes: Tensor) -> Tensor:
+        sums = F.avg_pool2d(planes[None], side, stride=1, padding=side // 2)
+        return sums[0]
+
+    return mean(torch.stack([across, down]) * known) / mean(known).clamp_min(1e-3)
+
+
+def _whole(known: Tensor, side: int) -> Tensor:
+    """Return the pixels ``(H, W)`` around which a patch is known and inside the image."""
+    if min(known.shape) < side:
+        return torch.zeros_like(known)
+    margin = side // 2
+    inner = torch.ones_like(known[margin:-margin, margin:-margin])
+    return F.pad(inner, [margin] * 4) & ~_grown(~known, side)
+
+
+def _grown(area: Tensor, side: int) -> Tensor:
+    """Return the pixels ``(H, W)`` around which a patch meets an area."""
+    grown = F.max_pool2d(area[None, None].float(), side, stride=1, padding=side // 2)
+    return grown[0, 0] > 0
+
+
+def _own(size: tuple[int, int]) -> Tensor:
+    """Return the row and column of each pixel, ``(H, W, 2)``."""
+    rows, columns = (torch.arange(length) for length in size)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
+
+
+def _around(at: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return rows and columns ``(N, side**2)`` of the pixels of patches around ``(N, 2)``."""
+    offset = _own((side, side)).flatten(0, 1) - side // 2
+    around = at[:, None] + offset
+    return around[..., 0], around[..., 1]
+
+
+def _mirrored(position: Tensor, length: int) -> Tensor:
+    """Return positions inside ``length`` pixels; those beyond an end are mirrored at it."""
+    position = position.abs()
+    return torch.where(position >= length, 2 * (length - 1) - position, position)
