@@ -34,8 +34,6 @@ CHAIN = "sampler=ddim(steps=20, eta=0.85, grid='logsnr')"
 METHODS = {
     "default": "",
     "one sample": inpaint.SEVERAL,
-    "smooth": "",
-    "structure": "",
     "texture": "",
     "dpir, 60 steps": "dpir(start=0.4, steps=60)",
     "diffpir": "diffpir(start=0.5, sampler=ddim(steps=20, eta=1.0, grid='logsnr'))",
@@ -67,11 +65,7 @@ def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
         hole,
         prior=prior,
         method=METHODS[name] or None,
-<<<<<<< HEAD
-        fill=name if name in inpaint.FILLS else inpaint.AUTO,
-=======
         fill="texture" if name == "texture" else "smooth",
->>>>>>> main
         sigma=NOISY.get(name, 0.0),
         samples=SAMPLES.get(name, 1),
     )
