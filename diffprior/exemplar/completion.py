@@ -17,13 +17,12 @@ from .shift_map import ShiftMap, shift_map
 __all__ = ["TRIES", "complete", "reach"]
 
 TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
-    Matching(),
     Matching(near=0.3),
+    Matching(texture=200.0),
     ShiftMap(contrast=5.0),
-    Matching(side=3),
+    Matching(near=0.03),
 )
 OFFSETS = 60  # dominant ones
-SHIFTED = 1.3  # weight of how unlike a shift map is: matched patches are better at equal values
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
 GAP = 8  # px at least between an image and those beside it
@@ -92,10 +91,10 @@ def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]
     for k, setting in enumerate(chosen):
         vary = tries == 1 or k >= len(TRIES)
         if isinstance(setting, ShiftMap):
-            sources, weight = layouts.shifted(setting, vary), SHIFTED
+            sources = layouts.shifted(setting, vary)
         else:
-            sources, weight = match(level, generator, setting, vary), 1.0
-        score = weight * unlikeness(level, sources) if len(chosen) > 1 else 0.0
+            sources = match(level, generator, setting, vary)
+        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
         if best is None or score < least:
             best, least = sources, score
         report((k + 1) / (len(chosen) + 1))
