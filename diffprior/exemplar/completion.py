@@ -75,7 +75,7 @@ def complete(
 
         height, width = level.size
         filled = _filled(_joined(level, beside), tries, seed, report)
-        out[part] = filled[:, :height, :width]
+        out[part] = torch.where(hole[box], filled[:, :height, :width], image[part])
     return out
 
 
@@ -181,10 +181,10 @@ def _joined(level: Level, others: Sequence[Tensor]) -> Level:
     parts = [level, *(_known(other) for other in others)]
     planes = []
     for plane in zip(*parts, strict=True):
-        padded = [
-            F.pad(x, (0, GAP if i + 1 < len(parts) else 0, 0, height - x.shape[-2]))
-            for i, x in enumerate(plane)
-        ]
+        padded = []
+        for x in plane:
+            below = (0, height - x.shape[-2]) if x.ndim > 1 else ()
+            padded.append(F.pad(x, (0, GAP, *below)))
         planes.append(torch.cat(padded, -1))
     return Level(*planes)
 

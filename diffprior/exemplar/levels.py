@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..classical.fill import pyramid as pull_push
+
 __all__ = ["Level", "depth", "distance", "levels", "nearest"]
 
 LEAST_SIDE = 32  # px of the coarsest level
@@ -17,25 +19,34 @@ class Level(NamedTuple):
     """An image with a hole.
 
     Attributes:
-        image: Values ``(C, H, W)``; only the known ones matter.
+        image: Values ``(C, H, W)``, 0 where not known.
         hole: True where to fill, ``(H, W)``.
         known: True where a pixel may be copied, ``(H, W)``; nowhere in the hole.
         texture: Mean absolute differences of the finest level in both directions, ``(2, H, W)``.
+        column: The column of each column in its own image, ``(W,)``: an image may have others of
+            the scene beside it.
     """
 
     image: Tensor
     hole: Tensor
     known: Tensor
     texture: Tensor
+    column: Tensor
 
     @classmethod
     def of(cls, image: Tensor, hole: Tensor, known: Tensor | None = None) -> "Level":
         """Return an image and its hole; all that is not to be filled is known by default."""
         known = ~hole if known is None else known
-        gray = torch.where(known, image.mean(0), 0.0)
-        across = (gray.diff(dim=1).abs() * (known[:, 1:] & known[:, :-1]), (0, 1))
-        down = (gray.diff(dim=0).abs() * (known[1:] & known[:-1]), (0, 0, 0, 1))
-        return cls(image, hole, known, torch.stack([F.pad(*across), F.pad(*down)]))
+        image = torch.where(known, image, 0.0)
+        gray = image.mean(0)
+        across = F.pad(gray.diff(dim=1).abs(), (0, 1))
+        down = F.pad(gray.diff(dim=0).abs(), (0, 0, 0, 1))
+        seen = ~F.pad(known, (0, 1, 0, 1), value=True)
+        unsure = seen[:-1, :-1] | seen[:-1, 1:] | seen[1:, :-1]
+        texture = torch.stack([across, down])[None]
+        if not unsure.all():
+            texture = pull_push(texture, unsure[None, None])
+        return cls(image, hole, known, texture[0], torch.arange(hole.shape[1]))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,7 +67,7 @@ class Level(NamedTuple):
         mean = F.avg_pool2d(F.pad(both[None], even, mode="replicate"), 2)[0]
         mean = mean / weight.clamp_min(1e-6)
         known = (weight == 1) & (lost == 0)
-        return Level(mean[:-2], lost > 0, known, mean[-2:])
+        return Level(mean[:-2], lost > 0, known, mean[-2:], self.column[::2] // 2)
 
 
 def levels(level: Level, deepest: float) -> list[Level]:

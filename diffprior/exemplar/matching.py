@@ -95,7 +95,7 @@ def match(
     matching = matching or Matching()
     if not level.hole.any():
         return Match(_own(level.size), level.image, 0.0)
-    pyramid = levels(level._replace(image=level.image * level.known), matching.deepest)
+    pyramid = levels(level, matching.deepest)
     while len(pyramid) > 1 and not _whole(pyramid[-1].known, matching.side).any():
         pyramid.pop()
     finest_texture = _texture(pyramid[0], 2 ** (len(pyramid) - 1))
@@ -241,7 +241,11 @@ class _Search:
         """Return the distance ``(Q,)`` of each patch to a known one; infinite for -1."""
         number = candidates.clamp_min(0)
         unlike = self._unlike(features, number)
-        away = (self.known.at[number] - self.at).square().sum(1) / self.size**2
+        column = self.known.level.column
+        there, here = self.known.at[number], self.at
+        down = there[:, 0] - here[:, 0]
+        across = column[there[:, 1]] - column[here[:, 1]]
+        away = (down**2 + across**2) / self.size**2
         distance = unlike + self.matching.near * away.clamp_max(FARTHEST)
         return torch.where(candidates < 0, torch.inf, distance)
 

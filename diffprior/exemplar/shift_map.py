@@ -290,7 +290,8 @@ def _seams_of(a: _Taken, b: _Taken) -> Tensor:
 
 def _features(level: Level, texture: float) -> Tensor:
     """Return what a seam compares, ``(C + 4, H, W)``: colors, their mean's gradient, texture."""
-    gray = level.image.mean(0, keepdim=True)
+    whole = pull_push(level.image[None], ~level.known[None, None])
+    gray = whole[0].mean(0, keepdim=True)
     across = F.pad(gray[:, :, 1:] - gray[:, :, :-1], (0, 1))
     along = F.pad(gray[:, 1:] - gray[:, :-1], (0, 0, 0, 1))
     return torch.cat([level.image, across, along, texture * level.texture])
