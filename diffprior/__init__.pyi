@@ -756,8 +756,8 @@ def inpaint(
 
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
-    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, more than 20
-    pixels deep, is filled with copies of what is round it (exemplar): the shipped prior knows
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
     trained to fill holes, knows more, and fills wide holes, too.
 

@@ -37,7 +37,8 @@ THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
-WIDE = 20.0  # px; a hole that is deeper is filled with copies
+WIDE = 20.0  # px; a hole that is deeper is filled with copies,
+COMPACT = 8.0  # px; and so is one that is as deep and no long stroke
 TRIES = 4  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 EMPTY = "the mask is empty: there was nothing to do"
@@ -78,8 +79,8 @@ def inpaint(  # noqa: PLR0913 (the public call)
 
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
-    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, more than 20
-    pixels deep, is filled with copies of what is round it (exemplar): the shipped prior knows
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
     trained to fill holes, knows more, and fills wide holes, too.
 
@@ -176,8 +177,8 @@ def _wide(hole: Tensor, fill: str) -> Tensor:
     """Return the pixels ``(B, 1, H, W)`` of holes that are filled with copies."""
     if fill == SMOOTH:
         return torch.zeros_like(hole)
-    depth = 0.0 if fill == STRUCTURE else WIDE
-    return torch.stack([wide_part(h[0], depth) for h in hole])[:, None]
+    depths = (0.0, None) if fill == STRUCTURE else (WIDE, COMPACT)
+    return torch.stack([wide_part(h[0], *depths) for h in hole])[:, None]
 
 
 def _references(references: Any) -> list[Tensor]:
@@ -219,8 +220,8 @@ def _methods(
     if not narrow.any():
         return copy, draw
     return (
-        ByDepth(narrow=one, wide=copy, depth=WIDE),
-        ByDepth(narrow=several, wide=draw, depth=WIDE),
+        ByDepth(narrow=one, wide=copy, depth=WIDE, compact=COMPACT),
+        ByDepth(narrow=several, wide=draw, depth=WIDE, compact=COMPACT),
     )
 
 

@@ -10,6 +10,5 @@ from . import shift_map as shift_map
 from .labeling import Energy as Energy
 from .labeling import Lattice as Lattice
 from .levels import Level as Level
-from .matching import Match as Match
 from .matching import Matching as Matching
 from .shift_map import ShiftMap as ShiftMap

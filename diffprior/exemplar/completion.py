@@ -8,26 +8,25 @@ from torch import Tensor
 
 from ..classical.islands import Island, islands
 from .blend import blend
-from .judge import best
+from .judge import unlikeness
 from .levels import Level, levels
-from .matching import Matching, match
+from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
 from .shift_map import ShiftMap, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
 TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
-    Matching(),
-    ShiftMap(contrast=5.0),
     Matching(near=0.3),
-    ShiftMap(guide=3.0),
-    Matching(side=7),
-    ShiftMap(switch=0.02),
+    Matching(texture=200.0),
+    ShiftMap(contrast=5.0),
+    Matching(near=0.03),
 )
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
-GAP = 8  # px between an image and those beside it
+GAP = 8  # px at least between an image and those beside it
+ALIGNED = 64  # px; these begin at a multiple of it, so that their halves are like its own
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -82,20 +81,25 @@ def complete(
 def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
     """Return the best of several fills of a level, blended."""
     generator = torch.Generator().manual_seed(seed)
-    several = tries > 1
     chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
-    if not several:
+    if tries == 1:
         chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
-    layout = _Layouts(level, generator)
-    fills = []
+    if not has_patches(level):
+        chosen = [ShiftMap()]
+    layouts = _Layouts(level, generator)
+    best, least = None, torch.inf
     for k, setting in enumerate(chosen):
-        vary = not several or k >= len(TRIES)
+        vary = tries == 1 or k >= len(TRIES)
         if isinstance(setting, ShiftMap):
-            fills.append(layout.shifted(setting, vary))
+            sources = layouts.shifted(setting, vary)
         else:
-            fills.append(match(level, generator, setting, vary).sources)
-        report((k + 1) / (tries + 1))
-    out = blend(level, fills[best(level, fills) if several else 0])
+            sources = match(level, generator, setting, vary)
+        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
+        if best is None or score < least:
+            best, least = sources, score
+        report((k + 1) / (len(chosen) + 1))
+    assert best is not None
+    out = blend(level, best)
     report(1.0)
     return out
 
@@ -184,7 +188,7 @@ def _joined(level: Level, others: Sequence[Tensor]) -> Level:
         padded = []
         for x in plane:
             below = (0, height - x.shape[-2]) if x.ndim > 1 else ()
-            padded.append(F.pad(x, (0, GAP, *below)))
+            padded.append(F.pad(x, (0, GAP + -(x.shape[-1] + GAP) % ALIGNED, *below)))
         planes.append(torch.cat(padded, -1))
     return Level(*planes)
 

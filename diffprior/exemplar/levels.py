@@ -54,6 +54,10 @@ class Level(NamedTuple):
         height, width = self.hole.shape
         return height, width
 
+    def places(self, at: Tensor) -> Tensor:
+        """Return pixels ``(N, 2)`` by row and column in the image that each belongs to."""
+        return torch.stack([at[:, 0], self.column[at[:, 1]]], 1)
+
     def halved(self) -> "Level":
         """Return the level of half the size.
 

