@@ -21,7 +21,6 @@ OURS = {  # options of diffprior inpaint
     "texture": ("--fill", "texture"),
 }
 PEERS = ("gmic", "shiftmap")  # those that our default is to be better than
-OPENCV = ("telea", "navier-stokes", "biharmonic", "shiftmap", "fsr")
 METHODS = (*OURS, *PEERS, "telea", "navier-stokes", "biharmonic", "fsr")
 SEED = ("-srand", "0")  # of G'MIC, whose fills differ by chance
 MATCHPATCH = ("-inpaint_matchpatch[0]", "[1],0,9,10,5,1,0")

@@ -33,7 +33,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "| box | ILVR | ours | 1 of 1 |",
         "rows.csv table.md",
     ),
-    "peers/opencv_fill.py": ("telea images/a.png objects/a_thing.png out.png", "", "../out.png"),
+    "peers/opencv_fill.py": ("telea images/a.png objects/a_thing.png filled.png", "", ""),
     "tables/classes.py": (
         "--out out --samples 1 --limit 1 --steps 2 --inversion flow --guidance 2 --start 1.5",
         "| `flow` |",

@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,7 +153,9 @@ def test_the_memory_is_that_of_the_process(scripts: SimpleNamespace) -> None:
     assert said == "" and 300 < cost.megabytes < 340
 
 
-def test_a_stopped_run_goes_on_and_a_method_runs_anew(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_and_a_method_runs_anew(
+    scripts: SimpleNamespace, tmp_path: Path, capsys
+) -> None:
     (tmp_path / "objects").mkdir()
     mask = np.zeros((64, 72), np.uint8)
     mask[8:24, 10:30] = 255
@@ -162,18 +163,21 @@ def test_a_stopped_run_goes_on_and_a_method_runs_anew(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 72, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
 
-    def run(*options: str) -> list[str]:
-        call = ["holes", "a.png", "--objects", "objects", "--out", "out", *options]
-        script = str(ROOT / "scripts" / "tables" / "wide_holes.py")
-        done = subprocess.run(
-            [sys.executable, script, *call], cwd=tmp_path, capture_output=True, text=True
+    def new_rows(*methods: str, again: str | None = None) -> int:
+        scripts.wide_holes.measure_holes(
+            [str(tmp_path / "a.png")],
+            tmp_path / "out",
+            tmp_path / "objects",
+            method=list(methods),
+            again=[again] if again else None,
         )
-        assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if line.startswith("moved, ")]
+        said = capsys.readouterr().out
+        assert "| telea " in said
+        return said.count("moved, a_thing")
 
-    assert len(run("--method", "telea")) == 1
-    assert len(run("--method", "telea", "--method", "navier-stokes")) == 1
-    assert len(run("--method", "telea", "--again", "telea")) == 1
+    assert new_rows("telea") == 1
+    assert new_rows("telea", "navier-stokes") == 1
+    assert new_rows("telea", again="telea") == 1
     with (tmp_path / "out" / "rows.csv").open(newline="") as file:
         found = [(row["group"], row["method"]) for row in csv.DictReader(file)]
     assert len(found) == len(set(found)) == 6
