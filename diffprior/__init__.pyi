@@ -756,10 +756,10 @@ def inpaint(
 
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
-    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, more than 20
-    pixels deep, is filled with copies of what is round it (exemplar): the shipped prior knows
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
-    trained to fill holes, knows more, and fills wide holes as well.
+    trained to fill holes, knows more, and fills wide holes, too.
 
     Arguments:
         image: PIL image, numpy array ``(H, W[, C])`` or tensor ``([B,] C, H, W)``; uint8, uint16 or
@@ -767,9 +767,12 @@ def inpaint(
         mask: Mask of the hole, white where to fill; default: the transparent part. True or 1 where
             to fill; gray blends. One for all images or one for each. None is what is transparent in
             ``image``.
-        fill: How holes are filled: smooth, near to the truth; structure, with copies of what is
-            round a hole; default: auto, structure for wide holes. Several fills by structure differ
-            in layout; their deviation says where layouts differ, and is not that of a posterior.
+        fill: How holes are filled: smooth, near to the truth; texture, smooth with the grain of a
+            photograph; structure, with copies of what is round a hole; default: auto, structure for
+            wide holes and smooth for narrow ones. Texture lays the fine detail of a sample over a
+            smooth fill, at the strength of what is around the hole; wide holes get structure.
+            Several fills with texture differ in detail, several by structure in layout. The
+            deviation of either says where they differ, and is not that of a posterior.
         references: Further image of the scene that wide holes may be filled from; default: none.
             One image or several, of any size; best a shot from the same place.
         sigma: Noise level of the known pixels: its standard deviation in [0, 1] units, or auto;

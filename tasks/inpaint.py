@@ -17,6 +17,7 @@ from diffprior.io.arrays import Images, as_images
 from diffprior.methods.base import Guidance, Method
 from diffprior.methods.by_depth import ByDepth
 from diffprior.methods.exemplar import Exemplar
+from diffprior.methods.textured import Textured
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 from diffprior.runtime.boxes import InBoxes, boxes_of, window_of
@@ -35,8 +36,9 @@ FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
 THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
-FILLS = AUTO, SMOOTH, STRUCTURE = "auto", "smooth", "structure"
-WIDE = 20.0  # px; a hole that is deeper is filled with copies
+FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
+WIDE = 20.0  # px; a hole that is deeper is filled with copies,
+COMPACT = 8.0  # px; and so is one that is as deep and no long stroke
 TRIES = 4  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 EMPTY = "the mask is empty: there was nothing to do"
@@ -54,8 +56,9 @@ def inpaint(  # noqa: PLR0913 (the public call)
     *,
     fill: Annotated[
         str,
-        "How holes are filled: smooth, near to the truth; structure, with copies of what is round "
-        "a hole; default: auto, structure for wide holes.",
+        "How holes are filled: smooth, near to the truth; texture, smooth with the grain of a "
+        "photograph; structure, with copies of what is round a hole; default: auto, structure "
+        "for wide holes and smooth for narrow ones.",
     ] = "auto",
     references: Annotated[
         Any,
@@ -76,16 +79,18 @@ def inpaint(  # noqa: PLR0913 (the public call)
 
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
-    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, more than 20
-    pixels deep, is filled with copies of what is round it (exemplar): the shipped prior knows
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
-    trained to fill holes, knows more, and fills wide holes as well.
+    trained to fill holes, knows more, and fills wide holes, too.
 
     Arguments:
         mask: True or 1 where to fill; gray blends. One for all images or one for each. None is what
             is transparent in ``image``.
-        fill: Several fills by structure differ in layout; their deviation says where layouts
-            differ, and is not that of a posterior.
+        fill: Texture lays the fine detail of a sample over a smooth fill, at the strength of what
+            is around the hole; wide holes get structure. Several fills with texture differ in
+            detail, several by structure in layout. The deviation of either says where they differ,
+            and is not that of a posterior.
         references: One image or several, of any size; best a shot from the same place.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too, and
             all holes are filled smoothly.
@@ -143,7 +148,8 @@ def _fill(
         keep = ~lost | plain
         copies = _is_plain(prior) and (prior.local or fill == STRUCTURE)
         deep = wide if copies else torch.zeros_like(wide)
-        chosen = [_methods(hole[i], unknown[i], deep[i], sources) for i in rows]
+        textured = fill == TEXTURE
+        chosen = [_methods(hole[i], unknown[i], deep[i], sources, textured) for i in rows]
         one, several = zip(*chosen, strict=True)
         return Problem(
             operator=Mask(keep, batched=True),
@@ -159,7 +165,7 @@ def _fill(
             window=window,
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=opaque,
-            check=_check_pixels if fill == STRUCTURE else None,
+            check=_check_pixels if fill in (TEXTURE, STRUCTURE) else None,
             report=said,
             nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
@@ -171,7 +177,8 @@ def _wide(hole: Tensor, fill: str) -> Tensor:
     """Return the pixels ``(B, 1, H, W)`` of holes that are filled with copies."""
     if fill == SMOOTH:
         return torch.zeros_like(hole)
-    return torch.stack([wide_part(h[0], WIDE if fill == AUTO else 0) for h in hole])[:, None]
+    depths = (0.0, None) if fill == STRUCTURE else (WIDE, COMPACT)
+    return torch.stack([wide_part(h[0], *depths) for h in hole])[:, None]
 
 
 def _references(references: Any) -> list[Tensor]:
@@ -188,11 +195,11 @@ def _is_plain(prior: Prior) -> bool:
 
 def _check_pixels(prior: Prior) -> None:
     if prior.latent:
-        raise TaskError("fill structure copies pixels, which a prior of latents has none of")
+        raise TaskError("fill texture and structure are for a prior of pixels, not one of latents")
 
 
 def _methods(
-    hole: Tensor, unknown: Tensor, wide: Tensor, sources: Sequence[Tensor]
+    hole: Tensor, unknown: Tensor, wide: Tensor, sources: Sequence[Tensor], textured: bool
 ) -> tuple[Method[Any], Method[Any]]:
     """Return the methods of one image, for one result and for several.
 
@@ -200,17 +207,21 @@ def _methods(
         hole: The pixels to fill, ``(1, H, W)``.
         unknown: Those, and further ones of which nothing is known.
         wide: Those that are filled with copies.
+        sources: Further images to copy from.
+        textured: Whether the others get the detail of a sample.
     """
     narrow = hole & ~wide
     one, several = as_method(_smooth(narrow, unknown)), as_method(SEVERAL)
+    if textured:
+        one = several = Textured(mean=one, sample=several)
     if not wide.any():
         return one, several
     copy, draw = (Exemplar(tries=n, references=sources) for n in (TRIES, 1))
     if not narrow.any():
         return copy, draw
     return (
-        ByDepth(narrow=one, wide=copy, depth=WIDE),
-        ByDepth(narrow=several, wide=draw, depth=WIDE),
+        ByDepth(narrow=one, wide=copy, depth=WIDE, compact=COMPACT),
+        ByDepth(narrow=several, wide=draw, depth=WIDE, compact=COMPACT),
     )
 
 

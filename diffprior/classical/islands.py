@@ -8,6 +8,7 @@ from torch import Tensor
 
 __all__ = ["Island", "islands", "wide_part"]
 
+COMPACT = 20.0  # area of a part over its squared depth, at the most
 FINENESS = 8  # blocks in a margin, by which distances are measured
 
 
@@ -64,12 +65,16 @@ def islands(hole: Tensor, margin: int) -> list[Island]:
     return sorted(found, key=lambda island: (island.rows.start, island.columns.start))
 
 
-def wide_part(hole: Tensor, depth: float) -> Tensor:
+def wide_part(hole: Tensor, depth: float, compact: float | None = None) -> Tensor:
     """Return the connected parts of a hole ``(H, W)`` of bool that are deeper than this.
 
+    The depth d of a part is the largest distance of a pixel of it from the rest of the image. Its
+    area over d^2 is 3.1 for a disc, 4 for a square, and over 20 for a stroke more than five times
+    as long as wide.
+
     Arguments:
-        depth: Pixels; the depth of a part is the largest distance of a pixel of it from the rest of
-            the image. The border of the image counts as if the hole went on there.
+        depth: Pixels.
+        compact: Depth that is enough for a part with an area of up to 20 d^2; by default, none is.
     """
     import cv2  # takes long to import, and only masks need it
 
@@ -79,6 +84,9 @@ def wide_part(hole: Tensor, depth: float) -> Tensor:
     deepest = np.zeros(count, np.float32)
     np.maximum.at(deepest, labels.ravel(), away.ravel())
     wide = deepest > depth
+    if compact is not None:
+        area = np.bincount(labels.ravel(), minlength=count)
+        wide |= (deepest > compact) & (area <= COMPACT * deepest**2)
     wide[0] = False
     return torch.from_numpy(wide[labels]).to(hole.device)
 

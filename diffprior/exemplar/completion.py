@@ -8,25 +8,25 @@ from torch import Tensor
 
 from ..classical.islands import Island, islands
 from .blend import blend
-from .judge import best
+from .judge import unlikeness
 from .levels import Level, levels
+from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
 from .shift_map import ShiftMap, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
-TRIES = (  # which of them suits an image is seen from the results
-    ShiftMap(),
-    ShiftMap(guide=3.0),
-    ShiftMap(switch=0.02),
-    ShiftMap(guide=0.0),
+TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
+    Matching(near=0.3),
+    Matching(texture=200.0),
     ShiftMap(contrast=5.0),
-    ShiftMap(deepest=9.0),
+    Matching(near=0.03),
 )
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
-GAP = 8  # px between an image and those beside it
+GAP = 8  # px at least between an image and those beside it
+ALIGNED = 64  # px; these begin at a multiple of it, so that their halves are like its own
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -63,6 +63,8 @@ def complete(
         raise ValueError("no pixel is known, so there is nothing to copy")
     out = image.clone()
     boxes = _windows(hole, known)
+    if callback is not None and not boxes:
+        callback(1.0)
     for k, box in enumerate(boxes):
         part = (slice(None), *box)
         level = Level.of(image[part], hole[box], known[box])
@@ -74,31 +76,58 @@ def complete(
 
         height, width = level.size
         filled = _filled(_joined(level, beside), tries, seed, report)
-        out[part] = filled[:, :height, :width]
+        out[part] = torch.where(hole[box], filled[:, :height, :width], image[part])
     return out
 
 
 def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
     """Return the best of several fills of a level, blended."""
     generator = torch.Generator().manual_seed(seed)
-    settings = TRIES[:tries]
+    chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
     if tries == 1:
-        settings = (TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))],)
-    stages = {}
-    for deepest in {s.deepest for s in settings}:
-        pyramid = levels(level, deepest)
-        stages[deepest] = pyramid, dominant_offsets(pyramid[-1], OFFSETS, generator)
-    fills = []
-    for k, setting in enumerate(settings):
-        pyramid, labels = stages[setting.deepest]
-        if tries == 1:
-            labels = some_offsets(labels, pyramid[-1], generator)
-        fills.append(shift_map(pyramid, labels, setting))
-        report((k + 1) / (len(settings) + 1))
-    chosen = fills[best(level, fills) if len(fills) > 1 else 0]
-    out = blend(level, chosen)
+        chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
+    if not has_patches(level):
+        chosen = [ShiftMap()]
+    layouts = _Layouts(level, generator)
+    best, least = None, torch.inf
+    for k, setting in enumerate(chosen):
+        vary = tries == 1 or k >= len(TRIES)
+        if isinstance(setting, ShiftMap):
+            sources = layouts.shifted(setting, vary)
+        else:
+            sources = match(level, generator, setting, vary)
+        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
+        if best is None or score < least:
+            best, least = sources, score
+        report((k + 1) / (len(chosen) + 1))
+    assert best is not None
+    out = blend(level, best)
     report(1.0)
     return out
+
+
+class _Layouts:
+    """Shift maps of one level, which share their pyramids and offsets."""
+
+    def __init__(self, level: Level, generator: torch.Generator) -> None:
+        self.level = level
+        self.generator = generator
+        self.stages: dict[float, tuple[list[Level], Tensor]] = {}
+
+    def shifted(self, setting: ShiftMap, vary: bool) -> Tensor:
+        """Return the sources ``(H, W, 2)`` of a shift map.
+
+        Arguments:
+            vary: Whether half of the offsets are left out at random.
+        """
+        if setting.deepest not in self.stages:
+            pyramid = levels(self.level, setting.deepest)
+            offsets = dominant_offsets(pyramid[-1], OFFSETS, self.generator)
+            self.stages[setting.deepest] = pyramid, offsets
+        pyramid, offsets = self.stages[setting.deepest]
+        if vary:
+            offsets = some_offsets(offsets, pyramid[-1], self.generator)
+        return shift_map(pyramid, offsets, setting)
 
 
 def _windows(hole: Tensor, known: Tensor) -> list[Box]:
@@ -158,10 +187,10 @@ def _joined(level: Level, others: Sequence[Tensor]) -> Level:
     parts = [level, *(_known(other) for other in others)]
     planes = []
     for plane in zip(*parts, strict=True):
-        padded = [
-            F.pad(x, (0, GAP if i + 1 < len(parts) else 0, 0, height - x.shape[-2]))
-            for i, x in enumerate(plane)
-        ]
+        padded = []
+        for x in plane:
+            below = (0, height - x.shape[-2]) if x.ndim > 1 else ()
+            padded.append(F.pad(x, (0, GAP + -(x.shape[-1] + GAP) % ALIGNED, *below)))
         planes.append(torch.cat(padded, -1))
     return Level(*planes)
 

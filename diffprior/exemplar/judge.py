@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .levels import Level, depth, distance
-from .shift_map import copied, seam_energy
+from .shift_map import copied
 
-__all__ = ["best"]
+__all__ = ["unlikeness"]
 
 SIDE = 7  # px of the patches that are compared
 SCALES = 3
@@ -17,21 +17,17 @@ LEAST = 16  # patches that a distribution is known by
 MOST = 4000  # patches that are looked at
 
 
-def best(level: Level, fills: list[Tensor]) -> int:
-    """Return the number of the best of several sources ``(H, W, 2)`` of one hole.
+def unlikeness(level: Level, sources: Tensor) -> float:
+    """Return how unlike its surroundings a fill is: 0 where their patches are distributed alike.
 
-    Two quantities count alike, each over its mean: the energy of the seams, and the distance of the
-    patches of the fill to those of its surroundings, as distributions.
+    It is the sliced Wasserstein distance of the patches in the hole to those around it, without
+    their mean colors, over three scales. Of what we tried, it agrees best with the same distance to
+    the truth; the denoising error of the photo prior does not, since it prefers a blur.
+
+    Arguments:
+        level: The image and its hole.
+        sources: The known pixel that each is a copy of, ``(H, W, 2)``.
     """
-    seams = torch.tensor([seam_energy(level, sources) for sources in fills])
-    distances = torch.tensor([_distance(level, sources) for sources in fills])
-    tiny = torch.finfo(seams.dtype).tiny
-    score = seams / seams.mean().clamp_min(tiny) + distances / distances.mean().clamp_min(tiny)
-    return int(score.argmin())
-
-
-def _distance(level: Level, sources: Tensor) -> float:
-    """Return the sliced Wasserstein distance of the patches in a hole and round it."""
     hole = level.hole
     image = copied(level.image, sources)
     around = level.known & (distance(~hole) <= max(2, depth(hole)))

@@ -34,8 +34,8 @@ def dominant_offsets(
         width: Of the Gaussian that smooths the histogram of offsets, in pixels.
     """
     found = _peaks(_nearest_offsets(level, side, generator), level, width)
-    shares = torch.stack([_brings(level, offset).float().mean() for offset in found])
-    chosen = found[shares > USED][:count] if len(found) else found
+    useful = [offset for offset in found if _brings(level, offset).float().mean() > USED]
+    chosen = torch.stack(useful[:count]) if useful else found[:0]
     return _completed(chosen, level, generator)
 
 
@@ -47,6 +47,8 @@ def some_offsets(offsets: Tensor, level: Level, generator: torch.Generator) -> T
 
 def _nearest_offsets(level: Level, side: int, generator: torch.Generator) -> Tensor:
     """Return the offsets ``(N, 2)`` of known patches near the hole to the known ones most alike."""
+    if min(level.size) < side:
+        return torch.zeros(0, 2, dtype=torch.long)
     unknown = (~level.known)[None, None].float()
     known = F.max_pool2d(unknown, side, stride=1)[0, 0] == 0
     at = known.nonzero()

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..classical.fill import pyramid as pull_push
 from .labeling import Energy, Lattice, minimize
-from .levels import Level
+from .levels import Level, nearest
 
-__all__ = ["ShiftMap", "copied", "seam_energy", "shift_map"]
+__all__ = ["ShiftMap", "copied", "shift_map"]
 
 IMPOSSIBLE = 1e4  # cost of an offset that leads to no known pixel
 UNSEEN = 0.5  # cost at a seam of a pixel that is not known
@@ -76,27 +76,6 @@ def copied(image: Tensor, sources: Tensor) -> Tensor:
     return image[:, sources[..., 0], sources[..., 1]]
 
 
-def seam_energy(level: Level, sources: Tensor) -> float:
-    """Return the mean cost of a lost pixel's seams with its neighbors.
-
-    Arguments:
-        level: The image and its hole.
-        sources: The known pixel that each is a copy of, ``(H, W, 2)``.
-    """
-    costs = _Costs(level, ShiftMap())
-    total = torch.zeros(())
-    for axis, step in ((0, (1, 0)), (1, (0, 1))):
-        move = torch.tensor(step)
-        n = level.size[axis] - 1
-        first, second = sources.narrow(axis, 0, n), sources.narrow(axis, 1, n)
-        lost = level.hole.narrow(axis, 0, n) | level.hole.narrow(axis, 1, n)
-        seam = lost & (second - first != move).any(-1)
-        first, second = first[seam], second[seam]
-        for a, b in ((first + move, second), (first, second - move)):
-            total += _seam(costs.take(a), costs.take(b)).sum()
-    return float(total) / max(1, int(level.hole.sum()))
-
-
 def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
     """Return the offsets of a level from those of half its size: seams move by a few pixels."""
     height, width = level.size
@@ -145,10 +124,7 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     found |= ~level.hole
     if found.all():
         return sources
-    at = level.known.nonzero()
-    for pixel in (~found).nonzero():
-        sources[pixel[0], pixel[1]] = at[((at - pixel) ** 2).sum(1).argmin()]
-    return sources
+    return torch.where(found[..., None], sources, nearest(level.known))
 
 
 class _Taken(NamedTuple):
@@ -177,7 +153,7 @@ class _Costs:
             offsets: Those of all pixels, ``(H, W, 2)``, for the ones that do not choose.
             guide: Features ``(F, H, W)`` without detail, that should change little.
         """
-        own = self.take(lattice.at[:, None] + candidates)
+        own = self._take(lattice.at[:, None] + candidates)
         single = torch.where(own.known, 0.0, IMPOSSIBLE)
         self._add_context(single, lattice, candidates)
         self._add_fixed(single, own, lattice, candidates, offsets)
@@ -198,10 +174,10 @@ class _Costs:
             squared = shift[0] ** 2 + shift[1] ** 2
             weight = 2.0 if squared == 1 else 2 * math.exp(-2 * squared / CONTEXT**2)
             at = lattice.at + torch.tensor(shift)
-            known = self.take(at)
+            known = self._take(at)
             some = known.known.nonzero()[:, 0]
             if len(some):
-                source = self.take(at[some, None] + candidates[some])
+                source = self._take(at[some, None] + candidates[some])
                 cost = _square(source.values - known.values[some, None])
                 single[some] += weight * torch.where(source.known, cost, UNSEEN)
 
@@ -228,9 +204,9 @@ class _Costs:
             if not len(some):
                 continue
             other = offsets[row[some], column[some]]
-            here = self.take(lattice.at[some] + other)
-            there = self.take(at[some] + other)
-            mine = self.take(at[some, None] + candidates[some])
+            here = self._take(lattice.at[some] + other)
+            there = self._take(at[some] + other)
+            mine = self._take(at[some, None] + candidates[some])
             first = _seam(_rows(own, some), _Taken(here.values[:, None], here.known[:, None]))
             second = _seam(mine, _Taken(there.values[:, None], there.known[:, None]))
             same = (candidates[some] == other[:, None]).all(-1)
@@ -248,13 +224,13 @@ class _Costs:
         move = torch.tensor(shift)
         some = neighbor.clamp_max(len(lattice) - 1)
         theirs = candidates[some]
-        here = _seams_of(own, self.take(lattice.at[:, None] + theirs))
-        there = _seams_of(self.take(lattice.at[:, None] + move + candidates), _rows(own, some))
+        here = _seams_of(own, self._take(lattice.at[:, None] + theirs))
+        there = _seams_of(self._take(lattice.at[:, None] + move + candidates), _rows(own, some))
         costs = here + there + self.settings.switch
         same = (candidates[:, :, None] == theirs[:, None]).all(-1)
         return costs.masked_fill_(same | (neighbor == len(lattice))[:, None, None], 0.0)
 
-    def take(self, at: Tensor) -> _Taken:
+    def _take(self, at: Tensor) -> _Taken:
         """Return the features at places ``(..., 2)``."""
         clamped = self._clamped(at)
         inside = (clamped == at).all(-1)
@@ -293,7 +269,8 @@ def _seams_of(a: _Taken, b: _Taken) -> Tensor:
 
 def _features(level: Level, texture: float) -> Tensor:
     """Return what a seam compares, ``(C + 4, H, W)``: colors, their mean's gradient, texture."""
-    gray = level.image.mean(0, keepdim=True)
+    whole = pull_push(level.image[None], ~level.known[None, None])
+    gray = whole[0].mean(0, keepdim=True)
     across = F.pad(gray[:, :, 1:] - gray[:, :, :-1], (0, 1))
     along = F.pad(gray[:, 1:] - gray[:, :-1], (0, 0, 0, 1))
     return torch.cat([level.image, across, along, texture * level.texture])
@@ -306,5 +283,5 @@ def _guide(level: Level, settings: ShiftMap) -> Tensor:
     expected = torch.cat([level.image, settings.contrast * level.texture])
     whole = pull_push(expected[None], ~level.known[None, None])
     side = 2 * int(2.5 * BLUR) + 1
-    low: Tensor = gaussian_blur2d(whole, (side, side), (BLUR, BLUR), "reflect")
+    low: Tensor = gaussian_blur2d(whole, (side, side), (BLUR, BLUR), "replicate")
     return low[0]

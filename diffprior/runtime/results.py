@@ -132,7 +132,8 @@ def join_samples(
     if len(shown) > 1:
         middle, spread = _moments(each)
         mean = images.restore_kind(middle, alpha)
-        deviations = torch.from_numpy(spread / (255 * images.level)).movedim(-1, 1)
+        spread /= 255 * images.level  # in place, as large images fill the memory
+        deviations = torch.from_numpy(spread).movedim(-1, 1)
         std = _like_image(deviations.expand(-1, 3, -1, -1), shown[0])
     return Result(
         image=shown[0],

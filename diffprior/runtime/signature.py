@@ -124,22 +124,26 @@ def public_function(
     return typed
 
 
-def _mask_of(function: inspect.Signature) -> str | None:
-    """Return the name of the parameter that is the mask, None where there is none."""
-    for name, parameter in function.parameters.items():
-        for note in getattr(parameter.annotation, "__metadata__", ()):
-            if isinstance(note, FromFile) and note.is_mask:
-                return name
-    return None
-
-
 def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the words that may stand in the place of an image of a function."""
-    words: list[str] = []
-    for parameter in inspect.signature(function).parameters.values():
-        for note in getattr(parameter.annotation, "__metadata__", ()):
-            words += note.words if isinstance(note, FromFile) else ()
-    return tuple(words)
+    notes = _from_files(inspect.signature(function))
+    return tuple(word for note in notes.values() for word in note.words)
+
+
+def _mask_of(signature: inspect.Signature) -> str | None:
+    """Return the name of the parameter that is the mask, None where there is none."""
+    notes = _from_files(signature)
+    return next((name for name, note in notes.items() if note.is_mask), None)
+
+
+def _from_files(signature: inspect.Signature) -> dict[str, FromFile]:
+    """Return the notes of the parameters that are images, by their names."""
+    return {
+        name: note
+        for name, parameter in signature.parameters.items()
+        for note in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(note, FromFile)
+    }
 
 
 def _signature(own: inspect.Signature, shared: Sequence[Parameter]) -> inspect.Signature:

@@ -79,7 +79,8 @@ def main() -> None:
     if name in ("shiftmap", "fsr") and not hasattr(cv2, "xphoto"):
         sys.exit(f"{name} needs opencv-contrib-python")
     hole = np.where(read(mask, cv2.IMREAD_GRAYSCALE) > 127, 255, 0).astype(np.uint8)
-    cv2.imwrite(out, METHODS[name](read(image, cv2.IMREAD_COLOR), hole))
+    if not cv2.imwrite(out, METHODS[name](read(image, cv2.IMREAD_COLOR), hole)):
+        sys.exit(f"{out} cannot be written")
 
 
 if __name__ == "__main__":

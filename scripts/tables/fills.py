@@ -21,8 +21,9 @@ OURS = {  # options of diffprior inpaint
     "texture": ("--fill", "texture"),
 }
 PEERS = ("gmic", "shiftmap")  # those that our default is to be better than
-OPENCV = ("telea", "navier-stokes", "biharmonic", "shiftmap", "fsr")
 METHODS = (*OURS, *PEERS, "telea", "navier-stokes", "biharmonic", "fsr")
+SEED = ("-srand", "0")  # of G'MIC, whose fills differ by chance
+MATCHPATCH = ("-inpaint_matchpatch[0]", "[1],0,9,10,5,1,0")
 SCRIPT = Path(__file__).parents[1] / "peers" / "opencv_fill.py"
 WATCHER = Path(__file__).parent / "watcher.py"
 
@@ -80,17 +81,7 @@ class Filler:
             options = ("--mask", mask, image, "-o", out, "--quiet", *OURS[method])
             return [sys.executable, "-m", "diffprior", "inpaint", *options]
         if method == "gmic":
-            return [
-                "gmic",
-                "-srand",
-                "0",
-                image,
-                mask,
-                "-inpaint_matchpatch[0]",
-                "[1],0,9,10,5,1,0",
-                "-o[0]",
-                out,
-            ]
+            return ["gmic", *SEED, image, mask, *MATCHPATCH, "-o[0]", out]
         python = self.xphoto_python if method in ("shiftmap", "fsr") else sys.executable
         return [python, str(SCRIPT), method, image, mask, out]
 

@@ -120,7 +120,7 @@ def test_samples_in_boxes_differ_and_are_the_same_in_any_company(small):
     for sample in first.samples:
         assert np.array_equal(sample[~hole], damaged()[~hole])
     lost = torch.from_numpy(hole)[None, None]
-    for box in boxes.boxes_of(lost, lost)[0]:
+    for box in boxes.boxes_of(lost, lost, torch.zeros_like(lost))[0]:
         a, b = (box.cell.cut(torch.from_numpy(s).movedim(-1, 0)) for s in first.samples)
         assert not a.equal(b)
     states = np.stack(first.samples) / 255
@@ -155,7 +155,7 @@ def calls_of_one_box() -> int:
 def first_box(hole: np.ndarray) -> np.ndarray:
     """The part of a hole that is filled first."""
     lost = torch.from_numpy(hole)[None, None]
-    box = boxes.boxes_of(lost, lost)[0][0]
+    box = boxes.boxes_of(lost, lost, torch.zeros_like(lost))[0][0]
     part = np.zeros_like(hole)
     part[box.cell.rows, box.cell.columns] = box.hole
     return part
