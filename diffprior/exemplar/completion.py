@@ -36,7 +36,7 @@ def complete(
     hole: Tensor,
     *,
     known: Tensor | None = None,
-    tries: int = 4,
+    tries: int = 3,
     seed: int = 0,
     references: Sequence[Tensor] = (),
     callback: Callable[[float], None] | None = None,
