@@ -63,6 +63,8 @@ def complete(
         raise ValueError("no pixel is known, so there is nothing to copy")
     out = image.clone()
     boxes = _windows(hole, known)
+    if callback is not None and not boxes:
+        callback(1.0)
     for k, box in enumerate(boxes):
         part = (slice(None), *box)
         level = Level.of(image[part], hole[box], known[box])

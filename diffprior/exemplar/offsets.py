@@ -47,6 +47,8 @@ def some_offsets(offsets: Tensor, level: Level, generator: torch.Generator) -> T
 
 def _nearest_offsets(level: Level, side: int, generator: torch.Generator) -> Tensor:
     """Return the offsets ``(N, 2)`` of known patches near the hole to the known ones most alike."""
+    if min(level.size) < side:
+        return torch.zeros(0, 2, dtype=torch.long)
     unknown = (~level.known)[None, None].float()
     known = F.max_pool2d(unknown, side, stride=1)[0, 0] == 0
     at = known.nonzero()

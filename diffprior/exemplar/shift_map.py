@@ -283,5 +283,5 @@ def _guide(level: Level, settings: ShiftMap) -> Tensor:
     expected = torch.cat([level.image, settings.contrast * level.texture])
     whole = pull_push(expected[None], ~level.known[None, None])
     side = 2 * int(2.5 * BLUR) + 1
-    low: Tensor = gaussian_blur2d(whole, (side, side), (BLUR, BLUR), "reflect")
+    low: Tensor = gaussian_blur2d(whole, (side, side), (BLUR, BLUR), "replicate")
     return low[0]

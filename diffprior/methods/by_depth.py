@@ -15,7 +15,7 @@ from ..random import Noise
 from ..validation import Positive
 from .base import Method, Needs, Posterior
 from .dpir import DPIR
-from .exemplar import Exemplar
+from .exemplar import Exemplar, plane
 
 __all__ = ["ByDepth"]
 
@@ -28,7 +28,8 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
 
     A hole is a connected set of lost pixels, and its depth the largest distance of one of them from
     a known pixel. What is round a scratch says all about it, so a method that is near to the
-    posterior mean is right there; in a wide hole such a mean is a blur. Heuristic.
+    posterior mean is right there; in a wide hole such a mean is a blur: "The Perception-Distortion
+    Tradeoff" (Blau and Michaeli, 2018), https://arxiv.org/abs/1711.06077. Heuristic.
 
     Arguments:
         start: Of the method of narrow holes, in place of its own.
@@ -77,16 +78,17 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         y = p.likelihood.y
         keep = p.likelihood.operator.s.expand_as(y) != 0
-        wide = torch.stack([wide_part(~row.all(0), self.depth, self.compact) for row in keep])[
-            :, None
-        ]
-        wide = wide.to(y.device)
+        holes = ~plane(keep).all(1)
+        parts = torch.stack([wide_part(hole, self.depth, self.compact) for hole in holes])
+        wide = parts[:, None].expand_as(plane(keep)).reshape(y.shape).to(y.device)
         narrow = ~keep & ~wide
-        x = y
-        if narrow.any():
-            x = self.first.run(p, x_T[:, 0], noise, part_callback(callback, 0, 2))
+        if not wide.any():
+            return self.first.run(p, x_T[:, 0], noise, callback)
+        if not narrow.any():
+            return self.wide.run(p, x_T[:, 1], noise, callback)
+        x = self.first.run(p, x_T[:, 0], noise, part_callback(callback, 0, 2))
         known = torch.where(narrow, x, y)
         mask = Mask((keep | narrow).to(y), batched=True).to(y)
         rest = replace(p, likelihood=replace(p.likelihood, operator=mask, y=known * mask.s))
         filled = self.wide.run(rest, x_T[:, 1], noise, part_callback(callback, 1, 2))
-        return torch.where(wide.expand_as(y), filled, known)
+        return torch.where(wide, filled, known)
