@@ -725,7 +725,7 @@ def inpaint(
     mask: Any = None,
     *,
     fill: str = "auto",
-    references: Any = None,
+    reference: Any = None,
     sigma: float | str = 0.0,
     dilate: int = 0,
     feather: int = 0,
@@ -773,8 +773,8 @@ def inpaint(
             smooth fill, at the strength of what is around the hole; wide holes get structure.
             Several fills with texture differ in detail, several by structure in layout. The
             deviation of either says where they differ, and is not that of a posterior.
-        references: Further image of the scene that wide holes may be filled from; default: none.
-            One image or several, of any size; best a shot from the same place.
+        reference: Further image of the scene that wide holes may be filled from; default: none. One
+            image or several, of any size; best a shot from the same place.
         sigma: Noise level of the known pixels: its standard deviation in [0, 1] units, or auto;
             default: 0, which keeps them bit for bit. In [-1, 1] units it is twice as much. Above 0
             the known pixels are cleaned, too, and all holes are filled smoothly.

@@ -60,7 +60,7 @@ def inpaint(  # noqa: PLR0913 (the public call)
         "photograph; structure, with copies of what is round a hole; default: auto, structure "
         "for wide holes and smooth for narrow ones.",
     ] = "auto",
-    references: Annotated[
+    reference: Annotated[
         Any,
         FromFile("Further image of the scene that wide holes may be filled from; default: none."),
     ] = None,
@@ -91,7 +91,7 @@ def inpaint(  # noqa: PLR0913 (the public call)
             is around the hole; wide holes get structure. Several fills with texture differ in
             detail, several by structure in layout. The deviation of either says where they differ,
             and is not that of a posterior.
-        references: One image or several, of any size; best a shot from the same place.
+        reference: One image or several, of any size; best a shot from the same place.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too, and
             all holes are filled smoothly.
     """
@@ -101,7 +101,7 @@ def inpaint(  # noqa: PLR0913 (the public call)
     hole = soft > 0
     exact = read_sigma(sigma) == 0
     wide = _wide(hole, fill) if exact else torch.zeros_like(hole)
-    sources = [] if references is None else _references(references)
+    sources = [] if reference is None else _references(reference)
     page = partial(_fill, fill=fill, sigma=sigma, sources=sources, said=said)
     whole = partial(page, image, soft, opaque=mask is None)
     boxes = boxes_of(hole, hole | image.invisible(), wide) if exact else []
@@ -181,9 +181,9 @@ def _wide(hole: Tensor, fill: str) -> Tensor:
     return torch.stack([wide_part(h[0], *depths) for h in hole])[:, None]
 
 
-def _references(references: Any) -> list[Tensor]:
+def _references(reference: Any) -> list[Tensor]:
     """Return images of any sizes, each ``(C, H, W)`` in [-1, 1]."""
-    several = references if isinstance(references, list | tuple) else [references]
+    several = reference if isinstance(reference, list | tuple) else [reference]
     return [x for each in several for x in as_images(each).tensor()]
 
 
