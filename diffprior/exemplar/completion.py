@@ -12,7 +12,7 @@ from .judge import unlikeness
 from .levels import Level, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
-from .shift_map import ShiftMap, shift_map
+from .shift_map import ShiftMap, doubled, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
@@ -25,6 +25,7 @@ TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the 
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
+LARGE = 40_000  # pixels of a hole, above which its copies are chosen at half the size
 GAP = 8  # px at least between an image and those beside it
 ALIGNED = 64  # px; these begin at a multiple of it, so that their halves are like its own
 
@@ -36,7 +37,7 @@ def complete(
     hole: Tensor,
     *,
     known: Tensor | None = None,
-    tries: int = 4,
+    tries: int = 3,
     seed: int = 0,
     references: Sequence[Tensor] = (),
     callback: Callable[[float], None] | None = None,
@@ -81,8 +82,24 @@ def complete(
 
 
 def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
-    """Return the best of several fills of a level, blended."""
-    generator = torch.Generator().manual_seed(seed)
+    """Return a fill of a level, blended; the copies of a large hole are chosen at reduced size."""
+    finer = []
+    reduced = level
+    while int(reduced.hole.sum()) > LARGE and bool((half := reduced.halved()).known.any()):
+        finer.append(reduced)
+        reduced = half
+    sources = _best(reduced, tries, torch.Generator().manual_seed(seed), report)
+    for fine in reversed(finer):
+        sources = doubled(fine, sources)
+    out = blend(level, sources)
+    report(1.0)
+    return out
+
+
+def _best(
+    level: Level, tries: int, generator: torch.Generator, report: Callable[[float], None]
+) -> Tensor:
+    """Return the sources ``(H, W, 2)`` of the best of several fills of a level."""
     chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
     if tries == 1:
         chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
@@ -101,9 +118,7 @@ def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]
             best, least = sources, score
         report((k + 1) / (len(chosen) + 1))
     assert best is not None
-    out = blend(level, best)
-    report(1.0)
-    return out
+    return best
 
 
 class _Layouts:

@@ -19,7 +19,7 @@ from ..classical.fill import pyramid as pull_push
 from .labeling import Energy, Lattice, minimize
 from .levels import Level, nearest
 
-__all__ = ["ShiftMap", "copied", "shift_map"]
+__all__ = ["ShiftMap", "copied", "doubled", "shift_map"]
 
 IMPOSSIBLE = 1e4  # cost of an offset that leads to no known pixel
 UNSEEN = 0.5  # cost at a seam of a pixel that is not known
@@ -76,11 +76,14 @@ def copied(image: Tensor, sources: Tensor) -> Tensor:
     return image[:, sources[..., 0], sources[..., 1]]
 
 
+def doubled(level: Level, sources: Tensor) -> Tensor:
+    """Return the sources ``(H, W, 2)`` of a level from those of the level of half its size."""
+    return _sources(level, _twice(level, sources - _grid(*sources.shape[:2])))
+
+
 def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
     """Return the offsets of a level from those of half its size: seams move by a few pixels."""
-    height, width = level.size
-    twice = 2 * offsets.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width]
-    twice[~level.hole] = 0
+    twice = _twice(level, offsets)
     lattice = Lattice(_seams(level.hole, twice) & level.hole)
     if not len(lattice):
         return twice
@@ -93,6 +96,14 @@ def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
     candidates = torch.stack(moves + others, 1)
     energy = _Costs(level, settings).energy(lattice, candidates, twice, None)
     return _chosen(twice, energy, candidates, 4)
+
+
+def _twice(level: Level, offsets: Tensor) -> Tensor:
+    """Return the offsets ``(H, W, 2)`` of a level that are twice those of half its size."""
+    height, width = level.size
+    twice = 2 * offsets.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width]
+    twice[~level.hole] = 0
+    return twice
 
 
 def _seams(hole: Tensor, offsets: Tensor) -> Tensor:
@@ -116,7 +127,7 @@ def _chosen(offsets: Tensor, energy: Energy, candidates: Tensor, iterations: int
 def _sources(level: Level, offsets: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of offsets, in place of unknown ones the nearest known."""
     height, width = level.size
-    grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1)
+    grid = _grid(height, width)
     sources = torch.where(level.hole[..., None], grid + offsets, grid)
     row, column = sources.unbind(-1)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -125,6 +136,12 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     if found.all():
         return sources
     return torch.where(found[..., None], sources, nearest(level.known))
+
+
+def _grid(height: int, width: int) -> Tensor:
+    """Return row and column of each pixel, ``(H, W, 2)``."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
 
 
 class _Taken(NamedTuple):

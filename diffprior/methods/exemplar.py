@@ -40,7 +40,7 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
         references: Further images that may be copied from, each ``(C, H, W)`` in [-1, 1].
     """
 
-    tries: int = 4
+    tries: int = 3
     references: Sequence[Tensor] = field(default=(), repr=False, compare=False)
 
     needs: ClassVar[Needs] = Needs(likelihood=GaussianLikelihood, operator=Mask)

@@ -3,19 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..batching import chain, row_by_row
 from ..diffusions import GaussianDiffusion
-from ..errors import ImageError
+from ..errors import ImageError, SettingError
 from ..random import Noise
 from ..schedules import Geometric, grid
-from ..validation import check
+from ..validation import Within, check
 from .base import Prior
 
 __all__ = ["PatchPrior", "sample_structure"]
@@ -26,8 +25,8 @@ Window = Literal["gaussian", "flat", "center"]
 AT_ONCE = 2**19  # distances that are held at a time, which a cache holds: 2 MiB in float32
 LEAST = 64  # patches that are compared with all keys at a time, however many keys there are
 FAINT = -80.0  # log of a weight that counts for nothing; smaller ones are slow to multiply
-KEPT = 2**24  # distances that are kept between the steps of a chain: 64 MiB in float32
-ROUNDED = 30.0  # times the rounding error of a squared distance: less noise than that needs float64
+KEPT = 2**22  # distances that are kept between the steps of a chain: 16 MiB in float32
+ROUNDED = 15.0  # times the rounding error of a squared distance: below that, float64 is needed
 SEED = 0  # of the choice among too many patches
 
 
@@ -51,9 +50,9 @@ class PatchPrior(Prior):
     ``given`` returns the same prior for an image with a hole, whose patches know their known
     pixels. It is also faster, because only patches that touch the hole are looked at.
 
-    The memory is that of the patches, as many numbers for each as it has pixels and channels, and
-    about 64 MiB for work, with or without gradients. The time grows with the pixels of the image
-    times the number of patches.
+    Distances are computed for a few patches at a time, on the way back, too, so that the memory
+    grows with the pixels plus the patches: for 96 x 96 pixels and all their patches it is under 500
+    MB. The time grows with the pixels of the image times the number of patches.
 
     Example::
 
@@ -79,7 +78,6 @@ class PatchPrior(Prior):
 
     keys: Tensor  # (K, C * side * side), less the center
     center: Tensor  # (C * side * side,)
-    energy: Tensor  # half of the squared norms of the keys, (K,)
     diffusion: GaussianDiffusion
 
     def __init__(
@@ -103,12 +101,12 @@ class PatchPrior(Prior):
         self.window: Window = window
         self.diffusion = diffusion or GaussianDiffusion()
         self.shape = tuple(sources[0][0].shape)
+        self.local = side < min(self.shape[-2:])
         keys = _patches(sources, side, symmetry, most).flatten(1)
         center = keys.mean(0)  # distances are rounded less where numbers are small
         self.register_buffer("keys", keys - center)
         self.register_buffer("center", center)
-        self.register_buffer("energy", self.keys.square().sum(1) / 2)
-        self.reach = float(self.energy.max())
+        self.reach = float(self.keys.square().sum(1).max())  # the largest squared norm
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, _ = self.diffusion.schedule(t)
@@ -129,14 +127,8 @@ class PatchPrior(Prior):
         return row_by_row(self._denoise_by_pixel, x, levels.to(x).expand_as(x))
 
     def given(
-        self,
-        image: Tensor,
-        hole: Tensor,
-        *,
-        tolerance: float = 0.05,
-        follow: float = 0.5,
-        step: int = 1,
-    ) -> "_Given":
+        self, image: Tensor, hole: Tensor, *, tolerance: float = 0.08, step: int = 1
+    ) -> Prior:
         """Return the prior of images that agree with one around its hole.
 
         Its mean is that of ``conditional``, with x_t in the hole and the image around it, and the
@@ -145,18 +137,16 @@ class PatchPrior(Prior):
         Arguments:
             image: Of shape ``(C, H, W)``; values in the hole do not matter.
             hole: True or above 0 where the image is lost, ``(H, W)`` or ``(1, H, W)``.
-            tolerance: Noise level of the known pixels.
-            follow: Share of the noise level of the state that known pixels have at least: at high
-                noise a patch is then not chosen by its known pixels alone. 0 is Bayes' rule.
+            tolerance: Noise level of the known pixels. A small one ties a patch to its border; a
+                larger one leaves more to chance.
             step: Distance between the patches that are looked at, in pixels; of larger ones there
                 are fewer.
         """
-        check("tolerance", tolerance, float)
-        check("follow", follow, float)
+        check("tolerance", tolerance, float, Within(0, above=True))
         check("step", step, int)
         lost = _hole_of(hole, image).to(self.like.device)
         known = image.to(self.like).masked_fill(lost, 0)
-        return _Given(self.for_shape(image.shape), known, lost, (tolerance, follow), step)
+        return _Given(self.for_shape(image.shape), known, lost, tolerance, step)
 
     def with_diffusion(self, diffusion: GaussianDiffusion) -> Self:
         """Return this prior with noise that is added in another way."""
@@ -167,14 +157,15 @@ class PatchPrior(Prior):
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         if shape[0] != self.shape[0]:
-            raise ValueError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
+            raise ImageError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
         _check_fits(self.side, shape)
-        return self._replace(shape=tuple(shape))
+        return self._replace(shape=tuple(shape), local=self.side < min(shape[-2:]))
 
     def _denoise(self, x: Tensor, level: float) -> Tensor:
         """Return E[x_0 | x = x_0 + level eps] of one image ``(C, H, W)``."""
         places = _Places.in_image(x, self.side, self.window)
-        keys, energy = self._exact(x, level)
+        keys = self._exact(x, level)
+        energy = keys.square().sum(1) / 2
 
         def mean(q: Tensor) -> Tensor:
             q = q - self.center
@@ -185,7 +176,7 @@ class PatchPrior(Prior):
 
     def _denoise_by_pixel(self, x: Tensor, levels: Tensor) -> Tensor:
         places = _Places.in_image(x[0], self.side, self.window)
-        keys, _ = self._exact(x, float(levels.min()))
+        keys = self._exact(x, float(levels.min()))
         squares = keys.square()
 
         def mean(q: Tensor, level: Tensor) -> Tensor:
@@ -201,12 +192,11 @@ class PatchPrior(Prior):
         scores = (scores - scores.detach().amax(1, keepdim=True)).clamp_min(FAINT)
         return scores.softmax(1).to(self.keys) @ self.keys + self.center
 
-    def _exact(self, x: Tensor, level: float) -> tuple[Tensor, Tensor]:
-        """Return the keys and their energy in a precision that tells patches apart at a level."""
+    def _exact(self, x: Tensor, level: float) -> Tensor:
+        """Return the keys in a precision that tells patches apart at a noise level."""
         eps = torch.finfo(self.keys.dtype).eps
-        if level**2 > ROUNDED * eps * self.reach or x.device.type == "mps":
-            return self.keys, self.energy
-        return self.keys.double(), self.energy.double()
+        enough = level**2 > ROUNDED * eps * self.reach or x.device.type == "mps"
+        return self.keys if enough else self.keys.double()
 
 
 class _Given(Prior):
@@ -215,66 +205,61 @@ class _Given(Prior):
     Arguments:
         prior: The prior of images of this size.
         image, hole: Of shapes ``(C, H, W)`` and ``(1, H, W)``.
-        levels: The tolerance, and the share of the level of the state that it follows.
-        step: As of ``PatchPrior.given``.
+        tolerance, step: As of ``PatchPrior.given``.
     """
 
     image: Tensor
     hole: Tensor
 
     def __init__(
-        self,
-        prior: PatchPrior,
-        image: Tensor,
-        hole: Tensor,
-        levels: tuple[float, float],
-        step: int,
+        self, prior: PatchPrior, image: Tensor, hole: Tensor, tolerance: float, step: int
     ) -> None:
         super().__init__()
         self.prior = prior
         self._describe_as(prior)
-        self.levels = levels
+        self.tolerance = tolerance
         self.register_buffer("image", image)
         self.register_buffer("hole", hole)
         self.places = _Places.at_hole(hole, prior.side, prior.window, step)
         self.lost = self.places.take(hole.to(image)).repeat(1, len(image))
         self.seen = (self.places.take(image) - prior.center) * (1 - self.lost)
         few = len(self.lost) * len(prior.keys) <= KEPT
-        self.kept = self._constants(self.lost, self.seen) if few else None
+        rows = self.lost, self.seen
+        self.kept = _constants(*rows, prior.keys, prior.keys.square()) if few else None
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, _ = self.diffusion.schedule(t)
         level = float(self.diffusion.schedule.ratio(t))
         return row_by_row(lambda row: self._denoise(row[0], level)[None], x_t / alpha_t)
 
-    @property
-    def flat(self) -> Tensor:
-        """The image with its mean color in the hole."""
-        known = ~self.hole
-        mean = (self.image * known).sum((1, 2), keepdim=True) / known.sum().clamp_min(1)
-        return torch.where(self.hole, mean, self.image)
-
     def _denoise(self, x: Tensor, level: float) -> Tensor:
-        tolerance, follow = self.levels
-        trust = max(tolerance, follow * level) ** -2
-        keys = self.prior.keys
+        keys = self.prior._exact(x, level)
+        kept = self.kept if keys is self.prior.keys else None
+        squares = keys.new_empty(0) if kept else keys.square()
 
         def mean(q: Tensor, lost: Tensor, *rest: Tensor) -> Tensor:
-            apart, energy = rest if self.kept else self._constants(lost, *rest)
-            scores = ((q - self.prior.center) * lost) @ keys.mT
-            scores = scores.sub_(energy).mul_(level**-2).sub_(trust * apart)
+            apart, energy = rest if kept else _constants(lost, rest[0], keys, squares)
+            scores = ((q - self.prior.center) * lost).to(keys) @ keys.mT
+            scores = scores.sub_(energy).mul_(level**-2).sub_(apart / self.tolerance**2)
             return self.prior._mean(scores)
 
-        parts = self.places.take(x), self.lost, *(self.kept or (self.seen,))
+        parts = self.places.take(x), self.lost, *(kept or (self.seen,))
         filled = self.places.put(_in_parts(mean, len(keys), *parts))
         return torch.where(self.hole, filled, self.image)
 
-    def _constants(self, lost: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return half of the squared distances of known pixels, and of the norms of lost ones."""
-        keys = self.prior.keys
-        energy = lost @ keys.square().mT / 2
-        apart = (self.prior.energy - energy) - seen @ keys.mT
-        return apart + seen.square().sum(1, keepdim=True) / 2, energy
+
+def _constants(lost: Tensor, seen: Tensor, keys: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return half of the squared distances ``(Q, K)`` of known pixels, and of the norms of lost.
+
+    Arguments:
+        lost: 1 where a patch has a lost pixel, ``(Q, D)``.
+        seen: Its known pixels, and 0 in the lost ones.
+        keys, squares: The patches that it is compared with, and their squares, ``(K, D)``.
+    """
+    energy = lost.to(keys) @ squares.mT / 2
+    seen = seen.to(keys)
+    apart = (squares.sum(1) / 2 - energy) - seen @ keys.mT
+    return apart + seen.square().sum(1, keepdim=True) / 2, energy
 
 
 @dataclass(frozen=True)
@@ -317,8 +302,7 @@ class _Places:
     def _of(cls, x: Tensor, side: int, window: Window, at: Tensor) -> Self:
         size = (x.shape[-2], x.shape[-1])
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-        places = cls(size, side, at, torch.empty(0))
-        pixels = places._pixels()
+        pixels = cls(size, side, at, torch.empty(0))._pixels()
         weight = _window(side, window).to(x.device, dtype).expand(len(at), -1)
         if window == "center":  # the patch of the largest weight has the pixel, or all of these
             best = weight.new_zeros(math.prod(size))
@@ -356,7 +340,7 @@ def sample_structure(
     noise: Noise | Sequence[int],
     *,
     steps: int = 25,
-    levels: tuple[float, float] = (1.2, 0.04),
+    levels: tuple[float, float] = (2.4, 0.04),
     tolerance: float = 0.08,
 ) -> Tensor:
     """Return fills of the hole of a small image, drawn by an ancestral chain of ``prior.given``.
@@ -375,21 +359,54 @@ def sample_structure(
         Images ``(S, C, H, W)``, one for each stream or seed; known pixels are those of ``image``.
     """
     first, last = levels
+    check("steps", steps, int)
+    if not 0 < last < first < math.inf:
+        raise SettingError(f"levels of noise fall, and are above 0; got {first} and {last}")
     diffusion = GaussianDiffusion(Geometric(sigma_min=last, sigma_max=first))
     known = prior.with_diffusion(diffusion).given(image, hole, tolerance=tolerance, step=2)
-    streams = noise if isinstance(noise, Noise) else [Noise(seed) for seed in noise]
-    if isinstance(streams, Noise):
-        streams = [streams.rows([i]) for i in range(len(streams))]
-    return torch.cat([_draw(known, stream, steps) for stream in streams])
+    start = _flat(image.to(prior.like), _hole_of(hole, image).to(prior.like.device))
+    if isinstance(noise, Noise):
+        streams = [noise.rows([i]) for i in range(len(noise))]
+    else:
+        streams = [Noise(seed) for seed in noise]
+    return torch.cat([_draw(known, start, stream, steps) for stream in streams])
 
 
-def _draw(known: "_Given", noise: Noise, steps: int) -> Tensor:
-    """Return one fill, from the mean color in the hole and the first noise level of the chain."""
+def _flat(image: Tensor, lost: Tensor) -> Tensor:
+    """Return an image ``(C, H, W)`` with the mean color of the known pixels in its hole."""
+    mean = image.masked_fill(lost, 0).sum((1, 2)) / (~lost).sum()
+    return torch.where(lost, mean[:, None, None], image)
+
+
+@torch.no_grad()
+def _draw(known: Prior, start: Tensor, noise: Noise, steps: int) -> Tensor:
+    """Return one fill ``(1, C, H, W)`` of a chain that starts from an image with noise."""
     times = grid(known.diffusion.schedule, "logsnr", steps)
-    x = known.diffusion.noise(known.flat[None], times[0]).sample(noise)
+    x = known.diffusion.noise(start[None], times[0]).sample(noise)
     for t, s, _ in chain(times):
         x = known.kernel(x, t, s).sample(noise)
     return known(x, times[-1])
+
+
+class _Again(torch.autograd.Function):
+    """A function that keeps its rows, not its graph, and runs again on the way back.
+
+    The first tensor of the rows has a gradient, and no other.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        ctx.mean = mean
+        ctx.save_for_backward(*rows)
+        return mean(*rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        first, *others = ctx.saved_tensors
+        with torch.enable_grad():
+            leaf = first.detach().requires_grad_()
+            out = ctx.mean(leaf, *others)
+        return None, *torch.autograd.grad(out, leaf, grads), *(None for _ in others)
 
 
 def _in_parts(mean: Callable[..., Tensor], count: int, *parts: Tensor) -> Tensor:
@@ -409,9 +426,7 @@ def _in_parts(mean: Callable[..., Tensor], count: int, *parts: Tensor) -> Tensor
 
     size = max(LEAST, AT_ONCE // count)
     chunks = list(zip(*(torch.split(part, size) for part in parts), strict=True))
-    if parts[0].requires_grad and len(chunks) > 1:
-        return torch.cat([checkpoint(exact, *rows, use_reentrant=False) for rows in chunks])
-    return torch.cat([exact(*rows) for rows in chunks])
+    return torch.cat([_Again.apply(exact, *rows) for rows in chunks])
 
 
 def _window(side: int, window: Window) -> Tensor:

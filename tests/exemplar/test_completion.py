@@ -237,3 +237,18 @@ def test_the_judge_prefers_the_truth() -> None:
     flat = torch.where(lost, known[0], grid)
     one, *others = (unlikeness(level, x) for x in (truth, anywhere, flat))
     assert one < 0.6 * min(others)
+
+
+def test_a_large_hole_is_laid_out_at_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern goes on, and a photo keeps its texture."""
+    from diffprior.exemplar import completion
+
+    monkeypatch.setattr(completion, "LARGE", 300)
+    image, hole = tiles(256, 256), disc(256, 36)
+    filled = complete(torch.where(hole, 0.5, image), hole, tries=2)
+    assert ((filled - image).abs().amax(0)[hole] < 1e-3).float().mean() > 0.9
+    scene = photo("grass", 256)
+    filled = complete(scene, hole, tries=2)
+    assert torch.equal(filled[:, ~hole], scene[:, ~hole])
+    energy = [(x[:, hole].diff(dim=1) ** 2).mean() for x in (filled, scene)]
+    assert 0.6 < energy[0] / energy[1] < 1.5

@@ -151,3 +151,21 @@ def test_the_nearest_of_equal_patches_are_copied() -> None:
     farther = (anywhere[area] - area.nonzero()).float().norm(dim=1)
     assert away.mean() < 40
     assert away.mean() < farther.mean()
+
+
+def test_a_deep_hole_takes_the_best_cover() -> None:
+    """In the middle the weights are below the least number, 16 ** -40, and yet have an order."""
+    image, area = tiles(160, 8), hole(160, 40, 40, 80, 80)
+    level = Level.of(image.masked_fill(area, 0), area)
+    sources = matched(level, torch.Generator().manual_seed(0), Matching(trust=16.0))
+    row, column = sources[area].unbind(1)
+    assert (image[:, row, column] == image[:, area]).all(0).float().mean() > 0.99
+
+
+def test_half_of_the_image_may_be_left_out_at_random() -> None:
+    level = Level.of(noise(96), hole(96, 30, 30, 36, 36))
+    first, again, other = (
+        matched(level, torch.Generator().manual_seed(seed), vary=True) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert (first != other).any(2)[level.hole].float().mean() > 0.5
