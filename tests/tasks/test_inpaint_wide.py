@@ -128,3 +128,13 @@ def test_the_command_removes_an_object(tmp_path: Path) -> None:
     refused = inpaint("--fill", "x")
     assert refused.returncode == 2
     assert "fill is one of auto, smooth, texture, structure" in shell.complaint(refused)
+
+
+def test_a_prior_that_leads_starts_from_copies() -> None:
+    """One denoising step at a tiny noise level leaves the first guess as it is."""
+    prior = MixturePrior(torch.ones(1), torch.zeros(1, 3, SIDE, SIDE), torch.full((1,), 1e6))
+    step = "dpir(start=0.011, steps=1)"
+    out = diffprior.inpaint(photo(), disc(30), prior=prior, method=step)
+    assert 0.6 < roughness(np.asarray(out.image), disc(25)) < 1.5
+    smooth = diffprior.inpaint(photo(), disc(30), prior=prior, method=step, fill="smooth")
+    assert roughness(np.asarray(smooth.image), disc(25)) < 0.2
