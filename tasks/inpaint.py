@@ -13,6 +13,7 @@ from diffprior.classical import mask_edges
 from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.classical.islands import wide_part
 from diffprior.errors import ImageError, SettingError, TaskError
+from diffprior.exemplar.completion import complete
 from diffprior.io.arrays import Images, as_images
 from diffprior.methods.base import Guidance, Method
 from diffprior.methods.by_depth import ByDepth
@@ -156,7 +157,7 @@ def _fill(
             sigma=sigma,
             least=ROUNDING,
             measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
-            guess=lambda x: biharmonic(x, ~keep.to(x.device)),
+            guess=partial(_first_guess, keep=keep, wide=window.cut(_started(wide[rows], prior))),
             one=one,
             several=several,
             shown=SHOWN if exact else None,
@@ -171,6 +172,22 @@ def _fill(
         )
 
     return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
+
+
+def _started(wide: Tensor, prior: Prior) -> Tensor:
+    """Return the part of wide holes that a prior which fills them itself starts from copies in."""
+    told = prior.text is not None or prior.label is not None
+    return torch.zeros_like(wide) if prior.local or told else wide
+
+
+def _first_guess(x: Tensor, keep: Tensor, wide: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` with smooth fills of narrow holes, and copies in wide ones."""
+    smooth = biharmonic(x, ~keep.to(x.device))
+    rows = [
+        complete((row.float().cpu() + 1) / 2, hole[0]) if hole.any() else (row + 1) / 2
+        for row, hole in zip(smooth, wide, strict=True)
+    ]
+    return torch.stack([(2 * row - 1).to(x) for row in rows]) if wide.any() else smooth
 
 
 def _wide(hole: Tensor, fill: str) -> Tensor:

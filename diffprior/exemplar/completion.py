@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..classical.islands import Island, islands
+from ..errors import ImageError
 from .blend import blend
 from .judge import unlikeness
 from .levels import Level, levels
@@ -57,11 +58,11 @@ def complete(
         callback: Called with the share of the work that is done.
 
     Raises:
-        ValueError: If no pixel is known.
+        ImageError: If no pixel is known.
     """
     known = ~hole if known is None else known & ~hole
     if not known.any():
-        raise ValueError("no pixel is known, so there is nothing to copy")
+        raise ImageError("no pixel is known, so there is nothing to copy")
     out = image.clone()
     boxes = _windows(hole, known)
     if callback is not None and not boxes:

@@ -1,0 +1,140 @@
+"""Wide holes through the public door."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import diffprior
+from diffprior.errors import SettingError
+from diffprior.priors.mixture import MixturePrior
+from tests.support import shell
+
+SIDE = 160
+PHOTO = "data/samples/grass.png"
+
+
+def photo() -> np.ndarray:
+    with Image.open(PHOTO) as image:
+        return np.asarray(image.convert("RGB").crop((0, 0, SIDE, SIDE)))
+
+
+def disc(radius: float, at: tuple[int, int] = (90, 80)) -> np.ndarray:
+    y, x = np.ogrid[:SIDE, :SIDE]
+    return (y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2
+
+
+def scratch() -> np.ndarray:
+    hole = np.zeros((SIDE, SIDE), bool)
+    hole[12:15, 5:150] = True
+    return hole
+
+
+def roughness(image: np.ndarray, hole: np.ndarray) -> float:
+    """The gradient energy in a hole over that of the photograph there."""
+    energy = [np.square(np.diff(x.mean(2), axis=1))[hole[:, 1:]] for x in (image * 1.0, photo())]
+    return float(energy[0].mean() / energy[1].mean())
+
+
+@pytest.mark.parametrize(
+    "hole, method",
+    [(disc(30), "Exemplar("), (scratch(), "DPIR("), (disc(30) | scratch(), "ByDepth(")],
+    ids=["wide", "narrow", "both"],
+)
+def test_each_hole_has_the_method_that_suits_it(hole: np.ndarray, method: str) -> None:
+    result = diffprior.inpaint(photo(), hole, steps=2)
+    out = np.asarray(result.image)
+    assert result.report["method"].startswith(method)
+    assert np.array_equal(out[~hole], photo()[~hole])
+    if hole[90, 80]:
+        assert 0.6 < roughness(out, disc(25)) < 1.5
+
+
+def test_a_fill_is_chosen_by_hand() -> None:
+    hole = disc(30)
+    smooth = diffprior.inpaint(photo(), hole, fill="smooth", steps=3)
+    assert "DPIR(" in smooth.report["method"]
+    assert roughness(np.asarray(smooth.image), disc(25)) < 0.4
+    narrow = diffprior.inpaint(photo(), scratch(), fill="structure")
+    assert narrow.report["method"].startswith("Exemplar(")
+    assert narrow.report["network_calls"] == 0
+
+
+def test_samples_are_layouts_and_their_deviation_is_theirs() -> None:
+    result = diffprior.inpaint(photo(), disc(30), samples=3)
+    samples = [np.asarray(sample) for sample in result.samples]
+    assert all(np.array_equal(x[~disc(30)], photo()[~disc(30)]) for x in samples)
+    assert len({x.tobytes() for x in samples}) == 3
+    assert result.std is not None
+    assert float(np.asarray(result.std)[~disc(30)].max()) == 0
+
+
+def test_images_of_a_batch_get_what_they_get_alone() -> None:
+    photos = np.stack([photo(), photo()[::-1]])
+    x = torch.from_numpy(photos).permute(0, 3, 1, 2) / 255
+    masks = torch.from_numpy(np.stack([disc(24), disc(28) | scratch()]))[:, None]
+    both = diffprior.inpaint(x, masks, steps=2).image
+    for i in range(2):
+        alone = diffprior.inpaint(x[i], masks[i], steps=2).image
+        assert torch.equal(both[i], alone)
+
+
+def test_a_reference_shows_what_is_hidden() -> None:
+    with Image.open("data/samples/city.png") as image:
+        scene = np.asarray(image.convert("RGB").crop((200, 200, 200 + SIDE, 200 + SIDE)))
+    hole = disc(28)
+    lost = np.where(hole[..., None], 128, scene).astype(np.uint8)
+    out = np.asarray(diffprior.inpaint(lost, hole, reference=[scene]).image)
+    assert (np.abs(out[hole] * 1.0 - scene[hole]).max(1) <= 1).mean() > 0.7
+
+
+def test_a_prior_that_knows_objects_leads() -> None:
+    prior = MixturePrior(torch.ones(1), torch.zeros(1, 3, 64, 64), torch.full((1,), 0.1))
+    hole = np.zeros((64, 64), bool)
+    hole[8:56, 8:56] = True
+    result = diffprior.inpaint(photo()[:64, :64], hole, prior=prior, steps=2)
+    assert "Exemplar" not in result.report["method"]
+    chosen = diffprior.inpaint(photo()[:64, :64], hole, prior=prior, fill="structure")
+    assert "Exemplar" in chosen.report["method"]
+
+
+def test_an_unknown_fill_is_one_sentence() -> None:
+    with pytest.raises(SettingError, match="fill is one of auto, smooth, texture, structure, got"):
+        diffprior.inpaint(photo(), disc(30), fill="magic")
+
+
+def test_the_command_removes_an_object(tmp_path: Path) -> None:
+    names = ["photo.png", "mask.png", "other.png", "out.png"]
+    image, mask, other, out = (tmp_path / name for name in names)
+    Image.fromarray(photo()).save(image)
+    Image.fromarray((disc(26) * 255).astype(np.uint8)).save(mask)
+    Image.fromarray(photo()[:, ::-1].copy()).save(other)
+
+    def inpaint(*words: str | Path) -> subprocess.CompletedProcess[bytes]:
+        task = ("inpaint", "--mask", mask, image, "-o", out, "--force")
+        return shell.diffprior(*task, *words, folder=tmp_path)
+
+    run = inpaint("--reference", other)
+    assert run.returncode == 0, run.stderr
+    with Image.open(out) as made:
+        filled = np.asarray(made)
+        report = json.loads(made.info["diffprior"])
+    assert np.array_equal(filled[~disc(26)], photo()[~disc(26)])
+    assert report["method"].startswith("Exemplar(")
+    refused = inpaint("--fill", "x")
+    assert refused.returncode == 2
+    assert "fill is one of auto, smooth, texture, structure" in shell.complaint(refused)
+
+
+def test_a_prior_that_leads_starts_from_copies() -> None:
+    """One denoising step at a tiny noise level leaves the first guess as it is."""
+    prior = MixturePrior(torch.ones(1), torch.zeros(1, 3, SIDE, SIDE), torch.full((1,), 1e6))
+    step = "dpir(start=0.011, steps=1)"
+    out = diffprior.inpaint(photo(), disc(30), prior=prior, method=step)
+    assert 0.6 < roughness(np.asarray(out.image), disc(25)) < 1.5
+    smooth = diffprior.inpaint(photo(), disc(30), prior=prior, method=step, fill="smooth")
+    assert roughness(np.asarray(smooth.image), disc(25)) < 0.2
