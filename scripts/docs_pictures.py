@@ -77,6 +77,7 @@ def inputs(folder: Path) -> None:
         "old": torch.where(lost, 1.0, old),
         "scratches": 2 * lost[None].float().expand(-1, 3, -1, -1) - 1,
         "region": region(),
+        "worn": torch.where(masks.scratches(SIDE, SIDE, 1, 0.03), 1.0, x["dog"]),
     }
     for name, image in images.items():
         to_pil(image[0]).save(folder / f"{name}.png")

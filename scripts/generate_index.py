@@ -35,7 +35,12 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
         "files": ["encode", "find", "read", "write"],
         "masks": ["fit_mask", "mask_tensor", "read_mask"],
     },
-    "masks": {"paint": ["color"]},
+    "masks": {
+        "changes": ["difference"],
+        "lines": ["scratches"],
+        "overlays": ["text"],
+        "paint": ["color"],
+    },
     "pretrained": {"load": ["load_prior", "shipped"]},
     "interop": {},
 }
@@ -91,9 +96,11 @@ def formatted(source: str) -> str:
 def index() -> str:
     """Return the index of the commands, in JSON."""
     from diffprior import catalog
-    from diffprior.cli.signatures import describe, describe_mounted
+    from diffprior.cli import mask
+    from diffprior.cli.signatures import describe, describe_group, describe_mounted
 
     commands = [describe(function) for function in catalog.functions().values()]
+    commands.append(describe_group(mask.__name__, mask.mask, mask.WORD))
     for name in filter(find_spec, MOUNTED):
         module = import_module(name)
         functions = [getattr(module, word) for word in module.__all__]

@@ -150,6 +150,10 @@ def _fill(
         copies = _is_plain(prior) and (prior.local or fill == STRUCTURE)
         deep = wide if copies else torch.zeros_like(wide)
         textured = fill == TEXTURE
+        ways = {
+            TEXTURE if textured else SMOOTH: bool((hole & ~deep)[rows].any()),
+            STRUCTURE: bool(deep[rows].any()),
+        }
         chosen = [_methods(hole[i], unknown[i], deep[i], sources, textured) for i in rows]
         one, several = zip(*chosen, strict=True)
         return Problem(
@@ -167,7 +171,7 @@ def _fill(
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=opaque,
             check=_check_pixels if fill in (TEXTURE, STRUCTURE) else None,
-            report=said,
+            report={**said, "fill": " and ".join(way for way, used in ways.items() if used)},
             nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 

@@ -176,12 +176,16 @@ def _check_working_folder() -> None:
 
 def _build(command: specs.Command) -> Any:
     """Return the typer command of an entry of the index."""
+    function = command.load() if command.options is None else _task_function(command)
+    if isinstance(function, typer.Typer):  # a command with commands of its own
+        group = typer.main.get_command(function)
+        group.rich_help_panel = command.panel  # type: ignore[attr-defined]
+        return group
     single = typer.Typer(
         add_completion=False,
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    function = command.load() if command.options is None else _task_function(command)
     register = single.command(command.name, help=command.help, rich_help_panel=command.panel)
     register(function)
     return typer.main.get_command(single)

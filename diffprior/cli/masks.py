@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 ENDINGS = ((".mask", "_mask", "-mask"), ("",))  # after the name of the input; the first ones first
+SHOWN = ".mask.shown"  # of the pictures that `diffprior mask` writes beside its masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ class ImageFolder:
     @classmethod
     def of(cls, folder: Path) -> "ImageFolder":
         """Return a folder with the images in it; there must be one at least."""
-        return cls(folder=folder, paths=files.find([str(folder)]))
+        paths = files.find([str(folder)])
+        return cls(folder=folder, paths=[p for p in paths if not p.stem.endswith(SHOWN)])
 
     def path_for(self, source: Input) -> Path:
         """Return the image for an input.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["EXTRAS", "identity", "is_result", "result_stems"]
 
-EXTRAS = ("uncertainty", "compare")  # images beside the samples
+EXTRAS = ("uncertainty", "compare", "shown")  # images beside the samples
 
 
 def identity(path: Path) -> str:

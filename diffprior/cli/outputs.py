@@ -33,6 +33,7 @@ class Options:
     skip_existing: bool = False
     compare: bool = False
     uncertainty: bool = False
+    shown: bool = False  # of a mask
     json: bool = False
     quiet: bool = False
     strip_metadata: bool = False
@@ -130,7 +131,7 @@ def _check_outputs(
                 "a new folder is written with / at its end"
             )
     if any(_streams(source, o) for source in sources):
-        if samples > 1 or o.json or o.compare or o.uncertainty:
+        if samples > 1 or o.json or o.compare or o.uncertainty or o.shown:
             raise SettingError("standard output takes one image and nothing else; give -o FILE")
         if is_closed(sys.stdout):
             raise SettingError("standard output is closed; give -o FILE")

@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
+import typer
+
 from ..runtime.parameters import PARAMETERS, FromFile
 from ..runtime.signature import TaskFunction
 from .specs import EDIT, EVALUATE, RESTORE, Command, Inputs, Kind, Option
 
-__all__ = ["describe", "describe_mounted"]
+__all__ = ["describe", "describe_group", "describe_mounted"]
 
 CONDITIONED = "Text-to-image and class-conditional priors"
 INPUTS: dict[str, Inputs] = {"image": "images", "numbers": "numbers"}
@@ -39,6 +41,12 @@ def describe(task: TaskFunction) -> Command:
         past=record.past,
         options=tuple(map(_option, annotated)),
     )
+
+
+def describe_group(module: str, group: typer.Typer, past: str) -> Command:
+    """Return the command of a group of typer, which writes images with a word in their names."""
+    name, text = str(group.info.name), str(group.info.help)
+    return Command(name=name, module=module, function=name, help=text, panel=EDIT, past=past)
 
 
 def describe_mounted(function: Callable[..., Any]) -> Command:

@@ -42,7 +42,7 @@ class Command:
         help: The first paragraph of its docstring.
         panel: The panel of the root's help page.
         inputs: What the files hold that a task reads, None if it reads none.
-        past: The word in the names of a task's results; None for a function that is no task.
+        past: The word in the names of results; None for a command that writes none.
         options: The options of a task; None for a function that has typer annotations itself.
     """
 

@@ -148,7 +148,8 @@ def _turned(mask: Images, like: Images) -> tuple[Images, tuple[str, ...]]:
         alpha = None if mask.alpha is None else np.ascontiguousarray(turn(mask.alpha))
         turned = replace(mask, values=np.ascontiguousarray(turn(mask.values)), alpha=alpha)
         return turned, ("the mask was turned as the EXIF orientation of the image turns that",)
-    if mask.size != like.size:
+    shows = like.orientation in TRANSPOSED and like.size != like.size[::-1]
+    if shows or mask.size != like.size:  # a mask of the stored pixels would have another size
         return mask, ()
     return mask, (
         "the EXIF orientation turns the image, and the mask is taken as one of the turned image; "

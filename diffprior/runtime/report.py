@@ -62,6 +62,7 @@ class Report(TypedDict, total=False):
         luma_step: First quantization step of luma.
         subsampling: Chroma subsampling, such as "4:2:0".
         operator: Operator of ``reconstruct``, as text.
+        fill: How holes were filled: "smooth", "texture" or "structure", or two of these.
         mask: How the mask was read, where it is not just black and white.
         boxes: Number of boxes that were filled one after the other, where there was more than one.
         note: A remark, such as that there was nothing to do.
@@ -110,6 +111,7 @@ class Report(TypedDict, total=False):
     luma_step: float
     subsampling: str
     operator: str
+    fill: str | None
     mask: str
     boxes: int
     note: str
@@ -195,8 +197,10 @@ def join_reports(reports: Sequence[Mapping[str, Any]], order: Sequence[int]) -> 
         if key in joined:
             values = [value for report in reports for value in report[key]]
             joined[key] = [values[i] for i in order]
-    methods = [m for report in reports for m in (report["method"] or "").split("; ") if m]
-    joined["method"] = "; ".join(dict.fromkeys(methods)) or None
+    for key in ("method", "fill"):
+        texts = [t for report in reports for t in (report.get(key) or "").split("; ") if t]
+        if key in joined:
+            joined[key] = "; ".join(dict.fromkeys(texts)) or None
     if not all("note" in report for report in reports):
         joined.pop("note", None)
     return joined

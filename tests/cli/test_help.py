@@ -89,7 +89,8 @@ def test_the_help_has_four_panels_in_order() -> None:
         "upscale",
     }
     assert {n for n, p in panels.items() if p == "Edit"} == {
-        *("blend", "edit", "generate", "interpolate", "invert", "sdedit", "style", "variations"),
+        *("blend", "edit", "generate", "interpolate", "invert", "mask", "sdedit", "style"),
+        "variations",
     }
     assert {n for n, p in panels.items() if p == "Inspect"} == {*LISTS, "tasks"}
     evaluate = {n for n, p in panels.items() if p == "Evaluate"}

@@ -93,7 +93,8 @@ def test_every_option_exists(parser: Callable[..., Any], page: str) -> None:
     known = {"--help", "--version", "--index-url", "--install-completion"}
     for line in lines + [line for p, line in commands() if p == page]:
         command = parser(line, only=True)
-        known |= {name for option in command.params for name in option.opts}
+        for one in (command, *getattr(command, "commands", {}).values()):
+            known |= {n for option in one.params for n in (*option.opts, *option.secondary_opts)}
     prose = re.sub(r"```.*?```", "", TEXTS[page], flags=re.S)
     code = " ".join(c for c in re.findall(r"`(.*?)`", prose) if not c.startswith("python "))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", code))

@@ -49,6 +49,9 @@ def test_each_hole_has_the_method_that_suits_it(hole: np.ndarray, method: str) -
     result = diffprior.inpaint(photo(), hole, steps=2)
     out = np.asarray(result.image)
     assert result.report["method"].startswith(method)
+    wide, narrow = bool(hole[90, 80]), bool(hole[13, 80])
+    said = " and ".join(["smooth"] * narrow + ["structure"] * wide)
+    assert result.report["fill"] == said
     assert np.array_equal(out[~hole], photo()[~hole])
     if hole[90, 80]:
         assert 0.6 < roughness(out, disc(25)) < 1.5
