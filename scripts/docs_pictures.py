@@ -3,8 +3,9 @@
     python scripts/docs_pictures.py docs/tasks/inpaint.md
 
 A comment of the page names the files that an image shows: ``<!-- fill.jpg: before.png after.png
--->``. The commands run in a temporary folder with small images, which are made of those in
-data/samples from fixed seeds.
+-->``; ``photo.png+mask.png`` shows the mask in red over the photo. The commands run in a temporary
+folder with the folder ``data`` and small images, which are made of those in data/samples from fixed
+seeds.
 """
 
 import re
@@ -31,6 +32,8 @@ from diffprior.random import Noise
 
 ROOT = Path(__file__).parent.parent
 SIDE, QUALITY, GAP = 192, 88, 4
+LARGEST, WIDEST = 256, 880  # px of larger images, and of a row of them
+RED, STRENGTH = (255, 0, 0), 0.6  # of a mask over a photo
 NAMES = ("city", "dog", "flowers", "girl", "grass", "haze", "house", "mc1", "mc2")
 Stroke = tuple[tuple[int, ...], int, list[tuple[int, int]]]  # color, width and points
 STROKES: dict[str, list[Stroke]] = {  # by file
@@ -60,6 +63,7 @@ def through_camera(name: str, kernel: str) -> torch.Tensor:
 
 def inputs(folder: Path) -> None:
     """Write the input images of the commands."""
+    (folder / "data").symlink_to(ROOT / "data")
     x = {name: 2 * load(ROOT / "data" / "samples" / f"{name}.png", SIDE) - 1 for name in NAMES}
     for name, image in x.items():
         to_pil(image[0]).save(folder / f"{name}.png")
@@ -111,20 +115,34 @@ def commands(text: str) -> list[str]:
     return [x for x in lines if x.startswith("diffprior ") and "path/to" not in x]
 
 
-def row(files: list[Path]) -> Image.Image:
-    """Return images in a row; transparent parts are gray, and small images are enlarged."""
+def panel(folder: Path, name: str) -> Image.Image:
+    """Return the image of a file; transparent parts are gray, and a mask after a + is red."""
+    file, _, mask = name.partition("+")
+    with Image.open(folder / file) as image:
+        ground = Image.new("RGBA", image.size, (200, 200, 200, 255))
+        ground.alpha_composite(image.convert("RGBA"))
+    if mask:
+        with Image.open(folder / mask) as image:
+            weight = image.convert("L").point(lambda level: STRENGTH * level)
+        ground.paste((*RED, 255), (0, 0), weight)
+    return ground.convert("RGB")
+
+
+def row(images: list[Image.Image]) -> Image.Image:
+    """Return images in a row; small ones are enlarged, and large ones reduced."""
+    largest = min(LARGEST, WIDEST // len(images))
+    height = max(SIDE, min(largest, max(image.height for image in images)))
     panels = []
-    for file in files:
-        with Image.open(file) as image:
-            ground = Image.new("RGBA", image.size, (200, 200, 200, 255))
-            ground.alpha_composite(image.convert("RGBA"))
-        size = round(ground.width * SIDE / ground.height), SIDE
-        panels.append(ground.convert("RGB").resize(size, Image.Resampling.NEAREST))
-    whole = Image.new("RGB", (sum(p.width + GAP for p in panels) - GAP, SIDE), "white")
+    for image in images:
+        size = round(image.width * height / image.height), height
+        is_large = image.height > height
+        way = Image.Resampling.LANCZOS if is_large else Image.Resampling.NEAREST
+        panels.append(image.resize(size, way))
+    whole = Image.new("RGB", (sum(p.width + GAP for p in panels) - GAP, height), "white")
     left = 0
-    for panel in panels:
-        whole.paste(panel, (left, 0))
-        left += panel.width + GAP
+    for each in panels:
+        whole.paste(each, (left, 0))
+        left += each.width + GAP
     return whole
 
 
@@ -144,7 +162,7 @@ def main(
                 call = [sys.executable, "-m", *shlex.split(command), "--force"]
                 subprocess.run(call, cwd=folder, check=True)
             for target, files in shown:
-                image = row([folder / file for file in files.split()])
+                image = row([panel(folder, name) for name in files.split()])
                 image.save(out / target, quality=QUALITY)
                 print(target)
 
