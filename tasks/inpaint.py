@@ -39,7 +39,7 @@ DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pi
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
 WIDE = 20.0  # px; a hole that is deeper is filled with copies,
-COMPACT = 8.0  # px; and so is one that is as deep and no long stroke
+COMPACT = 10.0  # px; and so is one that is as deep and no stroke
 TRIES = 3  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 EMPTY = "the mask is empty: there was nothing to do"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 __all__ = ["Island", "islands", "wide_part"]
 
-COMPACT = 20.0  # area of a part over its squared depth, at the most
+COMPACT = 12.0  # area of a part over its squared depth, at the most
 FINENESS = 8  # blocks in a margin, by which distances are measured
 
 
@@ -69,12 +69,12 @@ def wide_part(hole: Tensor, depth: float, compact: float | None = None) -> Tenso
     """Return the connected parts of a hole ``(H, W)`` of bool that are deeper than this.
 
     The depth d of a part is the largest distance of a pixel of it from the rest of the image. Its
-    area over d^2 is 3.1 for a disc, 4 for a square, and over 20 for a stroke more than five times
+    area over d^2 is 3.1 for a disc, 4 for a square, and over 12 for a stroke more than three times
     as long as wide.
 
     Arguments:
         depth: Pixels.
-        compact: Depth that is enough for a part with an area of up to 20 d^2; by default, none is.
+        compact: Depth that is enough for a part with an area of up to 12 d^2; by default, none is.
     """
     import cv2  # takes long to import, and only masks need it
 

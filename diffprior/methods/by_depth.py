@@ -36,13 +36,13 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         narrow: Method of the narrow holes.
         wide: Method of the others.
         depth: Largest depth of a narrow hole, in pixels.
-        compact: The same for a hole that is no long stroke; see `wide_part`.
+        compact: The same for a hole that is no stroke; see `wide_part`.
     """
 
     narrow: Method[Any] = field(default_factory=lambda: DPIR(start=0.15, steps=30, spread=32))
     wide: Method[Any] = field(default_factory=Exemplar)
     depth: Positive = 20.0
-    compact: Positive = 8.0
+    compact: Positive = 10.0
 
     needs: ClassVar[Needs] = Needs(likelihood=GaussianLikelihood, operator=Mask)
 
