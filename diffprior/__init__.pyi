@@ -25,6 +25,7 @@ from . import diffusions as diffusions
 from . import editing as editing
 from . import errors as errors
 from . import evaluation as evaluation
+from . import exemplar as exemplar
 from . import interop as interop
 from . import inversions as inversions
 from . import io as io
@@ -69,6 +70,7 @@ __all__ = [
     "editing",
     "errors",
     "evaluation",
+    "exemplar",
     "generate",
     "inpaint",
     "interop",
@@ -105,12 +107,14 @@ __all__ = [
 
 def blend(
     image: _T | Images,
-    mask: Any,
+    mask: Any = None,
     *,
     strength: float = 1.0,
     repeats: int = 4,
     feather: int = 0,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -150,6 +154,10 @@ def blend(
             region agree better with its surroundings.
         feather: Width of the blend around the region, in pixels; default: 0, a hard edge.
         steps: Steps of the chain; default: 30, or 4 for a consistency model.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -196,6 +204,8 @@ def colorize(
     scribble: Any = None,
     hint: float = 0.02,
     sigma: float | str = 0.0,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -236,6 +246,10 @@ def colorize(
             twice as much.
         sigma: Noise level of the gray image: its standard deviation in [0, 1] units, or auto;
             default 0. In [-1, 1] units it is twice as much.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -545,6 +559,8 @@ def edit(
     attention: AttentionEdit | str | None = None,
     feather: int = 2,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     seed: int = 0,
     prompt: str | None = None,
@@ -588,6 +604,10 @@ def edit(
             reweight.
         feather: Width of the blend inside the mask, in pixels, from 0 on; default 2.
         steps: Steps of an inversion made here; default: as many as the inversion has.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -704,11 +724,14 @@ def inpaint(
     image: _T | Images,
     mask: Any = None,
     *,
-    texture: bool = False,
+    fill: str = "auto",
+    reference: Any = None,
     sigma: float | str = 0.0,
     dilate: int = 0,
     feather: int = 0,
     fit_mask: bool = False,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -731,11 +754,12 @@ def inpaint(
 ) -> Result[_T]:
     """Fill the hole of an image; all else stays bit for bit.
 
-    One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
-    benchmark, from a noisier start where the hole is thick. Several come from mmps, the sampler
-    that keeps the most texture there for the PSNR that it costs. Neither has all the texture of a
-    photograph; see ``texture``. A network that was trained to fill holes is shown the image and the
-    hole, and sampled as it is.
+    A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
+    benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
+    textures and edges, not what belongs there. A prior of text or of classes, or one that was
+    trained to fill holes, knows more, and fills wide holes, too.
 
     Arguments:
         image: PIL image, numpy array ``(H, W[, C])`` or tensor ``([B,] C, H, W)``; uint8, uint16 or
@@ -743,16 +767,24 @@ def inpaint(
         mask: Mask of the hole, white where to fill; default: the transparent part. True or 1 where
             to fill; gray blends. One for all images or one for each. None is what is transparent in
             ``image``.
-        texture: Give the fill the texture of its surroundings: less like the truth, more like a
-            photograph; default: no. The fine detail of a sample is laid over the one fill, at the
-            strength of what is around the hole. Several such fills differ in detail only; their
-            deviation is no measure of uncertainty.
+        fill: How holes are filled: smooth, near to the truth; texture, smooth with the grain of a
+            photograph; structure, with copies of what is round a hole; default: auto, structure for
+            wide holes and smooth for narrow ones. Texture lays the fine detail of a sample over a
+            smooth fill, at the strength of what is around the hole; wide holes get structure.
+            Several fills with texture differ in detail, several by structure in layout. The
+            deviation of either says where they differ, and is not that of a posterior.
+        reference: Further image of the scene that wide holes may be filled from; default: none. One
+            image or several, of any size; best a shot from the same place.
         sigma: Noise level of the known pixels: its standard deviation in [0, 1] units, or auto;
             default: 0, which keeps them bit for bit. In [-1, 1] units it is twice as much. Above 0
-            the known pixels are cleaned, too.
+            the known pixels are cleaned, too, and all holes are filled smoothly.
         dilate: Pixels to grow the hole by; default 0.
         feather: Width of the blend around the hole, in pixels; default: 0, a hard edge.
         fit_mask: Resize a mask of another size to the image's; default: no.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1039,6 +1071,8 @@ def restore(
     boundary: str = "free",
     gray: bool = False,
     sigma: float | str = "auto",
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     method: Method[Any] | type[Method[Any]] | Callable[[], Method[Any]] | str | None = None,
     steps: int | None = None,
@@ -1076,6 +1110,10 @@ def restore(
         gray: Whether the colors are lost, too; default: no.
         sigma: Noise level: its standard deviation in [0, 1] units, or auto; default: auto. In [-1,
             1] units it is twice as much. "auto" estimates it in each image, as 1/255 at the least.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.
@@ -1127,6 +1165,8 @@ def sdedit(
     strokes: Any = None,
     repeats: int = 1,
     steps: int | None = None,
+    mask_color: str | None = None,
+    invert_mask: bool = False,
     prior: Prior | str | Path | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -1166,6 +1206,10 @@ def sdedit(
         repeats: Number of rounds, each from the result of the last, from 1 on; default 1. K in the
             paper. More rounds are nearer to the prior and further from the image.
         steps: Steps of the chain of each round; default: 50, or 4 for a consistency model.
+        mask_color: Color of the paint, where the mask is a copy of the image that is painted over,
+            as in red or #ff00ff; without a mask the image itself is; default: a mask of black and
+            white.
+        invert_mask: Take the mask the other way round, black where white would be; default: no.
         prior: Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped
             prior of photographs. Or a prior object, which stays on its device unless ``device`` is
             given.

@@ -28,7 +28,9 @@ JUMP = 5  # steps that the chain goes back up at a time
 @editing(past="blended")
 def blend(
     image: Images,
-    mask: Annotated[Any, FromFile("Mask of the region to redraw, white where to redraw.")],
+    mask: Annotated[
+        Any, FromFile("Mask of the region to redraw, white where to redraw.", is_mask=True)
+    ] = None,
     *,
     strength: Annotated[
         float,
@@ -63,6 +65,8 @@ def blend(
     _method(strength, STEPS if steps is None else steps, repeats)  # refused before a prior opens
     if feather < 0:
         raise SettingError(f"a feather is pixels from 0 on, got {feather}")
+    if mask is None:
+        raise SettingError("there is no mask; give one, or the mask_color of paint on the image")
     soft, said = soft_mask(mask, image)
     soft = mask_edges.feather(soft, feather) if feather else soft
 

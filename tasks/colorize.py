@@ -59,7 +59,8 @@ def colorize(
         Any,
         FromFile(
             "Mask of the region to color, white where to color; the rest keeps its colors; "
-            "default: the whole image."
+            "default: the whole image.",
+            is_mask=True,
         ),
     ] = None,
     *,

@@ -58,6 +58,7 @@ def edit(
             "Mask of the region to edit, white where to edit; auto finds it; "
             "default: the whole image.",
             words=("auto",),
+            is_mask=True,
         ),
     ] = None,
     *,

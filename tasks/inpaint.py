@@ -1,7 +1,7 @@
 """Fill what a mask hides."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,18 +11,24 @@ from torch import Tensor
 
 from diffprior.classical import mask_edges
 from diffprior.classical.fill import biharmonic, fill_flat
+from diffprior.classical.islands import wide_part
 from diffprior.errors import ImageError, SettingError, TaskError
-from diffprior.io.arrays import Images
-from diffprior.methods.base import Guidance
+from diffprior.io.arrays import Images, as_images
+from diffprior.methods.base import Guidance, Method
+from diffprior.methods.by_depth import ByDepth
+from diffprior.methods.exemplar import Exemplar
+from diffprior.methods.textured import Textured
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
-from diffprior.runtime.boxes import MARGIN, InBoxes, boxes_of
+from diffprior.runtime.boxes import InBoxes, boxes_of, window_of
+from diffprior.runtime.defaults import as_method
 from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
+from diffprior.validation import literal
 
 __all__ = ["inpaint"]
 
@@ -30,24 +36,34 @@ FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
 THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
+FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
+WIDE = 20.0  # px; a hole that is deeper is filled with copies,
+COMPACT = 8.0  # px; and so is one that is as deep and no long stroke
+TRIES = 3  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
-LEAST_SIDE = 256  # px of a window
 EMPTY = "the mask is empty: there was nothing to do"
 
 
 @restoration(past="inpainted")
-def inpaint(
+def inpaint(  # noqa: PLR0913 (the public call)
     image: Images,
     mask: Annotated[
         Any,
-        FromFile("Mask of the hole, white where to fill; default: the transparent part."),
+        FromFile(
+            "Mask of the hole, white where to fill; default: the transparent part.", is_mask=True
+        ),
     ] = None,
     *,
-    texture: Annotated[
-        bool,
-        "Give the fill the texture of its surroundings: less like the truth, more like a "
-        "photograph; default: no.",
-    ] = False,
+    fill: Annotated[
+        str,
+        "How holes are filled: smooth, near to the truth; texture, smooth with the grain of a "
+        "photograph; structure, with copies of what is round a hole; default: auto, structure "
+        "for wide holes and smooth for narrow ones.",
+    ] = "auto",
+    reference: Annotated[
+        Any,
+        FromFile("Further image of the scene that wide holes may be filled from; default: none."),
+    ] = None,
     sigma: Annotated[
         float | str,
         "Noise level of the known pixels: its standard deviation in [0, 1] units, or auto; "
@@ -61,27 +77,36 @@ def inpaint(
 ) -> ProblemInParts | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
-    One result comes from annealed plug-and-play (dpir), first in PSNR over the hole in our
-    benchmark, from a noisier start where the hole is thick. Several come from mmps, the sampler
-    that keeps the most texture there for the PSNR that it costs. Neither has all the texture of a
-    photograph; see ``texture``. A network that was trained to fill holes is shown the image and the
-    hole, and sampled as it is.
+    A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
+    benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
+    sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
+    that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
+    textures and edges, not what belongs there. A prior of text or of classes, or one that was
+    trained to fill holes, knows more, and fills wide holes, too.
 
     Arguments:
         mask: True or 1 where to fill; gray blends. One for all images or one for each. None is what
             is transparent in ``image``.
-        texture: The fine detail of a sample is laid over the one fill, at the strength of what is
-            around the hole. Several such fills differ in detail only; their deviation is no measure
-            of uncertainty.
-        sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too.
+        fill: Texture lays the fine detail of a sample over a smooth fill, at the strength of what
+            is around the hole; wide holes get structure. Several fills with texture differ in
+            detail, several by structure in layout. The deviation of either says where they differ,
+            and is not that of a posterior.
+        reference: One image or several, of any size; best a shot from the same place.
+        sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too, and
+            all holes are filled smoothly.
     """
+    if fill not in FILLS:
+        raise SettingError(f"fill is one of {', '.join(FILLS)}, got {literal(fill)}")
     soft, said = _soft_mask(image, mask, dilate, feather, fit_mask)
     hole = soft > 0
-    fill = partial(_fill, texture=texture, sigma=sigma, said=said)
-    whole = partial(fill, image, soft, opaque=mask is None)
-    boxes = boxes_of(hole, hole | image.invisible()) if read_sigma(sigma) == 0 else []
+    exact = read_sigma(sigma) == 0
+    wide = _wide(hole, fill) if exact else torch.zeros_like(hole)
+    sources = [] if reference is None else _references(reference)
+    page = partial(_fill, fill=fill, sigma=sigma, sources=sources, said=said)
+    whole = partial(page, image, soft, opaque=mask is None)
+    boxes = boxes_of(hole, hole | image.invisible(), wide) if exact else []
     if any(boxes):
-        return InBoxes(soft=soft, boxes=boxes, page=fill, whole=whole, opaque=mask is None)
+        return InBoxes(soft=soft, boxes=boxes, page=page, whole=whole, opaque=mask is None)
     return whole()
 
 
@@ -89,8 +114,9 @@ def _fill(
     image: Images,
     soft: Tensor,
     *,
-    texture: bool,
+    fill: str,
     sigma: float | str,
+    sources: Sequence[Tensor],
     said: Mapping[str, str],
     opaque: bool = False,
 ) -> ProblemInParts:
@@ -99,6 +125,7 @@ def _fill(
     Arguments:
         image: The images, or a part of them.
         soft: Their weights in the mask, ``(B, 1, H, W)`` in [0, 1].
+        sources: Further images to copy from, each ``(C, H, W)`` in [-1, 1].
         said: What the report says of the mask.
         opaque: Whether the result loses the transparency of the images.
     """
@@ -106,38 +133,58 @@ def _fill(
     unknown = hole | image.invisible()
     exact = read_sigma(sigma) == 0
     flat = one_color(image, hole, ~unknown) if exact else torch.zeros_like(hole)
-    one = [_method(h, u, texture) for h, u in zip(hole, unknown, strict=True)]
+    wide = _wide(hole, fill) & ~flat if exact else torch.zeros_like(hole)
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
     def windows(prior: Prior) -> list[Window]:
         """Return what is worked on of each image: latents depend on all of it."""
-        return [_window(h) if exact and not prior.latent else everything for h in hole[:, 0]]
+        if not exact or prior.latent:
+            return [everything] * len(hole)
+        return [window_of(*each) for each in zip(hole[:, 0], wide[:, 0], strict=True)]
 
     def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
         lost = window.cut(unknown[rows])
         plain = window.cut(flat[rows]) if _is_plain(prior) else torch.zeros_like(lost)
         keep = ~lost | plain
-        methods = [one[i] for i in rows]
+        copies = _is_plain(prior) and (prior.local or fill == STRUCTURE)
+        deep = wide if copies else torch.zeros_like(wide)
+        textured = fill == TEXTURE
+        chosen = [_methods(hole[i], unknown[i], deep[i], sources, textured) for i in rows]
+        one, several = zip(*chosen, strict=True)
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
             measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
             guess=lambda x: biharmonic(x, ~keep.to(x.device)),
-            one=methods,
-            several=methods if texture else SEVERAL,
+            one=one,
+            several=several,
             shown=SHOWN if exact else None,
             keep=keep,
             lost=unknown[rows],
             window=window,
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=opaque,
-            check=_check_texture if texture else None,
+            check=_check_pixels if fill in (TEXTURE, STRUCTURE) else None,
             report=said,
             nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
     return ProblemInParts(parts=lambda prior: parts_of(windows(prior), problem))
+
+
+def _wide(hole: Tensor, fill: str) -> Tensor:
+    """Return the pixels ``(B, 1, H, W)`` of holes that are filled with copies."""
+    if fill == SMOOTH:
+        return torch.zeros_like(hole)
+    depths = (0.0, None) if fill == STRUCTURE else (WIDE, COMPACT)
+    return torch.stack([wide_part(h[0], *depths) for h in hole])[:, None]
+
+
+def _references(reference: Any) -> list[Tensor]:
+    """Return images of any sizes, each ``(C, H, W)`` in [-1, 1]."""
+    several = reference if isinstance(reference, list | tuple) else [reference]
+    return [x for each in several for x in as_images(each).tensor()]
 
 
 def _is_plain(prior: Prior) -> bool:
@@ -146,21 +193,43 @@ def _is_plain(prior: Prior) -> bool:
     return not prior.latent and not told
 
 
-def _check_texture(prior: Prior) -> None:
+def _check_pixels(prior: Prior) -> None:
     if prior.latent:
-        raise TaskError("texture is laid over what a prior of pixels fills, not one of latents")
+        raise TaskError("fill texture and structure are for a prior of pixels, not one of latents")
 
 
-def _method(hole: Tensor, unknown: Tensor, texture: bool) -> str:
-    """Return the method for one hole, ``(1, H, W)``: what is known less well starts noisier.
+def _methods(
+    hole: Tensor, unknown: Tensor, wide: Tensor, sources: Sequence[Tensor], textured: bool
+) -> tuple[Method[Any], Method[Any]]:
+    """Return the methods of one image, for one result and for several.
 
     Arguments:
-        unknown: The hole, and further pixels of which nothing is known.
+        hole: The pixels to fill, ``(1, H, W)``.
+        unknown: Those, and further ones of which nothing is known.
+        wide: Those that are filled with copies.
+        sources: Further images to copy from.
+        textured: Whether the others get the detail of a sample.
     """
+    narrow = hole & ~wide
+    one, several = as_method(_smooth(narrow, unknown)), as_method(SEVERAL)
+    if textured:
+        one = several = Textured(mean=one, sample=several)
+    if not wide.any():
+        return one, several
+    copy, draw = (Exemplar(tries=n, references=sources) for n in (TRIES, 1))
+    if not narrow.any():
+        return copy, draw
+    return (
+        ByDepth(narrow=one, wide=copy, depth=WIDE, compact=COMPACT),
+        ByDepth(narrow=several, wide=draw, depth=WIDE, compact=COMPACT),
+    )
+
+
+def _smooth(hole: Tensor, unknown: Tensor) -> str:
+    """Return the method for narrow holes, ``(1, H, W)``: what is known less well starts noisier."""
     depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
-    mean = next(text for most, text in DEPTHS.items() if lost < most)
-    return f"textured(mean={mean}, sample={SEVERAL})" if texture else mean
+    return next(text for most, text in DEPTHS.items() if lost < most)
 
 
 def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> SoftMask:
@@ -191,17 +260,3 @@ def _check_known(soft: Tensor) -> None:
             f"the mask hides the whole image, since no pixel of it is black: its darkest is "
             f"{darkest:.1%} white; make black what is to be kept"
         )
-
-
-def _window(hole: Tensor) -> Window:
-    """Return the box of a hole ``(H, W)`` with ``MARGIN`` around it, or ``LEAST_SIDE`` wide."""
-    return Window(rows=_span(hole.any(1)), columns=_span(hole.any(0)))
-
-
-def _span(lost: Tensor) -> slice:
-    """Return the rows, or columns, to work on, from where any pixel is lost."""
-    length = len(lost)
-    at = lost.nonzero()
-    low, high = (int(at.min()), int(at.max()) + 1) if len(at) else (0, length)
-    spare = max(MARGIN, (LEAST_SIDE - (high - low) + 1) // 2)
-    return slice(max(0, low - spare), min(length, high + spare))

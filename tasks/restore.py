@@ -27,7 +27,7 @@ __all__ = ["restore"]
 def restore(
     image: Images,
     scratches: Annotated[
-        Any, FromFile("Mask of what is lost, white where lost; default: nothing.")
+        Any, FromFile("Mask of what is lost, white where lost; default: nothing.", is_mask=True)
     ] = None,
     *,
     blur: Annotated[

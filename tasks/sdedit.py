@@ -30,7 +30,11 @@ ROUNDS = 1000  # the most repeats
 def sdedit(
     image: Images,
     mask: Annotated[
-        Any, FromFile("Mask of the region to edit, white where to edit; default: the whole image.")
+        Any,
+        FromFile(
+            "Mask of the region to edit, white where to edit; default: the whole image.",
+            is_mask=True,
+        ),
     ] = None,
     *,
     strength: Annotated[

@@ -24,9 +24,10 @@ from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
 from ..validation import shown, warn
 from .inputs import expand
-from .masks import read_setting, settings_of, unused
+from .masks import open_folder, read_setting, settings_of, unused, without_masks
 from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
 from .process import check_signals, describe
+from .progress import Bar
 from .streams import OutputError, emit, emit_bytes, is_closed, say
 
 __all__ = ["Options", "run"]
@@ -36,7 +37,11 @@ Source = files.File | numbers.Measurement
 
 @prior_cache()
 def run(
-    function: TaskFunction, names: Sequence[str] | None, settings: dict[str, Any], o: Options
+    function: TaskFunction,
+    names: Sequence[str] | None,
+    settings: dict[str, Any],
+    o: Options,
+    bar: Bar | None = None,
 ) -> int:
     """Run a task over files. Whatever goes wrong with a file ends that file alone.
 
@@ -45,6 +50,7 @@ def run(
         names: Files, folders, patterns, or "-"; None for a task that reads nothing.
         settings: The settings of the task. Those that are paths are read as images.
         o: The options that all commands share.
+        bar: Where progress is shown; a new one by default.
 
     Returns:
         The exit code: 0, 1 if a file failed, 2 for wrong usage, where nothing was done.
@@ -55,17 +61,19 @@ def run(
         samples = settings.get("samples", 1)
         check_counts(samples, settings.get("steps"))  # before any name is laid out
         found = expand(names)
-        plan = plan_outputs(found.inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
-        values = _read_settings(task, settings, _limit(o))
+        values = _open_folders(task, settings)
+        inputs = without_masks(values, found.inputs)
+        plan = plan_outputs(inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
+        values = {k: _read_setting(v, _limit(o)) for k, v in values.items()}
     except SettingError as error:
         return _fail(error, 2)
     except Exception as error:
         check_signals()
         return _fail(error, 1)
-    for note in (*found.notes, *plan.notes, *unused(values, found.inputs)):
+    for note in (*found.notes, *plan.notes, *unused(values, inputs)):
         say(note)
     code = max((_fail(fault, 1) for fault in (*found.faults, *plan.faults)), default=0)
-    return _run_all(_Run(function, values, o), plan.targets, code)
+    return _run_all(_Run(function, values, o, bar or Bar(o.quiet)), plan.targets, code)
 
 
 def _run_all(session: "_Run", plan: Mapping[Input, Targets], code: int) -> int:
@@ -108,10 +116,17 @@ def _limit(o: Options) -> int:
     return files.LIMIT if o.max_pixels is None else o.max_pixels
 
 
-def _read_settings(task: Task, settings: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    """Return the settings of a task; images are read from their paths."""
+def _open_folders(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task, of which those that are folders of images are opened."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    return {k: read_setting(v, limit) if isinstance(v, Path) else v for k, v in plain.items()}
+    return {
+        k: open_folder(v) if isinstance(v, Path) and v.is_dir() else v for k, v in plain.items()
+    }
+
+
+def _read_setting(value: Any, limit: int) -> Any:
+    """Return a setting; an image is read from its path."""
+    return read_setting(value, limit) if isinstance(value, Path) else value
 
 
 @dataclass
@@ -122,6 +137,7 @@ class _Run:
         function: The function of the task.
         values: Its settings.
         o: The options of the command.
+        bar: Where progress is shown.
         skipped: The number of files that were done before this run.
         written: The files that this run wrote, as the file system knows them.
     """
@@ -129,6 +145,7 @@ class _Run:
     function: TaskFunction
     values: Mapping[str, Any]
     o: Options
+    bar: Bar
     skipped: int = 0
     written: set[tuple[int, int]] = field(default_factory=set)
 
@@ -149,6 +166,7 @@ class _Run:
             note = result.report
         else:
             self.skipped += 1
+        self.bar.clear()
         if self.o.json:
             outputs = {str(k): str(p) for k, p in targets.items()}
             emit(as_json({"input": source and str(source), "outputs": outputs, **note}))
@@ -157,19 +175,27 @@ class _Run:
 
     def _write_results(self, source: Input, targets: Targets) -> Any:
         """Write the results of one file, and return them."""
-        values = settings_of(self.values, source, _limit(self.o))
-        file = None if source is None else _read(self.function.task, source, _limit(self.o))
-        _check_depth(file, targets)
-        with _progress(str(source or self.function.__name__), self.o.quiet) as callback:
-            result = _call(self.function, file, values, callback)
-        for key, path in targets.items():
-            suffix = path.suffix.lower() if path else ".png"
-            data = _data(key, result, file, suffix, self.o.strip_metadata)
-            if path is None:
-                emit_bytes(data)
-            else:
-                self._write(data, path)
+        name = self.function.__name__ if source is None else str(source)
+        with self.bar.of(name, "reading" if source else "preparing"):
+            values = settings_of(self.values, source, _limit(self.o))
+            file = None if source is None else _read(self.function.task, source, _limit(self.o))
+            _check_depth(file, targets)
+            self.bar.stage("preparing")
+            result = _call(self.function, file, values, self._callback)
+            self.bar.stage("writing")
+            for key, path in targets.items():
+                suffix = path.suffix.lower() if path else ".png"
+                data = _data(key, result, file, suffix, self.o.strip_metadata)
+                if path is None:
+                    emit_bytes(data)
+                else:
+                    self._write(data, path)
         return result
+
+    def _callback(self, x: Tensor, share: float) -> None:
+        """Show the share of the work that is done."""
+        check_signals()
+        self.bar.update(share)
 
     def _write(self, data: bytes, path: Path) -> None:
         """Write a file, but not over another one of this run, whatever name it goes by."""
@@ -286,27 +312,6 @@ def _prefix_warnings(source: Input) -> Iterator[None]:
             f"{'' if str(message).startswith(name) else name}{message}", *rest
         )
         yield
-
-
-@contextmanager
-def _progress(name: str, quiet: bool) -> Iterator[Callback]:
-    """Show a progress bar with the time that is left, if a terminal can show it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda x, done: check_signals()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(shown(name, 40), total=1.0)
-
-        def update(x: Tensor, done: float) -> None:
-            check_signals()
-            progress.update(bar, completed=done)
-
-        yield update
 
 
 def _fail(error: Exception, code: int, source: Input = None) -> int:

@@ -22,6 +22,7 @@ from .. import __version__, catalog
 from ..errors import ImageError
 from ..validation import shown
 from . import index, specs
+from .progress import Bar
 from .specs import EDIT, EVALUATE, INSPECT, RESTORE
 from .streams import MOST, emit, say
 
@@ -197,16 +198,19 @@ def _task_function(command: specs.Command) -> Callable[..., None]:
     shared = {k: v for k, v in SHARED.items() if offered.get(k, True)}
 
     def function(context: typer.Context, **settings: Any) -> None:
-        from .batch import run
-        from .outputs import Options
+        bar = Bar(settings["quiet"])
+        with bar.run():
+            from .batch import run
+            from .outputs import Options
 
-        files = settings.pop("files", None)
-        options = Options(**{k: settings.pop(k, default) for k, (_, default) in SHARED.items()})
-        source = context.get_parameter_source("samples")
-        is_default = source is not None and source.name == "DEFAULT"
-        if options.uncertainty and is_default and settings["samples"] == 1:
-            settings["samples"] = SAMPLES
-        raise typer.Exit(run(command.load(), files, settings, options))
+            files = settings.pop("files", None)
+            options = Options(**{k: settings.pop(k, default) for k, (_, default) in SHARED.items()})
+            source = context.get_parameter_source("samples")
+            is_default = source is not None and source.name == "DEFAULT"
+            if options.uncertainty and is_default and settings["samples"] == 1:
+                settings["samples"] = SAMPLES
+            code = run(command.load(), files, settings, options, bar)
+        raise typer.Exit(code)
 
     empty = inspect.Parameter.empty
     signature = [_parameter("context", typer.Context, empty)]

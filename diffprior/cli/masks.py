@@ -1,6 +1,8 @@
 """Settings that are images: one file for all inputs, or a folder with one for each."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,28 @@ from ..errors import ImageError, SettingError
 from ..io import files, masks
 from ..io.arrays import Images
 from ..validation import shown
+from .naming import identity
 from .outputs import Input
 
-__all__ = ["ImageFolder", "read_setting", "settings_of", "unused"]
+__all__ = [
+    "ImageFolder",
+    "open_folder",
+    "read_setting",
+    "settings_of",
+    "unused",
+    "without_masks",
+]
 
-ENDINGS = ("", "_mask", "-mask", ".mask")  # after the name of the input, in the order of preference
-SHOWN = ".mask.shown"  # of the pictures that `diffprior mask` writes beside its masks
+ENDINGS = ((".mask", "_mask", "-mask"), ("",))  # after the name of the input; the first ones first
+SHOWN = ".mask.shown"  # of the images that `diffprior mask` writes beside its masks
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """A folder with an image for each input: ``a.png`` or ``a_mask.png`` for ``a.jpg``.
+    """A folder with an image for each input, as ``a.mask.png``, ``a_mask.png`` or ``a.png``.
+
+    Names that differ in case alone, or in how they write an accent, are one where none is the same.
+    Where ``a.jpg`` and ``a.png`` are both worked on, ``a.jpg.mask.png`` is that of the first.
 
     Attributes:
         folder: The folder.
@@ -43,29 +56,57 @@ class ImageFolder:
         """
         if not isinstance(source, Path):
             raise ImageError(f"{shown(self.folder)} is a folder; for standard input give a file")
-        for ending in ENDINGS:
-            found = [path for path in self.paths if path.stem == source.stem + ending]
-            if len(found) > 1:
-                names = " and ".join(shown(path.name) for path in found[:2])
-                raise ImageError(f"{shown(self.folder)} holds {names} for it; leave one of them")
-            if found:
-                return found[0]
+        own = identity(source)
+        for same in (str, _alike):
+            for names in _names(source):
+                wanted = {same(name) for name in names}
+                named = [path for path in self.paths if same(path.stem) in wanted]
+                found = [path for path in named if identity(path) != own]
+                if len(found) > 1:
+                    two = " and ".join(shown(path.name) for path in found[:2])
+                    raise ImageError(f"{shown(self.folder)} holds {two} for it; leave one of them")
+                if found:
+                    return found[0]
         raise ImageError(
             f"{shown(self.folder)} holds no image for it; name one {shown(source.stem)}.png"
         )
 
 
-def read_setting(path: Path, limit: int) -> Images | ImageFolder:
-    """Return the image in a file, or the images in a folder.
+def _names(source: Path) -> Iterator[list[str]]:
+    """Yield what images for an input may be called, without their suffix: the likeliest first."""
+    for endings in ENDINGS:
+        for name in (source.name, source.stem):
+            yield [name + ending for ending in endings]
+
+
+def _alike(name: str) -> str:
+    """Return a name as file systems know it that tell neither case nor kinds of accents apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def open_folder(path: Path) -> ImageFolder:
+    """Return the images in a folder.
+
+    Raises:
+        SettingError: If there is none.
+    """
+    try:
+        return ImageFolder.of(path)
+    except ImageError as error:
+        raise SettingError(str(error)) from error
+
+
+def read_setting(path: Path, limit: int) -> Images:
+    """Return the image in a file.
 
     Arguments:
         limit: The most pixels of an image that is read.
 
     Raises:
-        SettingError: If nothing can be read there.
+        SettingError: If it cannot be read.
     """
     try:
-        return ImageFolder.of(path) if path.is_dir() else masks.read_mask(path, limit)
+        return masks.read_mask(path, limit)
     except ImageError as error:
         raise SettingError(str(error)) from error
 
@@ -83,11 +124,26 @@ def settings_of(values: Mapping[str, Any], source: Input, limit: int) -> dict[st
     return settings
 
 
+def without_masks(values: Mapping[str, Any], inputs: Sequence[Input]) -> Sequence[Input]:
+    """Return the inputs without the masks of the others, by their names, in the same folder."""
+    left_out: set[str] = set()
+    for value in values.values():
+        if isinstance(value, ImageFolder):
+            for source in inputs:
+                with suppress(ImageError):  # said when its turn comes
+                    path = value.path_for(source)
+                    if _alike(path.stem).endswith(ENDINGS[0]):
+                        left_out.add(identity(path))
+    return [s for s in inputs if not (isinstance(s, Path) and identity(s) in left_out)]
+
+
 def unused(values: Mapping[str, Any], inputs: Sequence[Input]) -> Iterator[str]:
-    """Yield what to say of the images in folders that belong to no input."""
-    stems = {path.stem + ending for path in inputs if isinstance(path, Path) for ending in ENDINGS}
+    """Yield what to say of the images in folders that belong to no input, nor are one."""
+    sources = [path for path in inputs if isinstance(path, Path)]
+    known = {_alike(name) for path in sources for names in _names(path) for name in names}
+    own = {identity(path) for path in sources}
     for value in values.values():
         if isinstance(value, ImageFolder):
             for path in value.paths:
-                if path.stem not in stems:
+                if _alike(path.stem) not in known and identity(path) not in own:
                     yield f"{shown(path)} belongs to no input"

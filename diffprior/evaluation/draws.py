@@ -16,6 +16,7 @@ __all__ = ["DRAWS", "Draw", "draw_of"]
 
 Taps = Annotated[int, Within(1, 1023)]
 Width = Annotated[float, Within(0, 100, above=True)]
+Diameter = Annotated[float, Within(0.01, 1)]
 Part = Annotated[float, Within(0, 0.9)]  # lines that are drawn at random hardly cover more
 
 
@@ -84,6 +85,21 @@ class Text(Draw):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blob(Draw):
+    """One wide hole; its diameter is uniform in [low, high) of the short side."""
+
+    low: Diameter = 0.18
+    high: Diameter = 0.34
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_order(self.low, self.high)
+
+    def __call__(self, height: int, width: int, seed: int) -> Tensor:
+        return ~masks.blob(height, width, seed, self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shake(Draw):
     """The blur of a camera shake, of ``size`` taps."""
 
@@ -104,8 +120,7 @@ class Gaussian(Draw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.low > self.high:
-            raise SettingError(f"low is at most high, got {self.low} and {self.high}")
+        _check_order(self.low, self.high)
 
     def __call__(self, height: int, width: int, seed: int) -> Tensor:
         sigma = np.random.default_rng([seed, 6]).uniform(self.low, self.high)
@@ -118,9 +133,15 @@ DRAWS: dict[str, type[Draw]] = {
     "scratches": Scratches,
     "strokes": Strokes,
     "text": Text,
+    "blob": Blob,
     "shake": Shake,
     "gaussian": Gaussian,
 }
+
+
+def _check_order(low: float, high: float) -> None:
+    if low > high:
+        raise SettingError(f"low is at most high, got {low} and {high}")
 
 
 def draw_of(settings: Mapping[str, Any], where: str = "draw") -> Draw:

@@ -16,6 +16,7 @@ from ..io import documents
 from ..io.ledger import Row, read_rows
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..operators.mask import Mask
 from ..runtime.surroundings import Surroundings
 from ..validation import Checked, Measured, Within, from_file
 from .datasets import Item
@@ -31,6 +32,7 @@ COLUMNS = {  # titles and formats
     "ssim": ("SSIM", ".3f"),
     "lpips": ("LPIPS", ".3f"),
     "fid": ("FID", ".1f"),
+    "patches": ("patch distance", ".2f"),
     "chi2": ("chi^2", ".2f"),
     "residual": ("residual", ".4f"),
     "coverage": ("coverage", ".2f"),
@@ -48,8 +50,9 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
     """Return the scores of each image: means over its samples.
 
     ``psnr_mean`` is the PSNR of the mean of the samples, ``residual`` the root mean square of
-    y - A x. Scores that cannot be computed are left out; ``no_lpips`` says why LPIPS is. Of a scene
-    that is wider than its measurement, behind a free blur, only the measured part is compared.
+    y - A x, ``patches`` the patch distance in the holes of a mask. Scores that cannot be computed
+    are left out; ``no_lpips`` says why LPIPS is. Of a scene that is wider than its measurement,
+    behind a free blur, only the measured part is compared.
 
     Arguments:
         x: Samples, of shape ``(B, n, C, H, W)``.
@@ -72,6 +75,9 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
     except MetricError as error:
         reason = str(error)
     A, y = likelihood.operator, likelihood.y
+    if isinstance(A, Mask):
+        lost = (A.mask_unmeasured(torch.ones_like(y)) == 0).all(1, keepdim=True)
+        scores["patches"] = [metrics.patch_distance(z, truth, lost) for z in samples]
     m = A.mask_unmeasured(torch.ones_like(y)).flatten(1).sum(1)
     squares = [A.mask_unmeasured(y - A(z)).flatten(1).square().sum(1) / m for z in states]
     scores["residual"] = [square.sqrt() for square in squares]
@@ -82,7 +88,10 @@ def measure(x: Tensor, truth: Tensor, likelihood: Likelihood[Any], lpips: bool =
         scores["coverage"] = [metrics.coverage(x.movedim(1, 0), truth)]
     means = {key: torch.stack(v).double().mean(0).tolist() for key, v in scores.items()}
     note = {"no_lpips": reason} if reason else {}
-    return [note | {key: v[i] for key, v in means.items()} for i in range(len(x))]
+    return [
+        note | {key: v[i] for key, v in means.items() if not math.isnan(v[i])}
+        for i in range(len(x))
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +132,7 @@ class _Row(Checked):
     psnr_mean: Measured | None = None
     ssim: Measured | None = None
     lpips: Measured | None = None
+    patches: Measured | None = None
     residual: Measured | None = None
     chi2: Measured | None = None
     coverage: Measured | None = None

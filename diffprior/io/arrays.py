@@ -239,7 +239,7 @@ def pil_array(image: Image.Image) -> np.ndarray:
     if image.mode[0] not in "IF":
         colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         mode = f"{colors}A" if image.has_transparency_data else colors
-        return np.asarray(image.convert(mode))
+        return np.asarray(image if image.mode == mode else image.convert(mode))
     array = np.asarray(image)
     clear = image.info.get("transparency")
     if array.dtype.kind == "i" and array.min(initial=0) >= 0 and array.max(initial=0) <= 65535:
@@ -290,10 +290,12 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
         return array.astype(np.uint8) * np.uint8(255)
     if native not in (np.uint8, np.uint16, np.float32, np.float64):
         raise ImageError(f"the {what} holds {native}; give uint8, uint16, float32 or float64")
+    if native.kind != "f":
+        return array.astype(native, copy=False)
     if not np.isfinite(array).all():
         raise ImageError(f"the {what} holds NaN or infinity; give numbers in [0, 1]")
     low, high = array.min(), array.max()
-    if native.kind != "f" or 0 <= low <= high <= 1:
+    if 0 <= low <= high <= 1:
         return array.astype(native, copy=False)
     if low < -SLACK or high > 1 + SLACK:
         raise ImageError(f"the {what} holds floats from {low:g} to {high:g}; give them in [0, 1]")

@@ -24,6 +24,8 @@ SAME_HUE = 0.35  # of full strength; colors nearer than that are one paint
 FEW = 64  # colors; more are the edges of a brush, or what a lossy format left
 STRAY = 0.05  # share of pixels of another hue that such a file may have
 CLASSES = 32  # values; a file of so few, and more than two, may be one of class numbers
+HIDDEN = 0.6  # share of an image; a mask that hides more, up to all borders, may be inverted
+APART = 1.5  # times the chance that two neighbors are known; below it, known pixels are scattered
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,15 +86,17 @@ def interpret(
     advice: str = "give one of the same size",
     *,
     fit: bool = False,
+    invert: bool = False,
 ) -> MaskReading:
     """Return a mask as in `mask_tensor`, with what there is to say of how it was read.
 
     Arguments:
         fit: Whether a mask of another size is resized, as by `fit_mask`.
+        invert: Whether black is what is filled.
     """
     images, turns = _turned(_images(mask), like)
     reading = _weigh(images)
-    m = reading.weights
+    m = 1 - reading.weights if invert else reading.weights
     if fit and m.shape[2:] != like.size:
         m = functional.adaptive_max_pool2d(m, like.size)
     if m.shape[2:] != like.size:
@@ -102,7 +106,8 @@ def interpret(
     if len(m) not in (1, len(like)):
         raise ImageError(f"there are {len(m)} masks for {len(like)} images; give one, or as many")
     m = m.expand(len(like), -1, -1, -1).contiguous()
-    doubts = (*turns, *reading.doubts, *_inverted(m), *_gray(m))
+    swapped = () if invert else _inverted(m)
+    doubts = (*turns, *reading.doubts, *swapped, *_gray(m))
     return replace(reading, weights=m, doubts=tuple(dict.fromkeys(doubts)))
 
 
@@ -153,22 +158,30 @@ def _turned(mask: Images, like: Images) -> tuple[Images, tuple[str, ...]]:
 
 
 def _inverted(weights: Tensor) -> tuple[str, ...]:
-    """Return what to say of masks that hide nearly all, the whole border included."""
-    lost = weights[:, 0] == 1
-    edges = (lost[:, 0], lost[:, -1], lost[:, :, 0], lost[:, :, -1])
-    around = torch.stack([edge.all(1) for edge in edges]).all(0)
-    share = lost.flatten(1).float().mean(1)
-    if bool((around & (share > 0.75) & (share < 1)).any()):
-        return (
-            f"the mask hides {float(share.max()):.0%} of the image, since white is what is filled; "
-            "if black was meant, invert the mask",
-        )
+    """Return what to say of masks that keep a part in the middle, as those with swapped colors."""
+    for lost in weights[:, 0] == 1:
+        share = int(lost.sum()) / lost.numel()
+        edges = (lost[0], lost[-1], lost[:, 0], lost[:, -1])
+        if HIDDEN < share < 1 and all(bool(edge.any()) for edge in edges) and _hold_together(~lost):
+            digits = 0 if share < 0.99 else 2
+            return (
+                f"the mask hides {share:.{digits}%} of the image, up to all four borders; if the "
+                f"other {1 - share:.{digits}%} is what to fill, use --invert-mask",
+            )
     return ()
+
+
+def _hold_together(known: Tensor) -> bool:
+    """Return whether known pixels ``(H, W)`` have known neighbors, more than by chance."""
+    below, beside = (int((known[1:] & known[:-1]).sum()), int((known[:, 1:] & known[:, :-1]).sum()))
+    share = int(known.sum()) / known.numel()
+    return (below + beside) / (2 * known.numel()) > APART * share**2
 
 
 def _gray(weights: Tensor) -> tuple[str, ...]:
     """Return what to say of masks that are gray for the most part, as photographs are."""
-    share = float(((weights > 0) & (weights < 1)).flatten(1).float().mean(1).max())
+    gray = ((weights > 0) & (weights < 1)).flatten(1)
+    share = int(gray.sum(1).max()) / gray.shape[1]
     if share <= 0.5:
         return ()
     return (
@@ -197,8 +210,7 @@ def _weigh_one(masks: Images, i: int) -> MaskReading:
         alpha = None if alpha is None else alpha.astype(np.uint8)
     levels = _levels(values, alpha)
     top = 65535 if levels.max() > 255 else 255  # 8 bits are kept in 16-bit files, too
-    counts = np.bincount(levels.ravel(), minlength=2)
-    present = counts.nonzero()[0].tolist()
+    present = _present(levels)
     if len(present) == 1:
         return _reading(_constant(levels, present[0], top))
     if len(present) == 2:
@@ -207,6 +219,14 @@ def _weigh_one(masks: Images, i: int) -> MaskReading:
         note = f"of its two values, {low} and {high}, the larger is filled"
         return _reading(levels == high, notes=() if plain else (note,))
     return _several(levels.astype(np.float32) / top, present, top, masks.lossy)
+
+
+def _present(levels: np.ndarray) -> list[int]:
+    """Return the integers that occur, in order; all at once would take 8 bytes a pixel."""
+    counts = np.zeros(int(levels.max()) + 1, bool)
+    for row in levels:
+        counts[row] = True
+    return counts.nonzero()[0].tolist()
 
 
 def _reading(
@@ -245,7 +265,8 @@ def _check_hue(values: np.ndarray, bright: np.ndarray, seen: np.ndarray) -> None
     if other > (0 if len(colors) <= FEW else STRAY):
         raise ImageError(
             "the mask has several colors; give white, or paint of one color, where to fill, on "
-            "black or on nothing: of labels of several classes, make a mask of one"
+            "black or on nothing; of a copy of the image that is painted over, give the color with "
+            "--mask-color; of labels of several classes, make a mask of one"
         )
 
 

@@ -21,6 +21,8 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 XMP = b"XML:com.adobe.xmp"
 OLD_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")  # as ImageMagick wrote it once
 OURS = (b"Software", b"diffprior")  # texts that every result writes anew
+LARGE = 2**23  # pixels; larger images are packed quickly: in 40% of the time, up to 8% larger
+QUICK, THOROUGH = 3, 6  # levels of zlib
 METER = 0.0254  # inches
 MOST = 2**26  # bytes that a compressed text or profile may have
 
@@ -151,16 +153,18 @@ def encode(array: np.ndarray, about: Metadata, text: Mapping[str, str]) -> bytes
         text: Texts by name.
     """
     if array.dtype == np.uint16 and array.shape[-1] > 1:
-        plain = _deep(array)
+        plain = memoryview(_deep(array))
     else:
         file = BytesIO()
-        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, "PNG")
-        plain = file.getvalue()
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        level = QUICK if array.shape[0] * array.shape[1] > LARGE else THOROUGH
+        image.save(file, "PNG", compress_level=level)
+        plain = file.getbuffer()
     head = len(SIGNATURE) + 25  # with the chunk IHDR
     added = BytesIO()
     for name, body in _described(about, text):
         putchunk(added, name, body)
-    return plain[:head] + added.getvalue() + plain[head:]
+    return b"".join([plain[:head], added.getvalue(), plain[head:]])
 
 
 def _described(about: Metadata, text: Mapping[str, str]) -> Sequence[tuple[bytes, bytes]]:

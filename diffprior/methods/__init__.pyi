@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import ald as ald
 from . import base as base
+from . import by_depth as by_depth
 from . import daps as daps
 from . import ddnm as ddnm
 from . import ddrm as ddrm
@@ -8,6 +9,7 @@ from . import diffpir as diffpir
 from . import discrepancy as discrepancy
 from . import dpir as dpir
 from . import dps as dps
+from . import exemplar as exemplar
 from . import fps as fps
 from . import ilvr as ilvr
 from . import mcg as mcg
@@ -33,6 +35,7 @@ from .base import KernelGuidance as KernelGuidance
 from .base import Method as Method
 from .base import Needs as Needs
 from .base import Posterior as Posterior
+from .by_depth import ByDepth as ByDepth
 from .daps import DAPS as DAPS
 from .ddnm import DDNM as DDNM
 from .ddrm import DDRM as DDRM
@@ -40,6 +43,7 @@ from .diffpir import DiffPIR as DiffPIR
 from .discrepancy import Discrepancy as Discrepancy
 from .dpir import DPIR as DPIR
 from .dps import DPS as DPS
+from .exemplar import Exemplar as Exemplar
 from .fps import FPS as FPS
 from .ilvr import ILVR as ILVR
 from .mcg import MCG as MCG

@@ -17,6 +17,7 @@ from ..random import Noise
 from ..samplers.dpm import DPM
 from .base import Method, Needs, Posterior
 from .dpir import DPIR
+from .exemplar import plane
 from .mmps import MMPS
 
 __all__ = ["Textured"]
@@ -91,10 +92,10 @@ class Textured(Method[GaussianLikelihood[Mask]]):
             for i, method in enumerate(self.parts)
         )
         lost = (p.likelihood.operator.s == 0).to(m).expand_as(m)
-        hole = _plane(lost).amax(1, keepdim=True)
+        hole = plane(lost).amax(1, keepdim=True)
         image = torch.where(lost == 0, p.likelihood.y, m)
-        h = hole * _high_pass(hole * _plane(s - m), self.width)
-        g = self._gain(_plane(image), h, hole)
+        h = hole * _high_pass(hole * plane(s - m), self.width)
+        g = self._gain(plane(image), h, hole)
         return m + (g[:, None, None, None] * h).reshape(m.shape)
 
     def _gain(self, m: Tensor, h: Tensor, hole: Tensor) -> Tensor:
@@ -107,11 +108,6 @@ class Textured(Method[GaussianLikelihood[Mask]]):
         root = (b**2 - a * (c - target)).clamp_min(0).sqrt()
         g = (root - b) / a.clamp_min(torch.finfo(a.dtype).tiny)
         return torch.where(c < target, g, 0).clamp(0, self.most)
-
-
-def _plane(x: Tensor) -> Tensor:
-    """Return states as images ``(B, C, H, W)``; one axis is a line of pixels."""
-    return x if x.ndim == 4 else x.reshape(len(x), 1, 1, -1)
 
 
 def _high_pass(x: Tensor, width: float) -> Tensor:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,8 @@ class NAFUNet(nn.Module):
         classes: Number of classes; 0 for none.
         size: Default side of its images, in pixels.
     """
+
+    local: ClassVar[bool] = True  # it has no attention, and sees what is near a pixel
 
     def __init__(  # noqa: PLR0913 - the entries of config.json
         self,

@@ -9,6 +9,7 @@ from . import latent as latent
 from . import mixture as mixture
 from . import network as network
 from . import paired as paired
+from . import patches as patches
 from . import text as text
 from . import tiled as tiled
 from . import tilted as tilted
@@ -27,6 +28,7 @@ from .latent import LatentPrior as LatentPrior
 from .mixture import MixturePrior as MixturePrior
 from .network import NetworkPrior as NetworkPrior
 from .paired import PairedPrior as PairedPrior
+from .patches import PatchPrior as PatchPrior
 from .text import TextPrior as TextPrior
 from .tiled import TiledPrior as TiledPrior
 from .tilted import TiltedPrior as TiltedPrior

@@ -135,6 +135,8 @@ class Prior(nn.Module, ABC):
             Such a prior is for one image at a time.
         edits_image: Whether the network edits the image that it sees. Otherwise it fills a hole.
         takes_control: Whether a ControlNet follows a control image (``with_control``).
+        local: Whether the mean of a pixel depends on what is near it alone, so that the prior knows
+            textures and edges but not what belongs into a wide hole.
         consistency: Whether ``forward`` returns the end of the flow from x_t, which is a sample,
             in place of the mean: "Consistency Models" (Song et al., 2023),
             https://arxiv.org/abs/2303.01469. Its kernels are then those of the multistep sampling
@@ -154,6 +156,7 @@ class Prior(nn.Module, ABC):
     sees_image: bool = False
     edits_image: bool = False
     takes_control: bool = False
+    local: bool = False
     consistency: bool = False
 
     @classmethod
@@ -310,6 +313,7 @@ class Prior(nn.Module, ABC):
         self.sees_image = prior.sees_image
         self.edits_image = prior.edits_image
         self.takes_control = prior.takes_control
+        self.local = prior.local
         self.consistency = prior.consistency
 
     @property

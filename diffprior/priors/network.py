@@ -62,6 +62,7 @@ class NetworkPrior(ConditionalPrior):
         self.parameterization = parameterization
         self.shape = tuple(shape)
         self.diffusion = GaussianDiffusion(parameterization.schedule)
+        self.local = bool(getattr(network, "local", False))
         self.consistency = parameterization.consistency
         self.classes = classes
         self.unconditional = unconditional

@@ -23,6 +23,7 @@ from .boxes import Box as Box
 from .boxes import InBoxes as InBoxes
 from .gray import Tone as Tone
 from .kinds import Kind as Kind
+from .masks import GivenMask as GivenMask
 from .masks import SoftMask as SoftMask
 from .parameters import FromFile as FromFile
 from .parameters import Parameter as Parameter

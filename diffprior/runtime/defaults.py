@@ -65,8 +65,8 @@ def as_method(setting: MethodSetting) -> Method[Any]:
     return method
 
 
-def _default_method(text: str, level: float, steps: int | None) -> Method[Any]:
-    if LEVEL in text:  # a single step from the noise of the image
+def _default_method(text: str | Method[Any], level: float, steps: int | None) -> Method[Any]:
+    if isinstance(text, str) and LEVEL in text:  # a single step from the noise of the image
         return as_method(text.replace(LEVEL, repr(2 * level)))
     return _with_steps(as_method(text), steps)
 

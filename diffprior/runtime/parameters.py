@@ -11,6 +11,7 @@ from typing import Any, Literal
 __all__ = [
     "EDITING",
     "FULL_PRECISION",
+    "MASKS",
     "PARAMETERS",
     "RENAMED",
     "RESTORATION",
@@ -40,10 +41,13 @@ class FromFile:
     Attributes:
         help: What the image is, in one sentence.
         words: Words that may stand in the place of the image, such as "auto".
+        is_mask: Whether it is a mask of the first image of the task: such a task has the parameters
+            ``MASKS``, too.
     """
 
     help: str
     words: tuple[str, ...] = ()
+    is_mask: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,22 @@ SOLVE = (
         help='Method to solve with, as in "mmps(iterations=5)"; default: the task\'s own.',
         more="A text, a method object, its class, or a class with settings, as in "
         "``functools.partial(MMPS, iterations=5)``.",
+    ),
+)
+
+MASKS = (  # of tasks with a mask
+    Parameter(
+        name="mask_color",
+        kind="str | None",
+        help="Color of the paint, where the mask is a copy of the image that is painted over, as "
+        "in red or #ff00ff; without a mask the image itself is; default: a mask of black and "
+        "white.",
+    ),
+    Parameter(
+        name="invert_mask",
+        kind="bool",
+        default=False,
+        help="Take the mask the other way round, black where white would be; default: no.",
     ),
 )
 
@@ -232,7 +252,7 @@ PRIOR = (
     ),
 )
 
-PARAMETERS = {p.name: p for p in (*SOLVE, *RUN, *CONDITION, *SOURCE, *PRIOR)}
+PARAMETERS = {p.name: p for p in (*SOLVE, *MASKS, *RUN, *CONDITION, *SOURCE, *PRIOR)}
 EDITING = tuple(  # in the order of signatures
     PARAMETERS[name]
     for name in (

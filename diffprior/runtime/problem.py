@@ -31,7 +31,7 @@ BEHIND = (  # a decoder, for one result and for several; docs/methods.md has the
     "daps(steps=50, var=1.0, inner='hmc', iterations=20)",
 )
 
-Default = str | Sequence[str]  # a method for all images, or one for each
+Default = str | Sequence[str | Method[Any]]  # a method for all images, or one for each
 
 
 class Window(NamedTuple):

@@ -62,7 +62,8 @@ class Report(TypedDict, total=False):
         luma_step: First quantization step of luma.
         subsampling: Chroma subsampling, such as "4:2:0".
         operator: Operator of ``reconstruct``, as text.
-        mask: How the values of the mask were read, where they are not just black and white.
+        mask: How the mask was read, where it is not just black and white.
+        boxes: Number of boxes that were filled one after the other, where there was more than one.
         note: A remark, such as that there was nothing to do.
     """
 
@@ -110,6 +111,7 @@ class Report(TypedDict, total=False):
     subsampling: str
     operator: str
     mask: str
+    boxes: int
     note: str
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 from ..io.arrays import Images, as_images, to_pil
 from .report import Report
 
-__all__ = ["Result", "make_result"]
+__all__ = ["Result", "join_samples", "make_result"]
 
 T = TypeVar("T")  # the kind of the image: PIL image, numpy array or tensor
 PREVIEW = 512  # pixels; the longest side of one image in a notebook
 SHOWN = 4  # samples in a notebook
+BAND = 2**20  # pixels of which the deviation is computed at a time
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -107,6 +108,57 @@ def make_result(
         report=cast(Report, report),
         cover=cover,
     )
+
+
+def join_samples(
+    images: Images,
+    values: np.ndarray[Any, Any],
+    cover: Tensor,
+    report: dict[str, Any],
+    opaque: bool,
+) -> Result[Any]:
+    """Return finished samples of images, in the kind of those.
+
+    Arguments:
+        values: The samples ``(B * n, H, W, C)`` in the dtype of the images, those of the first
+            image first.
+        cover: Weight of what was filled, ``(B, 1, H, W)`` in [0, 1].
+        opaque: As of `make_result`.
+    """
+    alpha = None if opaque else images.alpha
+    each = values.reshape(len(images), -1, *values.shape[1:])
+    shown = [images.restore_kind(each[:, j], alpha) for j in range(each.shape[1])]
+    mean, std = shown[0], None
+    if len(shown) > 1:
+        middle, spread = _moments(each)
+        mean = images.restore_kind(middle, alpha)
+        spread /= 255 * images.level  # in place, as large images fill the memory
+        deviations = torch.from_numpy(spread).movedim(-1, 1)
+        std = _like_image(deviations.expand(-1, 3, -1, -1), shown[0])
+    return Result(
+        image=shown[0],
+        samples=shown,
+        mean=mean,
+        std=std,
+        report=cast(Report, report),
+        cover=cover,
+    )
+
+
+def _moments(samples: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return mean and deviation of samples ``(B, n, H, W, C)``: the mean in their dtype."""
+    whole = samples.dtype.kind != "f"
+    work = np.result_type(samples, np.float32)
+    mean = np.empty_like(samples[:, 0])
+    std = np.empty(mean.shape, work)
+    step = max(1, BAND // samples.shape[3])
+    for top in range(0, samples.shape[2], step):  # all at once would take several times the image
+        rows = slice(top, top + step)
+        band = samples[:, :, rows].astype(work)
+        middle = band.mean(1)
+        mean[:, rows] = np.rint(middle) if whole else middle
+        std[:, rows] = band.std(1, ddof=1)
+    return mean, std
 
 
 def _seen(images: Images, x: Tensor, cover: Tensor | None) -> Tensor | None:

@@ -19,7 +19,8 @@ from ..io.arrays import Images
 from ..methods.base import Method
 from ..priors.base import Prior
 from ..validation import renamed
-from .parameters import RENAMED, FromFile, Parameter
+from .masks import given_mask
+from .parameters import MASKS, RENAMED, FromFile, Parameter
 from .results import Result
 from .settings import Settings
 from .task import Task
@@ -88,7 +89,9 @@ def public_function(
         run: Does the work, from the values of the function's own parameters and the settings.
     """
     own = inspect.signature(function)
-    signature = _signature(own, shared)
+    mask = _mask_of(own)
+    added = MASKS if mask else ()
+    signature = _signature(own, (*added, *shared))
     names = [p.name for p in shared]
     renames = {old: new for old, new in RENAMED.items() if new in signature.parameters}
 
@@ -102,6 +105,9 @@ def public_function(
             raise TypeError(f"{task.name}() got wrong arguments: {error}") from None
         bound.apply_defaults()
         values = bound.arguments
+        if mask:
+            said = {p.name: values[p.name] for p in added}
+            values[mask] = given_mask(values[mask], next(iter(values.values())), **said)
         return run(
             {name: values[name] for name in own.parameters},
             Settings(**{name: values[name] for name in names}),
@@ -111,7 +117,7 @@ def public_function(
     public.__signature__ = _plain(signature)
     public.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     public.__annotations__["return"] = signature.return_annotation
-    public.__doc__ = _docstring(function.__doc__ or "", signature, shared)
+    public.__doc__ = _docstring(function.__doc__ or "", signature, (*added, *shared))
     public.task = task
     public.__wrapped__ = function
     typed: TaskFunction = public
@@ -120,11 +126,24 @@ def public_function(
 
 def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the words that may stand in the place of an image of a function."""
-    words: list[str] = []
-    for parameter in inspect.signature(function).parameters.values():
-        for note in getattr(parameter.annotation, "__metadata__", ()):
-            words += note.words if isinstance(note, FromFile) else ()
-    return tuple(words)
+    notes = _from_files(inspect.signature(function))
+    return tuple(word for note in notes.values() for word in note.words)
+
+
+def _mask_of(signature: inspect.Signature) -> str | None:
+    """Return the name of the parameter that is the mask, None where there is none."""
+    notes = _from_files(signature)
+    return next((name for name, note in notes.items() if note.is_mask), None)
+
+
+def _from_files(signature: inspect.Signature) -> dict[str, FromFile]:
+    """Return the notes of the parameters that are images, by their names."""
+    return {
+        name: note
+        for name, parameter in signature.parameters.items()
+        for note in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(note, FromFile)
+    }
 
 
 def _signature(own: inspect.Signature, shared: Sequence[Parameter]) -> inspect.Signature:

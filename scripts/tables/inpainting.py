@@ -65,7 +65,7 @@ def fill(name: str, x: Tensor, hole: Tensor, prior: Any) -> tuple[Tensor, int]:
         hole,
         prior=prior,
         method=METHODS[name] or None,
-        texture=name == "texture",
+        fill="texture" if name == "texture" else "smooth",
         sigma=NOISY.get(name, 0.0),
         samples=SAMPLES.get(name, 1),
     )

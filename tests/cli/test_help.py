@@ -126,7 +126,7 @@ def test_the_shell_completes_commands_and_options() -> None:
         return set(done.stdout.split())
 
     assert complete("diffprior in") == {"inpaint", "interpolate", "inversions", "invert"}
-    assert complete("diffprior inpaint --mas") == {"--mask"}
+    assert complete("diffprior inpaint --mas") == {"--mask", "--mask-color"}
 
 
 def test_completion_can_be_shown() -> None:

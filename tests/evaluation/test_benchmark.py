@@ -22,6 +22,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 from typer.testing import CliRunner
 
+from diffprior import metrics
 from diffprior.catalog import SettingError, build
 from diffprior.classical import baselines
 from diffprior.errors import MetricError
@@ -135,6 +136,29 @@ def test_numbers_by_another_way(data: Path, prior: MixturePrior, out: Path) -> N
     assert (row["calls"], row["gradients"], row["samples"], row["status"]) == (4, 0, 2, "ok")
     saved = np.asarray(Image.open(out / row["restored"]))
     assert np.abs(saved - 255 * light[0].transpose(1, 2, 0)).max() <= 0.5 + 1e-3
+
+
+def test_only_a_hole_has_a_patch_distance(data: Path, out: Path) -> None:
+    item = next(i for i in manifest(data) if i.id == "pixels/b.png")
+    hole = ~torch.from_numpy(np.load(data / "arrays/pixels/b.png.npy"))[None]
+    x = baselines.restore("classical:pinv", likelihood([item]))
+    expected = metrics.patch_distance(x, item.truth()[None], hole).item()
+    found = results(out)
+    assert found[item.id, "classical:pinv"]["patches"] == pytest.approx(expected, rel=1e-5)
+    with_distance = {k[0].split("/")[0] for k, r in found.items() if "patches" in r}
+    assert with_distance == {"pixels"}
+    parts = (out / "table.md").read_text().split("\n## ")
+    assert [part.split()[0] for part in parts if "patch distance" in part] == ["pixels"]
+
+
+def test_a_hole_without_room_for_patches_has_no_patch_distance() -> None:
+    x = photograph()
+    keep = torch.ones(1, 48, 48, dtype=torch.bool)
+    keep[:, 20:22] = False
+    keep[:, :, :44] = True
+    given = GaussianLikelihood(operator=Mask(keep), sigma=0.0).measure(x, Noise(1))
+    row = scores.measure(x[:, None], x, given, lpips=False)[0]
+    assert "patches" not in row and row["psnr"] == float("inf")
 
 
 class Exact:

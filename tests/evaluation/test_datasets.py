@@ -263,6 +263,11 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
         ),
         ('name = "n"\noperator = "mask(keep={drawn})"\nsigma = 0.1', "goes with a draw"),
         ('name = "n"\noperator = "mask(keep={drawn})"\nsigma = 0.1\ndraw = { kind = "x" }', "kind"),
+        (
+            'name = "n"\noperator = "mask(keep={drawn})"\nsigma = 0.1\n'
+            'draw = { kind = "blob", low = 0.3, high = 0.2 }',
+            "low is at most high, got 0.3 and 0.2",
+        ),
         ("name = 3 3", r"r.toml is no TOML: .* \(at line 2, column 10\)"),
     ],
 )
@@ -284,7 +289,7 @@ def test_a_recipe_has_a_path_or_a_name(tmp_path: Path) -> None:
 def test_the_list_of_recipes_is_that_of_their_files() -> None:
     titles = commands.recipes()
     assert titles == {file.stem: recipes.read(file).title for file in FILES}
-    assert len(titles) >= 13 and all(titles.values())
+    assert len(titles) >= 14 and all(titles.values())
 
 
 def test_the_old_name_of_the_images_of_a_recipe_is_read(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from diffprior.classical.fill import biharmonic
+from diffprior.cli.masks import ImageFolder
+from diffprior.errors import SettingError
 from diffprior.io import arrays, files
 from diffprior.io.arrays import ImageError, as_images
 from diffprior.io.masks import MaskReading, interpret, mask_tensor, read_mask
 from diffprior.metrics import psnr
 from diffprior.operators.generators.masks import draw
-from diffprior.runtime.masks import soft_mask
+from diffprior.runtime.masks import given_mask, soft_mask
 
 from support.shell import complaint, diffprior
 
@@ -306,3 +309,214 @@ def test_a_mask_without_black_is_named_by_its_darkest_pixel(tmp_path: Path) -> N
         inpaint(np.zeros((48, 64, 3), np.uint8), gray)
     with pytest.raises(TaskError, match="to draw one from nothing: generate"):
         inpaint(np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 255, np.uint8))
+
+
+def inverted(hole: np.ndarray, **settings: Any) -> str:
+    return "; ".join(interpret(hole, PHOTO, **settings).doubts)
+
+
+@pytest.mark.saw("a mask with black and white swapped erased the photo and kept the scratch")
+@pytest.mark.parametrize("kept", ["an object", "an object at the border", "scratches", "a third"])
+def test_a_mask_that_may_be_inverted_is_noticed(kept: str) -> None:
+    known = {
+        "an object": HOLE,
+        "an object at the border": np.roll(HOLE, -10, 0),
+        "scratches": np.arange(48)[:, None] - np.arange(64)[None] == 8,
+        "a third": np.pad(np.ones((30, 40), bool), ((9, 9), (12, 12))),
+    }[kept]
+    share = (~known).mean()
+    if kept == "scratches":  # a line of one pixel has no neighbors but those at its corners
+        known = known | np.roll(known, 1, 1)
+        share = (~known).mean()
+    said = inverted(~known)
+    assert f"hides {share:.0%}" in said or f"hides {share:.2%}" in said
+    assert said.endswith("is what to fill, use --invert-mask")
+    assert inverted(known) == inverted(~known, invert=True) == ""
+    assert inverted(known, invert=True) == ""  # as the call says
+
+
+@pytest.mark.saw("every scattered or half mask was said to be inverted")
+@pytest.mark.parametrize("lost", [0.65, 0.8, 0.95])
+def test_masks_that_are_no_inverted_ones_are_left_in_peace(lost: float) -> None:
+    scattered = np.random.default_rng(0).random((48, 64)) < lost
+    grid = np.ones((48, 64), bool)
+    grid[::2, ::2] = False
+    half = np.zeros((48, 64), bool)
+    half[:, 10:] = True  # all but the left border
+    small = np.zeros((48, 64), bool)
+    small[:, :12] = small[:23] = True  # 58%, at all borders
+    for mask in (scattered, grid, half, small):
+        assert inverted(mask) == ""
+
+
+@pytest.mark.saw("a mask with black and white swapped had to be made again")
+def test_an_inverted_mask_is_the_mask_that_was_meant(tmp_path: Path) -> None:
+    from diffprior.tasks.inpaint import inpaint
+
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    right = inpaint(photo, HOLE, steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        turned = inpaint(photo, ~HOLE, invert_mask=True, steps=1)
+    assert np.array_equal(right.image, turned.image)
+    assert turned.report["mask"] == "inverted" and "mask" not in right.report
+    with pytest.warns(UserWarning, match="use --invert-mask"):  # the run goes on
+        assert not (inpaint(photo, ~HOLE, steps=1).image != photo)[HOLE].any()
+    small = np.repeat(np.repeat(HOLE, 2, 0), 2, 1)
+    fitted = inpaint(photo, ~small, invert_mask=True, fit_mask=True, steps=1)
+    assert np.array_equal(fitted.image, right.image)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(~HOLE).save(tmp_path / "m.png")
+    words = ("inpaint", "--mask", "m.png", "--invert-mask", "a.png", "--steps", "1", "-o", "b.png")
+    done = diffprior(*words, folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == b""
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), right.image)
+
+
+@pytest.mark.parametrize("task", ["inpaint", "blend", "sdedit", "colorize", "restore"])
+@pytest.mark.saw("--invert-mask without a mask was passed over in silence")
+def test_settings_of_a_mask_without_one_are_refused(task: str) -> None:
+    import diffprior as library
+
+    photo = np.zeros((48, 64, 3), np.uint8)
+    with pytest.raises(SettingError, match="invert_mask is about a mask, and none is given"):
+        getattr(library, task)(photo, invert_mask=True)
+    with pytest.raises(SettingError, match="mask_color is about a mask .* this one is auto"):
+        library.edit(photo, "auto", mask_color="red")
+    with pytest.raises(SettingError, match="there is no mask; give one, or the mask_color"):
+        library.blend(photo)
+
+
+FOLDERS: dict[str, tuple[str, list[str], str]] = {  # the image, what is in the folder, its mask
+    "the stem": ("a.jpg", ["a.png", "b.png"], "a.png"),
+    "_mask": ("a.jpg", ["a_mask.png", "b_mask.png"], "a_mask.png"),
+    "-mask": ("a.jpg", ["a-mask.tif"], "a-mask.tif"),
+    "as the command mask writes it": ("a.jpg", ["a.mask.png"], "a.mask.png"),
+    "the whole name": ("a.jpg", ["a.jpg.mask.png", "a.png.mask.png"], "a.jpg.mask.png"),
+    "the whole name alone": ("a.jpg", ["a.jpg.png"], "a.jpg.png"),
+    "uppercase photo": ("IMG_1.JPG", ["img_1.png", "img_2.png"], "img_1.png"),
+    "uppercase mask": ("img_1.jpg", ["IMG_1_MASK.PNG"], "IMG_1_MASK.PNG"),
+    "case tells two apart": ("A.jpg", ["A.png", "a.png"], "A.png"),
+    "dots in the name": ("a.v2.jpg", ["a.png", "a.v2.png"], "a.v2.png"),
+    "an accent in two parts": ("caf\u00e9.jpg", ["cafe\u0301.png"], "cafe\u0301.png"),
+    "photo and mask in one folder": ("a.png", ["a.png", "a_mask.png"], "a_mask.png"),
+    "a photo of the same name": ("a.jpg", ["a.jpg", "a.png", "a_mask.png"], "a_mask.png"),
+    "two formats": ("a.jpg", ["a.bmp", "a.png"], "holds a.bmp and a.png for it; leave one"),
+    "two endings": ("a.jpg", ["a.mask.png", "a_mask.png"], "holds a.mask.png and a_mask.png for"),
+    "none": ("a.jpg", ["ab.png", "a_mask2.png"], "holds no image for it; name one a.png"),
+    "itself alone": ("a.png", ["a.png"], "holds no image for it; name one a.png"),
+}
+
+
+@pytest.mark.saw("the mask of a photo was not found in a folder by the name that a person gave it")
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_mask_in_a_folder_is_found_by_its_name(case: str, tmp_path: Path) -> None:
+    photo, names, expected = FOLDERS[case]
+    for name in names:
+        (tmp_path / name).touch()
+    if case == "case tells two apart" and len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system does not tell them apart")
+    folder = ImageFolder.of(tmp_path)
+    if expected.startswith("holds"):
+        with pytest.raises(ImageError, match=expected):
+            folder.path_for(tmp_path / photo)
+    else:
+        assert folder.path_for(tmp_path / photo).name == expected
+
+
+@pytest.mark.saw("masks that lay beside the photos were filled as if they were photos")
+def test_photos_and_masks_may_lie_in_one_folder(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    folder_of_images(tmp_path / "in", a=photo, b=photo, **{"a.mask": BITS, "b_mask": BITS[::-1]})
+    words = ("inpaint", "in", "--mask", "in", "--steps", "1", "-q", "-o", "out/")
+    done = diffprior(*words, folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == b""
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.inpainted.png", "b.inpainted.png"]
+    for name, hole in zip(names, (HOLE, HOLE[::-1]), strict=True):
+        after = np.asarray(Image.open(tmp_path / "out" / name))
+        np.testing.assert_array_equal((after != photo).any(-1), hole)
+
+
+def scene() -> Image.Image:
+    with Image.open(Path(__file__).parents[2] / "data/samples/city.png") as image:
+        return image.convert("RGB").crop((0, 0, 128, 96))
+
+
+STROKE = np.zeros((96, 128), bool)
+STROKE[30:50, 40:90] = True
+
+
+def brushed(color: tuple[int, int, int], image: Image.Image) -> Image.Image:
+    out = image.copy()
+    out.paste(color, mask=Image.fromarray(STROKE))
+    return out
+
+
+def grown(pixels: int) -> np.ndarray:
+    away = cv2.distanceTransform((~STROKE).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(away <= pixels)
+
+
+@pytest.mark.saw("a photo that was painted over in red was refused as a mask of several colors")
+def test_paint_on_a_copy_is_the_mask() -> None:
+    import diffprior as library
+
+    photo = np.asarray(scene())
+    mask = brushed((255, 0, 0), scene())
+    with pytest.raises(ImageError, match="painted over, give the color with --mask-color"):
+        library.inpaint(photo, mask, steps=1)
+    done = library.inpaint(photo, mask, mask_color="red", steps=1)
+    expected = library.inpaint(photo, grown(3), steps=1)
+    assert np.array_equal(done.image, expected.image)
+    assert done.report["mask"] == "what is painted in red"
+    inverse = library.sdedit(photo, mask, mask_color="red", invert_mask=True, steps=1)
+    assert np.array_equal((np.asarray(inverse.cover)[0, 0] == 0), grown(3))
+    assert inverse.report["mask"] == "what is painted in red; inverted"
+
+
+@pytest.mark.saw("paint on the photo itself could not be filled without a second file")
+@pytest.mark.parametrize("task", ["inpaint", "blend", "restore", "sdedit", "colorize"])
+def test_paint_on_the_image_itself_is_the_mask(task: str) -> None:
+    import diffprior as library
+
+    painted = brushed((255, 0, 255), scene())
+    done = getattr(library, task)(painted, mask_color="#ff00ff", steps=1)
+    if task != "restore":  # which estimates all pixels anew
+        changed = (np.asarray(done.image) != np.asarray(painted)).any(-1)
+        assert changed[STROKE].mean() > 0.9 and not (changed & ~grown(3)).any()
+        assert np.array_equal(np.asarray(done.cover)[0, 0] > 0, grown(3))
+    if task in ("inpaint", "restore"):
+        magenta = np.abs(np.asarray(done.image).astype(int) - (255, 0, 255)).max(-1) < 60
+        assert not magenta.any()
+
+
+@pytest.mark.saw("a rim of the paint was left in a JPEG, and the fill took its color")
+@pytest.mark.parametrize("quality", [95, 75, 40])
+@pytest.mark.parametrize("color", [(255, 0, 0), (237, 28, 36), (0, 0, 255)])
+def test_paint_in_a_jpeg_is_covered_with_its_rim(color: tuple[int, int, int], quality: int) -> None:
+    word = "blue" if color[2] == 255 else "red"
+    paint, before = (
+        compressed(np.asarray(image), quality=quality)
+        for image in (brushed(color, scene()), scene())
+    )
+    given = given_mask(paint, None, mask_color=word, invert_mask=False)
+    found = soft_mask(given, as_images(paint)).weights[0, 0].numpy() > 0
+    assert found[STROKE].all() and not (found & ~grown(12)).any()
+    given = given_mask(None, paint, mask_color=word, invert_mask=False)
+    found = soft_mask(given, as_images(paint)).weights[0, 0].numpy() > 0
+    tint = np.abs(np.asarray(paint).astype(int) - np.asarray(before)).max(-1)
+    assert found[STROKE].all() and not (found & ~grown(14)).any()
+    assert tint[~found].max() <= 60 and np.quantile(tint[grown(16) & ~found], 0.9) <= 15
+
+
+@pytest.mark.saw("a color that nobody painted in was an empty mask, and nothing happened")
+def test_a_color_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    scene().save(tmp_path / "a.png")
+    brushed((255, 0, 255), scene()).save(tmp_path / "painted.png")
+    words = ("inpaint", "--mask", "painted.png", "--mask-color", "#00ff00", "a.png", "-q")
+    done = diffprior(*words, folder=tmp_path)
+    assert done.returncode == 1
+    assert "no pixel that is #00ff00" in complaint(done) and "nearest one is #" in complaint(done)
+    done = diffprior("inpaint", "--mask-color", "magnta", "a.png", "-q", folder=tmp_path)
+    assert done.returncode == 2 and "magnta" in complaint(done)

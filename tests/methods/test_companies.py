@@ -166,7 +166,7 @@ def test_a_method_gives_an_image_the_same_in_any_company(name: str, operator: st
 def test_every_method_meets_all_kinds_of_operators_that_it_takes() -> None:
     met = {name: {A for m, A in METHODS if m == name} for name in names("methods")}
     once = {name for name, kinds in met.items() if len(kinds) == 1}
-    assert once == {"repaint", "textured"}  # made for masks
+    assert once == {"by_depth", "exemplar", "repaint", "textured"}  # made for masks
     assert all(kinds for kinds in met.values())
 
 

@@ -212,8 +212,8 @@ def test_known_pixels_stay_and_texture_is_for_pixels(folder: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         out = diffprior.inpaint(x, mask, prior=prior, samples=2, steps=2, **FULL)
     assert all(torch.equal(y[:, mask == 0], x[:, mask == 0]) for y in out.samples)
-    with pytest.raises(ValueError, match="texture is laid over what a prior of pixels fills"):
-        diffprior.inpaint(x, mask, prior=prior, texture=True, **FULL)
+    with pytest.raises(ValueError, match="for a prior of pixels"):
+        diffprior.inpaint(x, mask, prior=prior, fill="texture", **FULL)
 
 
 def test_the_command_needs_no_method(folder: Path, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from support.exact import deviations, moments, random
 
 ALL = names("methods")
 every = pytest.mark.parametrize("name", ALL)
+COPIES = ("by_depth", "exemplar")  # two known entries leave no choice: test_exemplar.py has a photo
+drawn = pytest.mark.parametrize("name", [name for name in ALL if name not in COPIES])
 KEEP = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
 T = torch.tensor(0.4, dtype=torch.float64)
 S = torch.tensor(0.35, dtype=torch.float64)
@@ -66,7 +68,7 @@ def test_a_batch_is_its_rows(gaussian: MixturePrior, name: str) -> None:
         assert torch.equal(batch[i], alone)
 
 
-@every
+@drawn
 def test_a_batch_of_named_images_is_its_rows(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
     batch = method(gaussian, three(), n=2, ids=["a", "b", "c"])
@@ -108,7 +110,7 @@ def test_rows_at_a_time_change_nothing(gaussian: MixturePrior, name: str, rows: 
     torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
 
 
-@every
+@drawn
 def test_same_seed_same_bits(gaussian: MixturePrior, name: str) -> None:
     method = quick(name)
     a, b, c = (method(gaussian, three(), n=2, seed=seed) for seed in (0, 0, 1))
@@ -144,7 +146,10 @@ def test_shapes(gaussian: MixturePrior, name: str) -> None:
     assert torch.equal(x, method(gaussian, dataclasses.replace(batch, y=batch.y[:1]), n=5))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "textured"])  # it has neighbors
+NEIGHBORS = ("textured", *COPIES)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in NEIGHBORS])
 def test_images_are_what_vectors_are(gaussian: MixturePrior, name: str) -> None:
     """States of shape (1, 2, 2): a norm or a sum over the wrong dimensions would show."""
     likelihood, method = three(), quick(name)
@@ -227,7 +232,7 @@ class Recorder(Prior):
         return self.inner(x_t, t)
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in ALL if name != "exemplar"])  # no chain
 def test_a_start_is_noise_round_the_guess(gaussian: MixturePrior, name: str) -> None:
     """The chain begins at the time of ``start``, at alpha guess + sigma eps: 4 standard errors."""
     method = dataclasses.replace(quick(name, 2), start=0.5)

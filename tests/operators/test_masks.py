@@ -1,9 +1,11 @@
 """Masks: the same for the same seed, of the share that they say, of any size."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from diffprior.operators.generators.masks import KINDS, box, draw, pixels, scratches, strokes
+from diffprior.operators.generators.masks import KINDS, blob, box, draw, pixels, scratches, strokes
 
 SHARES = {
     "pixels50": (0.48, 0.52),
@@ -11,6 +13,7 @@ SHARES = {
     "scratches": (0.08, 0.14),
     "text": (0.05, 0.25),
     "strokes": (0.18, 0.30),
+    "blob": (0.02, 0.11),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -73,3 +76,21 @@ def test_a_box_is_one_rectangle_of_the_images_shape(share: float) -> None:
 def test_shares_can_be_asked_for(make) -> None:
     for share in (0.05, 0.4):
         assert share <= make(256, 256, 0, share).double().mean() < share + 0.1
+
+
+def test_a_blob_is_one_hole_of_the_asked_diameter() -> None:
+    """The area of a blob is that of its circle in the mean of 40 seeds, to 10%; it is no circle."""
+    areas, aspects = [], []
+    for seed in range(40):
+        mask = blob(200, 300, seed, 0.3, 0.3)[0]
+        count, _ = cv2.connectedComponents(mask.numpy().astype(np.uint8))
+        assert count == 2 and not mask[0].any() and not mask[:, 0].any()
+        areas.append(mask.sum().item())
+        aspects.append(mask.any(0).sum().item() / mask.any(1).sum().item())
+    assert np.mean(areas) == pytest.approx(np.pi * 30**2, rel=0.1)
+    assert np.std(np.log(aspects)) > 0.05
+
+
+def test_the_diameter_of_a_blob_is_in_its_range() -> None:
+    sides = [2 * (blob(128, 256, seed).sum().item() / np.pi) ** 0.5 / 128 for seed in range(60)]
+    assert 0.15 < min(sides) < 0.2 and 0.31 < max(sides) < 0.38

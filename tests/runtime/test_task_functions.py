@@ -144,8 +144,8 @@ def test_an_unknown_keyword_names_the_nearest(wrong: str, nearest: str) -> None:
 
 
 def test_missing_and_surplus_arguments_name_the_task() -> None:
-    with pytest.raises(TypeError, match=r"blend\(\).*'mask'"):
-        diffprior.blend(IMAGE)
+    with pytest.raises(TypeError, match=r"interpolate\(\).*'to'"):
+        diffprior.interpolate(IMAGE)
     with pytest.raises(TypeError, match=r"denoise\(\).*too many"):
         diffprior.denoise(IMAGE, 0.1)
 

@@ -33,6 +33,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "| box | ILVR | ours | 1 of 1 |",
         "rows.csv table.md",
     ),
+    "peers/opencv_fill.py": ("telea images/a.png objects/a_thing.png filled.png", "", ""),
     "tables/classes.py": (
         "--out out --samples 1 --limit 1 --steps 2 --inversion flow --guidance 2 --start 1.5",
         "| `flow` |",
@@ -63,6 +64,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| default |",
         "rows.csv table.md table.csv sheet_00.png",
     ),
+    "tables/large.py": (
+        "images/a.png --megapixels 0.02 --hole scratch --steps 1",
+        "| 0.02 | scratch | 1 |",
+        "",
+    ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
     "tables/noise.py": ("images --side 32 --limit 1", "| gray | 50 |", ""),
     "tables/restoration.py": (
@@ -74,6 +80,12 @@ CALLS = {  # arguments, what is printed, and what is written
         "images/a.png --call 32 --side 32 --repeats 1 --batch 0",
         "| side | seconds | network calls |",
         "",
+    ),
+    "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
+    "tables/wide_holes.py": (
+        "holes images --objects objects --out out --method telea --method shiftmap",
+        "shiftmap: n/a: shiftmap needs opencv-contrib-python",
+        "rows.csv table.md table.csv sheet_moved_a_thing.png fills/objects/a_thing.telea.png",
     ),
     "tables/startup.py": ("--runs 1 -- --version", "| `diffprior --version` |", ""),
 }
@@ -87,6 +99,10 @@ def place(tmp_path: Path) -> Path:
     for name in ("a.png", "b.png"):
         small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
         small.resize((72, 64), Image.Resampling.BICUBIC).save(tmp_path / "images" / name)
+    (tmp_path / "objects").mkdir()
+    thing = np.zeros((64, 72), np.uint8)
+    thing[8:24, 10:30] = 255
+    Image.fromarray(thing).save(tmp_path / "objects" / "a_thing.png")
     (tmp_path / "page.md").write_text(PAGE)
     y = np.arange(200) % 10
     x = rng.integers(0, 256, (200, 28, 28), np.uint8)

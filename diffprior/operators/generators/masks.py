@@ -1,4 +1,4 @@
-"""Random masks with a seed: lost pixels, boxes, scratches, text, brush strokes."""
+"""Random masks with a seed: lost pixels, boxes, scratches, text, brush strokes, blobs."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from torch import Tensor, from_numpy
 
 from ...catalog import SettingError
 
-__all__ = ["KINDS", "box", "draw", "pixels", "scratches", "strokes", "text"]
+__all__ = ["KINDS", "blob", "box", "draw", "pixels", "scratches", "strokes", "text"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 WORDS = "the quick brown fox jumps over the lazy dog 0123456789".split()
@@ -81,14 +81,32 @@ def strokes(height: int, width: int, seed: int, share: float = 0.2) -> Tensor:
     return from_numpy(mask > 0)[None]
 
 
-KINDS = ("pixels50", "pixels80", "scratches", "text", "strokes")
+def blob(height: int, width: int, seed: int, low: float = 0.18, high: float = 0.34) -> Tensor:
+    """Return a mask of one wide hole with a wavy outline, near the middle of the image.
+
+    Arguments:
+        low, high: Range of its mean diameter, in units of the short side.
+    """
+    rng = np.random.default_rng([seed, 7])
+    radius = rng.uniform(low, high) * min(height, width) / 2
+    y, x = rng.uniform(0.35, 0.65, 2) * (height, width)
+    rows, columns = np.ogrid[:height, :width]
+    angle = np.arctan2(rows - y, columns - x)
+    waves = [
+        rng.normal(0, 0.18 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(2, 6)
+    ]
+    return from_numpy(np.hypot(rows - y, columns - x) < radius * (1 + sum(waves)))[None]
+
+
+KINDS = ("pixels50", "pixels80", "scratches", "text", "strokes", "blob")
 
 
 def draw(kind: str, height: int, width: int, seed: int) -> Tensor:
     """Return the mask of one of ``KINDS``: bool, of shape ``(1, H, W)``, True = lost."""
     if kind.startswith("pixels"):
         return pixels(height, width, seed, int(kind.removeprefix("pixels")) / 100)
-    return {"scratches": scratches, "text": text, "strokes": strokes}[kind](height, width, seed)
+    makers = {"scratches": scratches, "text": text, "strokes": strokes, "blob": blob}
+    return makers[kind](height, width, seed)
 
 
 def _line(mask: Array, points: list[tuple[float, float]], thickness: int) -> None:

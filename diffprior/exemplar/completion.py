@@ -1,0 +1,214 @@
+"""Wide holes filled by copies: several tries, the best of them, and a blend."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..classical.islands import Island, islands
+from .blend import blend
+from .judge import unlikeness
+from .levels import Level, levels
+from .matching import Matching, has_patches, match
+from .offsets import dominant_offsets, some_offsets
+from .shift_map import ShiftMap, doubled, shift_map
+
+__all__ = ["TRIES", "complete", "reach"]
+
+TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
+    Matching(near=0.3),
+    Matching(texture=200.0),
+    ShiftMap(contrast=5.0),
+    Matching(near=0.03),
+)
+OFFSETS = 60  # dominant ones
+SPARE = 1.2  # of the longer side of a hole: what is looked at round it
+LEAST_SPARE = 64  # px
+LARGE = 40_000  # pixels of a hole, above which its copies are chosen at half the size
+GAP = 8  # px at least between an image and those beside it
+ALIGNED = 64  # px; these begin at a multiple of it, so that their halves are like its own
+
+Box = tuple[slice, slice]  # rows and columns
+
+
+def complete(
+    image: Tensor,
+    hole: Tensor,
+    *,
+    known: Tensor | None = None,
+    tries: int = 3,
+    seed: int = 0,
+    references: Sequence[Tensor] = (),
+    callback: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Return an image with its hole filled with copies of what surrounds it.
+
+    Each hole is filled from a window round it; holes whose windows meet are filled together.
+
+    Arguments:
+        image: Values of about [0, 1], ``(C, H, W)``; only the known ones matter.
+        hole: True where to fill, ``(H, W)``.
+        known: True where a pixel may be copied, ``(H, W)``; by default all outside the hole.
+        tries: How many fills are made, of which the best is returned. A single one is drawn at
+            random from those that suit the image.
+        seed: Another one gives another fill.
+        references: Further images ``(C, h, w)`` that may be copied from.
+        callback: Called with the share of the work that is done.
+
+    Raises:
+        ValueError: If no pixel is known.
+    """
+    known = ~hole if known is None else known & ~hole
+    if not known.any():
+        raise ValueError("no pixel is known, so there is nothing to copy")
+    out = image.clone()
+    boxes = _windows(hole, known)
+    if callback is not None and not boxes:
+        callback(1.0)
+    for k, box in enumerate(boxes):
+        part = (slice(None), *box)
+        level = Level.of(image[part], hole[box], known[box])
+        beside = [_same_place(reference, box, hole.shape) for reference in references]
+
+        def report(share: float, k: int = k) -> None:
+            if callback is not None:
+                callback((k + share) / len(boxes))
+
+        height, width = level.size
+        filled = _filled(_joined(level, beside), tries, seed, report)
+        out[part] = torch.where(hole[box], filled[:, :height, :width], image[part])
+    return out
+
+
+def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
+    """Return a fill of a level, blended; the copies of a large hole are chosen at reduced size."""
+    finer = []
+    reduced = level
+    while int(reduced.hole.sum()) > LARGE and bool((half := reduced.halved()).known.any()):
+        finer.append(reduced)
+        reduced = half
+    sources = _best(reduced, tries, torch.Generator().manual_seed(seed), report)
+    for fine in reversed(finer):
+        sources = doubled(fine, sources)
+    out = blend(level, sources)
+    report(1.0)
+    return out
+
+
+def _best(
+    level: Level, tries: int, generator: torch.Generator, report: Callable[[float], None]
+) -> Tensor:
+    """Return the sources ``(H, W, 2)`` of the best of several fills of a level."""
+    chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
+    if tries == 1:
+        chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
+    if not has_patches(level):
+        chosen = [ShiftMap()]
+    layouts = _Layouts(level, generator)
+    best, least = None, torch.inf
+    for k, setting in enumerate(chosen):
+        vary = tries == 1 or k >= len(TRIES)
+        if isinstance(setting, ShiftMap):
+            sources = layouts.shifted(setting, vary)
+        else:
+            sources = match(level, generator, setting, vary)
+        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
+        if best is None or score < least:
+            best, least = sources, score
+        report((k + 1) / (len(chosen) + 1))
+    assert best is not None
+    return best
+
+
+class _Layouts:
+    """Shift maps of one level, which share their pyramids and offsets."""
+
+    def __init__(self, level: Level, generator: torch.Generator) -> None:
+        self.level = level
+        self.generator = generator
+        self.stages: dict[float, tuple[list[Level], Tensor]] = {}
+
+    def shifted(self, setting: ShiftMap, vary: bool) -> Tensor:
+        """Return the sources ``(H, W, 2)`` of a shift map.
+
+        Arguments:
+            vary: Whether half of the offsets are left out at random.
+        """
+        if setting.deepest not in self.stages:
+            pyramid = levels(self.level, setting.deepest)
+            offsets = dominant_offsets(pyramid[-1], OFFSETS, self.generator)
+            self.stages[setting.deepest] = pyramid, offsets
+        pyramid, offsets = self.stages[setting.deepest]
+        if vary:
+            offsets = some_offsets(offsets, pyramid[-1], self.generator)
+        return shift_map(pyramid, offsets, setting)
+
+
+def _windows(hole: Tensor, known: Tensor) -> list[Box]:
+    """Return the windows in which the holes ``(H, W)`` are filled; no two of them meet."""
+    boxes = _merged([_around(island, hole.shape) for island in islands(hole, 0)])
+    if not all(bool(known[box].any()) for box in boxes):
+        return [(slice(0, hole.shape[0]), slice(0, hole.shape[1]))]
+    return boxes
+
+
+def reach(rows: slice, columns: slice) -> int:
+    """Return how far what surrounds a hole in these rows and columns is looked at, in pixels."""
+    longest: int = max(rows.stop - rows.start, columns.stop - columns.start)
+    return max(LEAST_SPARE, round(SPARE * longest))
+
+
+def _around(island: Island, size: Sequence[int]) -> Box:
+    spare = reach(island.rows, island.columns)
+    spans = zip((island.rows, island.columns), size, strict=True)
+    rows, columns = (slice(max(0, s.start - spare), min(n, s.stop + spare)) for s, n in spans)
+    return rows, columns
+
+
+def _merged(boxes: list[Box]) -> list[Box]:
+    """Return boxes that do not meet, of which each holds those that it replaces."""
+    merged: list[Box] = []
+    for box in boxes:
+        while met := next((other for other in merged if _meet(box, other)), None):
+            merged.remove(met)
+            box = _hull(box[0], met[0]), _hull(box[1], met[1])
+        merged.append(box)
+    return merged
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return all(x.start < y.stop and y.start < x.stop for x, y in zip(a, b, strict=True))
+
+
+def _hull(a: slice, b: slice) -> slice:
+    return slice(min(a.start, b.start), max(a.stop, b.stop))
+
+
+def _same_place(reference: Tensor, box: Box, size: Sequence[int]) -> Tensor:
+    """Return the part of another image that lies where a box lies in an image of this size."""
+    spans = []
+    for span, length, own in zip(box, size, reference.shape[1:], strict=True):
+        wanted = min(own, span.stop - span.start)
+        middle = (span.start + span.stop) / 2 / length * own
+        start = min(max(0, round(middle - wanted / 2)), own - wanted)
+        spans.append(slice(start, start + wanted))
+    return reference[:, spans[0], spans[1]]
+
+
+def _joined(level: Level, others: Sequence[Tensor]) -> Level:
+    """Return a level with other images to the right of it, all of them known."""
+    height = max([level.size[0], *(other.shape[1] for other in others)])
+    parts = [level, *(_known(other) for other in others)]
+    planes = []
+    for plane in zip(*parts, strict=True):
+        padded = []
+        for x in plane:
+            below = (0, height - x.shape[-2]) if x.ndim > 1 else ()
+            padded.append(F.pad(x, (0, GAP + -(x.shape[-1] + GAP) % ALIGNED, *below)))
+        planes.append(torch.cat(padded, -1))
+    return Level(*planes)
+
+
+def _known(image: Tensor) -> Level:
+    return Level.of(image, torch.zeros(image.shape[1:], dtype=torch.bool))
