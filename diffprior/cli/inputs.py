@@ -66,16 +66,23 @@ def _matches(word: str, notes: list[str]) -> Sequence[Input]:
     for folder in {path.parent for path in paths}:
         siblings[folder] = _images(folder)
     sources = [p for p in paths if not is_result(p.name, words, siblings[p.parent])]
-    left_out = len(paths) - len(sources)
-    if not sources or not left_out:
+    if not sources:
         return paths
+    left_out = [p for p in paths if p not in sources and not _is_mask(p)]
+    if not left_out:
+        return sources
     what = (
         "1 result of an earlier run is"
-        if left_out == 1
-        else f"{left_out} results of earlier runs are"
+        if len(left_out) == 1
+        else f"{len(left_out)} results of earlier runs are"
     )
     notes.append(f"{shown(word)}: {what} left out; give the name of a file to work on it")
     return sources
+
+
+def _is_mask(path: Path) -> bool:
+    """Return whether the name is that of a mask, which nobody takes for an image to work on."""
+    return path.stem.endswith((".mask", ".mask.shown"))
 
 
 def _images(folder: Path) -> Set[str]:

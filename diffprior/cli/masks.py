@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 ENDINGS = ((".mask", "_mask", "-mask"), ("",))  # after the name of the input; the first ones first
-SHOWN = ".mask.shown"  # of the pictures that `diffprior mask` writes beside its masks
+SHOWN = ".mask.shown"  # of the images that `diffprior mask` writes beside its masks
 
 
 @dataclass(frozen=True, kw_only=True)
