@@ -19,8 +19,8 @@ from .shift_map import copied
 
 __all__ = ["blend"]
 
-LENGTH = 4.5  # px after which a correction has faded to 1 / e
-ITERATIONS = 100
+LENGTH = 20.0  # px after which a correction has faded to 1 / e
+ITERATIONS = 200
 BORDER = 2  # px round the hole that are looked at
 
 
