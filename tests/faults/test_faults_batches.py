@@ -78,7 +78,7 @@ HOLES = {  # rows and columns of the hole of each image; None is no hole
     "holes, settings",
     [
         *((holes, {}) for holes in HOLES),
-        ("far corners", {"texture": True}),
+        ("far corners", {"fill": "texture"}),
         ("two alike", {"samples": 2}),
     ],
 )
