@@ -92,7 +92,7 @@ def test_a_reference_shows_what_is_hidden() -> None:
     hole = disc(28)
     lost = np.where(hole[..., None], 128, scene).astype(np.uint8)
     out = np.asarray(diffprior.inpaint(lost, hole, reference=[scene]).image)
-    assert (np.abs(out[hole] * 1.0 - scene[hole]).max(1) <= 1).mean() > 0.7
+    assert (np.abs(out[hole] * 1.0 - scene[hole]).max(1) <= 8).mean() > 0.85
 
 
 def test_a_prior_that_knows_objects_leads() -> None:
