@@ -1,5 +1,6 @@
 """Images with a hole, from fine to coarse."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ..classical.fill import pyramid as pull_push
 
-__all__ = ["Level", "depth", "distance", "levels", "nearest"]
+__all__ = ["Level", "coordinates", "depth", "distance", "levels", "nearest"]
 
 LEAST_SIDE = 32  # px of the coarsest level
 LEAST_KNOWN = 256  # pixels of it that are known
@@ -114,3 +115,9 @@ def nearest(area: Tensor) -> Tensor:
     at = torch.zeros(int(number.max()) + 1, 2, dtype=torch.long)
     at[number[area]] = area.nonzero()
     return at[number]
+
+
+def coordinates(size: Sequence[int]) -> Tensor:
+    """Return row and column of each pixel of an image of this size, ``(H, W, 2)``."""
+    rows, columns = (torch.arange(length) for length in size)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .levels import Level, distance, levels, nearest
+from .levels import Level, coordinates, distance, levels, nearest
 
 __all__ = ["Matching", "has_patches", "match"]
 
@@ -77,7 +77,7 @@ def match(
     """
     settings = settings or Matching()
     if not level.hole.any():
-        return _own(level.size)
+        return coordinates(level.size)
     pyramid = levels(level, settings.deepest)
     while len(pyramid) > 1 and not _whole(pyramid[-1], settings.side).any():
         pyramid.pop()
@@ -189,7 +189,7 @@ class _Search:
         self.doubt = depth * math.log(settings.trust)
         self.size = max(4.0, 2 * float(depth.max()))
         self.found = torch.zeros(len(self.at), dtype=torch.long)
-        self.sources = _own(known.level.size)
+        self.sources = coordinates(known.level.size)
         self.image, self.texture = known.level.image, known.texture
 
     def start(self, middles: Tensor) -> None:
@@ -214,11 +214,11 @@ class _Search:
 
     def doubled(self) -> Tensor:
         """Return the middles of the matches ``(2 H, 2 W, 2)`` at twice the size."""
-        middles = _own(self.known.level.size)
+        middles = coordinates(self.known.level.size)
         middles[self.at[:, 0], self.at[:, 1]] = self.known.at[self.found]
         fine = middles.repeat_interleave(2, 0).repeat_interleave(2, 1)
         height, width = fine.shape[:2]
-        return 2 * fine + _own((height, width)) % 2
+        return 2 * fine + coordinates((height, width)) % 2
 
     def _cost(self, features: Tensor, candidates: Tensor) -> Tensor:
         """Return the cost ``(Q,)`` of a known patch for each one; infinite for -1."""
@@ -303,7 +303,7 @@ def _from_border(known: _Known) -> Tensor:
     """
     level = known.level
     image, left = level.image.clone(), level.hole.clone()
-    middles = _own(level.size)
+    middles = coordinates(level.size)
     patches = known.patches(level.image, known.at)
     while left.any():
         edge = left & _grown(~left, 3)
@@ -339,15 +339,9 @@ def _grown(area: Tensor, side: int) -> Tensor:
     return grown[0, 0] > 0
 
 
-def _own(size: tuple[int, int]) -> Tensor:
-    """Return the row and column of each pixel, ``(H, W, 2)``."""
-    rows, columns = (torch.arange(length) for length in size)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-
-
 def _around(at: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Return rows and columns ``(N, side**2)`` of the pixels of patches around ``(N, 2)``."""
-    offset = _own((side, side)).flatten(0, 1) - side // 2
+    offset = coordinates((side, side)).flatten(0, 1) - side // 2
     around = at[:, None] + offset
     return around[..., 0], around[..., 1]
 

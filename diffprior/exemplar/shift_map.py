@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..classical.fill import pyramid as pull_push
 from .labeling import Energy, Lattice, minimize
-from .levels import Level, nearest
+from .levels import Level, coordinates, nearest
 
 __all__ = ["ShiftMap", "copied", "doubled", "shift_map"]
 
@@ -78,7 +78,7 @@ def copied(image: Tensor, sources: Tensor) -> Tensor:
 
 def doubled(level: Level, sources: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of a level from those of the level of half its size."""
-    return _sources(level, _twice(level, sources - _grid(*sources.shape[:2])))
+    return _sources(level, _twice(level, sources - coordinates(sources.shape[:2])))
 
 
 def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
@@ -127,7 +127,7 @@ def _chosen(offsets: Tensor, energy: Energy, candidates: Tensor, iterations: int
 def _sources(level: Level, offsets: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of offsets, in place of unknown ones the nearest known."""
     height, width = level.size
-    grid = _grid(height, width)
+    grid = coordinates(level.size)
     sources = torch.where(level.hole[..., None], grid + offsets, grid)
     row, column = sources.unbind(-1)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -136,12 +136,6 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     if found.all():
         return sources
     return torch.where(found[..., None], sources, nearest(level.known))
-
-
-def _grid(height: int, width: int) -> Tensor:
-    """Return row and column of each pixel, ``(H, W, 2)``."""
-    rows, columns = torch.arange(height), torch.arange(width)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
 
 
 class _Taken(NamedTuple):
