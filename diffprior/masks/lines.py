@@ -9,7 +9,7 @@ from skimage.filters import apply_hysteresis_threshold
 from ..io.arrays import as_images
 from ..validation import Share, check
 from .planes import Mask, Plane, finish
-from .shapes import Array, Parts, parts, reduced, residuals
+from .shapes import Array, Parts, found_in, parts, residuals
 
 __all__ = ["scratches"]
 
@@ -53,12 +53,8 @@ def scratches(image: Any, sensitivity: float = 0.5, *, dilate: int = 1) -> Mask:
         ImageError: If this is no image.
     """
     check("sensitivity", sensitivity, Share)
-    images = as_images(image)
-    height, width = images.size
-    found = []
-    for x in reduced(images):
-        mask = _damage(x, _threshold(sensitivity)).astype(np.uint8)
-        found.append(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
+    threshold = _threshold(sensitivity)
+    found = found_in(as_images(image), lambda x: _damage(x, threshold))
     return finish(found, image, dilate)
 
 

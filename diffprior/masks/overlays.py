@@ -8,7 +8,7 @@ import numpy as np
 from ..io.arrays import as_images
 from ..validation import Share, check
 from .planes import Mask, Plane, finish
-from .shapes import Array, Parts, parts, reduced, residuals
+from .shapes import Array, Parts, found_in, parts, residuals
 
 __all__ = ["text"]
 
@@ -47,12 +47,7 @@ def text(image: Any, sensitivity: float = 0.5, *, dilate: int = 2) -> Mask:
         ImageError: If this is no image.
     """
     check("sensitivity", sensitivity, Share)
-    images = as_images(image)
-    height, width = images.size
-    found = []
-    for x in reduced(images):
-        mask = _letters(x, sensitivity).astype(np.uint8)
-        found.append(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
+    found = found_in(as_images(image), lambda x: _letters(x, sensitivity))
     return finish(found, image, dilate)
 
 

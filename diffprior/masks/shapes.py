@@ -1,6 +1,6 @@
 """Connected parts of a mask, and the thin things in an image: what the finders have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -9,7 +9,7 @@ import numpy as np
 from ..io.arrays import Images
 from .planes import Plane
 
-__all__ = ["Array", "Parts", "parts", "reduced", "residuals"]
+__all__ = ["Array", "Parts", "found_in", "parts", "residuals"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SIDE = 1200  # px; of the short side of an image that is worked on, as larger ones add no line
@@ -49,7 +49,18 @@ def parts(mask: Plane) -> Parts:
     return Parts(np.asarray(labels), np.asarray(boxes))
 
 
-def reduced(images: Images) -> Iterator[Array]:
+def found_in(images: Images, find: Callable[[Array], Plane]) -> list[Plane]:
+    """Return the mask ``(H, W)`` of each image, which was looked for at a reduced size.
+
+    Arguments:
+        find: Takes an image ``(H', W', 3)`` in [0, 1], and returns its mask ``(H', W')``.
+    """
+    height, width = images.size
+    masks = (find(x).astype(np.uint8) for x in _reduced(images))
+    return [cv2.resize(m, (width, height), interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
+
+
+def _reduced(images: Images) -> Iterator[Array]:
     """Yield each image as float32 ``(H', W', 3)`` in [0, 1], at most `SIDE` pixels high or wide."""
     height, width = images.size
     scale = min(1.0, SIDE / min(height, width))
