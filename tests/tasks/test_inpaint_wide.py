@@ -12,7 +12,8 @@ from PIL import Image
 import diffprior
 from diffprior.errors import SettingError
 from diffprior.priors.mixture import MixturePrior
-from tests.support import shell
+
+from support import shell
 
 SIDE = 160
 PHOTO = "data/samples/grass.png"
