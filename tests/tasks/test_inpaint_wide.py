@@ -87,13 +87,35 @@ def test_images_of_a_batch_get_what_they_get_alone() -> None:
         assert torch.equal(both[i], alone)
 
 
-def test_a_reference_shows_what_is_hidden() -> None:
-    with Image.open("data/samples/city.png") as image:
-        scene = np.asarray(image.convert("RGB").crop((200, 200, 200 + SIDE, 200 + SIDE)))
-    hole = disc(28)
-    lost = np.where(hole[..., None], 128, scene).astype(np.uint8)
-    out = np.asarray(diffprior.inpaint(lost, hole, reference=[scene]).image)
-    assert (np.abs(out[hole] * 1.0 - scene[hole]).max(1) <= 8).mean() > 0.85
+def scene(name: str, row: int, column: int, side: int = SIDE) -> np.ndarray:
+    with Image.open(f"data/samples/{name}.png") as image:
+        return np.asarray(image.convert("RGB").crop((column, row, column + side, row + side)))
+
+
+@pytest.mark.parametrize("moved", [(0, 0), (7, -11)])
+@pytest.mark.parametrize(
+    "name, row, column, at",
+    [
+        ("city", 200, 200, (90, 80)),
+        ("city", 380, 60, (40, 118)),
+        ("house", 276, 256, (80, 80)),
+        ("flowers", 120, 300, (38, 30)),
+        ("haze", 276, 256, (60, 100)),
+        ("mc2", 100, 100, (100, 70)),
+    ],
+)
+def test_a_reference_shows_what_is_hidden(
+    name: str, row: int, column: int, at: tuple[int, int], moved: tuple[int, int]
+) -> None:
+    whole = scene(name, row, column)
+    hole = disc(28, at)
+    lost = np.where(hole[..., None], 128, whole).astype(np.uint8)
+    other = scene(name, row + moved[0], column + moved[1])
+    out = diffprior.inpaint(lost, hole, reference=[other])
+    assert np.array_equal(np.asarray(out.image), whole)
+    assert out.report["fill"] == "reference"
+    assert out.report["reference"] == "fitted: it fills 100% of the hole"
+    assert out.report["network_calls"] == 0
 
 
 def test_a_prior_that_knows_objects_leads() -> None:
