@@ -67,7 +67,9 @@ def inpaint(  # noqa: PLR0913 (the public call)
     reference: Annotated[
         Any,
         FromFile(
-            "Further image of the scene, to fill holes with what it shows there; default: none."
+            "Further image of the scene, to fill holes with what it shows there, or a folder of "
+            "them; may be given several times; default: none.",
+            several=True,
         ),
     ] = None,
     sigma: Annotated[

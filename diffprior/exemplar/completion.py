@@ -13,7 +13,7 @@ from .judge import unlikeness
 from .levels import Level, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
-from .references import Reference
+from .references import Reference, has_alike
 from .shift_map import ShiftMap, doubled, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
@@ -72,6 +72,7 @@ def complete(
         part = (slice(None), *box)
         level = Level.of(image[part], hole[box], known[box])
         beside = [_same_place(reference, box) for reference in references]
+        beside = [x for x in beside if has_alike(image[part], hole[box], known[box], x)]
 
         def report(share: float, k: int = k) -> None:
             if callback is not None:

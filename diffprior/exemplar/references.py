@@ -22,7 +22,7 @@ from ..classical.islands import Island, islands
 from .blend import paste
 from .levels import distance, nearest
 
-__all__ = ["Reference", "Shown", "locate", "reduced", "show"]
+__all__ = ["REDUCED", "Reference", "Shown", "has_alike", "locate", "reduced", "show"]
 
 Array = NDArray[Any]
 
@@ -53,6 +53,10 @@ LEAST_RIGHT = 0.3  # of the rim
 SIMPLER = 1.05  # times the error that a simpler explanation may have
 ONE_PLACE = 0.75  # px; of shifts, that are one by whole pixels
 GAIN = (0.5, 2.0)
+
+PATCH = 7  # px; side of the patches that are looked for
+ASKED, OFFERED = 300, 4000  # of these, around a hole and in an image, at the most
+AS_NEAR = 1.3  # times the distance to the nearest patch of the image itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +166,46 @@ def show(image: Tensor, hole: Tensor, known: Tensor, references: Sequence[Refere
             filled[box] |= taken
             lost, there = lost & ~taken, there | taken
     return Shown(out, filled)
+
+
+def has_alike(image: Tensor, hole: Tensor, known: Tensor, reference: Tensor) -> bool:
+    """Return whether another image has what is around a hole as much as the image itself has.
+
+    It has, if half or more of the patches around the hole have one there that is about as near as
+    the nearest elsewhere in the image. Patches of other images make a fill worse.
+
+    Arguments:
+        image, reference: Values of about [0, 1], ``(C, H, W)`` and ``(C, h, w)``.
+        hole, known: True where to fill, and where something is seen, ``(H, W)``.
+    """
+    if min(*image.shape[1:], *reference.shape[1:]) < 2 * PATCH:
+        return False
+    away = distance(~hole)
+    whole = -F.max_pool2d(-known[None].float(), PATCH, 1, PATCH // 2)[0] > 0
+    asked = _some(whole & (away <= RIM[0] + PATCH), ASKED)
+    offered = _some(whole, OFFERED)
+    if not len(asked):
+        return False
+    own, mine = _patches(image, asked), _patches(image, offered)
+    inner = torch.zeros(reference.shape[1:], dtype=torch.bool)
+    inner[PATCH // 2 : -(PATCH // 2), PATCH // 2 : -(PATCH // 2)] = True
+    others = _patches(reference, _some(inner, OFFERED))
+    apart = (asked[:, None] - offered).abs().amax(2) < PATCH
+    near = torch.cdist(own, mine).masked_fill(apart, torch.inf).amin(1)
+    return bool((torch.cdist(own, others).amin(1) <= AS_NEAR * near).float().mean() >= 0.5)
+
+
+def _some(where: Tensor, most: int) -> Tensor:
+    """Return rows and columns of so many pixels of an area ``(H, W)`` at the most, ``(N, 2)``."""
+    at = where.nonzero()
+    return at[torch.linspace(0, len(at) - 1, min(most, len(at))).round().long()]
+
+
+def _patches(image: Tensor, at: Tensor) -> Tensor:
+    """Return the patches with their middles at rows and columns ``(N, 2)``, ``(N, D)``."""
+    padded = F.pad(image[None], (PATCH // 2,) * 4, mode="replicate")[0]
+    windows = padded.unfold(1, PATCH, 1).unfold(2, PATCH, 1)
+    return windows[:, at[:, 0], at[:, 1]].movedim(0, 1).flatten(1)
 
 
 def _around(island: Island, size: Sequence[int]) -> tuple[slice, slice]:

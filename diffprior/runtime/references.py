@@ -16,6 +16,8 @@ __all__ = ["Given", "Placed", "given", "place_references"]
 Placed = Sequence[Sequence[Reference]]  # for each image the references, with their places in it
 
 PATCHES = "the reference could not be fitted around the hole; its patches may be copied"
+AGAIN = "the reference has in the hole what the image has there, and it is seen again"
+SAME = 12 / 255  # in [0, 1]; mean difference of two shots of one thing
 UNUSED = "the reference could not be fitted around the hole, and is not used"
 
 
@@ -25,10 +27,12 @@ class Given(NamedTuple):
     Attributes:
         values: The images with these holes filled, ``(B, 3, H, W)`` in [-1, 1].
         filled: Where, ``(B, 1, H, W)`` of bool.
+        again: Whether they show what the image has in its hole, of each image.
     """
 
     values: Tensor
     filled: Tensor
+    again: Sequence[bool]
 
     def over(self, x: Tensor, rows: list[int], window: Window) -> Tensor:
         """Return states with what is given laid over them.
@@ -55,7 +59,8 @@ class Given(NamedTuple):
         """
         lost, filled = int(hole[rows].sum()), int(self.filled[rows].sum())
         if filled:
-            return {"reference": f"fitted: it fills {filled / lost:.0%} of the hole"}
+            note = {"note": AGAIN} if any(self.again[i] for i in rows) else {}
+            return {"reference": f"fitted: it fills {filled / lost:.0%} of the hole", **note}
         return {"reference": "not fitted", "note": PATCHES if copied else UNUSED} if lost else {}
 
 
@@ -82,11 +87,20 @@ def given(images: Images, hole: Tensor, unknown: Tensor, placed: Placed) -> Give
         unknown: Those, and further ones of which nothing is known.
     """
     if not any(placed):
-        return Given(torch.empty(len(images), 3, 0, 0), torch.zeros_like(hole))
+        nothing = torch.empty(len(images), 3, 0, 0)
+        return Given(nothing, torch.zeros_like(hole), [False] * len(images))
     x = (images.tensor() + 1) / 2
     found = [show(x[i], hole[i, 0], ~unknown[i, 0], own) for i, own in enumerate(placed)]
     values = torch.stack([each.image for each in found])
-    return Given(2 * values - 1, torch.stack([each.filled for each in found])[:, None])
+    filled = torch.stack([each.filled for each in found])[:, None]
+    again = [_is_same(a[:, f[0]], b[:, f[0]]) for a, b, f in zip(x, values, filled, strict=True)]
+    return Given(2 * values - 1, filled, again)
+
+
+def _is_same(before: Tensor, after: Tensor) -> bool:
+    """Return whether colors ``(C, N)`` are those of one thing in two shots, which has details."""
+    plain = before.numel() == 0 or float(before.std(1).max()) < SAME
+    return not plain and float((before - after).abs().mean()) < SAME
 
 
 def _small(values: np.ndarray[Any, Any], unknown: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from diffprior.exemplar.blend import paste
-from diffprior.exemplar.references import Reference, locate, show
+from diffprior.exemplar.references import Reference, has_alike, locate, show
 
 SIDE = 256
 TOP, LEFT = 120, 150
@@ -78,6 +78,13 @@ def test_an_image_of_something_else_is_refused(name: str, other: str) -> None:
     out, filled = shown(scene(name), hole, scene(other))
     assert not filled.any()
     assert torch.equal(out[:, ~hole], scene(name)[:, ~hole])
+
+
+def test_patches_of_another_part_of_the_texture_may_be_copied_and_others_not() -> None:
+    image, hole = scene("grass", 100, 100), disc()
+    assert has_alike(image, hole, ~hole, scene("grass", 300, 300))
+    for other in (scene("city"), scene("flowers"), torch.zeros(3, SIDE, SIDE), image[:, :9, :9]):
+        assert not has_alike(image, hole, ~hole, other)
 
 
 def test_what_stands_in_the_way_in_the_other_image_is_not_copied() -> None:

@@ -118,6 +118,56 @@ def test_a_reference_shows_what_is_hidden(
     assert out.report["network_calls"] == 0
 
 
+def test_an_unrelated_reference_changes_nothing_and_is_said() -> None:
+    hole = disc(28)
+    alone = diffprior.inpaint(photo(), hole)
+    result = diffprior.inpaint(photo(), hole, reference=scene("girl", 200, 200))
+    assert np.array_equal(np.asarray(result.image), np.asarray(alone.image))
+    assert result.report["reference"] == "not fitted"
+    assert "could not be fitted" in result.report["note"]
+
+
+def test_a_reference_of_a_large_image_is_looked_at_where_the_hole_is() -> None:
+    """A hole in a corner, which is filled from a window; the other shot is moved."""
+    side = 500
+    whole, other = scene("city", 40, 40, side), scene("city", 51, 33, side)
+    y, x = np.ogrid[:side, :side]
+    hole = (y - 60) ** 2 + (x - 430) ** 2 < 26**2
+    hole[440:446, 60:200] = True
+    lost = np.where(hole[..., None], 128, whole).astype(np.uint8)
+    result = diffprior.inpaint(lost, hole, reference=other, steps=2)
+    assert result.report["boxes"] == 2
+    assert np.array_equal(np.asarray(result.image), whole)
+
+
+def test_each_image_of_a_batch_has_its_own_place_in_a_reference() -> None:
+    whole = [scene("city", row, 200) for row in (200, 221)]
+    lost = np.stack([np.where(disc(28)[..., None], 128, x) for x in whole]) / 255
+    x = torch.from_numpy(lost).permute(0, 3, 1, 2)
+    out = diffprior.inpaint(x, disc(28), reference=scene("city", 190, 190, 220)).image
+    assert np.array_equal((255 * out).round().permute(0, 2, 3, 1).numpy(), np.stack(whole))
+
+
+def test_smooth_by_hand_takes_no_reference() -> None:
+    hole = disc(28)
+    result = diffprior.inpaint(photo(), hole, reference=photo(), fill="smooth", steps=2)
+    assert "reference" not in result.report
+    assert roughness(np.asarray(result.image), disc(20)) < 0.4
+
+
+def test_a_reference_that_has_the_object_too_is_said() -> None:
+    result = diffprior.inpaint(photo(), disc(28), reference=photo())
+    assert "seen again" in result.report["note"]
+
+
+def test_a_reference_for_gray_images_of_16_bits_is_exact() -> None:
+    whole = scene("house", 276, 256).mean(2).astype(np.uint16) * 257
+    lost = np.where(disc(28), 9000, whole).astype(np.uint16)
+    assert np.array_equal(
+        np.asarray(diffprior.inpaint(lost, disc(28), reference=whole).image), whole
+    )
+
+
 def test_a_prior_that_knows_objects_leads() -> None:
     prior = MixturePrior(torch.ones(1), torch.zeros(1, 3, 64, 64), torch.full((1,), 0.1))
     hole = np.zeros((64, 64), bool)
