@@ -1,16 +1,19 @@
 """Results: what a task gives back, and the report of how it was made."""
 
 import io
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..io.arrays import Images, as_images, to_pil
-from .report import Report
+from ..io.arrays import Images
+from ..io.previews import as_uri, heat_map, preview
+from .report import Report, as_json
 
 __all__ = ["Result", "join_samples", "make_result"]
 
@@ -18,6 +21,16 @@ T = TypeVar("T")  # the kind of the image: PIL image, numpy array or tensor
 PREVIEW = 512  # pixels; the longest side of one image in a notebook
 SHOWN = 4  # samples in a notebook
 BAND = 2**20  # pixels of which the deviation is computed at a time
+PAGE = (  # of a result in a notebook; styles stand on each element, as some notebooks drop sheets
+    '<div style="display:flex;flex-wrap:wrap;gap:12px">{panels}</div>'
+    '<details style="margin:8px 0"><summary style="font-size:90%">{line}</summary>'
+    '<pre style="white-space:pre-wrap;font-size:85%">{report}</pre></details>'
+)
+PANEL = (
+    '<figure style="margin:0"><img src="{uri}" alt="{name}" width="{width}" '
+    'style="display:block;max-width:100%;height:auto;image-rendering:{drawn}">'
+    '<figcaption style="font-size:90%">{name}</figcaption></figure>'
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -33,6 +46,8 @@ class Result(Generic[T]):
         report: How it was made: version, prior, method, seed, seconds and more; see ``Report``.
         cover: Weight of the result over the image, ``(B, 1, H, W)`` in [0, 1]; 0 where a pixel is
             that of the image.
+        before: A small copy of the image before, of the first one in a batch: RGB, at most 512
+            pixels a side, so less than 0.8 MB. None for a task that was given no image.
     """
 
     image: T
@@ -41,6 +56,7 @@ class Result(Generic[T]):
     std: Any
     report: Report
     cover: Tensor
+    before: Image.Image | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         height, width = self.cover.shape[-2:]
@@ -57,15 +73,67 @@ class Result(Generic[T]):
 
     def _repr_png_(self) -> bytes:
         """Return a small picture for notebooks: the image, or some samples side by side."""
-        shown = self.samples[:SHOWN]
-        panels = []
-        for sample in shown:
-            panel = to_pil(as_images(sample).tensor()[0])
-            panel.thumbnail((PREVIEW, PREVIEW))
-            panels.append(np.asarray(panel))
+        panels = [np.asarray(preview(sample, PREVIEW)) for sample in self.samples[:SHOWN]]
         data = io.BytesIO()
         Image.fromarray(np.concatenate(panels, 1)).save(data, "PNG")
         return data.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return a page for notebooks: before and after, samples, deviation, and the report.
+
+        It holds its images itself, and neither a script nor a style sheet.
+        """
+        panels = list(self._panels())
+        width = max(panel.image.width for panel in panels if panel.is_result)
+        return PAGE.format(
+            panels="".join(panel.html(width) for panel in panels),
+            line=escape(self._line()),
+            report=escape(as_json(dict(self.report), indent=1)),
+        )
+
+    def _panels(self) -> "Iterator[_Panel]":
+        """Yield the images of the page."""
+        if self.before is not None:
+            yield _Panel("before", self.before, False)
+        several = len(self.samples) > 1
+        for k, sample in enumerate(self.samples[:SHOWN], 1):
+            name = f"sample {k} of {len(self.samples)}" if several else "after"
+            yield _Panel(name, preview(sample, PREVIEW), True)
+        if several:
+            std = _plane(self.std)
+            name = f"standard deviation, up to {float(std.max()):.2g}"
+            yield _Panel(name, preview(heat_map(std), PREVIEW), False)
+
+    def _line(self) -> str:
+        """Return the report in one line: what was done, with what, and how long it took."""
+        report = self.report
+        way = report.get("method") or report.get("sampler") or report.get("inversion")
+        count = len(self.cover)
+        parts = [
+            str(report.get("task", "result")),
+            "" if count == 1 else f"the first of {count} images",
+            str(way or "no method"),
+            f"prior {report['prior']}" if "prior" in report else "",
+            f"seed {report['seed']}" if "seed" in report else "",
+            f"{report['seconds']:g} s" if "seconds" in report else "",
+            str(report.get("note", "")),
+        ]
+        return " · ".join(part for part in parts if part)
+
+
+class _Panel(NamedTuple):
+    """An image of the page of a result, with its name."""
+
+    name: str
+    image: Image.Image
+    is_result: bool
+
+    def html(self, width: int) -> str:
+        """Return the panel, as wide as a result: that may be larger than what it is made from."""
+        drawn = "pixelated" if self.image.width < width else "auto"
+        return PANEL.format(
+            name=escape(self.name), uri=as_uri(self.image), width=width, drawn=drawn
+        )
 
 
 def make_result(
@@ -75,6 +143,7 @@ def make_result(
     samples: int,
     report: dict[str, Any],
     opaque: bool = False,
+    before: Images | None = None,
 ) -> Result[Any]:
     """Return samples ``(B * n, C, H, W)``, clipped and laid over images, in the kind of those.
 
@@ -83,6 +152,7 @@ def make_result(
             size than the images.
         samples: Number of samples of the result; a method that gives one has it repeated.
         opaque: Whether transparency was what was filled, and is gone.
+        before: The images that the task was given; None where it was given none.
     """
     x = x.clamp(-1, 1).expand(-1, 3, -1, -1)
     count = len(x) // len(images)
@@ -107,6 +177,7 @@ def make_result(
         std=std,
         report=cast(Report, report),
         cover=cover,
+        before=None if before is None else preview(before, PREVIEW),
     )
 
 
@@ -142,6 +213,7 @@ def join_samples(
         std=std,
         report=cast(Report, report),
         cover=cover,
+        before=preview(images, PREVIEW),
     )
 
 
@@ -186,3 +258,11 @@ def _channels(std: Tensor, count: int) -> Tensor:
     """Return deviations of colors ``(B, 3, H, W)`` with as many channels as an image."""
     values = std if count > 2 else std.mean(1, keepdim=True)
     return values if count % 2 else torch.cat([values, torch.zeros_like(values[:, :1])], 1)
+
+
+def _plane(std: Any) -> Tensor:
+    """Return the deviations of the first image, mean over its channels, ``(H, W)``."""
+    if isinstance(std, Tensor):
+        return (std if std.ndim == 3 else std[0]).mean(0).cpu()
+    plane = torch.from_numpy(np.asarray(std))
+    return plane if plane.ndim == 2 else plane.mean(-1)

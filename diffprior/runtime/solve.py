@@ -60,6 +60,7 @@ def solve(
         settings.samples,
         dict(solved.report),
         solved.opaque,
+        before=images,
     )
 
 
