@@ -47,6 +47,7 @@ from . import tasks as tasks
 from . import training as training
 from . import validation as validation
 from .errors import DiffpriorError as DiffpriorError
+from .interop.notebook import widget as widget
 from .pretrained.load import load_prior as load_prior
 from .runtime.results import Result as Result
 
@@ -103,6 +104,7 @@ __all__ = [
     "upscale",
     "validation",
     "variations",
+    "widget",
 ]
 
 def blend(

@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
         "paint": ["color"],
     },
     "pretrained": {"load": ["load_prior", "shipped"]},
-    "interop": {},
+    "interop": {"notebook": ["widget"]},
 }
 ERRORS = {"io": ["ImageError"], "pretrained": ["PriorError"]}  # that belong to a package
 RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all others: Result

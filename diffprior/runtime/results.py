@@ -18,16 +18,17 @@ from .report import Report, as_json
 __all__ = ["Result", "join_samples", "make_result"]
 
 T = TypeVar("T")  # the kind of the image: PIL image, numpy array or tensor
-PREVIEW = 512  # pixels; the longest side of one image in a notebook
+PREVIEW = 512  # pixels; the longest side of one image in a notebook,
+SMALL = 320  # pixels; and that of each where there are more than two
 SHOWN = 4  # samples in a notebook
 BAND = 2**20  # pixels of which the deviation is computed at a time
 PAGE = (  # of a result in a notebook; styles stand on each element, as some notebooks drop sheets
-    '<div style="display:flex;flex-wrap:wrap;gap:12px">{panels}</div>'
+    '<div style="display:flex;flex-wrap:{wrap};gap:12px">{panels}</div>'
     '<details style="margin:8px 0"><summary style="font-size:90%">{line}</summary>'
     '<pre style="white-space:pre-wrap;font-size:85%">{report}</pre></details>'
 )
 PANEL = (
-    '<figure style="margin:0"><img src="{uri}" alt="{name}" width="{width}" '
+    '<figure style="margin:0;min-width:0"><img src="{uri}" alt="{name}" width="{width}" '
     'style="display:block;max-width:100%;height:auto;image-rendering:{drawn}">'
     '<figcaption style="font-size:90%">{name}</figcaption></figure>'
 )
@@ -86,6 +87,7 @@ class Result(Generic[T]):
         panels = list(self._panels())
         width = max(panel.image.width for panel in panels if panel.is_result)
         return PAGE.format(
+            wrap="nowrap" if len(panels) <= 2 else "wrap",
             panels="".join(panel.html(width) for panel in panels),
             line=escape(self._line()),
             report=escape(as_json(dict(self.report), indent=1)),
@@ -93,16 +95,17 @@ class Result(Generic[T]):
 
     def _panels(self) -> "Iterator[_Panel]":
         """Yield the images of the page."""
-        if self.before is not None:
-            yield _Panel("before", self.before, False)
         several = len(self.samples) > 1
+        side = SMALL if several else PREVIEW
+        if self.before is not None:
+            yield _Panel("before", preview(self.before, side), False)
         for k, sample in enumerate(self.samples[:SHOWN], 1):
             name = f"sample {k} of {len(self.samples)}" if several else "after"
-            yield _Panel(name, preview(sample, PREVIEW), True)
+            yield _Panel(name, preview(sample, side), True)
         if several:
             std = _plane(self.std)
             name = f"standard deviation, up to {float(std.max()):.2g}"
-            yield _Panel(name, preview(heat_map(std), PREVIEW), False)
+            yield _Panel(name, preview(heat_map(std), side), False)
 
     def _line(self) -> str:
         """Return the report in one line: what was done, with what, and how long it took."""
