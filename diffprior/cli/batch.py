@@ -1,5 +1,6 @@
 """One task over many files: read, run, write, report. A failed file does not stop the others."""
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from .masks import open_folder, read_setting, settings_of, unused, without_masks
 from .outputs import Input, Options, Targets, check_place, plan_outputs
 from .process import check_signals, describe
 from .progress import Bar
-from .streams import OutputError, emit, emit_bytes, say
+from .streams import OutputError, emit, emit_bytes, is_closed, say
 
 __all__ = ["Options", "run"]
 
@@ -171,7 +172,7 @@ class _Run:
         name = self.function.__name__ if source is None else str(source)
         with self.bar.of(name, "reading" if source else "preparing"):
             values = settings_of(self.values, source, _limit(self.o))
-            file = None if source is None else work.read(self.function.task, source, _limit(self.o))
+            file = self._read(source)
             work.check_depth(file, targets)
             self.bar.stage("preparing")
             result = work.call(self.function, file, values, self._callback)
@@ -184,6 +185,15 @@ class _Run:
                 else:
                     self._write(data, path)
         return result
+
+    def _read(self, source: Input) -> work.Source | None:
+        """Return what an input holds; None where the task reads nothing."""
+        if source is None:
+            return None
+        if source == "-" and is_closed(sys.stdin):
+            raise ImageError("standard input is closed")
+        place = source if isinstance(source, Path) else sys.stdin.buffer
+        return work.read(self.function.task, place, _limit(self.o))
 
     def _callback(self, x: Tensor, share: float) -> None:
         """Show the share of the work that is done."""

@@ -1,10 +1,9 @@
 """The work on one file: read it, call the task, make the bytes of the results."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,19 +18,15 @@ from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
 from ..validation import warn
 from .outputs import Targets, heat_map
-from .streams import is_closed
 
 __all__ = ["Source", "call", "check_depth", "data", "read"]
 
 Source = files.File | numbers.Measurement
 
 
-def read(task: Task, source: Path | Literal["-"], limit: int) -> Source:
-    """Return what a file holds: numbers, or an image."""
-    if is_closed(sys.stdin) and source == "-":
-        raise ImageError("standard input is closed")
-    stream = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(stream) if task.input == "numbers" else files.read(stream, limit)
+def read(task: Task, source: Path | BinaryIO, limit: int) -> Source:
+    """Return what a file, or a stream, holds: numbers, or an image."""
+    return numbers.read(source) if task.input == "numbers" else files.read(source, limit)
 
 
 def check_depth(file: Source | None, targets: Targets) -> None:
