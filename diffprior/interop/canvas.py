@@ -42,7 +42,9 @@ class MaskCanvas(anywidget.AnyWidget):
     picture = traitlets.Unicode().tag(sync=True)  # the image that is shown, a data: address
     width = traitlets.Int().tag(sync=True)  # of the image itself
     height = traitlets.Int().tag(sync=True)
-    steps: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)  # what was painted, in pixels of the image
+    steps: traitlets.List[dict[str, Any]] = traitlets.List().tag(
+        sync=True
+    )  # in pixels of the image
     start = traitlets.Bytes().tag(sync=True)  # the mask that the steps begin with, as `bits`
     bits = traitlets.Bytes().tag(sync=True)  # the mask, row by row, eight pixels a byte
 

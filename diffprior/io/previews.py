@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .arrays import Images, as_images, to_pil
 
-__all__ = ["as_uri", "heat_map", "preview"]
+__all__ = ["as_uri", "encoded", "heat_map", "preview"]
 
 SPARE = 2  # times the side that is asked for; rows and columns beyond it are left out unread
 FEW = 256  # colors
@@ -38,15 +38,21 @@ def preview(image: Any, side: int) -> Image.Image:
     return small
 
 
-def as_uri(image: Image.Image) -> str:
-    """Return an RGB image as a ``data:`` address, which a page shows without any other file.
+def encoded(image: Image.Image) -> tuple[bytes, str]:
+    """Return the bytes of an RGB image and their media type.
 
     An image of few colors is stored as PNG, exactly, and any other as JPEG.
     """
     kind = "PNG" if image.getcolors(FEW) else "JPEG"
     file = BytesIO()
     image.save(file, kind, **OPTIONS[kind])
-    return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"
+    return file.getvalue(), f"image/{kind.lower()}"
+
+
+def as_uri(image: Image.Image) -> str:
+    """Return an RGB image as a ``data:`` address, which a page shows without any other file."""
+    data, media = encoded(image)
+    return f"data:{media};base64,{b64encode(data).decode()}"
 
 
 def heat_map(std: Tensor) -> Image.Image:

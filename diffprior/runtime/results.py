@@ -59,6 +59,23 @@ class Result(Generic[T]):
     cover: Tensor
     before: Image.Image | None = field(default=None, compare=False)
 
+    @property
+    def line(self) -> str:
+        """The report in one line: what was done, with what, and how long it took."""
+        report = self.report
+        way = report.get("method") or report.get("sampler") or report.get("inversion")
+        count = len(self.cover)
+        parts = [
+            str(report.get("task", "result")),
+            "" if count == 1 else f"the first of {count} images",
+            str(way or "no method"),
+            f"prior {report['prior']}" if "prior" in report else "",
+            f"seed {report['seed']}" if "seed" in report else "",
+            f"{report['seconds']:g} s" if "seconds" in report else "",
+            str(report.get("note", "")),
+        ]
+        return " · ".join(part for part in parts if part)
+
     def __repr__(self) -> str:
         height, width = self.cover.shape[-2:]
         count = len(self.samples)
@@ -89,7 +106,7 @@ class Result(Generic[T]):
         return PAGE.format(
             wrap="nowrap" if len(panels) <= 2 else "wrap",
             panels="".join(panel.html(width) for panel in panels),
-            line=escape(self._line()),
+            line=escape(self.line),
             report=escape(as_json(dict(self.report), indent=1)),
         )
 
@@ -106,22 +123,6 @@ class Result(Generic[T]):
             std = _plane(self.std)
             name = f"standard deviation, up to {float(std.max()):.2g}"
             yield _Panel(name, preview(heat_map(std), side), False)
-
-    def _line(self) -> str:
-        """Return the report in one line: what was done, with what, and how long it took."""
-        report = self.report
-        way = report.get("method") or report.get("sampler") or report.get("inversion")
-        count = len(self.cover)
-        parts = [
-            str(report.get("task", "result")),
-            "" if count == 1 else f"the first of {count} images",
-            str(way or "no method"),
-            f"prior {report['prior']}" if "prior" in report else "",
-            f"seed {report['seed']}" if "seed" in report else "",
-            f"{report['seconds']:g} s" if "seconds" in report else "",
-            str(report.get("note", "")),
-        ]
-        return " · ".join(part for part in parts if part)
 
 
 class _Panel(NamedTuple):
