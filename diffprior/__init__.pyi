@@ -42,6 +42,7 @@ from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
 from . import schedules as schedules
+from . import server as server
 from . import solvers as solvers
 from . import tasks as tasks
 from . import training as training
@@ -95,6 +96,7 @@ __all__ = [
     "samplers",
     "schedules",
     "sdedit",
+    "server",
     "solvers",
     "style",
     "super_resolve",

@@ -25,7 +25,11 @@ __all__ = ["generated", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "diffprior"
 ROOT_STUB = LIBRARY / "__init__.pyi"
-MOUNTED = ("diffprior.evaluation.commands", "diffprior.training.commands")
+MOUNTED = (
+    "diffprior.evaluation.commands",
+    "diffprior.training.commands",
+    "diffprior.server.commands",
+)
 NOTE = "# Written by scripts/generate_index.py.\n"
 
 # Functions that a package exports, by module; public classes are exported without being listed.
@@ -50,7 +54,7 @@ RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all
 TYPE_VARIABLE = '_T = TypeVar("_T", bound=Image | ndarray[Any, Any] | torch.Tensor)'
 MODULES = ("torch",)  # imported whole, since a parameter has the name of a class: device
 # Packages without a stub: tasks are attributes of diffprior itself.
-BARE = ("tasks", "cli")
+BARE = ("tasks", "cli", "server")
 
 
 def main() -> None:
