@@ -29,6 +29,7 @@ ROOT_STUB = LIBRARY / "__init__.pyi"
 MOUNTED = {  # modules with commands of their own, and the panels of the help that those stand in
     "diffprior.evaluation.commands": "Evaluate",
     "diffprior.training.commands": "Evaluate",
+    "diffprior.server.commands": "Serve",
     "diffprior.interop.commands": "Serve",
 }
 NOTE = "# Written by scripts/generate_index.py.\n"
@@ -55,7 +56,7 @@ RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all
 TYPE_VARIABLE = '_T = TypeVar("_T", bound=Image | ndarray[Any, Any] | torch.Tensor)'
 MODULES = ("torch",)  # imported whole, since a parameter has the name of a class: device
 # Packages without a stub: tasks are attributes of diffprior itself.
-BARE = ("tasks", "cli", "interop.comfyui")
+BARE = ("tasks", "cli", "server", "interop.comfyui")
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ def _widget(form: Form) -> Any:
     image = inspect.Parameter("image", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any)
     signed: Any = function
     signed.__signature__ = inspect.Signature([image, *parameters])
-    options = {field.name: _control(field) for field in (*fields, ALL)}
+    options: dict[str, Any] = {field.name: _control(field) for field in (*fields, ALL)}
     options["image"] = {"widget_type": "ComboBox", "choices": partial(_of_kind, ("Image",))}
     made: Any = magicgui(signed, call_button=form.title, persist=False, **options)
 
