@@ -49,6 +49,8 @@ def mcp(
     An assistant starts this command and speaks to it over standard input and output. The tools take
     the names of files in the folder, write beside them, and never overwrite one.
     """
+    if not folder.is_dir():
+        raise typer.BadParameter(f"--folder is a folder that exists, got {str(folder)!r}")
     try:
         from .mcp import serve
     except ImportError as error:
@@ -59,8 +61,6 @@ def mcp(
     from ..io import files
     from .toolbox import Toolbox
 
-    if not folder.is_dir():
-        raise typer.BadParameter(f"--folder is a folder that exists, got {str(folder)!r}")
     machine = {"prior": prior, "device": device}
     limit = files.LIMIT if max_pixels is None else max_pixels
     serve(Toolbox(root=folder.resolve(), machine=machine, limit=limit))

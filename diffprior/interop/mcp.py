@@ -5,8 +5,8 @@ from base64 import b64encode
 from typing import Any
 
 import anyio
-import mcp_types as types
 from anyio import from_thread, to_thread
+from mcp import types
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
 from torch import Tensor

@@ -25,6 +25,7 @@ from ..io.previews import preview
 from ..runtime.task import Task
 from ..server.finders import FINDERS, Finder
 from ..server.forms import Field, Form, forms
+from ..server.limits import Refusal
 from ..server.notes import collected
 from ..server.orders import SAMPLES, check_text
 from ..validation import literal, shown
@@ -165,8 +166,7 @@ class Toolbox:
         with collected() as warnings:
             file = None if source is None else work.read(task, source, self.limit)
             work.check_depth(file, targets)
-            values = {k: read_setting(v, self.limit) if isinstance(v, Path) else v
-                      for k, v in given.items()}  # fmt: skip
+            values = {k: self._opened(v) for k, v in given.items()}
             machine = {k: v for k, v in self.machine.items() if v is not None}
             result = work.call(function, file, {**machine, **values}, callback)
             for key, path in targets.items():
@@ -192,10 +192,22 @@ class Toolbox:
                     value if value in task.keywords else self.inside(value, each.name)
                 )
                 continue
-            if isinstance(value, str):
-                check_text(form, each, value)
-            given[each.name] = value
+            given[each.name] = self._text(form, each, value) if isinstance(value, str) else value
         return given
+
+    def _opened(self, value: Any) -> Any:
+        """Return a setting; an image is read from its path."""
+        return read_setting(value, self.limit) if isinstance(value, Path) else value
+
+    def _text(self, form: Form, each: Field, value: str) -> str:
+        """Return a text; where it may be the name of a file, that of one in the folder."""
+        if each.file and (path := self.inside(value, each.name)).is_file():
+            return str(path)
+        try:
+            check_text(form, each, value)
+        except Refusal as refusal:
+            raise SettingError(refusal.sentence) from refusal
+        return value
 
     # Masks
 
