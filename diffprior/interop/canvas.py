@@ -45,8 +45,8 @@ class MaskCanvas(anywidget.AnyWidget):
     steps: traitlets.List[dict[str, Any]] = traitlets.List().tag(
         sync=True
     )  # in pixels of the image
-    start = traitlets.Bytes().tag(sync=True)  # the mask that the steps begin with, as `bits`
-    bits = traitlets.Bytes().tag(sync=True)  # the mask, row by row, eight pixels a byte
+    start = traitlets.CBytes().tag(sync=True)  # the mask that the steps begin with, as `bits`
+    bits = traitlets.CBytes().tag(sync=True)  # the mask, row by row, eight pixels a byte
 
     def __init__(self, image: Any, mask: Any = None) -> None:
         images = as_images(image)

@@ -178,10 +178,10 @@ class Notebook:
         return 0.5 * (most / 0.5) ** (value / 100)
 
     def mask(self) -> np.ndarray:
-        """Return the mask in Python, after what was sent is received."""
+        """Return the mask in Python, after what was sent is received as a kernel receives it."""
         sent = self.page.evaluate("window.result()")
-        self.canvas.set_trait("steps", sent["steps"])
-        self.canvas.set_trait("bits", base64.b64decode(sent["bits"]))
+        bits = memoryview(base64.b64decode(sent["bits"]))
+        self.canvas.set_state({"steps": sent["steps"], "bits": bits})
         assert not self.errors
         return self.canvas.mask
 
