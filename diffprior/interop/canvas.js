@@ -6,7 +6,7 @@
  */
 
 const TINT = [214, 36, 110];
-const INSIDE = 110; // opacity of the tint, of 255
+const INSIDE = 140; // opacity of the tint, of 255
 const LEAST_WIDTH = 320; // CSS pixels; a smaller image is shown enlarged
 
 /** The bytes of a mask: eight pixels each, the first one in the highest bit. */
