@@ -83,8 +83,7 @@ def run_on_layers(form: Form, image: Any, **values: Any) -> list[LayerData]:
     fields = {field.name: field for field in settings(form)}
     set_ = given(form, values, EMPTY)
     pixels = _pixels(image)
-    size = pixels.shape[:2]
-    typed = {name: _typed(fields[name], value, size) for name, value in set_.items()}
+    typed = {name: _typed(fields[name], value, image) for name, value in set_.items()}
     result = form.command.load()(pixels, **typed)
     return _layers(form, image, result)
 
@@ -121,10 +120,10 @@ def _pixels(layer: Any) -> np.ndarray[Any, Any]:
     return pixels
 
 
-def _typed(field: Field, value: Any, size: tuple[int, ...]) -> Any:
+def _typed(field: Field, value: Any, image: Any) -> Any:
     """Return a setting of the widget as the task takes it."""
     if field.kind == "mask":
-        return _mask(value, size)
+        return _mask(value, image)
     if field.kind == "image":
         return _pixels(value)
     number = NUMBERS.get(field.kind)
@@ -137,10 +136,21 @@ def _typed(field: Field, value: Any, size: tuple[int, ...]) -> Any:
         raise SettingError(f"{field.name} is {kind}, got {value!r}") from None
 
 
-def _mask(layer: Any, size: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return where labels or shapes lie, bool ``(H, W)``."""
+def _mask(layer: Any, image: Any) -> np.ndarray[Any, Any]:
+    """Return where labels or shapes lie on an image, bool ``(H, W)``.
+
+    Raises:
+        ImageError: If their pixels are not those of the image.
+    """
+    steps = np.asarray(image.scale)[-2:]
+    scaled = np.allclose(np.asarray(layer.scale)[-2:], steps)
+    away = np.asarray(layer.translate)[-2:] - np.asarray(image.translate)[-2:]
+    if not scaled or (np.abs(away) > np.abs(steps) / 2).any():
+        raise ImageError(
+            f"the layer {layer.name} has another scale or place than {image.name}; give it the same"
+        )
     if hasattr(layer, "to_labels"):
-        return np.asarray(layer.to_labels(labels_shape=size)) > 0
+        return np.asarray(layer.to_labels(labels_shape=_pixels(image).shape[:2])) > 0
     return np.asarray(layer.data) > 0
 
 
@@ -163,8 +173,9 @@ def _widget(form: Form) -> Any:
     signed: Any = function
     signed.__signature__ = inspect.Signature([image, *parameters])
     options: dict[str, Any] = {field.name: _control(field) for field in (*fields, ALL)}
-    options["image"] = {"widget_type": "ComboBox", "choices": partial(_of_kind, ("Image",))}
-    made: Any = magicgui(signed, call_button=form.title, persist=False, **options)
+    layers = partial(_of_kind, ("Image",))
+    options["image"] = {"label": "Image", "widget_type": "ComboBox", "choices": layers}
+    made: Any = magicgui(signed, call_button=form.title, persist=False, scrollable=True, **options)
 
     def show(visible: bool) -> None:
         for field in more:

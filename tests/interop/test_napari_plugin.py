@@ -51,7 +51,7 @@ def test_a_layer_of_labels_is_a_mask(photo: np.ndarray) -> None:
     labels[20:30, 10:25] = 3
     form = offered()["inpaint"]
     place = {"scale": (2.0, 2.0), "translate": (5.0, 7.0)}
-    mask = SimpleNamespace(data=labels, name="Labels")
+    mask = SimpleNamespace(data=labels, name="Labels", **place)
     ((data, about, kind),) = plugin.run_on_layers(
         form, layer(photo, **place), mask=mask, fill="smooth", steps="", samples="1"
     )
@@ -68,12 +68,20 @@ def test_shapes_are_a_mask(photo: np.ndarray) -> None:
         labels[5:9, 5:9] = 1
         return labels
 
-    shapes = SimpleNamespace(to_labels=to_labels, name="Shapes")
+    place = {"scale": (1.0, 1.0), "translate": (0.0, 0.0)}
+    shapes = SimpleNamespace(to_labels=to_labels, name="Shapes", **place)
     ((data, _, _),) = plugin.run_on_layers(
         offered()["inpaint"], layer(photo), mask=shapes, fill="smooth"
     )
     changed = (data != photo).any(-1)
     assert changed[5:9, 5:9].any() and not changed[9:].any() and not changed[:, 9:].any()
+
+
+@pytest.mark.parametrize("place", [{"scale": (2.0, 2.0)}, {"translate": (3.0, 0.0)}])
+def test_a_mask_at_another_place_is_refused(photo: np.ndarray, place: dict[str, Any]) -> None:
+    mask = layer(np.ones((SIDE, SIDE), int), name="Labels", **place)
+    with pytest.raises(DiffpriorError, match="Labels has another scale or place than photo"):
+        plugin.run_on_layers(offered()["inpaint"], layer(photo), mask=mask)
 
 
 def test_samples_and_their_deviation_are_layers(photo: np.ndarray) -> None:
@@ -154,8 +162,9 @@ def test_a_widget_adds_layers_to_a_viewer(
     image = viewer.add_image(photo, name="photo", scale=(0.5, 0.5))
     labels = np.zeros((SIDE, SIDE), int)
     labels[20:30, 10:25] = 1
-    mask = viewer.add_labels(labels)
-    shapes = viewer.add_shapes([np.array([[20, 10], [20, 24], [29, 24], [29, 10]])])
+    mask = viewer.add_labels(labels, scale=(0.5, 0.5))
+    corners = np.array([[20, 10], [20, 24], [29, 24], [29, 10]])
+    shapes = viewer.add_shapes([corners], scale=(0.5, 0.5))
     widget = plugin.inpaint()
     assert widget.image.value is image
     assert set(widget.mask.choices) == {None, mask, shapes}
