@@ -22,7 +22,7 @@ from diffprior.errors import DiffpriorError, TaskError
 
 ROOT = Path(__file__).parents[2]
 CONVERTED = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-SIDE = 48
+SIDE = 32
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_second_image_is_a_link(nodes: dict[str, Any], photo: torch.Tensor) ->
 def test_errors_are_those_of_the_task(nodes: dict[str, Any], photo: torch.Tensor) -> None:
     with pytest.raises(TaskError, match="the mask hides the whole image"):
         execute(nodes["DiffpriorInpaint"], image=photo, mask=torch.ones(1, SIDE, SIDE))
-    with pytest.raises(DiffpriorError, match="the mask is 64x64 but the image is 48x48"):
+    with pytest.raises(DiffpriorError, match="the mask is 64x64 but the image is 32x32"):
         execute(nodes["DiffpriorInpaint"], image=photo, mask=torch.zeros(1, 64, 64))
 
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-import subprocess
+import shlex
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -16,7 +16,7 @@ from PIL import Image
 
 from diffprior.errors import DiffpriorError, ImageError, SettingError
 
-from support import shell
+from support import command, shell
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
@@ -82,14 +82,17 @@ def test_every_task_is_a_tool_with_its_settings(folder: Path) -> None:
 
 
 def test_a_result_is_that_of_the_command_line_beside_the_input(
-    folder: Path, tools: Callable[..., Any]
+    folder: Path,
+    tools: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     answer = tools("inpaint", image="photo.png", mask="mask.png", fill="smooth", seed=3)
     assert answer.outputs == ["photo.inpainted.png"] and "seed 3" in answer.line
     assert answer.picture.size == (64, 48)
     mine = (folder / "photo.inpainted.png").rename(folder / "mine.png")
-    words = ("inpaint", "photo.png", "--mask", "mask.png", "--fill", "smooth", "--seed", 3)
-    assert shell.diffprior(*words, folder=folder).returncode == 0
+    words = ["inpaint", folder / "photo.png", "--mask", folder / "mask.png", "--fill", "smooth"]
+    assert command.run(monkeypatch, capsys, *words, "--seed", 3).code == 0
     theirs = Image.open(folder / "photo.inpainted.png")
     assert (np.asarray(Image.open(mine)) == np.asarray(theirs)).all()
 
@@ -219,11 +222,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a client got, of one process."""
     folder = tmp_path_factory.mktemp("mcp")
     photo = Image.open(ROOT / "data" / "samples" / "dog.png").convert("RGB")
-    photo.resize((64, 48)).save(folder / "photo.png")
+    photo.resize((48, 32)).save(folder / "photo.png")
     photo.resize((160, 160)).save(folder / "large.png")
-    words = ["-m", "diffprior", "mcp", "--folder", str(folder)]
-    process = StdioServerParameters(command=sys.executable, args=words, env=ENV)
-    seen: dict[str, Any] = {"folder": folder, "shares": []}
+    started = shlex.join([sys.executable, "-m", "diffprior", "mcp", "--folder", str(folder)])
+    log = {name: tmp_path_factory.mktemp("log") / name for name in ("out", "err", "code")}
+    script = (
+        f"set -o pipefail; {started} 2> {log['err']} | tee {log['out']}; echo $? > {log['code']}"
+    )
+    process = StdioServerParameters(command="bash", args=["-c", script], env=ENV)
+    seen: dict[str, Any] = {"folder": folder, "log": log, "shares": []}
 
     async def progress(share: float, total: float | None, message: str | None) -> None:
         seen["shares"].append((share, total))
@@ -232,10 +239,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         async with Client(process) as client:
             seen["server"] = client.server_info
             seen["tools"] = (await client.list_tools()).tools
-            chain = {"image": "photo.png", "sigma": 0.1, "method": "mmps", "steps": 8}
+            chain = {"image": "photo.png", "sigma": 0.1, "method": "mmps", "steps": 4}
             seen["done"] = await client.call_tool("denoise", chain, progress_callback=progress)
             seen["again"] = await client.call_tool("denoise", chain)
-            with anyio.move_on_after(2):
+            with anyio.move_on_after(1):
                 long = {"image": "large.png", "sigma": 0.1, "method": "mmps", "steps": 500}
                 await client.call_tool("denoise", long)
             with anyio.fail_after(30):
@@ -260,7 +267,7 @@ def test_a_client_gets_the_file_the_report_and_a_picture(session: dict[str, Any]
     assert said.text.startswith("wrote photo.denoised.png\ndenoise · MMPS")
     assert json.loads(report.text)["prior"] == "photo"
     shown = Image.open(BytesIO(base64.b64decode(picture.data)))
-    assert picture.mime_type == f"image/{shown.format.lower()}" and shown.size == (64, 48)
+    assert picture.mime_type == f"image/{shown.format.lower()}" and shown.size == (48, 32)
     written = Image.open(session["folder"] / "photo.denoised.png")
     away = np.asarray(shown.convert("RGB"), float) - np.asarray(written, float)
     assert abs(away).mean() < 4
@@ -284,36 +291,11 @@ def test_a_call_that_is_canceled_ends_and_writes_nothing(session: dict[str, Any]
     assert not (session["folder"] / "large.denoised.png").exists()
 
 
-def test_nothing_but_the_protocol_is_on_standard_output(tmp_path: Path) -> None:
-    photo = Image.open(ROOT / "data" / "samples" / "dog.png").convert("RGB").resize((64, 48))
-    photo.save(tmp_path / "a.png")
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
-    call = {"name": "denoise", "arguments": {"image": "a.png", "sigma": 0.3}}
-    messages = [
-        {
-            "id": 1,
-            "method": "initialize",
-            "params": {**hello, "clientInfo": {"name": "t", "version": "1"}},
-        },
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/call", "params": call},
-    ]
-    lines = "".join(json.dumps({"jsonrpc": "2.0", **m}) + "\n" for m in messages)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "diffprior", "mcp"],
-        cwd=tmp_path,
-        env=ENV,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    process.stdin.write(lines.encode())
-    process.stdin.flush()
-    answers = [json.loads(process.stdout.readline()) for _ in range(2)]
-    out, err = process.communicate(timeout=60)
-    assert [answer["id"] for answer in answers] == [1, 2] and out == b""
-    assert answers[1]["result"]["content"][0]["text"].startswith("wrote a.denoised.png")
-    assert process.returncode == 0 and b"Traceback" not in err
+def test_nothing_but_the_protocol_is_on_standard_output(session: dict[str, Any]) -> None:
+    out, err, code = (session["log"][name].read_text() for name in ("out", "err", "code"))
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert len(messages) > 5 and {message["jsonrpc"] for message in messages} == {"2.0"}
+    assert code.strip() == "0" and "Traceback" not in err
 
 
 def test_a_folder_that_is_none_is_wrong_usage(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from diffprior.interop import napari as plugin
 from diffprior.interop.offered import offered, settings
 
 ROOT = Path(__file__).parents[2]
-SIDE = 48
+SIDE = 32
 
 
 @pytest.fixture(scope="module")
