@@ -94,7 +94,7 @@ def test_every_kind_of_image_has_a_page(photo: Image.Image, kind: str) -> None:
     out = diffprior.denoise(given, sigma=0.1, samples=2, steps=2)
     page = out._repr_html_()
     gray = Image.fromarray(values[..., 0])
-    assert away(images(page)[0], gray if kind == "gray" else photo) < 3
+    assert away(images(page)[0], gray if kind == "gray" else photo) < 5
     assert len(images(page)) == 4
     assert ("the first of 2 images" in page) == (kind == "batch")
 
