@@ -231,7 +231,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _option(option: specs.Option) -> tuple[Any, Any]:
     """Return the typer annotation of an option, and its default."""
     kinds = {"flag": bool, "int": int, "float": float, "text": str, "path": Path}
-    kind: Any = kinds[option.kind]
+    kind: Any = list[Path] if option.several else kinds[option.kind]
     if not option.required and option.default is None:
         kind = kind | None
     path: dict[str, Any] = {"parser": _path, "metavar": "PATH"} if option.kind == "path" else {}

@@ -82,4 +82,5 @@ def _option(parameter: inspect.Parameter) -> Option:
         default=None if required else parameter.default,
         help=note.help if is_image else note,
         panel=CONDITIONED if shared is not None and shared.panel == "prior" else None,
+        several=is_image and note.several,
     )

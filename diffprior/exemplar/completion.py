@@ -13,6 +13,7 @@ from .judge import unlikeness
 from .levels import Level, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
+from .references import Reference, has_alike
 from .shift_map import ShiftMap, doubled, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
@@ -40,7 +41,7 @@ def complete(
     known: Tensor | None = None,
     tries: int = 3,
     seed: int = 0,
-    references: Sequence[Tensor] = (),
+    references: Sequence[Reference] = (),
     callback: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Return an image with its hole filled with copies of what surrounds it.
@@ -54,7 +55,7 @@ def complete(
         tries: How many fills are made, of which the best is returned. A single one is drawn at
             random from those that suit the image.
         seed: Another one gives another fill.
-        references: Further images ``(C, h, w)`` that may be copied from.
+        references: Further images whose patches may be copied.
         callback: Called with the share of the work that is done.
 
     Raises:
@@ -70,7 +71,8 @@ def complete(
     for k, box in enumerate(boxes):
         part = (slice(None), *box)
         level = Level.of(image[part], hole[box], known[box])
-        beside = [_same_place(reference, box, hole.shape) for reference in references]
+        beside = [_same_place(reference, box) for reference in references]
+        beside = [x for x in beside if has_alike(image[part], hole[box], known[box], x)]
 
         def report(share: float, k: int = k) -> None:
             if callback is not None:
@@ -186,15 +188,16 @@ def _hull(a: slice, b: slice) -> slice:
     return slice(min(a.start, b.start), max(a.stop, b.stop))
 
 
-def _same_place(reference: Tensor, box: Box, size: Sequence[int]) -> Tensor:
-    """Return the part of another image that lies where a box lies in an image of this size."""
+def _same_place(reference: Reference, box: Box) -> Tensor:
+    """Return the part of another image where a box lies in it, in the size of the box."""
+    row, column = ((span.start + span.stop - 1) / 2 for span in box)
+    there = reference.middle(row, column)
     spans = []
-    for span, length, own in zip(box, size, reference.shape[1:], strict=True):
+    for span, middle, own in zip(box, there, reference.image.shape[1:], strict=True):
         wanted = min(own, span.stop - span.start)
-        middle = (span.start + span.stop) / 2 / length * own
-        start = min(max(0, round(middle - wanted / 2)), own - wanted)
+        start = min(max(0, round(middle - (wanted - 1) / 2)), own - wanted)
         spans.append(slice(start, start + wanted))
-    return reference[:, spans[0], spans[1]]
+    return reference.image[:, spans[0], spans[1]]
 
 
 def _joined(level: Level, others: Sequence[Tensor]) -> Level:

@@ -35,6 +35,7 @@ __all__ = ["Answer", "Tool", "Toolbox"]
 SIDE = 512  # px; the longest of a preview
 TYPES = {"flag": "boolean", "int": "integer", "float": "number", "text": "string"}
 TYPES |= {"choice": "string", "image": "string", "mask": "string"}
+FILES = ("image", "mask")  # kinds of settings that are files
 WORDS = ("sigma",)  # numbers that may be a word, such as auto
 OUTPUT = {
     "type": "string",
@@ -187,16 +188,23 @@ class Toolbox:
             value = arguments.get(each.name)
             if value is None:
                 continue
-            if each.kind in ("image", "mask"):
-                given[each.name] = (
-                    value if value in task.keywords else self.inside(value, each.name)
-                )
-                continue
-            given[each.name] = self._text(form, each, value) if isinstance(value, str) else value
+            if each.kind in FILES:
+                given[each.name] = self._paths(value, each.name, task)
+            else:
+                is_text = isinstance(value, str)
+                given[each.name] = self._text(form, each, value) if is_text else value
         return given
 
+    def _paths(self, value: Any, name: str, task: Task) -> Any:
+        """Return the path of an image, of a list those of all; a word of the task as it is."""
+        if isinstance(value, list):
+            return [self.inside(each, name) for each in value]
+        return value if value in task.keywords else self.inside(value, name)
+
     def _opened(self, value: Any) -> Any:
-        """Return a setting; an image is read from its path."""
+        """Return a setting; images are read from their paths."""
+        if isinstance(value, list):
+            return [self._opened(each) for each in value]
         return read_setting(value, self.limit) if isinstance(value, Path) else value
 
     def _text(self, form: Form, each: Field, value: str) -> str:
@@ -309,7 +317,8 @@ def _schema(form: Form) -> Mapping[str, Any]:
     """Return the JSON schema of the arguments of a task."""
     what = "Image file" if form.input == "image" else "File of numbers (.npy)"
     first = {"image": {"type": "string", "description": f"{what} in the folder."}}
-    properties = {each.name: _property(each) for each in form.fields}
+    lists = {option.name for option in form.command.options or () if option.several}
+    properties = {each.name: _property(each, each.name in lists) for each in form.fields}
     extra = {"uncertainty": UNCERTAINTY} if form.field("samples") else {}
     required = [each.name for each in form.fields if each.required]
     return {
@@ -320,13 +329,16 @@ def _schema(form: Form) -> Mapping[str, Any]:
     }
 
 
-def _property(each: Field) -> Mapping[str, Any]:
+def _property(each: Field, several: bool) -> Mapping[str, Any]:
+    """Return the JSON schema of one setting; of several images a list is taken, too."""
     kind: Any = TYPES[each.kind]
-    schema: dict[str, Any] = {"type": ["number", kind] if each.name in WORDS else kind}
-    if each.kind == "float" and each.name in WORDS:
-        schema["type"] = "number"
-    is_file = each.kind in ("image", "mask")
-    schema["description"] = f"File in the folder. {each.help}" if is_file else each.help
+    schema: dict[str, Any] = {"type": kind, "description": each.help}
+    if each.name in WORDS:
+        schema["type"] = sorted({"number", kind})
+    if each.kind in FILES:
+        schema["description"] = f"File in the folder. {each.help}"
+    if several:
+        schema |= {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
     if each.default is not None:
         schema["default"] = each.default
     if each.choices:

@@ -165,24 +165,14 @@ def make_result(
     values = images.blend(x, weight)
     values = values.reshape(len(images), count, *values.shape[1:])
     shown = [images.restore_kind(values[:, j % count], alpha) for j in range(samples)]
-    mean = shown[0]
-    std = None
-    if samples > 1:
-        states = x.reshape(len(images), count, *x.shape[1:])
-        mean = images.restore_kind(images.blend(states.mean(1), weight), alpha)
-        spread = states.std(1, correction=1 if count > 1 else 0) / 2
-        std = _like_image(spread if cover is None else spread * cover.to(x), shown[0])
-    if cover is None:
-        cover = torch.ones(len(images), 1, *x.shape[-2:])
-    return Result(
-        image=shown[0],
-        samples=shown,
-        mean=mean,
-        std=std,
-        report=cast(Report, report),
-        cover=cover,
-        before=None if before is None else preview(before, PREVIEW),
-    )
+    own = torch.ones(len(images), 1, *x.shape[-2:]) if cover is None else cover
+    if samples == 1:
+        return _finished(before, shown, own, report)
+    states = x.reshape(len(images), count, *x.shape[1:])
+    mean = images.restore_kind(images.blend(states.mean(1), weight), alpha)
+    spread = states.std(1, correction=1 if count > 1 else 0) / 2
+    spread = spread if cover is None else spread * cover.to(x)
+    return _finished(before, shown, own, report, mean, spread)
 
 
 def join_samples(
@@ -203,21 +193,38 @@ def join_samples(
     alpha = None if opaque else images.alpha
     each = values.reshape(len(images), -1, *values.shape[1:])
     shown = [images.restore_kind(each[:, j], alpha) for j in range(each.shape[1])]
-    mean, std = shown[0], None
-    if len(shown) > 1:
-        middle, spread = _moments(each)
-        mean = images.restore_kind(middle, alpha)
-        spread /= 255 * images.level  # in place, as large images fill the memory
-        deviations = torch.from_numpy(spread).movedim(-1, 1)
-        std = _like_image(deviations.expand(-1, 3, -1, -1), shown[0])
+    if len(shown) == 1:
+        return _finished(images, shown, cover, report)
+    middle, spread = _moments(each)
+    mean = images.restore_kind(middle, alpha)
+    spread /= 255 * images.level  # in place, as large images fill the memory
+    std = torch.from_numpy(spread).movedim(-1, 1).expand(-1, 3, -1, -1)
+    return _finished(images, shown, cover, report, mean, std)
+
+
+def _finished(
+    before: Images | None,
+    shown: list[Any],
+    cover: Tensor,
+    report: dict[str, Any],
+    mean: Any = None,
+    std: Tensor | None = None,
+) -> Result[Any]:
+    """Return the result of samples, which are in the kind of the images.
+
+    Arguments:
+        before: The images that the task was given; None where it was given none.
+        mean: Their mean, in this kind; by default the only sample.
+        std: Their deviation, ``(B, 3, H, W)``; None for a single sample.
+    """
     return Result(
         image=shown[0],
         samples=shown,
-        mean=mean,
-        std=std,
+        mean=shown[0] if mean is None else mean,
+        std=None if std is None else _like_image(std, shown[0]),
         report=cast(Report, report),
         cover=cover,
-        before=preview(images, PREVIEW),
+        before=None if before is None else preview(before, PREVIEW),
     )
 
 

@@ -13,6 +13,7 @@ from diffprior.exemplar.completion import TRIES, complete
 from diffprior.exemplar.judge import unlikeness
 from diffprior.exemplar.levels import Level, depth, levels, nearest
 from diffprior.exemplar.offsets import dominant_offsets, some_offsets
+from diffprior.exemplar.references import locate
 from diffprior.exemplar.shift_map import ShiftMap, copied, shift_map
 
 PERIOD = 8
@@ -88,7 +89,7 @@ def test_another_image_of_the_scene_is_copied_from() -> None:
     hole = disc(160, 26, (80, 80))
     lost = torch.where(hole, 0.0, whole)
     alone = complete(lost, hole)
-    helped = complete(lost, hole, references=[whole])
+    helped = complete(lost, hole, references=[locate(lost, hole, whole)])
     exact = [((x - whole).abs().amax(0)[hole] < 1 / 255).float().mean() for x in (alone, helped)]
     assert exact[0] < 0.3
     assert exact[1] > 0.99
@@ -96,7 +97,8 @@ def test_another_image_of_the_scene_is_copied_from() -> None:
 
 def test_a_gray_image_and_a_smaller_reference() -> None:
     image, hole = photo().mean(0, keepdim=True), disc(160, 24)
-    filled = complete(image, hole, tries=2, references=[image[:, :90, :70]])
+    other = locate(image, hole, image[:, :90, :70])
+    filled = complete(image, hole, tries=2, references=[other])
     assert filled.shape == image.shape
     assert torch.isfinite(filled).all()
 

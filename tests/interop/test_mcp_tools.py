@@ -97,6 +97,17 @@ def test_a_result_is_that_of_the_command_line_beside_the_input(
     assert (np.asarray(Image.open(mine)) == np.asarray(theirs)).all()
 
 
+def test_a_setting_of_several_images_is_a_name_or_a_list(
+    folder: Path, tools: Callable[..., Any]
+) -> None:
+    hole = {"image": "photo.png", "mask": "mask.png", "fill": "structure"}
+    for k, names in enumerate(("photo.png", ["photo.png", "mask.png"])):
+        tools("inpaint", **hole, reference=names, output=f"{k}.png")
+        assert (folder / f"{k}.png").is_file()
+    with pytest.raises(SettingError, match="reference link.png is outside of the folder"):
+        tools("inpaint", **hole, reference=["photo.png", "link.png"])
+
+
 def test_several_samples_and_their_deviation_are_files(
     folder: Path, tools: Callable[..., Any]
 ) -> None:
