@@ -140,6 +140,18 @@ class Toolbox:
             )
         return path
 
+    def file(self, name: str, what: str) -> Path:
+        """Return the path of a file that is in the folder.
+
+        Raises:
+            SettingError: If it lies outside of the folder.
+            ImageError: If there is no such file.
+        """
+        path = self.inside(name, what)
+        if not path.is_file():
+            raise ImageError(f"{what} {shown(name)} is no file in the folder")
+        return path
+
     # Tasks
 
     def _task(self, form: Form) -> Tool:
@@ -154,7 +166,7 @@ class Toolbox:
     def _run_task(self, form: Form, arguments: Mapping[str, Any], callback: Callback) -> Answer:
         function = form.command.load()
         task: Task = function.task
-        source = self.inside(arguments["image"], "image") if form.input else None
+        source = self.file(arguments["image"], "image") if form.input else None
         given = self._settings(form, task, arguments)
         uncertainty = bool(arguments.get("uncertainty"))
         if uncertainty:
@@ -198,8 +210,8 @@ class Toolbox:
     def _paths(self, value: Any, name: str, task: Task) -> Any:
         """Return the path of an image, of a list those of all; a word of the task as it is."""
         if isinstance(value, list):
-            return [self.inside(each, name) for each in value]
-        return value if value in task.keywords else self.inside(value, name)
+            return [self.file(each, name) for each in value]
+        return value if value in task.keywords else self.file(value, name)
 
     def _opened(self, value: Any) -> Any:
         """Return a setting; images are read from their paths."""
@@ -236,9 +248,9 @@ class Toolbox:
     def _run_finder(self, name: str, arguments: Mapping[str, Any]) -> Answer:
         from .. import masks  # takes long to import
 
-        source = self.inside(arguments["image"], "image")
+        source = self.file(arguments["image"], "image")
         targets = self._targets(source, "mask.png", (".png",), 1, arguments, False)
-        paths = {k: self.inside(arguments[k], k) for k in ("other",) if k in arguments}
+        paths = {k: self.file(arguments[k], k) for k in ("other",) if k in arguments}
         plain = {k: v for k, v in arguments.items() if k not in (*paths, "image", "output")}
         with collected() as warnings:
             images = files.read(source, self.limit).images

@@ -205,7 +205,9 @@ def test_nothing_is_overwritten(folder: Path, tools: Callable[..., Any]) -> None
     ("name", "arguments", "words"),
     [
         ("denoise", {}, "'image' is a required property"),
-        ("denoise", {"image": "no.png"}, "no.png"),
+        ("denoise", {"image": "no.png"}, "image no.png is no file in the folder"),
+        ("denoise", {"image": "."}, "image . is no file in the folder"),
+        ("inpaint", {"image": "photo.png", "mask": "no.png"}, "mask no.png is no file"),
         ("denoise", {"image": "photo.png", "prior": "x"}, "'prior' was unexpected"),
         ("denoise", {"image": "photo.png", "samples": 0}, "samples: 0 is less than the minimum"),
         ("denoise", {"image": "photo.png", "seed": "one"}, "seed: 'one' is not of type 'integer'"),
