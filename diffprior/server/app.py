@@ -337,7 +337,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         preview = worker().get(id).preview
         if preview is None:
             raise Refusal(404, "there is no preview now")
-        return _picture((preview[0], preview[1]))
+        return _picture((preview.data, preview.kind))
 
 
 def _add_results(app: FastAPI, service: Service) -> None:

@@ -18,7 +18,7 @@ from .jobs import Order
 from .limits import Limits, Refusal
 from .store import Image, Store, Upload
 
-__all__ = ["EXTRA", "SAMPLES", "flag", "orders_of", "suffix_of"]
+__all__ = ["EXTRA", "SAMPLES", "check_text", "flag", "orders_of", "suffix_of"]
 
 SAMPLES = 8  # that `uncertainty` draws if the number is not given
 EXTRA = ("image", "wait", "format", "uncertainty")  # fields that are no settings of a task
@@ -147,7 +147,7 @@ def suffix_of(form: Form, word: str | None) -> str:
         return str(task.suffix)
     known = (*files.SUFFIXES, *(animations.SUFFIXES if task.animated else ()))
     if word is None:
-        return known[0]
+        return str(known[0])
     suffix = FORMATS.get(word.lower(), f".{word.lower()}")
     if suffix not in known:
         names = ", ".join(suffix[1:] for suffix in known)
@@ -195,7 +195,7 @@ def _parsed(form: Form, field: Field, text: str) -> Any:
         accepted = ", ".join(field.choices)
         raise Refusal(422, f"{field.name} is one of {accepted}, got {literal(text, 40)}")
     if field.kind == "text":
-        _check_text(form, field, text)
+        check_text(form, field, text)
     return text
 
 
@@ -228,7 +228,7 @@ def _check_counts(values: Mapping[str, Any]) -> None:
         raise Refusal(422, str(error)) from error
 
 
-def _check_text(form: Form, field: Field, text: str) -> None:
+def check_text(form: Form, field: Field, text: str) -> None:
     """Refuse a text that the library would take for the name of a file.
 
     A kernel is a word with numbers. What is built from a text begins with a name of the catalog,
@@ -244,9 +244,9 @@ def _check_text(form: Form, field: Field, text: str) -> None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise Refusal(422, f"{field.name}: cannot read {literal(text, 80)}") from None
     names = {*catalog.names(kind), *catalog.ALIASES}
-    for node in _outermost(tree.body):
-        if node not in names:
-            raise Refusal(422, f"there is no {field.name} {literal(node, 40)}")
+    for name in _outermost(tree.body):
+        if name not in names:
+            raise Refusal(422, f"there is no {field.name} {literal(name, 40)}")
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "kernel":
             _check_kernel("kernel", getattr(node.value, "value", None))

@@ -49,7 +49,7 @@ class Upload:
     def open(self) -> BinaryIO:
         """Return the file as a stream that goes by the name that it had."""
         raw = io.FileIO(self.path)
-        raw.name = self.name  # type: ignore[misc]
+        raw.name = self.name
         return cast(BinaryIO, io.BufferedReader(raw))
 
 
