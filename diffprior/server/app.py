@@ -122,6 +122,8 @@ def _add_handlers(app: FastAPI) -> None:
 async def read_form(request: Request) -> FormData:
     """Return the form of a request."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind and not await request.body():
+        return FormData()
     if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         raise Refusal(415, "send a form (multipart/form-data)")
     try:
