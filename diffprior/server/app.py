@@ -122,6 +122,8 @@ def _add_handlers(app: FastAPI) -> None:
 async def read_form(request: Request) -> FormData:
     """Return the form of a request."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind and not await request.body():
+        return FormData()
     if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         raise Refusal(415, "send a form (multipart/form-data)")
     try:
@@ -337,7 +339,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         preview = worker().get(id).preview
         if preview is None:
             raise Refusal(404, "there is no preview now")
-        return _picture((preview[0], preview[1]))
+        return _picture((preview.data, preview.kind))
 
 
 def _add_results(app: FastAPI, service: Service) -> None:

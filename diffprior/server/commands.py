@@ -69,7 +69,7 @@ def serve(  # noqa: PLR0913 (the options of the command)
     try:
         from .run import run
     except ImportError as error:
-        if error.name not in ("fastapi", "multipart", "pydantic", "starlette", "uvicorn"):
+        if error.name not in ("fastapi", "pydantic", "python_multipart", "starlette", "uvicorn"):
             raise
         say(ADVICE)
         raise typer.Exit(2) from None

@@ -62,9 +62,11 @@ async def events(job: Job, worker: Worker) -> AsyncIterator[str]:
             }
             if told != (told := (job.share, job.stage, progress["position"])):
                 yield _event("progress", progress)
-            if job.preview is not None and job.preview[2] != number:
-                number = job.preview[2]
-                yield _event("preview", {"url": f"{job_url(job)}/preview?n={number}"})
+            preview = job.preview
+            if preview is not None and preview.number != number:
+                number = preview.number
+                url = f"{job_url(job)}/preview?n={number}"
+                yield _event("preview", {"url": url, "box": preview.box})
             if not await changes.wait(ALIVE):
                 yield ": alive\n\n"
             await asyncio.sleep(PAUSE)

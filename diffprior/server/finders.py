@@ -88,7 +88,7 @@ def find(name: str, form: FormData, store: Store, limits: Limits) -> Callable[[]
         settings = {
             field: _image(field, form, store, sent)
             if schema is IMAGE
-            else _value(field, form[field], schema)
+            else _value(field, form.get(field, ""), schema)
             for field, schema in finder.settings.items()
             if field in finder.required or form.get(field, "") != ""
         }
@@ -129,6 +129,8 @@ def _value(field: str, text: Any, schema: Mapping[str, Any]) -> Any:
     """Return the value of a setting."""
     if not isinstance(text, str):
         raise Refusal(422, f"{field} is a text, not a file")
+    if not text:
+        raise Refusal(422, f"{field} is missing: {schema['description']}")
     kind = schema["type"]
     if kind == "string":
         return text

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -20,13 +20,14 @@ from ..errors import PriorError
 from ..io import animations, files
 from ..io.metadata import Metadata
 from ..runtime.placement import place_prior, prior_cache
+from ..runtime.places import corner
 from ..validation import shown
 from . import previews
 from .forms import Form
 from .limits import Limits, Refusal
 from .notes import collected
 from .results import Saved
-from .store import Store, Upload, reading
+from .store import Image, Store, Upload, reading
 
 __all__ = ["Canceled", "Job", "Order", "Worker"]
 
@@ -75,6 +76,23 @@ class Order:
         return f"{stem}-{k + 1}{suffix}" if count > 1 else f"{stem}{suffix}"
 
 
+class Preview(NamedTuple):
+    """A picture of the work as it is.
+
+    Attributes:
+        data: The bytes of an image file.
+        kind: Its media type.
+        number: How many there were, this one included.
+        box: Left, top, width and height of what it shows in the image; None where that is not a
+            part of the image.
+    """
+
+    data: bytes
+    kind: str
+    number: int
+    box: tuple[int, int, int, int] | None
+
+
 @dataclass(eq=False, kw_only=True)
 class Job:
     """An order and what has become of it. The worker writes, and others read.
@@ -91,7 +109,7 @@ class Job:
         warnings: What the library warned of.
         saved: The result.
         about: What the input says beside its pixels.
-        preview: The last preview, its media type, and its number.
+        preview: The last preview.
     """
 
     id: str
@@ -105,11 +123,12 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     saved: Saved | None = None
     about: Metadata | None = None
-    preview: tuple[bytes, str, int] | None = None
+    preview: Preview | None = None
     began: float | None = None
     ended: float | None = None
     canceled: bool = False
     _first: tuple[float, float] | None = None  # time and share of the first step
+    _shown: float = 0.0  # time of the last preview
     _listeners: set[Callable[[], None]] = field(default_factory=set)
 
     @property
@@ -163,11 +182,19 @@ class Job:
             self._shown = now
             picture = previews.of_states(x)
             if picture is not None:
-                number = 1 if self.preview is None else self.preview[2] + 1
-                self.preview = (*picture, number)
+                number = 1 if self.preview is None else self.preview.number + 1
+                self.preview = Preview(*picture, number, self._box(x))
         self.notify()
 
-    _shown: float = 0.0
+    def _box(self, x: Tensor) -> tuple[int, int, int, int] | None:
+        """Return left, top, width and height of states in the image; None where they do not fit."""
+        source = self.order.source
+        top, left = corner()
+        height, width = x.shape[-2:]
+        if not isinstance(source, Image):
+            return None
+        inside = left + width <= source.width and top + height <= source.height
+        return (left, top, width, height) if inside else None
 
     def enter(self, stage: str) -> None:
         """Say what is done next."""

@@ -62,7 +62,9 @@ def _contents(*kinds: str) -> Responses:
 
 PNG = _contents("image/png")
 PICTURE = _contents("image/png", "image/jpeg")
-EVENTS = {200: {"description": "Events", "content": {"text/event-stream": {"schema": {}}}}}
+EVENTS: Responses = {
+    200: {"description": "Events", "content": {"text/event-stream": {"schema": {}}}}
+}
 FILE_KINDS = (
     "image/png",
     "image/jpeg",

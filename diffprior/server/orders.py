@@ -147,7 +147,7 @@ def suffix_of(form: Form, word: str | None) -> str:
         return str(task.suffix)
     known = (*files.SUFFIXES, *(animations.SUFFIXES if task.animated else ()))
     if word is None:
-        return known[0]
+        return str(known[0])
     suffix = FORMATS.get(word.lower(), f".{word.lower()}")
     if suffix not in known:
         names = ", ".join(suffix[1:] for suffix in known)
@@ -244,9 +244,9 @@ def check_text(form: Form, field: Field, text: str) -> None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise Refusal(422, f"{field.name}: cannot read {literal(text, 80)}") from None
     names = {*catalog.names(kind), *catalog.ALIASES}
-    for node in _outermost(tree.body):
-        if node not in names:
-            raise Refusal(422, f"there is no {field.name} {literal(node, 40)}")
+    for name in _outermost(tree.body):
+        if name not in names:
+            raise Refusal(422, f"there is no {field.name} {literal(name, 40)}")
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "kernel":
             _check_kernel("kernel", getattr(node.value, "value", None))

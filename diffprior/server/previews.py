@@ -36,9 +36,9 @@ def reduced(values: Array, side: int = SIDE) -> Array:
         small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
         values = small if small.ndim == values.ndim else small[..., None]
     if values.dtype == np.uint16:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if values.dtype != np.uint8:
-        return np.rint(255 * values.clip(0, 1)).astype(np.uint8)
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif values.dtype != np.uint8:
+        values = np.rint(255 * values.clip(0, 1)).astype(np.uint8)
     return values
 
 

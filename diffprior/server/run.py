@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
-import multipart  # noqa: F401 (forms need it)
+import python_multipart  # noqa: F401 (forms need it)
 import uvicorn
 
 from ..cli.process import describe

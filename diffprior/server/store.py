@@ -25,6 +25,7 @@ __all__ = ["Image", "Store", "Upload", "reading"]
 
 LONGEST = 200  # characters of a name
 DEPTHS: dict[str, int | str] = {"uint8": 8, "uint16": 16}
+TOLD = (".npy", ".safetensors")  # suffixes by which the library tells what a file is
 TOO_LARGE = "--max-pixels sets another"  # of the library's sentence about the limit
 
 
@@ -49,7 +50,7 @@ class Upload:
     def open(self) -> BinaryIO:
         """Return the file as a stream that goes by the name that it had."""
         raw = io.FileIO(self.path)
-        raw.name = self.name  # type: ignore[misc]
+        raw.name = self.name
         return cast(BinaryIO, io.BufferedReader(raw))
 
 
@@ -90,7 +91,8 @@ class Store:
     def receive(self, stream: BinaryIO, name: str) -> Upload:
         """Return a file that was sent, written to the folder as it is."""
         key = secrets.token_hex(8)
-        path = self.folder / f"{key}.file"
+        suffix = Path(name).suffix.lower()
+        path = self.folder / f"{key}{suffix if suffix in TOLD else '.file'}"
         with path.open("xb") as file:
             shutil.copyfileobj(stream, file, 2**20)
         return Upload(id=key, name=plain_name(name), path=path, bytes=path.stat().st_size)
