@@ -48,6 +48,7 @@ from . import tasks as tasks
 from . import training as training
 from . import validation as validation
 from .errors import DiffpriorError as DiffpriorError
+from .interop.notebook import widget as widget
 from .pretrained.load import load_prior as load_prior
 from .runtime.results import Result as Result
 
@@ -105,6 +106,7 @@ __all__ = [
     "upscale",
     "validation",
     "variations",
+    "widget",
 ]
 
 def blend(
@@ -761,7 +763,8 @@ def inpaint(
     sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
     that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
-    trained to fill holes, knows more, and fills wide holes, too.
+    trained to fill holes, knows more, and fills wide holes, too. What a reference shows of a hole
+    comes first.
 
     Arguments:
         image: PIL image, numpy array ``(H, W[, C])`` or tensor ``([B,] C, H, W)``; uint8, uint16 or
@@ -775,8 +778,11 @@ def inpaint(
             smooth fill, at the strength of what is around the hole; wide holes get structure.
             Several fills with texture differ in detail, several by structure in layout. The
             deviation of either says where they differ, and is not that of a posterior.
-        reference: Further image of the scene that wide holes may be filled from; default: none. One
-            image or several, of any size; best a shot from the same place.
+        reference: Further image of the scene, to fill holes with what it shows there, or a folder
+            of them; may be given several times; default: none. One image or several, of any size;
+            best a shot from the same place. It is moved, turned and scaled to fit the image, and
+            gets its light. If it fits around a hole, it fills it, unless the fill is smooth; if
+            not, its patches may be copied into wide holes.
         sigma: Noise level of the known pixels: its standard deviation in [0, 1] units, or auto;
             default: 0, which keeps them bit for bit. In [-1, 1] units it is twice as much. Above 0
             the known pixels are cleaned, too, and all holes are filled smoothly.

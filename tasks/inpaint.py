@@ -14,7 +14,8 @@ from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.classical.islands import wide_part
 from diffprior.errors import ImageError, SettingError, TaskError
 from diffprior.exemplar.completion import complete
-from diffprior.io.arrays import Images, as_images
+from diffprior.exemplar.references import Reference
+from diffprior.io.arrays import Images
 from diffprior.methods.base import Guidance, Method
 from diffprior.methods.by_depth import ByDepth
 from diffprior.methods.exemplar import Exemplar
@@ -27,6 +28,7 @@ from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
 from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
+from diffprior.runtime.references import Placed, given, place_references
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
 from diffprior.validation import literal
@@ -37,10 +39,11 @@ FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
 THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
+REFERENCE = "reference"  # in reports
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
 WIDE = 20.0  # px; a hole that is deeper is filled with copies,
 COMPACT = 10.0  # px; and so is one that is as deep and no stroke
-TRIES = 3  # fills with copies, of which the best is kept
+TRIES = 4  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 EMPTY = "the mask is empty: there was nothing to do"
 
@@ -63,7 +66,11 @@ def inpaint(  # noqa: PLR0913 (the public call)
     ] = "auto",
     reference: Annotated[
         Any,
-        FromFile("Further image of the scene that wide holes may be filled from; default: none."),
+        FromFile(
+            "Further image of the scene, to fill holes with what it shows there, or a folder of "
+            "them; may be given several times; default: none.",
+            several=True,
+        ),
     ] = None,
     sigma: Annotated[
         float | str,
@@ -83,7 +90,8 @@ def inpaint(  # noqa: PLR0913 (the public call)
     sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one
     that is compact, is filled with copies of what is round it (exemplar): the shipped prior knows
     textures and edges, not what belongs there. A prior of text or of classes, or one that was
-    trained to fill holes, knows more, and fills wide holes, too.
+    trained to fill holes, knows more, and fills wide holes, too. What a reference shows of a hole
+    comes first.
 
     Arguments:
         mask: True or 1 where to fill; gray blends. One for all images or one for each. None is what
@@ -92,7 +100,9 @@ def inpaint(  # noqa: PLR0913 (the public call)
             is around the hole; wide holes get structure. Several fills with texture differ in
             detail, several by structure in layout. The deviation of either says where they differ,
             and is not that of a posterior.
-        reference: One image or several, of any size; best a shot from the same place.
+        reference: One image or several, of any size; best a shot from the same place. It is moved,
+            turned and scaled to fit the image, and gets its light. If it fits around a hole, it
+            fills it, unless the fill is smooth; if not, its patches may be copied into wide holes.
         sigma: In [-1, 1] units it is twice as much. Above 0 the known pixels are cleaned, too, and
             all holes are filled smoothly.
     """
@@ -102,10 +112,17 @@ def inpaint(  # noqa: PLR0913 (the public call)
     hole = soft > 0
     exact = read_sigma(sigma) == 0
     wide = _wide(hole, fill) if exact else torch.zeros_like(hole)
-    sources = [] if reference is None else _references(reference)
-    page = partial(_fill, fill=fill, sigma=sigma, sources=sources, said=said)
-    whole = partial(page, image, soft, opaque=mask is None)
-    boxes = boxes_of(hole, hole | image.invisible(), wide) if exact else []
+    unknown = hole | image.invisible()
+    usable = exact and fill != SMOOTH
+    placed = place_references(image, unknown, reference if usable else None)
+    state = partial(_fill, fill=fill, sigma=sigma, said=said)
+
+    def page(part: Images, weights: Tensor, i: int, seen: Window) -> ProblemInParts:
+        own = [r.seen_from(seen.rows.start, seen.columns.start) for r in placed[i]]
+        return state(part, weights, placed=[own] * len(part))
+
+    whole = partial(state, image, soft, placed=placed, opaque=mask is None)
+    boxes = boxes_of(hole, unknown, wide) if exact else []
     if any(boxes):
         return InBoxes(soft=soft, boxes=boxes, page=page, whole=whole, opaque=mask is None)
     return whole()
@@ -117,7 +134,7 @@ def _fill(
     *,
     fill: str,
     sigma: float | str,
-    sources: Sequence[Tensor],
+    placed: Placed,
     said: Mapping[str, str],
     opaque: bool = False,
 ) -> ProblemInParts:
@@ -126,7 +143,7 @@ def _fill(
     Arguments:
         image: The images, or a part of them.
         soft: Their weights in the mask, ``(B, 1, H, W)`` in [0, 1].
-        sources: Further images to copy from, each ``(C, H, W)`` in [-1, 1].
+        placed: Further images of the scene, for each image with their places in it.
         said: What the report says of the mask.
         opaque: Whether the result loses the transparency of the images.
     """
@@ -135,6 +152,8 @@ def _fill(
     exact = read_sigma(sigma) == 0
     flat = one_color(image, hole, ~unknown) if exact else torch.zeros_like(hole)
     wide = _wide(hole, fill) & ~flat if exact else torch.zeros_like(hole)
+    shown = given(image, hole, unknown, placed)
+    rest = hole & ~shown.filled
     everything = Window(rows=slice(0, image.size[0]), columns=slice(0, image.size[1]))
 
     def windows(prior: Prior) -> list[Window]:
@@ -144,24 +163,28 @@ def _fill(
         return [window_of(*each) for each in zip(hole[:, 0], wide[:, 0], strict=True)]
 
     def problem(rows: list[int], window: Window, prior: Prior) -> Problem:
-        lost = window.cut(unknown[rows])
-        plain = window.cut(flat[rows]) if _is_plain(prior) else torch.zeros_like(lost)
+        lost = window.cut((unknown & ~shown.filled)[rows])
+        single = window.cut((flat & ~shown.filled)[rows])
+        plain = single if _is_plain(prior) else torch.zeros_like(lost)
         keep = ~lost | plain
-        copies = _is_plain(prior) and (prior.local or fill == STRUCTURE)
-        deep = wide if copies else torch.zeros_like(wide)
+        copies = exact and _is_plain(prior) and (prior.local or fill == STRUCTURE)
+        deep = _wide(rest, fill) & ~flat if copies else torch.zeros_like(hole)
         textured = fill == TEXTURE
         ways = {
-            TEXTURE if textured else SMOOTH: bool((hole & ~deep)[rows].any()),
+            REFERENCE: bool(shown.filled[rows].any()),
+            TEXTURE if textured else SMOOTH: bool((rest & ~deep)[rows].any()),
             STRUCTURE: bool(deep[rows].any()),
         }
-        chosen = [_methods(hole[i], unknown[i], deep[i], sources, textured) for i in rows]
+        chosen = [_methods(rest[i], unknown[i], deep[i], placed[i], textured) for i in rows]
         one, several = zip(*chosen, strict=True)
+        started = window.cut(_started(wide & rest, prior)[rows])
+        about = shown.report(rows, hole, ways[STRUCTURE]) if any(placed) else {}
         return Problem(
             operator=Mask(keep, batched=True),
             sigma=sigma,
             least=ROUNDING,
-            measure=lambda x: fill_flat(x, lost, plain) * keep.to(x),
-            guess=partial(_first_guess, keep=keep, wide=window.cut(_started(wide[rows], prior))),
+            measure=lambda x: fill_flat(shown.over(x, rows, window), lost, plain) * keep.to(x),
+            guess=lambda x: _first_guess(shown.over(x, rows, window), keep, started),
             one=one,
             several=several,
             shown=SHOWN if exact else None,
@@ -171,7 +194,7 @@ def _fill(
             cover=soft[rows] if exact else torch.ones_like(soft[rows]),
             opaque=opaque,
             check=_check_pixels if fill in (TEXTURE, STRUCTURE) else None,
-            report={**said, "fill": " and ".join(way for way, used in ways.items() if used)},
+            report={**said, "fill": " and ".join(k for k in ways if ways[k]), **about},
             nothing_to_do=EMPTY if exact and not hole[rows].any() else None,
         )
 
@@ -202,12 +225,6 @@ def _wide(hole: Tensor, fill: str) -> Tensor:
     return torch.stack([wide_part(h[0], *depths) for h in hole])[:, None]
 
 
-def _references(reference: Any) -> list[Tensor]:
-    """Return images of any sizes, each ``(C, H, W)`` in [-1, 1]."""
-    several = reference if isinstance(reference, list | tuple) else [reference]
-    return [x for each in several for x in as_images(each).tensor()]
-
-
 def _is_plain(prior: Prior) -> bool:
     """Return whether a prior knows pixels only, and nothing that a hole should show."""
     told = prior.reads_text or prior.sees_image or prior.takes_control or prior.label is not None
@@ -220,7 +237,7 @@ def _check_pixels(prior: Prior) -> None:
 
 
 def _methods(
-    hole: Tensor, unknown: Tensor, wide: Tensor, sources: Sequence[Tensor], textured: bool
+    hole: Tensor, unknown: Tensor, wide: Tensor, sources: Sequence[Reference], textured: bool
 ) -> tuple[Method[Any], Method[Any]]:
     """Return the methods of one image, for one result and for several.
 
@@ -235,15 +252,14 @@ def _methods(
     one, several = as_method(_smooth(narrow, unknown)), as_method(SEVERAL)
     if textured:
         one = several = Textured(mean=one, sample=several)
-    if not wide.any():
-        return one, several
-    copy, draw = (Exemplar(tries=n, references=sources) for n in (TRIES, 1))
-    if not narrow.any():
-        return copy, draw
-    return (
-        ByDepth(narrow=one, wide=copy, depth=WIDE, compact=COMPACT),
-        ByDepth(narrow=several, wide=draw, depth=WIDE, compact=COMPACT),
-    )
+    copy, draw = (Exemplar(tries=n, references=tuple(sources)) for n in (TRIES, 1))
+    if wide.any() and narrow.any():
+        return (
+            ByDepth(narrow=one, wide=copy, depth=WIDE, compact=COMPACT),
+            ByDepth(narrow=several, wide=draw, depth=WIDE, compact=COMPACT),
+        )
+    nothing_left = bool(sources) and not hole.any()
+    return (copy, draw) if wide.any() or nothing_left else (one, several)
 
 
 def _smooth(hole: Tensor, unknown: Tensor) -> str:

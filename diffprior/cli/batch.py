@@ -20,7 +20,7 @@ from ..runtime.task import Task
 from ..validation import shown
 from . import work
 from .inputs import expand
-from .masks import open_folder, read_setting, settings_of, unused, without_masks
+from .masks import ImageList, open_setting, read_setting, settings_of, unused, without_masks
 from .outputs import Input, Options, Targets, check_place, plan_outputs
 from .process import check_signals, describe
 from .progress import Bar
@@ -113,14 +113,12 @@ def _limit(o: Options) -> int:
 def _open_folders(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a task, of which those that are folders of images are opened."""
     plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    return {
-        k: open_folder(v) if isinstance(v, Path) and v.is_dir() else v for k, v in plain.items()
-    }
+    return {k: open_setting(v) for k, v in plain.items()}
 
 
 def _read_setting(value: Any, limit: int) -> Any:
     """Return a setting; an image is read from its path."""
-    return read_setting(value, limit) if isinstance(value, Path) else value
+    return read_setting(value, limit) if isinstance(value, Path | ImageList) else value
 
 
 @dataclass

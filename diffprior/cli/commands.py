@@ -23,14 +23,14 @@ from ..errors import ImageError
 from ..validation import shown
 from . import index, specs
 from .progress import Bar
-from .specs import EDIT, EVALUATE, INSPECT, RESTORE
+from .specs import EDIT, EVALUATE, INSPECT, RESTORE, SERVE
 from .streams import MOST, emit, say
 
 __all__ = ["app", "run"]
 
 UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer has
 
-PANELS = (RESTORE, EDIT, INSPECT, EVALUATE)
+PANELS = (RESTORE, EDIT, SERVE, INSPECT, EVALUATE)
 SAMPLES = 8  # that --uncertainty draws if --samples is not set
 WIDTH = 200  # columns of a list that no terminal shows
 
@@ -231,7 +231,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _option(option: specs.Option) -> tuple[Any, Any]:
     """Return the typer annotation of an option, and its default."""
     kinds = {"flag": bool, "int": int, "float": float, "text": str, "path": Path}
-    kind: Any = kinds[option.kind]
+    kind: Any = list[Path] if option.several else kinds[option.kind]
     if not option.required and option.default is None:
         kind = kind | None
     path: dict[str, Any] = {"parser": _path, "metavar": "PATH"} if option.kind == "path" else {}

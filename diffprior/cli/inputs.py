@@ -12,7 +12,7 @@ from . import index
 from .naming import identity, is_result
 from .outputs import Input
 
-__all__ = ["Found", "expand"]
+__all__ = ["Found", "expand", "folder_images"]
 
 
 class Found(NamedTuple):
@@ -54,6 +54,11 @@ def expand(words: Sequence[str] | None) -> Found:
         except Exception as error:  # of the search; it ends this word and no other
             faults.append(error)
     return Found(list(inputs.values()), faults, notes)
+
+
+def folder_images(folder: Path) -> Sequence[Path]:
+    """Return the images in a folder, without results of earlier runs."""
+    return [path for path in _matches(str(folder), []) if isinstance(path, Path)]
 
 
 def _matches(word: str, notes: list[str]) -> Sequence[Input]:

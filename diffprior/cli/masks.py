@@ -1,4 +1,4 @@
-"""Settings that are images: one file for all inputs, or a folder with one for each."""
+"""Settings that are images: one file for all inputs, a folder with one for each, or a list."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,14 @@ from ..errors import ImageError, SettingError
 from ..io import files, masks
 from ..io.arrays import Images
 from ..validation import shown
+from .inputs import folder_images
 from .naming import identity
 from .outputs import Input
 
 __all__ = [
     "ImageFolder",
-    "open_folder",
+    "ImageList",
+    "open_setting",
     "read_setting",
     "settings_of",
     "unused",
@@ -84,20 +86,52 @@ def _alike(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def open_folder(path: Path) -> ImageFolder:
-    """Return the images in a folder.
+@dataclass(frozen=True, kw_only=True)
+class ImageList:
+    """Images that all inputs have in common, but that none of them is to itself.
+
+    Attributes:
+        images: The files, and what they hold once they are read.
+    """
+
+    images: Mapping[Path, Images | None]
+
+    @classmethod
+    def of(cls, words: Sequence[Path]) -> "ImageList":
+        """Return the images that files and folders stand for, without results and masks there."""
+        found: dict[str, Path] = {}
+        for word in words:
+            for path in folder_images(word) if word.is_dir() else [word]:
+                found.setdefault(identity(path), path)
+        return cls(images=dict.fromkeys(found.values()))
+
+    def read(self, limit: int) -> "ImageList":
+        """Return the list with what the files hold."""
+        return ImageList(images={path: masks.read_mask(path, limit) for path in self.images})
+
+    def images_for(self, source: Input) -> list[Images] | None:
+        """Return all images but an input; None for none."""
+        own = identity(source) if isinstance(source, Path) else None
+        found = [x for path, x in self.images.items() if x is not None and identity(path) != own]
+        return found or None
+
+
+def open_setting(value: Any) -> Any:
+    """Return a setting; of a folder, or of files and folders, the images are listed.
 
     Raises:
-        SettingError: If there is none.
+        SettingError: If a folder holds none.
     """
     try:
-        return ImageFolder.of(path)
+        if isinstance(value, list):
+            return ImageList.of(value)
+        return ImageFolder.of(value) if isinstance(value, Path) and value.is_dir() else value
     except ImageError as error:
         raise SettingError(str(error)) from error
 
 
-def read_setting(path: Path, limit: int) -> Images:
-    """Return the image in a file.
+def read_setting(setting: Path | ImageList, limit: int) -> Images | ImageList:
+    """Return the image in a file, or the list with what its files hold.
 
     Arguments:
         limit: The most pixels of an image that is read.
@@ -106,13 +140,15 @@ def read_setting(path: Path, limit: int) -> Images:
         SettingError: If it cannot be read.
     """
     try:
-        return masks.read_mask(path, limit)
+        if isinstance(setting, ImageList):
+            return setting.read(limit)
+        return masks.read_mask(setting, limit)
     except ImageError as error:
         raise SettingError(str(error)) from error
 
 
 def settings_of(values: Mapping[str, Any], source: Input, limit: int) -> dict[str, Any]:
-    """Return the settings for one input: of each folder the image for it.
+    """Return the settings for one input: of each folder the image for it, of a list the others.
 
     Raises:
         ImageError: If a folder has none, or it cannot be read.
@@ -121,6 +157,8 @@ def settings_of(values: Mapping[str, Any], source: Input, limit: int) -> dict[st
     for name, value in values.items():
         if isinstance(value, ImageFolder):
             settings[name] = masks.read_mask(value.path_for(source), limit)
+        elif isinstance(value, ImageList):
+            settings[name] = value.images_for(source)
     return settings
 
 

@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-__all__ = ["EVALUATE", "EDIT", "INSPECT", "RESTORE", "Command", "Option"]
+__all__ = ["EVALUATE", "EDIT", "INSPECT", "RESTORE", "SERVE", "Command", "Option"]
 
 RESTORE, EDIT, INSPECT, EVALUATE = "Restore", "Edit", "Inspect", "Evaluate"  # panels of the help
+SERVE = "Serve"
 
 Kind = Literal["flag", "int", "float", "text", "path"]
 Inputs = Literal["images", "numbers"]
@@ -22,6 +23,7 @@ class Option:
         required: Whether the option must be set. If not, ``default`` is its value.
         help: The line of the help page.
         panel: The panel of the help page, None for the first one.
+        several: Whether it may be given several times; a ``path`` of a folder is all images in it.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Option:
     default: bool | int | float | str | None
     help: str
     panel: str | None
+    several: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,12 @@ class Command:
         return getattr(import_module(self.module), self.function)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the entry of the index."""
-        return asdict(self)
+        """Return the entry of the index, which leaves out what few options have."""
+        entry = asdict(self)
+        for option in entry["options"] or ():
+            if not option["several"]:
+                del option["several"]
+        return entry
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "Command":

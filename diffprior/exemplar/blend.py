@@ -17,7 +17,7 @@ from ..solvers import cg
 from .levels import Level
 from .shift_map import copied
 
-__all__ = ["blend"]
+__all__ = ["blend", "paste"]
 
 LENGTH = 20.0  # px after which a correction has faded to 1 / e
 ITERATIONS = 200
@@ -45,6 +45,41 @@ def blend(level: Level, sources: Tensor, length: float = LENGTH) -> Tensor:
     out = copy.clone()
     out[(slice(None), *box)] += change
     return torch.where(hole, out, image)
+
+
+def paste(
+    image: Tensor, other: Tensor, hole: Tensor, known: Tensor, length: float = LENGTH
+) -> Tensor:
+    """Return the image ``(C, H, W)``, its hole filled with another one that lies over it.
+
+    The correction is that of ``blend``: at the border it takes what is known there less what the
+    other has there, and inside it changes as little as may be.
+
+    Arguments:
+        hole: True where to fill, ``(H, W)``.
+        known: True where the image shows something, ``(H, W)``.
+    """
+    if not hole.any():
+        return image
+    box = _box(hole)
+    part = (slice(None), *box)
+    jump = torch.where(known, image - other, 0.0)[part]
+    sides = [_rim(jump, hole[box], known[box], axis) for axis in (1, 0)]
+    change = _correction(hole[box].to(image), sides, length)
+    out = other.clone()
+    out[part] += change
+    return torch.where(hole, out, image)
+
+
+def _rim(jump: Tensor, hole: Tensor, known: Tensor, axis: int) -> "_Side":
+    """Return the neighbors along an axis, of which one is in the hole at least."""
+    n = hole.shape[axis] - 1
+    lost, seen = ((x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (hole, known))
+    before, after = (jump.narrow(axis + 1, k, n) for k in (0, 1))
+    inside = lost[0] & lost[1]
+    entering, leaving = seen[0] & lost[1], lost[0] & seen[1]
+    target = torch.where(leaving, after, torch.where(entering, -before, 0.0))
+    return _Side(axis + 1, target, (inside | entering | leaving).to(jump))
 
 
 def _box(hole: Tensor) -> tuple[slice, slice]:

@@ -1,6 +1,7 @@
 """Wide holes filled by copies: several tries, the best of them, and a blend."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +11,33 @@ from ..classical.islands import Island, islands
 from ..errors import ImageError
 from .blend import blend
 from .judge import unlikeness
-from .levels import Level, levels
+from .levels import Level, coordinates, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
+from .references import Reference, has_alike
 from .shift_map import ShiftMap, doubled, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
-TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
-    Matching(near=0.3),
-    Matching(texture=200.0),
-    ShiftMap(contrast=5.0),
-    Matching(near=0.03),
+
+class Try(NamedTuple):
+    """One way to choose the copies.
+
+    Attributes:
+        setting: How they are chosen.
+        mirrored: Whether they may be mirrored, left to right.
+    """
+
+    setting: Matching | ShiftMap
+    mirrored: bool = False
+
+
+TRIES = (  # which of them suits an image, the results tell
+    Try(Matching(near=0.3)),
+    Try(Matching(texture=200.0), mirrored=True),
+    Try(Matching(near=0.3), mirrored=True),
+    Try(ShiftMap(contrast=5.0)),
+    Try(Matching(near=0.03)),
 )
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
@@ -38,9 +54,9 @@ def complete(
     hole: Tensor,
     *,
     known: Tensor | None = None,
-    tries: int = 3,
+    tries: int = 4,
     seed: int = 0,
-    references: Sequence[Tensor] = (),
+    references: Sequence[Reference] = (),
     callback: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Return an image with its hole filled with copies of what surrounds it.
@@ -54,7 +70,7 @@ def complete(
         tries: How many fills are made, of which the best is returned. A single one is drawn at
             random from those that suit the image.
         seed: Another one gives another fill.
-        references: Further images ``(C, h, w)`` that may be copied from.
+        references: Further images whose patches may be copied.
         callback: Called with the share of the work that is done.
 
     Raises:
@@ -70,51 +86,76 @@ def complete(
     for k, box in enumerate(boxes):
         part = (slice(None), *box)
         level = Level.of(image[part], hole[box], known[box])
-        beside = [_same_place(reference, box, hole.shape) for reference in references]
+        beside = [_same_place(reference, box) for reference in references]
+        beside = [x for x in beside if has_alike(image[part], hole[box], known[box], x)]
 
         def report(share: float, k: int = k) -> None:
             if callback is not None:
                 callback((k + share) / len(boxes))
 
         height, width = level.size
-        filled = _filled(_joined(level, beside), tries, seed, report)
+        joined = _joined([level, *map(_known, beside)])
+        pool = joined if beside else _joined([joined, joined.mirrored()])
+        filled = _filled(pool, joined.size[1], tries, seed, report)
         out[part] = torch.where(hole[box], filled[:, :height, :width], image[part])
     return out
 
 
-def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
-    """Return a fill of a level, blended; the copies of a large hole are chosen at reduced size."""
+def _filled(
+    pool: Level, width: int, tries: int, seed: int, report: Callable[[float], None]
+) -> Tensor:
+    """Return a fill of a hole, blended; the copies of a large one are chosen at reduced size.
+
+    Arguments:
+        pool: The hole and what may be copied.
+        width: The columns of it that are not mirrored.
+    """
     finer = []
-    reduced = level
+    reduced = pool
     while int(reduced.hole.sum()) > LARGE and bool((half := reduced.halved()).known.any()):
         finer.append(reduced)
         reduced = half
-    sources = _best(reduced, tries, torch.Generator().manual_seed(seed), report)
+        width //= 2
+    sources = _best(reduced, width, tries, torch.Generator().manual_seed(seed), report)
     for fine in reversed(finer):
         sources = doubled(fine, sources)
-    out = blend(level, sources)
+    out = blend(pool, sources)
     report(1.0)
     return out
 
 
 def _best(
-    level: Level, tries: int, generator: torch.Generator, report: Callable[[float], None]
+    pool: Level,
+    width: int,
+    tries: int,
+    generator: torch.Generator,
+    report: Callable[[float], None],
 ) -> Tensor:
-    """Return the sources ``(H, W, 2)`` of the best of several fills of a level."""
-    chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
+    """Return the sources ``(H, W, 2)`` of the best of several fills.
+
+    Arguments:
+        pool: What may be copied.
+        width: The columns of it that are not mirrored.
+    """
+    plain = pool.left(width)
+    all_tries = [one for one in TRIES if not one.mirrored or pool.size[1] > width]
+    chosen = [all_tries[k % len(all_tries)] for k in range(tries)]
     if tries == 1:
-        chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
-    if not has_patches(level):
-        chosen = [ShiftMap()]
-    layouts = _Layouts(level, generator)
+        chosen = [all_tries[int(torch.randint(len(all_tries), (1,), generator=generator))]]
+    if not has_patches(plain):
+        chosen = [Try(ShiftMap())]
+    layouts = _Layouts(plain, generator)
     best, least = None, torch.inf
-    for k, setting in enumerate(chosen):
-        vary = tries == 1 or k >= len(TRIES)
+    for k, (setting, mirrored) in enumerate(chosen):
+        vary = tries == 1 or k >= len(all_tries)
+        sources = coordinates(pool.size)
         if isinstance(setting, ShiftMap):
-            sources = layouts.shifted(setting, vary)
+            sources[:, :width] = layouts.shifted(setting, vary)
+        elif mirrored:
+            sources = match(pool, generator, setting, vary)
         else:
-            sources = match(level, generator, setting, vary)
-        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
+            sources[:, :width] = match(plain, generator, setting, vary)
+        score = unlikeness(pool, sources) if len(chosen) > 1 else 0.0
         if best is None or score < least:
             best, least = sources, score
         report((k + 1) / (len(chosen) + 1))
@@ -186,21 +227,21 @@ def _hull(a: slice, b: slice) -> slice:
     return slice(min(a.start, b.start), max(a.stop, b.stop))
 
 
-def _same_place(reference: Tensor, box: Box, size: Sequence[int]) -> Tensor:
-    """Return the part of another image that lies where a box lies in an image of this size."""
+def _same_place(reference: Reference, box: Box) -> Tensor:
+    """Return the part of another image where a box lies in it, in the size of the box."""
+    row, column = ((span.start + span.stop - 1) / 2 for span in box)
+    there = reference.middle(row, column)
     spans = []
-    for span, length, own in zip(box, size, reference.shape[1:], strict=True):
+    for span, middle, own in zip(box, there, reference.image.shape[1:], strict=True):
         wanted = min(own, span.stop - span.start)
-        middle = (span.start + span.stop) / 2 / length * own
-        start = min(max(0, round(middle - wanted / 2)), own - wanted)
+        start = min(max(0, round(middle - (wanted - 1) / 2)), own - wanted)
         spans.append(slice(start, start + wanted))
-    return reference[:, spans[0], spans[1]]
+    return reference.image[:, spans[0], spans[1]]
 
 
-def _joined(level: Level, others: Sequence[Tensor]) -> Level:
-    """Return a level with other images to the right of it, all of them known."""
-    height = max([level.size[0], *(other.shape[1] for other in others)])
-    parts = [level, *(_known(other) for other in others)]
+def _joined(parts: Sequence[Level]) -> Level:
+    """Return levels side by side; the width is a multiple of ``ALIGNED``."""
+    height = max(part.size[0] for part in parts)
     planes = []
     for plane in zip(*parts, strict=True):
         padded = []

@@ -72,14 +72,15 @@ class InBoxes:
     Attributes:
         soft: Weights of the result over the images, ``(B, 1, H, W)`` in [0, 1].
         boxes: The boxes of each image; None for one that is solved whole.
-        page: States the problem of parts of images, from them and their weights.
+        page: States the problem of one image, or of samples of it: from what is seen of it, the
+            weights there, its number and the window that is seen.
         whole: States the problem of the whole images, for priors that need them.
         opaque: Whether the result loses the transparency of the images.
     """
 
     soft: Tensor
     boxes: Sequence[Sequence[Box] | None]
-    page: Callable[[Images, Tensor], Stated]
+    page: Callable[[Images, Tensor, int, Window], Stated]
     whole: Callable[[], Stated]
     opaque: bool = False
 
@@ -226,7 +227,7 @@ def _fill(
     for k, box in enumerate(boxes):
         part = _part(images, drawn, i, box.seen)
         weights = (box.seen.cut(soft) * box.seen.cut(left)).expand(len(drawn), -1, -1, -1)
-        page = stated.page(part, weights)
+        page = stated.page(part, weights, i, box.seen)
         callback = _share_of(settings.callback, boxes, k)
         call = replace(settings, callback=callback, ids=[f"{name} {k}" if len(boxes) > 1 else name])
         if k > 0:

@@ -43,11 +43,14 @@ class FromFile:
         words: Words that may stand in the place of the image, such as "auto".
         is_mask: Whether it is a mask of the first image of the task: such a task has the parameters
             ``MASKS``, too.
+        several: Whether it may be a list of images: at the command line the option is given several
+            times, and a folder stands for all images in it.
     """
 
     help: str
     words: tuple[str, ...] = ()
     is_mask: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

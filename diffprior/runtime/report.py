@@ -62,7 +62,8 @@ class Report(TypedDict, total=False):
         luma_step: First quantization step of luma.
         subsampling: Chroma subsampling, such as "4:2:0".
         operator: Operator of ``reconstruct``, as text.
-        fill: How holes were filled: "smooth", "texture" or "structure", or two of these.
+        fill: How holes were filled: "reference", "smooth", "texture" or "structure", or several.
+        reference: What became of the further images of the scene.
         mask: How the mask was read, where it is not just black and white.
         boxes: Number of boxes that were filled one after the other, where there was more than one.
         note: A remark, such as that there was nothing to do.
@@ -112,6 +113,7 @@ class Report(TypedDict, total=False):
     subsampling: str
     operator: str
     fill: str | None
+    reference: str
     mask: str
     boxes: int
     note: str
@@ -197,7 +199,7 @@ def join_reports(reports: Sequence[Mapping[str, Any]], order: Sequence[int]) -> 
         if key in joined:
             values = [value for report in reports for value in report[key]]
             joined[key] = [values[i] for i in order]
-    for key in ("method", "fill"):
+    for key in ("method", "fill", "reference"):
         texts = [t for report in reports for t in (report.get(key) or "").split("; ") if t]
         if key in joined:
             joined[key] = "; ".join(dict.fromkeys(texts)) or None
@@ -211,9 +213,9 @@ def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, floa
     return {"guidance": prior.guidance_scale} if condition else {}
 
 
-def as_json(report: dict[str, Any]) -> str:
+def as_json(report: dict[str, Any], indent: int | None = None) -> str:
     """Return a report as JSON: null for what is not finite, escapes for bytes that are no text."""
-    return json.dumps(_plain(report), allow_nan=False)
+    return json.dumps(_plain(report), allow_nan=False, indent=indent)
 
 
 def _plain(value: Any) -> Any:

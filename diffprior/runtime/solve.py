@@ -61,6 +61,7 @@ def solve(
         settings.samples,
         dict(solved.report),
         solved.opaque,
+        before=images,
     )
 
 

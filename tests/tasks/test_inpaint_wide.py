@@ -87,13 +87,85 @@ def test_images_of_a_batch_get_what_they_get_alone() -> None:
         assert torch.equal(both[i], alone)
 
 
-def test_a_reference_shows_what_is_hidden() -> None:
-    with Image.open("data/samples/city.png") as image:
-        scene = np.asarray(image.convert("RGB").crop((200, 200, 200 + SIDE, 200 + SIDE)))
+def scene(name: str, row: int, column: int, side: int = SIDE) -> np.ndarray:
+    with Image.open(f"data/samples/{name}.png") as image:
+        return np.asarray(image.convert("RGB").crop((column, row, column + side, row + side)))
+
+
+@pytest.mark.parametrize("moved", [(0, 0), (7, -11)])
+@pytest.mark.parametrize(
+    "name, row, column, at",
+    [
+        ("city", 200, 200, (90, 80)),
+        ("city", 380, 60, (40, 118)),
+        ("house", 276, 256, (80, 80)),
+        ("flowers", 120, 300, (38, 30)),
+        ("haze", 276, 256, (60, 100)),
+        ("mc2", 100, 100, (100, 70)),
+    ],
+)
+def test_a_reference_shows_what_is_hidden(
+    name: str, row: int, column: int, at: tuple[int, int], moved: tuple[int, int]
+) -> None:
+    whole = scene(name, row, column)
+    hole = disc(28, at)
+    lost = np.where(hole[..., None], 128, whole).astype(np.uint8)
+    other = scene(name, row + moved[0], column + moved[1])
+    out = diffprior.inpaint(lost, hole, reference=[other])
+    assert np.array_equal(np.asarray(out.image), whole)
+    assert out.report["fill"] == "reference"
+    assert out.report["reference"] == "fitted: it fills 100% of the hole"
+    assert out.report["network_calls"] == 0
+
+
+def test_an_unrelated_reference_changes_nothing_and_is_said() -> None:
     hole = disc(28)
-    lost = np.where(hole[..., None], 128, scene).astype(np.uint8)
-    out = np.asarray(diffprior.inpaint(lost, hole, reference=[scene]).image)
-    assert (np.abs(out[hole] * 1.0 - scene[hole]).max(1) <= 8).mean() > 0.85
+    alone = diffprior.inpaint(photo(), hole)
+    result = diffprior.inpaint(photo(), hole, reference=scene("girl", 200, 200))
+    assert np.array_equal(np.asarray(result.image), np.asarray(alone.image))
+    assert result.report["reference"] == "not fitted"
+    assert "could not be fitted" in result.report["note"]
+
+
+def test_a_reference_of_a_large_image_is_looked_at_where_the_hole_is() -> None:
+    """A hole in a corner, which is filled from a window; the other shot is moved."""
+    side = 500
+    whole, other = scene("city", 40, 40, side), scene("city", 51, 33, side)
+    y, x = np.ogrid[:side, :side]
+    hole = (y - 60) ** 2 + (x - 430) ** 2 < 26**2
+    hole[440:446, 60:200] = True
+    lost = np.where(hole[..., None], 128, whole).astype(np.uint8)
+    result = diffprior.inpaint(lost, hole, reference=other, steps=2)
+    assert result.report["boxes"] == 2
+    assert np.array_equal(np.asarray(result.image), whole)
+
+
+def test_each_image_of_a_batch_has_its_own_place_in_a_reference() -> None:
+    whole = [scene("city", row, 200) for row in (200, 221)]
+    lost = np.stack([np.where(disc(28)[..., None], 128, x) for x in whole]) / 255
+    x = torch.from_numpy(lost).permute(0, 3, 1, 2)
+    out = diffprior.inpaint(x, disc(28), reference=scene("city", 190, 190, 220)).image
+    assert np.array_equal((255 * out).round().permute(0, 2, 3, 1).numpy(), np.stack(whole))
+
+
+def test_smooth_by_hand_takes_no_reference() -> None:
+    hole = disc(28)
+    result = diffprior.inpaint(photo(), hole, reference=photo(), fill="smooth", steps=2)
+    assert "reference" not in result.report
+    assert roughness(np.asarray(result.image), disc(20)) < 0.4
+
+
+def test_a_reference_that_has_the_object_too_is_said() -> None:
+    result = diffprior.inpaint(photo(), disc(28), reference=photo())
+    assert "seen again" in result.report["note"]
+
+
+def test_a_reference_for_gray_images_of_16_bits_is_exact() -> None:
+    whole = scene("house", 276, 256).mean(2).astype(np.uint16) * 257
+    lost = np.where(disc(28), 9000, whole).astype(np.uint16)
+    assert np.array_equal(
+        np.asarray(diffprior.inpaint(lost, disc(28), reference=whole).image), whole
+    )
 
 
 def test_a_prior_that_knows_objects_leads() -> None:
