@@ -128,7 +128,7 @@ def test_without_its_extra_it_says_how_to_install_it(tmp_path):
     [
         ({"prior": "nonsense"}, "nonsense"),
         ({"device": "abacus"}, "no device 'abacus'"),
-        ({"host": "256.1.1.1"}, "of '256.1.1.1' cannot be listened on"),
+        ({"host": "203.0.113.7"}, "of '203.0.113.7' cannot be listened on"),
         ({"token": ""}, "a token is one or more plain characters"),
         ({"token": "\u00e9"}, "a token is one or more plain characters"),
     ],
