@@ -63,12 +63,7 @@ def measure(megapixels: Megapixels = 24.0, requests: Requests = 100) -> None:
         in_order = order == sorted(order)
         rows.append((f"{CLIENTS} clients at once, all answered", seconds(at)))
         rows.append(("answers in the order of arrival", "yes" if in_order else "no"))
-    print(tables.markdown(["", "server"], rows) if hasattr(tables, "markdown") else plain(rows))
-
-
-def plain(rows: list[tuple[str, str]]) -> str:
-    """Return rows as lines."""
-    return "\n".join(f"{name:<60}{value}" for name, value in rows)
+    print(tables.markdown(["", "server"], rows))
 
 
 def seconds(since: float) -> str:
