@@ -55,12 +55,12 @@ def served(folder: Path, *words: str, **environment: str):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_it_says_its_address_does_a_job_and_leaves_nothing(tmp_path):
+def test_it_says_its_address_does_a_job_and_leaves_nothing(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        wrong = diffprior("serve", "--no-open", f"--port={port}", folder=tmp_path)
-    assert wrong.returncode == 2
-    assert f"port {port} of '127.0.0.1' cannot be listened on" in complaint(wrong)
+        assert run(Config(port=port), open_page=False) == 2
+        said = capsys.readouterr().err
+        assert f"port {port} of '127.0.0.1' cannot be listened on" in said
     with served(tmp_path, f"--port={port}") as (process, address):
         match = re.fullmatch(rf"http://127\.0\.0\.1:{port}/\?token=([\w-]{{32}})", address)
         assert match, address
