@@ -39,7 +39,7 @@ TRIES = (  # which of them suits an image, the results tell
     Try(ShiftMap(contrast=5.0)),
     Try(Matching(near=0.03)),
 )
-BETTER = 1.3  # times as like as another is a fill with mirrored copies: they repeat what stands near
+BETTER = 1.3  # a fill with mirrored copies must be: they repeat what stands near
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
