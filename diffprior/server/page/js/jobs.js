@@ -108,7 +108,7 @@ function listen(id) {
   const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
   on("state", (job) => session.update({ report: null, ...job }));
   on("progress", (progress) => session.update({ job: id, ...progress, state: stateOf(progress) }));
-  on("preview", ({ url }) => showEstimate(id, url));
+  on("preview", ({ url, box }) => showEstimate(id, url, box));
   for (const name of ["done", "failed", "canceled"]) on(name, (job) => finish(source, job));
   source.onerror = () => {
     source.close();
@@ -120,30 +120,32 @@ function listen(id) {
   return source;
 }
 
-/** A job that tells its progress runs, unless it has a place in the queue. */
+/** The first of the queue is the one that runs. */
 function stateOf({ position }) {
-  return position > 0 ? "queued" : "running";
+  return position > 1 ? "queued" : "running";
 }
 
 function finish(source, job) {
   source.close();
   if (followed?.source === source) followed = null;
+  session.update(job);
   if (job.image === session.current) {
     editor.scene({ live: null });
+    $("#stage-area").scrollIntoView({ block: "nearest" });
     if (job.state === "done") session.show({ job: job.job, sample: 1 });
   }
-  session.update(job);
   if (job.state === "done") announce(texts.finished(job.task));
 }
 
-async function showEstimate(id, address) {
+/** The estimate so far, on the part of the image that is worked on. */
+async function showEstimate(id, address, box) {
   const job = session.jobs.find((one) => one.job === id);
   if (!job || job.image !== session.current) return;
   const image = new Image();
   image.src = address;
   await image.decode().catch(() => null);
   if (image.naturalWidth && job.image === session.current && isActive(job)) {
-    editor.scene({ live: image, isFilled: job.task === "inpaint" });
+    editor.scene({ live: { picture: image, box }, isFilled: job.task === "inpaint" });
   }
 }
 
