@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,6 +182,34 @@ def test_undo_redo_erase_invert_and_grow(page: Any, photo: Path) -> None:
     assert mask_of(page)[40].max() == 0
     page.keyboard.press("Delete")
     assert mask_of(page).max() == 0
+
+
+def test_soft_strokes_are_those_of_a_distance(page: Any) -> None:
+    """A soft brush falls off with the distance to the stroke, and growing takes a disc."""
+    paint_in_browser = """async () => {
+      const { rasterize, whole } = await import("/page/js/mask/raster.js");
+      const brush = { kind: "brush", erase: false };
+      const points = [[20.3, 30.6, 6], [60.8, 12.2, 6], [70.1, 50.4, 6]];
+      const dot = { ...brush, soft: 0, points: [[40, 30, 3]] };
+      return [
+        [{ ...brush, soft: 9, points }],
+        [{ ...brush, soft: 0, points }],
+        [dot, { kind: "grow", by: 4 }],
+      ].map((steps) => [...rasterize(steps, whole(96, 64))]);
+    }"""
+    soft, hard, grown = np.array(page.evaluate(paint_in_browser)).reshape(3, 64, 96)
+    y, x = np.mgrid[:64, :96] + 0.5
+    corners = np.array([[20.3, 30.6], [60.8, 12.2], [70.1, 50.4]])
+    far = np.full((64, 96), np.inf)
+    for (ax, ay), (bx, by) in zip(corners, corners[1:], strict=False):
+        along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2)
+        t = along.clip(0, 1)
+        far = np.minimum(far, np.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)))
+    assert np.array_equal(hard, 255 * (far <= 6))
+    assert np.abs(soft - 255 * (1 - ((far - 6) / 9).clip(0, 1))).max() <= 0.51
+    dot = np.hypot(x - 40, y - 30) <= 3
+    disc = np.hypot(*np.mgrid[-4:5, -4:5]) <= 4
+    assert np.array_equal(grown, 255 * cv2.dilate(dot.astype(np.uint8), disc.astype(np.uint8)))
 
 
 def test_lasso_polygon_and_rectangle(page: Any, photo: Path) -> None:

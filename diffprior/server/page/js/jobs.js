@@ -11,6 +11,7 @@ import { texts } from "./texts.js";
 const AGAIN = 1000; // ms until a stream that broke off is opened anew
 
 let followed = null; // {id, source}: one stream at a time, as a browser opens only six
+const underWay = new Set(); // jobs of which the end has not been seen
 let isSending = false;
 
 export function setUpJobs() {
@@ -19,6 +20,7 @@ export function setUpJobs() {
   $("#again").addEventListener("click", () => run({ again: true }));
   $("#cancel").addEventListener("click", cancel);
   for (const name of ["jobs", "current", "images", "task"]) session.addEventListener(name, draw);
+  session.addEventListener("jobs", settle);
   session.addEventListener("jobs", follow);
   session.addEventListener("current", follow);
   editor.addEventListener("mask", draw);
@@ -56,7 +58,7 @@ export async function run({ all = false, again = false } = {}) {
 async function send(task, entries) {
   const answer = await api.run(task, entries);
   for (const job of [answer].flat()) {
-    if (!session.jobs.some((one) => one.job === job.job)) session.jobs.push(job);
+    underWay.add(job.job);
     session.update(await api.job(job.job));
   }
 }
@@ -129,12 +131,23 @@ function finish(source, job) {
   source.close();
   if (followed?.source === source) followed = null;
   session.update(job);
-  if (job.image === session.current) {
-    editor.scene({ live: null });
-    $("#stage-area").scrollIntoView({ block: "nearest" });
-    if (job.state === "done") session.show({ job: job.job, sample: 1 });
+}
+
+/** Show what has come to its end, whichever way the page heard of it: the stream or a look. */
+function settle() {
+  for (const job of [...session.jobs]) {
+    if (isActive(job)) underWay.add(job.job);
+    else if (underWay.delete(job.job)) settled(job);
   }
+}
+
+function settled(job) {
   if (job.state === "done") announce(texts.finished(job.task));
+  if (job.image !== session.current) return;
+  editor.scene({ live: null });
+  if (job.state !== "done") return;
+  $("#stage-area").scrollIntoView({ block: "nearest" });
+  session.show({ job: job.job, sample: 1 });
 }
 
 /** The estimate so far, on the part of the image that is worked on. */
