@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support import warm
 from support.text import unpadded
 
 ROOT = Path(__file__).parents[2]
@@ -118,10 +119,9 @@ def test_a_script_runs(script: str, place: Path) -> None:
     arguments, printed, written = CALLS[script]
     if script == "tables/denoising.py":
         pytest.importorskip("bm3d")
-    line = [sys.executable, str(ROOT / "scripts" / script), *arguments.split()]
-    done = subprocess.run(line, cwd=place, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert printed in unpadded(done.stdout), done.stdout
+    done = warm.run(ROOT / "scripts" / script, *arguments.split(), folder=place, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    assert printed in unpadded(done.stdout.decode()), done.stdout.decode()
     for name in written.split():
         assert (place / "out" / name).stat().st_size > 0
 
