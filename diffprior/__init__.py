@@ -24,6 +24,7 @@ _ATTRIBUTES = {
     "pretrained.load": ["load_prior"],
     "runtime.results": ["Result"],
     "errors": ["DiffpriorError"],
+    "interop.notebook": ["widget"],
     **{f"tasks.{name}": [name] for name in _TASKS},
 }
 

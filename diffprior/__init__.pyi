@@ -42,11 +42,13 @@ from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
 from . import schedules as schedules
+from . import server as server
 from . import solvers as solvers
 from . import tasks as tasks
 from . import training as training
 from . import validation as validation
 from .errors import DiffpriorError as DiffpriorError
+from .interop.notebook import widget as widget
 from .pretrained.load import load_prior as load_prior
 from .runtime.results import Result as Result
 
@@ -95,6 +97,7 @@ __all__ = [
     "samplers",
     "schedules",
     "sdedit",
+    "server",
     "solvers",
     "style",
     "super_resolve",
@@ -103,6 +106,7 @@ __all__ = [
     "upscale",
     "validation",
     "variations",
+    "widget",
 ]
 
 def blend(

@@ -3,6 +3,7 @@
 __all__ = [
     "CatalogError",
     "DiffpriorError",
+    "ExtraError",
     "FigureError",
     "ImageError",
     "MetricError",
@@ -49,6 +50,10 @@ class PriorError(DiffpriorError, ValueError):
 
 class UnboundError(DiffpriorError, AttributeError, ValueError):
     """An operator that does not know the shape of its states yet."""
+
+
+class ExtraError(DiffpriorError, ImportError):
+    """A part that needs a package which is not installed; the message names the extra."""
 
 
 class FigureError(DiffpriorError, RuntimeError):

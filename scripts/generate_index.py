@@ -1,7 +1,8 @@
 """Write what the package says about itself in generated files, or check that it is up to date.
 
 ``diffprior/cli/index.json`` holds the commands, ``diffprior/__init__.pyi`` the types of the public
-functions, and ``diffprior/*/__init__.pyi`` what each package exports.
+functions, ``diffprior/*/__init__.pyi`` what each package exports, and
+``diffprior/interop/napari.yaml`` the plug-in of napari.
 
     python scripts/generate_index.py          # write
     python scripts/generate_index.py --check  # exit with 1 if a file is out of date
@@ -25,7 +26,12 @@ __all__ = ["generated", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "diffprior"
 ROOT_STUB = LIBRARY / "__init__.pyi"
-MOUNTED = ("diffprior.evaluation.commands", "diffprior.training.commands")
+MOUNTED = {  # modules with commands of their own, and the panels of the help that those stand in
+    "diffprior.evaluation.commands": "Evaluate",
+    "diffprior.training.commands": "Evaluate",
+    "diffprior.server.commands": "Serve",
+    "diffprior.interop.commands": "Serve",
+}
 NOTE = "# Written by scripts/generate_index.py.\n"
 
 # Functions that a package exports, by module; public classes are exported without being listed.
@@ -42,7 +48,7 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
         "paint": ["color"],
     },
     "pretrained": {"load": ["load_prior", "shipped"]},
-    "interop": {},
+    "interop": {"notebook": ["widget"]},
 }
 ERRORS = {"io": ["ImageError"], "pretrained": ["PriorError"]}  # that belong to a package
 RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all others: Result
@@ -50,7 +56,7 @@ RESULTS = {"invert": ("diffprior.editing.trajectory", "InversionResult")}  # all
 TYPE_VARIABLE = '_T = TypeVar("_T", bound=Image | ndarray[Any, Any] | torch.Tensor)'
 MODULES = ("torch",)  # imported whole, since a parameter has the name of a class: device
 # Packages without a stub: tasks are attributes of diffprior itself.
-BARE = ("tasks", "cli")
+BARE = ("tasks", "cli", "server", "interop.comfyui")
 
 
 def main() -> None:
@@ -78,7 +84,11 @@ def write(files: dict[Path, str]) -> None:
 
 def generated() -> dict[Path, str]:
     """Return the text of every generated file."""
-    return package_stubs() | {LIBRARY / "cli" / "index.json": index(), ROOT_STUB: root_stub()}
+    return package_stubs() | {
+        LIBRARY / "cli" / "index.json": index(),
+        LIBRARY / "interop" / "napari.yaml": napari_manifest(),
+        ROOT_STUB: root_stub(),
+    }
 
 
 def formatted(source: str) -> str:
@@ -104,13 +114,21 @@ def index() -> str:
     for name in filter(find_spec, MOUNTED):
         module = import_module(name)
         functions = [getattr(module, word) for word in module.__all__]
-        commands += [describe_mounted(f) for f in functions if returns_nothing(f)]
+        panel = MOUNTED[name]
+        commands += [describe_mounted(f, panel) for f in functions if returns_nothing(f)]
     return json.dumps([command.as_dict() for command in commands], indent=1) + "\n"
 
 
 def returns_nothing(function: Callable[..., Any]) -> bool:
     """Return whether a function is a command, which has no result."""
     return inspect.signature(function).return_annotation is None
+
+
+def napari_manifest() -> str:
+    """Return the manifest of the plug-in of napari: JSON, which is YAML, too."""
+    from diffprior.interop.napari import manifest
+
+    return NOTE + json.dumps(manifest(), indent=1) + "\n"
 
 
 # The stub of the package itself

@@ -43,7 +43,7 @@ REFERENCE = "reference"  # in reports
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
 WIDE = 20.0  # px; a hole that is deeper is filled with copies,
 COMPACT = 10.0  # px; and so is one that is as deep and no stroke
-TRIES = 3  # fills with copies, of which the best is kept
+TRIES = 4  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
 EMPTY = "the mask is empty: there was nothing to do"
 

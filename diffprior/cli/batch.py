@@ -4,35 +4,29 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from .. import __version__
-from ..batching import Callback
 from ..errors import ImageError, PriorError, SettingError
-from ..io import animations, arrays, files, numbers
+from ..io import animations, files
 from ..runtime.placement import prior_cache
 from ..runtime.report import as_json
 from ..runtime.settings import check_counts
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
-from ..validation import shown, warn
+from ..validation import shown
+from . import work
 from .inputs import expand
 from .masks import ImageList, open_setting, read_setting, settings_of, unused, without_masks
-from .outputs import Input, Options, Targets, check_place, heat_map, plan_outputs
+from .outputs import Input, Options, Targets, check_place, plan_outputs
 from .process import check_signals, describe
 from .progress import Bar
 from .streams import OutputError, emit, emit_bytes, is_closed, say
 
 __all__ = ["Options", "run"]
-
-Source = files.File | numbers.Measurement
 
 
 @prior_cache()
@@ -176,19 +170,28 @@ class _Run:
         name = self.function.__name__ if source is None else str(source)
         with self.bar.of(name, "reading" if source else "preparing"):
             values = settings_of(self.values, source, _limit(self.o))
-            file = None if source is None else _read(self.function.task, source, _limit(self.o))
-            _check_depth(file, targets)
+            file = self._read(source)
+            work.check_depth(file, targets)
             self.bar.stage("preparing")
-            result = _call(self.function, file, values, self._callback)
+            result = work.call(self.function, file, values, self._callback)
             self.bar.stage("writing")
             for key, path in targets.items():
                 suffix = path.suffix.lower() if path else ".png"
-                data = _data(key, result, file, suffix, self.o.strip_metadata)
+                data = work.data(key, result, file, suffix, self.o.strip_metadata)
                 if path is None:
                     emit_bytes(data)
                 else:
                     self._write(data, path)
         return result
+
+    def _read(self, source: Input) -> work.Source | None:
+        """Return what an input holds; None where the task reads nothing."""
+        if source is None:
+            return None
+        if source == "-" and is_closed(sys.stdin):
+            raise ImageError("standard input is closed")
+        place = source if isinstance(source, Path) else sys.stdin.buffer
+        return work.read(self.function.task, place, _limit(self.o))
 
     def _callback(self, x: Tensor, share: float) -> None:
         """Show the share of the work that is done."""
@@ -207,97 +210,6 @@ def _number(path: Path) -> tuple[int, int]:
     """Return what the file system knows a file by."""
     about = path.stat()
     return about.st_dev, about.st_ino
-
-
-def _read(task: Task, source: Path | Literal["-"], limit: int) -> Source:
-    """Return what a file holds: numbers, or an image."""
-    if is_closed(sys.stdin) and source == "-":
-        raise ImageError("standard input is closed")
-    data = source if isinstance(source, Path) else sys.stdin.buffer
-    return numbers.read(data) if task.input == "numbers" else files.read(data, limit)
-
-
-def _check_depth(file: Source | None, targets: Targets) -> None:
-    """Check, before any work, that the files to write can hold the depth of the image."""
-    if not isinstance(file, files.File):
-        return
-    for path in filter(None, targets.values()):
-        suffix = path.suffix.lower()
-        kind = animations if suffix in animations.SUFFIXES else files
-        if suffix in kind.SUFFIXES:
-            kind.check_depth(file.images.values.dtype, suffix)
-
-
-def _call(
-    function: TaskFunction, file: Source | None, values: Mapping[str, Any], callback: Callback
-) -> Any:
-    """Call the task on one file; the images of its result are values and alpha."""
-    if file is None:
-        return function(**values, callback=callback)
-    task = function.task
-    settings = dict(values)
-    if task.ids:
-        settings["ids"] = [Path(file.name).name]
-    if isinstance(file, numbers.Measurement):
-        return function(file.array, **settings, callback=callback)
-    if task.jpeg_coding:
-        if file.uncoded and values.get("quality") is None:
-            raise ImageError(f"{file.uncoded}; give a quality")
-        settings["coding"] = file.coding
-    raw = replace(file.images, rebuild=lambda values, alpha: (values, alpha))
-    return function(raw, **settings, callback=callback)
-
-
-def _data(key: str | int, result: Any, file: Source | None, suffix: str, strip: bool) -> bytes:
-    """Return the bytes of one of the files to write.
-
-    A result has the metadata of the file that it was made from; without them it keeps what says how
-    its numbers become colors.
-    """
-    if key == 0 and hasattr(result, "data"):
-        data: bytes = result.data()
-        return data
-    about = file.metadata if isinstance(file, files.File) and key != "uncertainty" else None
-    if about is not None and (strip or key == "compare"):
-        about = about.colors()
-    several = isinstance(key, int) and len(result.samples) > 1 and suffix not in animations.SUFFIXES
-    report = result.report | ({"sample": int(key) + 1} if several else {})
-    text = {"Software": f"diffprior {__version__}", "diffprior": as_json(report)}
-    text = {} if strip else text
-    if suffix in animations.SUFFIXES:
-        frames = [_content(k, result, file) for k in range(len(result.samples))]
-        if any(alpha is not None and alpha.min() < 255 for _, alpha in frames):
-            warn(f"{suffix} animations hold no alpha (transparency); dropped")
-        return animations.encode([values for values, _ in frames], suffix, text)
-    return files.encode(*_content(key, result, file), suffix, about, text)
-
-
-def _content(
-    key: str | int, result: Any, file: Source | None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Return values ``(H, W, C)`` and alpha ``(H, W)`` of one of the images to write."""
-    if key == "uncertainty":
-        std = torch.as_tensor(np.asarray(result.std))
-        return np.asarray(heat_map(std if std.ndim == 2 else std.mean(-1))), None
-    if key == "compare":
-        return _side_by_side(result, file), None
-    image = result.samples[key]
-    if not isinstance(image, tuple):
-        return np.asarray(image), None
-    values, alpha = image
-    return values[0], None if alpha is None else alpha[0]
-
-
-def _side_by_side(result: Any, file: Source | None) -> np.ndarray[Any, Any]:
-    """Return the input, the mask if there was one, and the result, side by side."""
-    assert isinstance(file, files.File)
-    values, _ = result.image
-    after = replace(file.images, values=values, alpha=None).tensor()
-    before = functional.interpolate(file.images.tensor(), after.shape[-2:])
-    panels = [before, after]
-    if not bool((result.cover == 1).all()):
-        panels.insert(1, (2 * result.cover - 1).expand_as(after))
-    return np.concatenate([np.asarray(arrays.to_pil(p[0])) for p in panels], 1)
 
 
 @contextmanager

@@ -23,14 +23,14 @@ from ..errors import ImageError
 from ..validation import shown
 from . import index, specs
 from .progress import Bar
-from .specs import EDIT, EVALUATE, INSPECT, RESTORE
+from .specs import EDIT, EVALUATE, INSPECT, RESTORE, SERVE
 from .streams import MOST, emit, say
 
 __all__ = ["app", "run"]
 
 UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer has
 
-PANELS = (RESTORE, EDIT, INSPECT, EVALUATE)
+PANELS = (RESTORE, EDIT, SERVE, INSPECT, EVALUATE)
 SAMPLES = 8  # that --uncertainty draws if --samples is not set
 WIDTH = 200  # columns of a list that no terminal shows
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-from PIL import Image
-from torch import Tensor
-
 from ..errors import ImageError, SettingError
 from ..io import animations
+from ..io.previews import heat_map
 from ..validation import shown
 from .naming import EXTRAS, identity, result_stems
 from .streams import is_closed
@@ -181,17 +178,3 @@ def _targets(target: Path | None, samples: int, o: Options) -> Targets:
         if getattr(o, extra):
             targets[extra] = Path(f"{stem}.{extra}.png")
     return targets
-
-
-def heat_map(std: Tensor) -> Image.Image:
-    """Return a map of standard deviations as an 8-bit RGB image in the colors of viridis.
-
-    Arguments:
-        std: Numbers >= 0 of shape ``(H, W)``; the largest one gets the brightest color.
-    """
-    import cv2  # takes long to import, and few commands need it
-
-    s = std.detach().cpu().double().numpy()
-    gray = np.rint(255 * s / max(s.max(), 1e-12)).astype(np.uint8)
-    colors = cv2.applyColorMap(gray, cv2.COLORMAP_VIRIDIS)
-    return Image.fromarray(np.ascontiguousarray(colors[..., ::-1]))

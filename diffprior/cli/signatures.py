@@ -49,14 +49,14 @@ def describe_group(module: str, group: typer.Typer, past: str) -> Command:
     return Command(name=name, module=module, function=name, help=text, panel=EDIT, past=past)
 
 
-def describe_mounted(function: Callable[..., Any]) -> Command:
+def describe_mounted(function: Callable[..., Any], panel: str = EVALUATE) -> Command:
     """Return the command of a function that has typer annotations itself."""
     return Command(
         name=function.__name__,
         module=function.__module__,
         function=function.__name__,
         help=_purpose(function),
-        panel=EVALUATE,
+        panel=panel,
     )
 
 

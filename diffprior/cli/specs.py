@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-__all__ = ["EVALUATE", "EDIT", "INSPECT", "RESTORE", "Command", "Option"]
+__all__ = ["EVALUATE", "EDIT", "INSPECT", "RESTORE", "SERVE", "Command", "Option"]
 
 RESTORE, EDIT, INSPECT, EVALUATE = "Restore", "Edit", "Inspect", "Evaluate"  # panels of the help
+SERVE = "Serve"
 
 Kind = Literal["flag", "int", "float", "text", "path"]
 Inputs = Literal["images", "numbers"]

@@ -204,7 +204,7 @@ def _result(
     if like is None:
         like = as_images(Image.new("RGB", (x.shape[-1], x.shape[-2])))
     cover = edit.cover if edited.cover is None else edited.cover
-    result = make_result(like, x, cover, settings.samples, report)
+    result = make_result(like, x, cover, settings.samples, report, before=images)
     if edited.trajectory is None:
         return result
     values = {f.name: getattr(result, f.name) for f in fields(result)}

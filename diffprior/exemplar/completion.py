@@ -1,6 +1,7 @@
 """Wide holes filled by copies: several tries, the best of them, and a blend."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from ..classical.islands import Island, islands
 from ..errors import ImageError
 from .blend import blend
 from .judge import unlikeness
-from .levels import Level, levels
+from .levels import Level, coordinates, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
 from .references import Reference, has_alike
@@ -18,11 +19,25 @@ from .shift_map import ShiftMap, doubled, shift_map
 
 __all__ = ["TRIES", "complete", "reach"]
 
-TRIES: tuple[Matching | ShiftMap, ...] = (  # which of them suits an image, the results tell
-    Matching(near=0.3),
-    Matching(texture=200.0),
-    ShiftMap(contrast=5.0),
-    Matching(near=0.03),
+
+class Try(NamedTuple):
+    """One way to choose the copies.
+
+    Attributes:
+        setting: How they are chosen.
+        mirrored: Whether they may be mirrored, left to right.
+    """
+
+    setting: Matching | ShiftMap
+    mirrored: bool = False
+
+
+TRIES = (  # which of them suits an image, the results tell
+    Try(Matching(near=0.3)),
+    Try(Matching(texture=200.0), mirrored=True),
+    Try(Matching(near=0.3), mirrored=True),
+    Try(ShiftMap(contrast=5.0)),
+    Try(Matching(near=0.03)),
 )
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
@@ -39,7 +54,7 @@ def complete(
     hole: Tensor,
     *,
     known: Tensor | None = None,
-    tries: int = 3,
+    tries: int = 4,
     seed: int = 0,
     references: Sequence[Reference] = (),
     callback: Callable[[float], None] | None = None,
@@ -79,44 +94,68 @@ def complete(
                 callback((k + share) / len(boxes))
 
         height, width = level.size
-        filled = _filled(_joined(level, beside), tries, seed, report)
+        joined = _joined([level, *map(_known, beside)])
+        pool = joined if beside else _joined([joined, joined.mirrored()])
+        filled = _filled(pool, joined.size[1], tries, seed, report)
         out[part] = torch.where(hole[box], filled[:, :height, :width], image[part])
     return out
 
 
-def _filled(level: Level, tries: int, seed: int, report: Callable[[float], None]) -> Tensor:
-    """Return a fill of a level, blended; the copies of a large hole are chosen at reduced size."""
+def _filled(
+    pool: Level, width: int, tries: int, seed: int, report: Callable[[float], None]
+) -> Tensor:
+    """Return a fill of a hole, blended; the copies of a large one are chosen at reduced size.
+
+    Arguments:
+        pool: The hole and what may be copied.
+        width: The columns of it that are not mirrored.
+    """
     finer = []
-    reduced = level
+    reduced = pool
     while int(reduced.hole.sum()) > LARGE and bool((half := reduced.halved()).known.any()):
         finer.append(reduced)
         reduced = half
-    sources = _best(reduced, tries, torch.Generator().manual_seed(seed), report)
+        width //= 2
+    sources = _best(reduced, width, tries, torch.Generator().manual_seed(seed), report)
     for fine in reversed(finer):
         sources = doubled(fine, sources)
-    out = blend(level, sources)
+    out = blend(pool, sources)
     report(1.0)
     return out
 
 
 def _best(
-    level: Level, tries: int, generator: torch.Generator, report: Callable[[float], None]
+    pool: Level,
+    width: int,
+    tries: int,
+    generator: torch.Generator,
+    report: Callable[[float], None],
 ) -> Tensor:
-    """Return the sources ``(H, W, 2)`` of the best of several fills of a level."""
-    chosen = [TRIES[k % len(TRIES)] for k in range(tries)]
+    """Return the sources ``(H, W, 2)`` of the best of several fills.
+
+    Arguments:
+        pool: What may be copied.
+        width: The columns of it that are not mirrored.
+    """
+    plain = pool.left(width)
+    all_tries = [one for one in TRIES if not one.mirrored or pool.size[1] > width]
+    chosen = [all_tries[k % len(all_tries)] for k in range(tries)]
     if tries == 1:
-        chosen = [TRIES[int(torch.randint(len(TRIES), (1,), generator=generator))]]
-    if not has_patches(level):
-        chosen = [ShiftMap()]
-    layouts = _Layouts(level, generator)
+        chosen = [all_tries[int(torch.randint(len(all_tries), (1,), generator=generator))]]
+    if not has_patches(plain):
+        chosen = [Try(ShiftMap())]
+    layouts = _Layouts(plain, generator)
     best, least = None, torch.inf
-    for k, setting in enumerate(chosen):
-        vary = tries == 1 or k >= len(TRIES)
+    for k, (setting, mirrored) in enumerate(chosen):
+        vary = tries == 1 or k >= len(all_tries)
+        sources = coordinates(pool.size)
         if isinstance(setting, ShiftMap):
-            sources = layouts.shifted(setting, vary)
+            sources[:, :width] = layouts.shifted(setting, vary)
+        elif mirrored:
+            sources = match(pool, generator, setting, vary)
         else:
-            sources = match(level, generator, setting, vary)
-        score = unlikeness(level, sources) if len(chosen) > 1 else 0.0
+            sources[:, :width] = match(plain, generator, setting, vary)
+        score = unlikeness(pool, sources) if len(chosen) > 1 else 0.0
         if best is None or score < least:
             best, least = sources, score
         report((k + 1) / (len(chosen) + 1))
@@ -200,10 +239,9 @@ def _same_place(reference: Reference, box: Box) -> Tensor:
     return reference.image[:, spans[0], spans[1]]
 
 
-def _joined(level: Level, others: Sequence[Tensor]) -> Level:
-    """Return a level with other images to the right of it, all of them known."""
-    height = max([level.size[0], *(other.shape[1] for other in others)])
-    parts = [level, *(_known(other) for other in others)]
+def _joined(parts: Sequence[Level]) -> Level:
+    """Return levels side by side; the width is a multiple of ``ALIGNED``."""
+    height = max(part.size[0] for part in parts)
     planes = []
     for plane in zip(*parts, strict=True):
         padded = []

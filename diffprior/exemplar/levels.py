@@ -25,7 +25,7 @@ class Level(NamedTuple):
         known: True where a pixel may be copied, ``(H, W)``; nowhere in the hole.
         texture: Mean absolute differences of the finest level in both directions, ``(2, H, W)``.
         column: The column of each column in its own image, ``(W,)``: an image may have others of
-            the scene beside it.
+            the scene beside it, or itself mirrored.
     """
 
     image: Tensor
@@ -58,6 +58,15 @@ class Level(NamedTuple):
     def places(self, at: Tensor) -> Tensor:
         """Return pixels ``(N, 2)`` by row and column in the image that each belongs to."""
         return torch.stack([at[:, 0], self.column[at[:, 1]]], 1)
+
+    def left(self, width: int) -> "Level":
+        """Return the first columns."""
+        return Level(*(plane[..., :width] for plane in self))
+
+    def mirrored(self) -> "Level":
+        """Return the known part with left and right exchanged, and nothing to fill."""
+        image, hole, known, texture, column = (plane.flip(-1) for plane in self)
+        return Level(image, torch.zeros_like(hole), known, texture, column)
 
     def halved(self) -> "Level":
         """Return the level of half the size.

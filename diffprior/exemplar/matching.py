@@ -13,6 +13,7 @@ level, namely as the match says that covers it with the most weight.
 import math
 from dataclasses import dataclass
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -145,10 +146,9 @@ class _Known:
 
     def patches(self, plane: Tensor, at: Tensor) -> Tensor:
         """Return the patches ``(N, C * side**2)`` of a plane ``(C, H, W)``, mirrored at its end."""
-        row, column = _around(at, self.side)
-        height, width = plane.shape[-2:]
-        index = _mirrored(row, height) * width + _mirrored(column, width)
-        return plane.flatten(1)[:, index].transpose(0, 1).flatten(1)
+        wide = F.pad(plane[None], (self.side // 2,) * 4, mode="reflect")[0]
+        windows = wide.unfold(1, self.side, 1).unfold(2, self.side, 1)
+        return windows[:, at[:, 0], at[:, 1]].transpose(0, 1).flatten(1)
 
     def described(self, image: Tensor, texture: Tensor, at: Tensor) -> Tensor:
         """Return the features ``(N, D)`` of patches of an image ``(C, H, W)``."""
@@ -320,11 +320,11 @@ def _from_border(known: _Known) -> Tensor:
 
 def _texture(level: Level, window: int) -> Tensor:
     """Return the mean of the texture that is known within a window, ``(2, H, W)``."""
-    known = level.known.to(level.texture)[None]
-    planes = torch.cat([level.texture * known, known])
+    known = level.known.to(level.texture)
+    planes = torch.stack([*(level.texture * known), known], -1).numpy()
     side = window | 1
-    mean = F.avg_pool2d(planes[None], side, stride=1, padding=side // 2)[0]
-    return mean[:2] / mean[2:].clamp_min(1e-3)
+    mean = torch.from_numpy(cv2.boxFilter(planes, -1, (side, side), borderType=cv2.BORDER_CONSTANT))
+    return (mean[..., :2] / mean[..., 2:].clamp_min(1e-3)).movedim(-1, 0)
 
 
 def _whole(level: Level, side: int) -> Tensor:
@@ -344,9 +344,3 @@ def _around(at: Tensor, side: int) -> tuple[Tensor, Tensor]:
     offset = coordinates((side, side)).flatten(0, 1) - side // 2
     around = at[:, None] + offset
     return around[..., 0], around[..., 1]
-
-
-def _mirrored(position: Tensor, length: int) -> Tensor:
-    """Return positions inside ``length`` pixels; those beyond an end are mirrored at it."""
-    position = position.abs()
-    return torch.where(position >= length, 2 * (length - 1) - position, position)

@@ -16,6 +16,7 @@ from . import masks as masks
 from . import metadata as metadata
 from . import numbers as numbers
 from . import png as png
+from . import previews as previews
 from . import sources as sources
 from . import tiff as tiff
 from .arrays import Images as Images

@@ -122,7 +122,7 @@ def read_values(source: Path | BinaryIO, limit: int = LIMIT) -> np.ndarray:
 def _decode(source: Path | BinaryIO, limit: int) -> tuple[str, Decoded]:
     """Return the name of a file and what it holds, and warn of what is left out."""
     name = describe(source)
-    suffix = source.suffix if isinstance(source, Path) else ""
+    suffix = Path(source if isinstance(source, Path) else name).suffix
     try:
         decoded = decode(fetch(source, BYTES * limit + ROOM), limit, suffix)
     except ImageError as error:

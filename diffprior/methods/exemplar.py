@@ -29,10 +29,11 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
     which the surroundings of the hole repeat, laid out such that the seams between copies cost
     least: "Statistics of Patch Offsets for Image Completion" (He and Sun, 2012),
     https://doi.org/10.1007/978-3-642-33709-3_2; or each is the match of the patches around it,
-    "PatchMatch" (Barnes et al., 2009), https://doi.org/10.1145/1531326.1531330. Of several tries
-    the one is kept whose patches are most like those of the surroundings. The prior of the call is
-    not asked, and the spread of several results is one of layouts, not a posterior's. Where another
-    image of the scene shows what a hole hides, it is laid over the hole. Heuristic.
+    "PatchMatch" (Barnes et al., 2009), https://doi.org/10.1145/1531326.1531330, where a copy may
+    be mirrored, left to right. Of several tries the one is kept whose patches are most like those
+    of the surroundings. The prior of the call is not asked, and the spread of several results is
+    one of layouts, not a posterior's. Where another image of the scene shows what a hole hides, it
+    is laid over the hole. Heuristic.
 
     For images of pixels; on any device the work is done by the CPU.
 
@@ -44,7 +45,7 @@ class Exemplar(Method[GaussianLikelihood[Mask]]):
             are copied.
     """
 
-    tries: int = 3
+    tries: int = 4
     references: Sequence[Tensor | Reference] = field(default=(), repr=False)
 
     needs: ClassVar[Needs] = Needs(likelihood=GaussianLikelihood, operator=Mask)

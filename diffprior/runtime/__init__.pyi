@@ -10,6 +10,7 @@ from . import memory as memory
 from . import noise_level as noise_level
 from . import parameters as parameters
 from . import placement as placement
+from . import places as places
 from . import problem as problem
 from . import references as references
 from . import report as report

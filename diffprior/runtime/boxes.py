@@ -23,6 +23,7 @@ from ..io.arrays import Images
 from ..priors.base import Prior
 from ..random import stream_ids
 from .memory import WHOLE
+from .places import placed
 from .problem import Problem, ProblemFor, ProblemInParts, Stated, Window
 from .report import join_reports
 from .results import Result, join_samples
@@ -232,7 +233,8 @@ def _fill(
         if k > 0:
             ids = [f"{name} {k} {j}" for j in range(len(drawn))] if len(drawn) > 1 else call.ids
             page, call = _as_sample(page, settings.samples), replace(call, samples=1, ids=ids)
-        result = solve(part, page, call)
+        with placed(box.seen):
+            result = solve(part, page, call)
         fills = np.concatenate(result.samples)
         if k == 0:
             drawn = canvas[: result.report.get("samples", 1)]

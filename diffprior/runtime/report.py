@@ -213,9 +213,9 @@ def guidance_entry(prior: Prior, condition: Mapping[str, Any]) -> dict[str, floa
     return {"guidance": prior.guidance_scale} if condition else {}
 
 
-def as_json(report: dict[str, Any]) -> str:
+def as_json(report: dict[str, Any], indent: int | None = None) -> str:
     """Return a report as JSON: null for what is not finite, escapes for bytes that are no text."""
-    return json.dumps(_plain(report), allow_nan=False)
+    return json.dumps(_plain(report), allow_nan=False, indent=indent)
 
 
 def _plain(value: Any) -> Any:

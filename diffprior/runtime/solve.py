@@ -24,6 +24,7 @@ from .limits import check_result
 from .memory import batch_size, samples_at_once
 from .noise_level import ROUNDING
 from .placement import fit_prior, place_prior
+from .places import placed
 from .problem import Part, Problem, ProblemFor, ProblemInParts, Stated
 from .report import Meter, join_reports, report_header
 from .results import Result, make_result
@@ -60,6 +61,7 @@ def solve(
         settings.samples,
         dict(solved.report),
         solved.opaque,
+        before=images,
     )
 
 
@@ -245,7 +247,7 @@ class _Solver:
         known = kind.likelihood.select(group.rows)
         prior = kind.prior_of(group.rows)
         guess = kind.guess if group.method.takes_guess else None
-        with meter.on(prior):
+        with meter.on(prior), placed(self.problem.window):
             x = kind.suited(group.method)(
                 prior,
                 self._assumed(known, group),

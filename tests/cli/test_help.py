@@ -79,10 +79,10 @@ def test_an_unknown_command_is_one_sentence(word: str) -> None:
     assert "Traceback" not in done.stderr and "Did you mean" not in done.stderr
 
 
-def test_the_help_has_four_panels_in_order() -> None:
+def test_the_help_has_five_panels_in_order() -> None:
     lines = run("--help").stdout.splitlines()
     titles = [line.split()[1] for line in lines if line.startswith("╭")]
-    assert titles == ["Options", "Restore", "Edit", "Inspect", "Evaluate"]
+    assert titles == ["Options", "Restore", "Edit", "Serve", "Inspect", "Evaluate"]
     panels = {name: GROUP.get_command(None, name).rich_help_panel for name in COMMANDS}
     assert {n for n, p in panels.items() if p == "Restore"} == {
         *("colorize", "deblur", "dejpeg", "denoise", "inpaint", "reconstruct", "restore"),

@@ -12,6 +12,7 @@ from diffprior.exemplar.blend import blend
 from diffprior.exemplar.completion import TRIES, complete
 from diffprior.exemplar.judge import unlikeness
 from diffprior.exemplar.levels import Level, depth, levels, nearest
+from diffprior.exemplar.matching import Matching, match
 from diffprior.exemplar.offsets import dominant_offsets, some_offsets
 from diffprior.exemplar.references import locate
 from diffprior.exemplar.shift_map import ShiftMap, copied, shift_map
@@ -64,7 +65,7 @@ def test_every_setting_copies_known_pixels() -> None:
     image, hole = photo("city"), disc(160, 24, (60, 90))
     level = Level.of(image, hole)
     generator = torch.Generator().manual_seed(0)
-    for setting in (s for s in TRIES if isinstance(s, ShiftMap)):
+    for setting in (t.setting for t in TRIES if isinstance(t.setting, ShiftMap)):
         pyramid = levels(level, setting.deepest)
         sources = shift_map(pyramid, dominant_offsets(pyramid[-1], 60, generator), setting)
         assert not hole[sources[..., 0], sources[..., 1]].any()
@@ -110,6 +111,23 @@ def test_two_holes_far_apart_are_filled_as_each_alone() -> None:
     for hole in (first, second):
         alone = complete(image, hole, tries=1, seed=4)
         assert torch.equal(both[:, hole], alone[:, hole])
+
+
+def test_a_mirrored_copy_fills_what_is_the_same_on_both_sides() -> None:
+    """Of two halves that are each other's mirror images, one has a hole."""
+    half = photo("guitar", 160)[:, :, :96]
+    image = torch.cat([half, half.flip(2)], 2)
+    hole = torch.zeros(160, 192, dtype=torch.bool)
+    hole[60:84, 30:54] = True
+    level = Level.of(torch.where(hole, 0.5, image), hole)
+    pool = Level(*(torch.cat(pair, -1) for pair in zip(level, level.mirrored(), strict=True)))
+    assert pool.mirrored().mirrored().known.equal(pool.known)
+    right = []
+    for part in (level, pool):
+        sources = match(part, torch.Generator().manual_seed(0), Matching(near=0.0))
+        wrong = (copied(part.image, sources)[:, :, :192] - image).abs().amax(0)
+        right.append((wrong[hole] == 0).float().mean())
+    assert right[1] > 0.8 > 3 * right[0]
 
 
 def test_nothing_known() -> None:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import diffprior
-from diffprior.cli import batch
+from diffprior.cli import work
 from diffprior.cli.batch import Options, run
 from diffprior.cli.process import describe
 
@@ -24,7 +24,7 @@ from support.shell import complaint
 from support.shell import diffprior as shell
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
-REAL_CALL = batch._call
+REAL_CALL = work.call
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_an_error_ends_its_file_alone(place, capsys, monkeypatch, case):
             raise error
         return REAL_CALL(function, file, values, callback)
 
-    monkeypatch.setattr(batch, "_call", call)
+    monkeypatch.setattr(work, "call", call)
     assert denoise("in", output="out/") == 1
     (line,) = said(capsys)
     assert expected in line and line.startswith("in/b.png: ") and "alloc_cpu" not in line
@@ -270,7 +270,7 @@ def test_a_setting_is_refused_once_and_the_others_are_tried(place, capsys, monke
             raise diffprior.errors.SettingError("the kernel is wider than the image")
         return REAL_CALL(function, file, values, callback)
 
-    monkeypatch.setattr(batch, "_call", call)
+    monkeypatch.setattr(work, "call", call)
     assert denoise("in", output="out/") == 1
     assert said(capsys) == ["the kernel is wider than the image"]
     assert results("out") == ["b.denoised.png"]
@@ -334,7 +334,7 @@ def test_a_full_disk_fails_file_by_file(place, capsys):
 @pytest.mark.saw("hours of work went into a folder that could not be written to")
 def test_a_place_beside_the_input_is_checked_before_work(place, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "in")
-    monkeypatch.setattr(batch, "_call", lambda *_: pytest.fail("it was worked on"))
+    monkeypatch.setattr(work, "call", lambda *_: pytest.fail("it was worked on"))
     assert denoise("in") == 1
     lines = said(capsys)
     assert len(lines) == 3 and all("no folder that can be written to" in line for line in lines)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from diffprior.cli.outputs import heat_map
 from diffprior.io.arrays import (
     ImageError,
     as_images,
@@ -17,6 +16,7 @@ from diffprior.io.arrays import (
     to_pil,
     upright,
 )
+from diffprior.io.previews import heat_map
 
 DTYPES = [np.uint8, np.uint16, np.float32, np.float64]
 

@@ -166,7 +166,12 @@ def test_names_that_stand_alone_are_in_a_page() -> None:
     assert not [name for name in names if name not in written]
 
 
-OPTIONAL = {"diffprior.interop.deepinv": "deepinv"}  # modules that need an extra
+OPTIONAL = {  # modules that need an extra
+    "diffprior.interop.canvas": "anywidget",
+    "diffprior.interop.deepinv": "deepinv",
+    "diffprior.interop.mcp": "mcp",
+    "diffprior.interop.toolbox": "mcp",
+}
 
 
 def modules() -> Iterator[types.ModuleType]:

@@ -1,0 +1,66 @@
+"""The command for assistants: mcp.
+
+The module imports nothing heavy, so that the command line can read the options of its function.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..cli.streams import say
+
+__all__ = ["mcp"]
+
+ADVICE = "mcp needs the extra mcp: pip install 'diffprior[mcp]'"
+PARTS = ("mcp", "mcp_types", "anyio", "jsonschema", "starlette")  # of the extra
+
+
+def mcp(
+    folder: Annotated[
+        Path,
+        typer.Option(help="The folder that is read and written in, and nothing outside of it."),
+    ] = Path("."),
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="Prior to use: a shipped name, a folder, a file or a hub id; "
+            "default: the shipped prior of photographs."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, "
+            "a GPU where there is one."
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**40,
+            help="The largest number of pixels of an image that is read; default: 268 million.",
+        ),
+    ] = None,
+) -> None:
+    """Offer the tasks to assistants, as tools of the Model Context Protocol.
+
+    An assistant starts this command and speaks to it over standard input and output. The tools take
+    the names of files in the folder, write beside them, and never overwrite one.
+    """
+    if not folder.is_dir():
+        raise typer.BadParameter(f"--folder is a folder that exists, got {str(folder)!r}")
+    try:
+        from .mcp import serve
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] not in PARTS:
+            raise
+        say(ADVICE)
+        raise typer.Exit(2) from None
+    from ..io import files
+    from .toolbox import Toolbox
+
+    machine = {"prior": prior, "device": device}
+    limit = files.LIMIT if max_pixels is None else max_pixels
+    serve(Toolbox(root=folder.resolve(), machine=machine, limit=limit))

@@ -1,0 +1,177 @@
+/** All texts of the page, in English. The tasks and their settings bring their own. */
+
+const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+export const texts = {
+  title: "diffprior",
+  tasks: "Tasks",
+  theme: "Light or dark",
+  help: "Help",
+  close: "Close",
+  image: "Image",
+  canvas: "The photo. Paint with the mouse, a pen or a finger, or with the arrow keys and Enter.",
+
+  open: "Open photos",
+  openFolder: "Open a folder",
+  dropHere: "Drop a photo here",
+  orPaste: "or paste one with Ctrl+V",
+  stays: "The photo stays on this computer.",
+  staysOnServer: "The photo goes to the diffprior server and to nobody else.",
+  opening: (n) => `Opening ${count(n, "photo")} …`,
+  noImages: "There is no image among these files.",
+  clipboardName: "pasted.png",
+  film: "Opened photos",
+  remove: (name) => `Close ${name}`,
+  working: "working",
+  done: "done",
+  failed: "failed",
+  size: (width, height) => `${width} × ${height}`,
+  deep: { 16: "16 bit", float: "float" },
+
+  tools: "Tools",
+  brush: "Brush",
+  eraser: "Eraser",
+  lasso: "Lasso: drag a line round it, or click corners",
+  rectangle: "Rectangle",
+  undo: "Undo",
+  redo: "Redo",
+  brushSize: "Size",
+  softEdge: "Soft edge",
+  pixels: (n) => `${n} px`,
+  pressure: "A pen's pressure changes the size",
+  mask: "Mask",
+  invert: "Invert",
+  grow: "Grow by 2 px",
+  shrink: "Shrink by 2 px",
+  clear: "Clear",
+  loadMask: "Load a mask …",
+  saveMask: "Save the mask",
+  drafts: "Drafts, to correct by hand",
+  findScratches: "Find scratches",
+  findText: "Find text",
+  byColor: "By color …",
+  findColor: "Find what is painted over",
+  color: "Color of the paint",
+  tolerance: "Tolerance",
+  find: "Find",
+  finding: "Looking for it …",
+  nothingFound: "Nothing was found.",
+  otherShape: (name, width, height) =>
+    `${name} has other proportions than the photo: a mask of ${width} × ${height} is needed.`,
+  fitted: (name) => `${name} has another size than the photo and was fitted to it.`,
+  noMaskFile: (name) => `${name} is no image that the browser can read: a PNG file is best.`,
+
+  zoomOut: "Zoom out",
+  zoomIn: "Zoom in",
+  fit: "Fit",
+  view: "View",
+  compare: "Compare",
+  divider: "Before and after",
+  hold: "Original",
+  holdTitle: "Hold to see the original",
+  veil: "Invented",
+  veilTitle: "Where it is invented: the more color, the more the results differ",
+  showMask: "Mask",
+  showMaskTitle: "Show or hide what is painted",
+
+  settings: "Settings",
+  more: "More settings",
+  helpFor: (label) => `What ${label} means`,
+  automatic: "automatic",
+  noImage: "none",
+  otherImages: "Open the other photo first: it is in this list then.",
+  paintHint: "Paint over what shall go.",
+  paintOptional: "Paint over a part to change that part only.",
+  paintScratches: "Paint over what is lost, such as scratches.",
+  paintFirst: "Paint over what shall go first.",
+  openFirst: "Open a photo first.",
+  results: "Results",
+  one: "One",
+  three: "Three to choose from",
+  invented: "Show where it is invented",
+  inventedHelp: "Draws several results, eight if you ask for one, and marks where they differ.",
+  run: {
+    inpaint: "Fill",
+    denoise: "Clean",
+    upscale: "Enlarge",
+    deblur: "Sharpen",
+    colorize: "Color",
+    dejpeg: "Remove JPEG artifacts",
+    restore: "Restore",
+  },
+  runOther: "Redraw",
+  runAll: (n) => `All ${n} photos`,
+  again: "Another try",
+  cancel: "Cancel",
+  stages: { queued: "Waiting" },
+  sending: "Sending …",
+  waiting: (n) => (n > 1 ? `Waiting: ${n - 1} before this one` : "Waiting"),
+  left: (seconds) => {
+    if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s left`;
+    return seconds < 5400
+      ? `${Math.round(seconds / 60)} min left`
+      : `${(seconds / 3600).toFixed(1)} h left`;
+  },
+  took: (seconds) => (seconds < 90 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds / 60)} min`),
+  canceled: "Canceled.",
+  finished: (task) => `Done: ${task}.`,
+
+  original: "Original",
+  sample: (name, sample, samples) => (samples > 1 ? `${name} ${sample} of ${samples}` : name),
+  download: "Download",
+  format: "File format",
+  formats: { "": "as the original", png: "PNG", jpg: "JPEG", tiff: "TIFF", webp: "WebP" },
+  goOn: "Continue on this",
+  forget: "Remove",
+  noResults: "Results appear here.",
+  recipe: "The same elsewhere",
+  commandLine: "Command line",
+  python: "Python",
+  copy: "Copy",
+  copied: "Copied",
+  report: "Report",
+  warnings: "Notes",
+
+  lost: "The server does not answer. What you painted is kept, and the page goes on when it is back.",
+  refused:
+    "The server has a new token. Open the address that it printed in this browser, and this page goes on.",
+  back: "The server is back.",
+  goneWithServer: (names) => `Not on the server any more: ${names.join(", ")}. Open it again.`,
+  unknownError: (status) => `The server answered with an error (${status}).`,
+  dismiss: "Dismiss",
+
+  keysTitle: "Keys and gestures",
+  keys: [
+    ["B  E  L  R", "brush, eraser, lasso, rectangle"],
+    ["[  ]", "smaller, larger; also Alt + wheel"],
+    ["{  }", "harder, softer edge"],
+    ["Alt + paint", "erase with any tool"],
+    ["Shift + click", "a straight line from the last stroke"],
+    ["Ctrl+Z  Ctrl+Shift+Z", "undo, redo"],
+    ["I  G  Delete", "invert, grow, clear the mask"],
+    ["Wheel, pinch, +  −", "zoom"],
+    ["Space + drag, middle button", "move the photo"],
+    ["0  1", "fit the photo, its own size"],
+    ["Enter", "run the task, when no field has the focus"],
+    ["Esc", "give up a shape; cancel what runs"],
+    ["C  M  V", "compare, mask, where it is invented"],
+    ["O (hold)", "see the original"],
+    ["Ctrl+O  Ctrl+V", "open, paste"],
+    ["Page up, page down", "photo before, next photo"],
+    ["Arrows, Enter on the photo", "move the brush, paint; Shift+Enter erases"],
+    ["?", "this help"],
+  ],
+  lassoHelp: "With the lasso, clicks make a polygon: click the first corner or double-click to close.",
+};
+
+/** Fill the elements that name a text: data-text, data-label and data-title. */
+export function fillTexts(root = document) {
+  const each = (name, put) => {
+    for (const element of root.querySelectorAll(`[data-${name}]`)) {
+      put(element, texts[element.dataset[name]]);
+    }
+  };
+  each("text", (element, text) => (element.textContent = text));
+  each("label", (element, text) => element.setAttribute("aria-label", text));
+  each("title", (element, text) => (element.title = text));
+}
