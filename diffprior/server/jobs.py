@@ -284,6 +284,15 @@ class Worker:
         Raises:
             Refusal: If the queue is full.
         """
+        try:
+            return self._submit(orders)
+        except Refusal:
+            for order in orders:
+                for upload in order.uploads:
+                    self.store.discard(upload)
+            raise
+
+    def _submit(self, orders: list[Order]) -> list[Job]:
         made = []
         with self._changed:
             waiting = sum(isinstance(entry, Job) for entry in self._queue)

@@ -221,8 +221,8 @@ def test_a_finder_does_not_wait_for_the_queue(client, gate):
 
 
 def test_memory_and_disk_stay_flat(short):
-    """The files of fifty jobs, of which four are remembered."""
-    for k in range(50):
+    """The files of fifteen jobs, of which four are remembered."""
+    for k in range(15):
         answer = short.post(
             f"{API}/denoise",
             data=FAST | {"wait": "true"},
