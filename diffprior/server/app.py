@@ -26,7 +26,7 @@ from .answers import Health, ImageInfo, JobInfo, JobTicket, ServerInfo, TaskInfo
 from .finders import FINDERS, find
 from .forms import Form, forms
 from .iopaint import inpaint_of, model_info, server_config
-from .jobs import Job, Order, Worker
+from .jobs import Job, Worker
 from .limits import Refusal
 from .orders import flag, orders_of, suffix_of
 from .results import Saved
@@ -119,8 +119,17 @@ def _add_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": describe(error)}, 500)
 
 
-async def read_form(request: Request) -> FormData:
-    """Return the form of a request."""
+@asynccontextmanager
+async def read_form(request: Request) -> AsyncIterator[FormData]:
+    """Yield the form of a request, whose files are there until the block ends."""
+    form = await _parsed(request)
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def _parsed(request: Request) -> FormData:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not kind and not await request.body():
         return FormData()
@@ -163,8 +172,8 @@ def _add_images(app: FastAPI, service: Service) -> None:
     @app.post(f"{API}/images", status_code=201, openapi_extra=openapi.form_body(openapi.IMAGE_FORM))
     async def add_image(request: Request) -> ImageInfo:
         """Put an image on the list: a file, or a sample of a job to go on with."""
-        form = await read_form(request)
-        return await run_in_threadpool(_take_image, form, service)
+        async with read_form(request) as form:
+            return await run_in_threadpool(_take_image, form, service)
 
     @app.get(f"{API}/images")
     def list_images() -> list[ImageInfo]:
@@ -220,8 +229,8 @@ def _add_masks(app: FastAPI, service: Service) -> None:
 
 def _add_mask(app: FastAPI, service: Service, name: str, finder: Any) -> None:
     async def find_mask(request: Request) -> Response:
-        form = await read_form(request)
-        work = await run_in_threadpool(find, name, form, service.store, service.config.limits)
+        async with read_form(request) as form:
+            work = await run_in_threadpool(find, name, form, service.store, service.config.limits)
         try:
             future = service.worker.call(work)
             data = await asyncio.wrap_future(future)
@@ -246,21 +255,17 @@ def _add_task(app: FastAPI, service: Service, form: Form) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if form.name == "inpaint" and kind == "application/json":
             return await _as_iopaint(request, service)
-        fields = await read_form(request)
-        wait = flag(fields, "wait")
-        orders = await run_in_threadpool(
-            orders_of, form, fields, service.store, service.config.limits
-        )
-        if wait and len(orders) > 1:
-            for order in orders:
-                _let_go(order, service)
-            raise Refusal(422, "wait is for one image; ask for several without it")
+        async with read_form(request) as fields:
+            wait = flag(fields, "wait")
+            several = len(fields.getlist("image")) > 1
+            if wait and several:
+                raise Refusal(422, "wait is for one image; ask for several without it")
+            limits = service.config.limits
+            orders = await run_in_threadpool(orders_of, form, fields, service.store, limits)
         jobs = service.worker.submit(orders)
         if not wait:
-            tickets = [states.job_ticket(job, service.worker) for job in jobs]
-            several = len(fields.getlist("image")) > 1
-            content = [ticket.model_dump() for ticket in tickets]
-            return JSONResponse(content if several else content[0], 202)
+            tickets = [states.job_ticket(job, service.worker).model_dump() for job in jobs]
+            return JSONResponse(tickets if several else tickets[0], 202)
         return await _result_of(jobs[0])
 
     app.add_api_route(
@@ -275,11 +280,6 @@ def _add_task(app: FastAPI, service: Service, form: Form) -> None:
         responses=openapi.task_answers(form),
         openapi_extra=openapi.task_body(form),
     )
-
-
-def _let_go(order: Order, service: Service) -> None:
-    for upload in order.uploads:
-        service.store.discard(upload)
 
 
 async def _result_of(job: Job, **headers: str) -> Response:

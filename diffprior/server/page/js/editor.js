@@ -49,6 +49,7 @@ class Editor extends EventTarget {
   async show(image) {
     this.tools.cancel();
     this.shownImage = image?.id ?? null;
+    delete $("#stage").dataset.image;
     if (!image) {
       this.stage.show({ original: null, result: null, live: null, veil: null });
       this.#changed("scene");
@@ -64,6 +65,7 @@ class Editor extends EventTarget {
     const changes = { original: shown, result: null, live: null, veil: null, divide: null };
     this.stage.show({ ...changes, isMaskShown: true });
     this.view.setImage(image.width, image.height);
+    $("#stage").dataset.image = image.id;
     this.redraw();
     this.#changed("tool");
     this.#changed("mask");

@@ -11,6 +11,7 @@ import { texts } from "./texts.js";
 const AGAIN = 1000; // ms until a stream that broke off is opened anew
 
 let followed = null; // {id, source}: one stream at a time, as a browser opens only six
+const underWay = new Set(); // jobs of which the end has not been seen
 let isSending = false;
 
 export function setUpJobs() {
@@ -19,6 +20,7 @@ export function setUpJobs() {
   $("#again").addEventListener("click", () => run({ again: true }));
   $("#cancel").addEventListener("click", cancel);
   for (const name of ["jobs", "current", "images", "task"]) session.addEventListener(name, draw);
+  session.addEventListener("jobs", settle);
   session.addEventListener("jobs", follow);
   session.addEventListener("current", follow);
   editor.addEventListener("mask", draw);
@@ -56,7 +58,7 @@ export async function run({ all = false, again = false } = {}) {
 async function send(task, entries) {
   const answer = await api.run(task, entries);
   for (const job of [answer].flat()) {
-    if (!session.jobs.some((one) => one.job === job.job)) session.jobs.push(job);
+    underWay.add(job.job);
     session.update(await api.job(job.job));
   }
 }
@@ -108,7 +110,7 @@ function listen(id) {
   const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
   on("state", (job) => session.update({ report: null, ...job }));
   on("progress", (progress) => session.update({ job: id, ...progress, state: stateOf(progress) }));
-  on("preview", ({ url }) => showEstimate(id, url));
+  on("preview", ({ url, box }) => showEstimate(id, url, box));
   for (const name of ["done", "failed", "canceled"]) on(name, (job) => finish(source, job));
   source.onerror = () => {
     source.close();
@@ -120,30 +122,43 @@ function listen(id) {
   return source;
 }
 
-/** A job that tells its progress runs, unless it has a place in the queue. */
+/** The first of the queue is the one that runs. */
 function stateOf({ position }) {
-  return position > 0 ? "queued" : "running";
+  return position > 1 ? "queued" : "running";
 }
 
 function finish(source, job) {
   source.close();
   if (followed?.source === source) followed = null;
-  if (job.image === session.current) {
-    editor.scene({ live: null });
-    if (job.state === "done") session.show({ job: job.job, sample: 1 });
-  }
   session.update(job);
-  if (job.state === "done") announce(texts.finished(job.task));
 }
 
-async function showEstimate(id, address) {
+/** Show what has come to its end, whichever way the page heard of it: the stream or a look. */
+function settle() {
+  for (const job of [...session.jobs]) {
+    if (isActive(job)) underWay.add(job.job);
+    else if (underWay.delete(job.job)) settled(job);
+  }
+}
+
+function settled(job) {
+  if (job.state === "done") announce(texts.finished(job.task));
+  if (job.image !== session.current) return;
+  editor.scene({ live: null });
+  if (job.state !== "done") return;
+  $("#stage-area").scrollIntoView({ block: "nearest" });
+  session.show({ job: job.job, sample: 1 });
+}
+
+/** The estimate so far, on the part of the image that is worked on. */
+async function showEstimate(id, address, box) {
   const job = session.jobs.find((one) => one.job === id);
   if (!job || job.image !== session.current) return;
   const image = new Image();
   image.src = address;
   await image.decode().catch(() => null);
   if (image.naturalWidth && job.image === session.current && isActive(job)) {
-    editor.scene({ live: image, isFilled: job.task === "inpaint" });
+    editor.scene({ live: { picture: image, box }, isFilled: job.task === "inpaint" });
   }
 }
 

@@ -8,7 +8,6 @@ import { texts } from "./texts.js";
 
 const IMAGES =
   /\.(png|jpe?g|jfif|tiff?|webp|bmp|gif|avif|hei[cf]|exr|ppm|pgm|dng|cr[23]|nef|arw|orf|raf|rw2)$/i;
-const AT_ONCE = 2; // files that are sent at the same time
 
 export function setUpOpening() {
   for (const button of document.querySelectorAll("[data-open]")) {
@@ -36,25 +35,19 @@ export async function openFiles(files) {
   document.body.classList.add("is-opening");
   announce(texts.opening(files.length));
   $("#opening").textContent = texts.opening(files.length);
-  const queue = files.map((file) => ({ file, name: file.name || texts.clipboardName }));
   let isFirst = true;
-  const work = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const image = await send(next);
-      if (image && isFirst) {
-        isFirst = false;
-        session.select(image.id);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, files.length) }, work));
+  for (const file of files) {
+    const image = await send(file);
+    if (image && isFirst) session.select(image.id);
+    if (image) isFirst = false;
+  }
   document.body.classList.remove("is-opening");
   announce("");
 }
 
-async function send({ file, name }) {
+async function send(file) {
   try {
-    const image = await api.open(file, name);
+    const image = await api.open(file, file.name || texts.clipboardName);
     session.add(image, file);
     return image;
   } catch (error) {

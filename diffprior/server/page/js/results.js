@@ -64,7 +64,8 @@ async function showChosen() {
   const { veil } = editor.stage.scene;
   const fresh = veil && job.uncertainty ? await picture(api.veil(job.job)) : null;
   editor.scene({ result, live: null, veil: fresh, isMaskShown: false });
-  if (!job.report) await fetchReport(job);
+  if (job.report) drawDetails(job);
+  else await fetchReport(job);
 }
 
 /** The list of jobs has no reports. */
@@ -81,7 +82,7 @@ function drawList() {
   const original = jobs.length ? [card(null, texts.original, api.preview(session.current, 256))] : [];
   const results = jobs.toReversed().flatMap((job) =>
     job.results.map(({ sample }) => {
-      const title = session.tasks.find((task) => task.name === job.task)?.tab ?? job.task;
+      const title = texts.made[job.task] ?? texts.madeOther;
       const name = texts.sample(title, sample, job.results.length);
       return card({ job: job.job, sample }, name, api.resultPreview(job.job, sample, 256));
     }),

@@ -3,7 +3,7 @@
 import { api, ServerError } from "./api.js";
 
 const BUSY = 2000; // ms between two looks at the server while work is under way
-const IDLE = 8000;
+const IDLE = 4000;
 
 export const isActive = (job) => job.state === "queued" || job.state === "running";
 

@@ -117,7 +117,17 @@ export const texts = {
   finished: (task) => `Done: ${task}.`,
 
   original: "Original",
-  sample: (name, sample, samples) => (samples > 1 ? `${name} ${sample} of ${samples}` : name),
+  made: {
+    inpaint: "Filled",
+    denoise: "Cleaned",
+    upscale: "Enlarged",
+    deblur: "Sharpened",
+    colorize: "Colored",
+    dejpeg: "JPEG removed",
+    restore: "Restored",
+  },
+  madeOther: "Redrawn",
+  sample: (name, sample, samples) => (samples > 1 ? `${name} ${sample}/${samples}` : name),
   download: "Download",
   format: "File format",
   formats: { "": "as the original", png: "PNG", jpg: "JPEG", tiff: "TIFF", webp: "WebP" },

@@ -5,7 +5,10 @@ export class Stage {
     Object.assign(this, { canvas, view, layer });
     this.context = canvas.getContext("2d");
     this.scratch = document.createElement("canvas");
-    /** Pictures: image elements or null. `divide` is the share of the width that shows `original`. */
+    /**
+     * `original`, `result` and `veil` are image elements or null, and `live` is the estimate so
+     * far: {picture, box}. `divide` is the share of the width that shows the original.
+     */
     this.scene = {
       original: null,
       result: null,
@@ -55,7 +58,7 @@ export class Stage {
     if (scene.isHeld) return;
     if (scene.result) this.#after();
     if (scene.live) this.#estimate();
-    if (scene.isMaskShown) this.#clipped(() => this.layer.paint(context));
+    if (scene.isMaskShown && !(scene.live && scene.isFilled)) this.#clipped(() => this.layer.paint(context));
     if (scene.draft) this.#outline(scene.draft);
   }
 
@@ -67,13 +70,14 @@ export class Stage {
     context.fillRect(x, y, view.image.width * view.scale, view.image.height * view.scale);
   }
 
-  #picture(picture) {
-    const { context, view } = this;
-    const [x, y] = view.toScreen(0, 0);
-    const perPixel = (view.image.width * view.scale) / (picture.naturalWidth || picture.width);
-    context.imageSmoothingEnabled = perPixel < 3;
+  /** A picture of a part of the image: left, top, width and height; without it, of the whole. */
+  #picture(picture, box = null, context = this.context) {
+    const { view } = this;
+    const [left, top, width, height] = box ?? [0, 0, view.image.width, view.image.height];
+    const [x, y] = view.toScreen(left, top);
+    context.imageSmoothingEnabled = (width * view.scale) / picture.naturalWidth < 3;
     context.imageSmoothingQuality = "high";
-    context.drawImage(picture, x, y, view.image.width * view.scale, view.image.height * view.scale);
+    context.drawImage(picture, x, y, width * view.scale, height * view.scale);
   }
 
   /** The result and its veil; right of the divider only, where there is one. */
@@ -93,17 +97,16 @@ export class Stage {
 
   /** The estimate so far: for a fill inside the hole only, as all else stays as it is. */
   #estimate() {
-    if (!this.scene.isFilled) {
-      this.#picture(this.scene.live);
+    const { scratch, canvas, context, scene } = this;
+    const { picture, box } = scene.live;
+    if (!scene.isFilled) {
+      this.#picture(picture, box);
       return;
     }
-    const { scratch, canvas, context } = this;
     [scratch.width, scratch.height] = [canvas.width, canvas.height];
     const own = scratch.getContext("2d");
     own.setTransform(context.getTransform());
-    this.context = own;
-    this.#picture(this.scene.live);
-    this.context = context;
+    this.#picture(picture, box, own);
     own.globalCompositeOperation = "destination-in";
     this.layer.paintSolid(own);
     context.save();
