@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -233,3 +234,25 @@ def test_a_prior_is_opened_once_for_many_images(folder: Path, monkeypatch) -> No
     assert len(opened) == 2 and len({id(p.inner.inner.family) for p in priors}) == 1
     prepare_prior(str(folder), (3, 16, 16), **FULL)
     assert len(opened) == 3
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_a_network_that_leads_starts_from_copies_unless_it_is_told(
+    tmp_path: Path, channels: int
+) -> None:
+    """A wide hole only; and the report says that the prior filled it."""
+    tiny.stable_diffusion(tmp_path, unet=tiny.unet(in_channels=channels))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    wide, narrow = np.zeros((2, 64, 64), bool)
+    wide[10:54, 10:54] = True
+    narrow[30:33, 5:60] = True
+
+    def fill(hole: np.ndarray, **more: Any) -> Any:
+        result = diffprior.inpaint(image, hole, prior=tmp_path, steps=2, **more)
+        assert np.array_equal(result.image[~hole], image[~hole])
+        assert result.report["fill"] == "prior"
+        return result
+
+    assert "start=3.0" in fill(wide).report["method"]
+    assert "start=None" in fill(wide, prompt="a").report["method"]
+    assert "start=None" in fill(narrow).report["method"]
