@@ -397,3 +397,32 @@ def test_pinch_zooms_and_does_not_paint(page: Any, photo: Path) -> None:
     touch("touchMove", (x + 40, y))
     touch("touchEnd")
     assert mask_of(page).max() == 255
+
+
+def test_a_mask_is_loaded_saved_and_drafted(page: Any, photo: Path, tmp_path: Path) -> None:
+    """A file becomes the mask and is saved as it is; drafts of color and scratches are added."""
+    wanted = np.zeros((80, 120), np.uint8)
+    wanted[10:20, 30:50] = 255
+    Image.fromarray(wanted).save(tmp_path / "mask.png")
+    open_files(page, photo)
+    page.click(".menu summary")
+    with page.expect_file_chooser() as chooser:
+        page.click("[data-action=loadMask]")
+    chooser.value.set_files(str(tmp_path / "mask.png"))
+    page.wait_for_selector("[data-action=undo]:not([disabled])")
+    page.click(".menu summary")
+    with page.expect_download() as download:
+        page.click("[data-action=saveMask]")
+    assert download.value.suggested_filename == "photo.mask.png"
+    assert np.array_equal(np.asarray(Image.open(download.value.path())), wanted)
+    page.keyboard.press("Delete")
+    page.click(".menu summary")
+    page.click("[data-action=byColor]")
+    page.fill("#paint-color", "#141414")
+    with page.expect_response("**/masks/color") as answer:
+        page.click("#color-dialog button[value=find]")
+    assert answer.value.status == 200
+    page.wait_for_selector("#stage-area:not([aria-busy])")
+    drafted = mask_of(page)
+    assert drafted[25:35, 45:55].min() == 255
+    assert drafted[60:].max() == 0
