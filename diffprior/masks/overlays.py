@@ -22,6 +22,9 @@ AREA = (10, 0.2)  # of a part: the least in px, the largest as a share of the im
 HEIGHT = (6, 0.4)  # of a letter: the least in px, the largest as a share of that of the image
 STROKE = 0.6  # the largest deviation of the width of strokes over its mean
 LETTERS = 3  # of a text at least
+RIM = 7  # px round what is surely a letter, where its soft rim may be
+AROUND = 6  # px beyond the rim, where the color behind is looked up
+FADED = 0.75  # of the distance between the color behind and that of the text, up to which is rim
 
 
 def text(image: Any, sensitivity: float = 0.5, *, dilate: int = 2) -> Mask:
@@ -63,8 +66,30 @@ def _letters(x: Array, sensitivity: float) -> Plane:
         counts = found.counts(thin)  # without the sky, and other wide parts of that color
         share = counts[good].sum() / max(counts[1:].sum(), 1)
         if good.sum() >= LETTERS and share >= 1 - sensitivity:
-            mask |= found.chosen(good)
+            mask |= _with_rims(found.chosen(good), away)
     return mask
+
+
+def _with_rims(letters: Plane, away: Array) -> Plane:
+    """Return letters with their rims, where the color of the text fades into what is behind.
+
+    A lens, a scaler or JPEG make them; a fill would continue their color into the hole.
+
+    Arguments:
+        letters: What is surely a letter, ``(H, W)``.
+        away: How far the color of each pixel is from that of the text, ``(H, W)``.
+    """
+    near, far = (_grown(letters, reach) for reach in (RIM, RIM + AROUND))
+    beyond = (far & ~near).astype(away.dtype)
+    side = 2 * (RIM + AROUND) + 1
+    total, count = (cv2.boxFilter(x, -1, (side, side)) for x in (away * beyond, beyond))
+    behind = total / np.maximum(count, 1e-6)
+    return np.asarray(letters | (near & (behind > APART) & (away < FADED * behind)))
+
+
+def _grown(letters: Plane, reach: int) -> Plane:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(letters.astype(np.uint8), disc) > 0
 
 
 def _colors(thin: Array) -> list[Array]:
