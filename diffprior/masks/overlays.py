@@ -89,7 +89,7 @@ def _with_rims(letters: Plane, away: Array) -> Plane:
 
 def _grown(letters: Plane, reach: int) -> Plane:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return cv2.dilate(letters.astype(np.uint8), disc) > 0
+    return np.asarray(cv2.dilate(letters.astype(np.uint8), disc) > 0)
 
 
 def _colors(thin: Array) -> list[Array]:
