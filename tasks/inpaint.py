@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from diffprior.runtime.defaults import as_method
 from diffprior.runtime.masks import SoftMask, one_color, soft_mask
 from diffprior.runtime.noise_level import ROUNDING, read_sigma
 from diffprior.runtime.parameters import FromFile
-from diffprior.runtime.problem import Problem, ProblemInParts, Window, parts_of
+from diffprior.runtime.problem import BEHIND, Problem, ProblemInParts, Window, parts_of
 from diffprior.runtime.references import Placed, given, place_references
 from diffprior.runtime.restoration import restoration
 from diffprior.samplers.ddim import DDIM
@@ -39,12 +40,13 @@ FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
 THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
 DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
-REFERENCE = "reference"  # in reports
+REFERENCE, LED = "reference", "prior"  # in reports
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
 WIDE = 20.0  # px; a hole that is deeper is filled with copies,
 COMPACT = 10.0  # px; and so is one that is as deep and no stroke
 TRIES = 4  # fills with copies, of which the best is kept
 SHOWN = Guidance[Any](sampler=DDIM(steps=50))  # for a network that is shown what is round a hole
+BEGIN = 3.0  # noise level over alpha at which a network starts from copies: the layout can be seen
 EMPTY = "the mask is empty: there was nothing to do"
 
 
@@ -169,15 +171,17 @@ def _fill(
         keep = ~lost | plain
         copies = exact and _is_plain(prior) and (prior.local or fill == STRUCTURE)
         deep = _wide(rest, fill) & ~flat if copies else torch.zeros_like(hole)
+        leads = not (_is_plain(prior) and prior.local)
         textured = fill == TEXTURE
         ways = {
             REFERENCE: bool(shown.filled[rows].any()),
-            TEXTURE if textured else SMOOTH: bool((rest & ~deep)[rows].any()),
+            LED if leads else TEXTURE if textured else SMOOTH: bool((rest & ~deep)[rows].any()),
             STRUCTURE: bool(deep[rows].any()),
         }
         chosen = [_methods(rest[i], unknown[i], deep[i], placed[i], textured) for i in rows]
         one, several = zip(*chosen, strict=True)
         started = window.cut(_started(wide & rest, prior)[rows])
+        begun = [bool(part.any()) for part in started]
         about = shown.report(rows, hole, ways[STRUCTURE]) if any(placed) else {}
         return Problem(
             operator=Mask(keep, batched=True),
@@ -187,7 +191,8 @@ def _fill(
             guess=lambda x: _first_guess(shown.over(x, rows, window), keep, started),
             one=one,
             several=several,
-            shown=SHOWN if exact else None,
+            latent=(_begun(BEHIND[0], begun), _begun(BEHIND[1], begun)),
+            shown=_begun(SHOWN, begun) if exact else None,
             keep=keep,
             lost=unknown[rows],
             window=window,
@@ -205,6 +210,12 @@ def _started(wide: Tensor, prior: Prior) -> Tensor:
     """Return the part of wide holes that a prior which fills them itself starts from copies in."""
     told = prior.text is not None or prior.label is not None
     return torch.zeros_like(wide) if prior.local or told else wide
+
+
+def _begun(method: Method[Any] | str, begun: Sequence[bool]) -> list[Method[Any]]:
+    """Return the method of each image; those that begin so start from what is there."""
+    plain = as_method(method)
+    return [replace(plain, start=BEGIN) if each else plain for each in begun]
 
 
 def _first_guess(x: Tensor, keep: Tensor, wide: Tensor) -> Tensor:

@@ -11,6 +11,19 @@ from diffprior.priors.mixture import MixturePrior
 
 from support.exact import random
 
+LONG = (  # files that take more than half a minute, the longest first
+    *("test_notebooks", "test_scripts", "test_faults_gray", "test_latent_methods"),
+    *("test_certification", "test_cli", "test_methods", "test_readme", "test_batches"),
+    *("test_gray_priors", "test_inversions", "test_inpaint", "test_fashion", "test_exemplar"),
+    *("test_boxes", "test_tilt", "test_faults_border", "test_samplers", "test_packaging"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files: one that comes last would be waited for by the other workers."""
+    order = {name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture
 def gaussian() -> MixturePrior:

@@ -3,6 +3,7 @@
 The module imports nothing heavy, so that the help of the command is fast.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,112 +47,115 @@ Dilate = Annotated[
     int | None,
     typer.Option(min=0, help="Pixels to grow the mask by; default: what suits the kind."),
 ]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Where the mask goes: a file, a folder/, or - for standard output. "
-        "By default FILE.mask.png, beside the image.",
-        rich_help_panel="Output",
-    ),
-]
-Show = Annotated[
-    bool,
-    typer.Option(
-        help="Also write FILE.mask.shown.png, which shows the mask in red over the image.",
-        rich_help_panel="Output",
-    ),
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel="Output")
-]
-Skip = Annotated[
-    bool,
-    typer.Option(
-        "--skip-existing", help="Leave out inputs whose masks exist.", rich_help_panel="Output"
-    ),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print one line of JSON for each file.", rich_help_panel="Output"),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=2**40,
-        help="The largest number of pixels of an image that is read; default: 268 million.",
-        rich_help_panel="Output",
-    ),
-]
+Task = Callable[..., tuple[Find, Sequence[str]]]  # the finder of masks, and the files
 
 
-@mask.command("scratches")
-def _scratches(  # noqa: PLR0913 (the options of the command)
-    files: Files,
-    sensitivity: Sensitivity = 0.5,
-    dilate: Dilate = None,
-    output: Output = None,
-    show: Show = True,
-    force: Force = False,
-    skip_existing: Skip = False,
-    json: Json = False,
-    max_pixels: MaxPixels = None,
-) -> None:
+def _output(kind: Any, *flags: str, help: str, **more: Any) -> Any:
+    return Annotated[kind, typer.Option(*flags, help=help, rich_help_panel="Output", **more)]
+
+
+SHARED: dict[str, tuple[Any, Any]] = {  # of all kinds of masks, with their defaults
+    "output": (
+        _output(
+            str | None,
+            "-o",
+            "--output",
+            help="Where the mask goes: a file, a folder/, or - for standard output. "
+            "By default FILE.mask.png, beside the image.",
+        ),
+        None,
+    ),
+    "show": (
+        _output(
+            bool,
+            help="Also write FILE.mask.shown.png, which shows the mask in red over the image.",
+        ),
+        True,
+    ),
+    "force": (_output(bool, "--force", help="Overwrite files that exist."), False),
+    "skip_existing": (
+        _output(bool, "--skip-existing", help="Leave out inputs whose masks exist."),
+        False,
+    ),
+    "json": (_output(bool, "--json", help="Print one line of JSON for each file."), False),
+    "max_pixels": (
+        _output(
+            int | None,
+            min=1,
+            max=2**40,
+            help="The largest number of pixels of an image that is read; default: 268 million.",
+        ),
+        None,
+    ),
+}
+
+
+def _kind(name: str) -> Callable[[Task], Task]:
+    """Make a command of a function of the shared options and of its own ones."""
+
+    def decorate(task: Task) -> Task:
+        _, *own = inspect.signature(task).parameters.values()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        shared = [
+            inspect.Parameter(key, kind, default=default, annotation=annotation)
+            for key, (annotation, default) in SHARED.items()
+        ]
+
+        def command(**settings: Any) -> None:
+            o = _options(**{key: settings.pop(key) for key in SHARED})
+            try:
+                find, files = task(o, **settings)
+            except ImageError as error:
+                raise typer.Exit(_fail(error, 1)) from None
+            raise typer.Exit(_run(find, files, o))
+
+        parameters = [p.replace(kind=kind) for p in own] + shared
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        mask.command(name, help=task.__doc__)(command)
+        return task
+
+    return decorate
+
+
+@_kind("scratches")
+def _scratches(
+    o: "Options", files: Files, sensitivity: Sensitivity = 0.5, dilate: Dilate = None
+) -> tuple[Find, Sequence[str]]:
     """Find thin bright or dark lines, and spots of dust."""
     from ..masks import scratches
 
-    find = partial(scratches, sensitivity=sensitivity, **_given(dilate=dilate))
-    _finish(find, files, _options(output, show, force, skip_existing, json, max_pixels))
+    return partial(scratches, sensitivity=sensitivity, **_given(dilate=dilate)), files
 
 
-@mask.command("text")
-def _text(  # noqa: PLR0913 (the options of the command)
-    files: Files,
-    sensitivity: Sensitivity = 0.5,
-    dilate: Dilate = None,
-    output: Output = None,
-    show: Show = True,
-    force: Force = False,
-    skip_existing: Skip = False,
-    json: Json = False,
-    max_pixels: MaxPixels = None,
-) -> None:
+@_kind("text")
+def _text(
+    o: "Options", files: Files, sensitivity: Sensitivity = 0.5, dilate: Dilate = None
+) -> tuple[Find, Sequence[str]]:
     """Find captions, dates and logos of one color that were laid over a photo."""
     from ..masks import text
 
-    find = partial(text, sensitivity=sensitivity, **_given(dilate=dilate))
-    _finish(find, files, _options(output, show, force, skip_existing, json, max_pixels))
+    return partial(text, sensitivity=sensitivity, **_given(dilate=dilate)), files
 
 
-@mask.command("difference")
-def _difference(  # noqa: PLR0913 (the options of the command)
+@_kind("difference")
+def _difference(
+    o: "Options",
     photo: Annotated[str, typer.Argument(help="The image that the mask is for.")],
     other: Annotated[Path, typer.Argument(help="Another file of it, of which parts differ.")],
     dilate: Dilate = None,
-    output: Output = None,
-    show: Show = True,
-    force: Force = False,
-    skip_existing: Skip = False,
-    json: Json = False,
-    max_pixels: MaxPixels = None,
-) -> None:
+) -> tuple[Find, Sequence[str]]:
     """Find what differs between two files, such as a photo and a copy that was painted over."""
     from ..io import files
     from ..masks import difference
 
-    o = _options(output, show, force, skip_existing, json, max_pixels)
-    try:
-        second = files.read(other, _limit(o)).images
-    except ImageError as error:
-        raise typer.Exit(_fail(error, 1)) from None
-    find = partial(difference, other=second, **_given(dilate=dilate))
-    _finish(find, [photo], o)
+    second = files.read(other, _limit(o)).images
+    return partial(difference, other=second, **_given(dilate=dilate)), [photo]
 
 
-@mask.command("color")
-def _color(  # noqa: PLR0913 (the options of the command)
+@_kind("color")
+def _color(
+    o: "Options",
     color: Annotated[str, typer.Argument(help='The paint: a name such as red, or "#ff0000".')],
     files: Files,
     tolerance: Annotated[
@@ -161,13 +165,7 @@ def _color(  # noqa: PLR0913 (the options of the command)
         ),
     ] = 0.1,
     dilate: Dilate = None,
-    output: Output = None,
-    show: Show = True,
-    force: Force = False,
-    skip_existing: Skip = False,
-    json: Json = False,
-    max_pixels: MaxPixels = None,
-) -> None:
+) -> tuple[Find, Sequence[str]]:
     """Find what is painted over in one color."""
     from ..masks.paint import color as find_color
     from ..masks.paint import parse
@@ -176,8 +174,7 @@ def _color(  # noqa: PLR0913 (the options of the command)
         parse(color)
     except SettingError as error:
         raise typer.BadParameter(str(error)) from None
-    find = partial(find_color, color=color, tolerance=tolerance, **_given(dilate=dilate))
-    _finish(find, files, _options(output, show, force, skip_existing, json, max_pixels))
+    return partial(find_color, color=color, tolerance=tolerance, **_given(dilate=dilate)), files
 
 
 def _given(**settings: Any) -> dict[str, Any]:
@@ -185,14 +182,10 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _options(
-    output: str | None, show: bool, force: bool, skip: bool, json: bool, limit: int | None
-) -> "Options":
+def _options(show: bool, **shared: Any) -> "Options":
     from .outputs import Options
 
-    return Options(
-        output=output, shown=show, force=force, skip_existing=skip, json=json, max_pixels=limit
-    )
+    return Options(shown=show, **shared)
 
 
 def _limit(o: "Options") -> int:
@@ -200,11 +193,6 @@ def _limit(o: "Options") -> int:
     from ..io import files
 
     return files.LIMIT if o.max_pixels is None else o.max_pixels
-
-
-def _finish(find: Find, names: Sequence[str], o: "Options") -> None:
-    """Find the masks of all files, and end the command with its exit code."""
-    raise typer.Exit(_run(find, names, o))
 
 
 def _run(find: Find, names: Sequence[str], o: "Options") -> int:

@@ -149,7 +149,7 @@ def show(image: Tensor, hole: Tensor, known: Tensor, references: Sequence[Refere
         hole: True where to fill, ``(H, W)``.
         known: True where the image shows something, ``(H, W)``.
         references: Where several show the same, the one that agrees best with what is around the
-            hole.
+            hole. Of three or more, one that shows something else than two others is not taken.
     """
     out, filled = image.clone(), torch.zeros_like(hole)
     for island in islands(hole, APART) if references else []:
@@ -159,13 +159,38 @@ def show(image: Tensor, hole: Tensor, known: Tensor, references: Sequence[Refere
         lost[island.rows, island.columns] = island.hole
         lost, there = lost[box], known[box] & ~hole[box]
         moved = [r.seen_from(box[0].start, box[1].start) for r in references]
-        found = [_overlay(out[part], lost, there, r) for r in moved]
-        for overlay in sorted(filter(None, found), key=lambda each: each.error):
+        found = [x for r in moved if (x := _overlay(out[part], lost, there, r)) is not None]
+        for overlay in sorted(_supported(found), key=lambda each: each.error):
             taken = lost & overlay.trusted
-            out[part] = paste(out[part], overlay.image, taken, there)
+            out[part] = paste(out[part], overlay.image, taken, there & overlay.trusted)
             filled[box] |= taken
             lost, there = lost & ~taken, there | taken
     return Shown(out, filled)
+
+
+def _supported(overlays: Sequence[_Overlay]) -> list[_Overlay]:
+    """Return overlays that are not trusted where they are alone, and others agree.
+
+    What stands in the way in one image only is seen nowhere else.
+    """
+    if len(overlays) < 3:
+        return list(overlays)
+    votes = []
+    for own in overlays:
+        others = [other for other in overlays if other is not own]
+        votes.append(sum((_alike(own, other) & own.trusted).int() for other in others))
+    counts = torch.stack([torch.as_tensor(each) for each in votes])
+    agreed = counts.amax(0) > 0
+    return [
+        each._replace(trusted=each.trusted & ((count > 0) | ~agreed))
+        for each, count in zip(overlays, counts, strict=True)
+    ]
+
+
+def _alike(first: _Overlay, second: _Overlay) -> Tensor:
+    """Return where two overlays show the same, ``(h, w)``."""
+    both = first.trusted & second.trusted
+    return both & ((first.image - second.image).abs().amax(0) <= WRONG[1])
 
 
 def has_alike(image: Tensor, hole: Tensor, known: Tensor, reference: Tensor) -> bool:

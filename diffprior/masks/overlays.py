@@ -21,6 +21,7 @@ NEAR = 20 / 255  # the farthest that a color of a letter lies from that of the t
 LEAST = 60  # px of a color
 AREA = (10, 0.2)  # of a part: the least in px, the largest as a share of the image
 HEIGHT = (6, 0.4)  # of a letter: the least in px, the largest as a share of that of the image
+RIMS = 3  # times the area of the letters, that they have with their rims at most; petals have more
 LETTERS = 3  # of a text at least
 
 
@@ -67,7 +68,9 @@ def _letters(x: Array, sensitivity: float) -> Plane:
         counts = found.counts(thin)  # without the sky, and other wide parts of that color
         share = counts[good].sum() / max(counts[1:].sum(), 1)
         if good.sum() >= LETTERS and share >= 1 - sensitivity:
-            mask |= with_rims(found.chosen(good), away)
+            letters = found.chosen(good)
+            whole = with_rims(letters, away)
+            mask |= whole if whole.sum() <= RIMS * letters.sum() else letters
     return mask
 
 

@@ -27,6 +27,8 @@ class TMPD(Guidance[LinearGaussian]):
     diagonal, cautious where what is measured together agrees, as in images, and heuristic. Where
     a row has entries of both signs, its sum is too small, or is no variance at all; so its size
     counts, and step = min(1, v.r / v.(sigma^2 + A V A^T) v) goes no farther along v than is best.
+    It is 0 where v.(sigma^2 + A V A^T) v is not above 0, as it may be for a prior whose J is not
+    that of a density, such as ``PatchPrior``.
     "Tweedie Moment Projected Diffusions for Inverse Problems", https://arxiv.org/abs/2310.06721.
     """
 
@@ -47,4 +49,5 @@ class TMPD(Guidance[LinearGaussian]):
         move = gain * vjp(A.adjoint(v))
         reach = per_row(dot(v, A(move) + var * v), x_0)
         best = per_row(dot(v, r), x_0)
-        return x_0 + torch.where(reach > best, best / reach, 1) * move
+        step = torch.where(reach > best, best / reach, (reach > 0).to(reach))
+        return x_0 + torch.where(step > 0, step * move, 0)

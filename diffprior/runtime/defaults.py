@@ -27,10 +27,11 @@ def choose_methods(
         levels: Noise level of each image, in [0, 1] units.
     """
     chosen = settings.method
-    if chosen is None and problem.shown is not None and prior.sees_image:
-        chosen = _drawn(problem.shown) if prior.consistency else problem.shown
     if chosen is not None:
         methods = [_with_steps(as_method(chosen), settings.steps)] * len(levels)
+    elif problem.shown is not None and prior.sees_image:
+        given = map(_drawn, problem.shown) if prior.consistency else problem.shown
+        methods = [_with_steps(method, settings.steps) for method in given]
     else:
         one, several = problem.latent if prior.latent else (problem.one, problem.several)
         default = one if settings.samples == 1 else several

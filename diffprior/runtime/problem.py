@@ -86,7 +86,8 @@ class Problem:
             noise level in [-1, 1] units; such a method is a single step, and ``steps`` leaves it
             as it is.
         latent: The same two for latent priors.
-        shown: Default method for a network that sees the image, and ``keep``; None for the others.
+        shown: Default methods, one for each image, of a network that sees the image and ``keep``;
+            None for the others.
         scale: Factor from the size of the images to that of the result.
         keep: Pixels that a network which sees the image is shown, ``(B, 1, H, W)`` of bool.
         window: Part of each image that is worked on; None is all.
@@ -110,8 +111,8 @@ class Problem:
     likelihood: type[Likelihood[Any]] = GaussianLikelihood
     one: Default
     several: Default
-    latent: tuple[str, str] = BEHIND
-    shown: Method[Any] | None = None
+    latent: tuple[Default, Default] = BEHIND
+    shown: Sequence[Method[Any]] | None = None
     scale: int = 1
     keep: Tensor | None = None
     window: Window | None = None

@@ -228,6 +228,14 @@ class Job:
             self._listeners.discard(listener)
 
 
+class _End(NamedTuple):
+    """How a job ended: the state, the HTTP status, and what went wrong."""
+
+    state: State
+    status: int
+    error: str | None = None
+
+
 @dataclass(frozen=True)
 class _Call:
     """Work that is no job, such as a mask to find: it is waited for."""
@@ -409,23 +417,27 @@ class Worker:
         """Work on a job; whatever goes wrong with it ends that job alone."""
         with collected() as notes:
             job.warnings = notes
-            try:
-                self._draw(job)
-            except Canceled:
-                job.end("canceled", 409)
-            except Refusal as refusal:
-                job.end("failed", refusal.status, _told(refusal.sentence, job))
-            except Exception as error:
-                wrong = isinstance(error, ValueError | TypeError | ArithmeticError)
-                status = 400 if wrong and not isinstance(error, PriorError) else 500
-                job.end("failed", status, _told(describe(error), job))
-            else:
-                job.end("done", 200)
+            end = self._outcome(job)
         job.warnings = [_told(note, job) for note in notes]
-        if job.state != "done":
+        if end.state != "done":
             shutil.rmtree(job.folder, ignore_errors=True)
         self._release(job)
+        job.end(*end)
         self._trim()
+
+    def _outcome(self, job: Job) -> "_End":
+        """Do the work of a job; return how it ended."""
+        try:
+            self._draw(job)
+        except Canceled:
+            return _End("canceled", 409)
+        except Refusal as refusal:
+            return _End("failed", refusal.status, _told(refusal.sentence, job))
+        except Exception as error:
+            wrong = isinstance(error, ValueError | TypeError | ArithmeticError)
+            status = 400 if wrong and not isinstance(error, PriorError) else 500
+            return _End("failed", status, _told(describe(error), job))
+        return _End("done", 200)
 
     def _trim(self) -> None:
         """Forget the oldest jobs that are over, where there are too many."""

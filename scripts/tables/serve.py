@@ -28,14 +28,19 @@ from diffprior.evaluation import tables
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "city.png"
 API = "/api/v1"
-HOLE = 512  # px
-CLIENTS = 20
 SMALL = {"sigma": "0.1", "steps": "1", "method": "dpir(start=0.2)", "wait": "true"}
 Megapixels = Annotated[float, typer.Option(help="Size of the photograph.")]
+Side = Annotated[int, typer.Option(help="Side of the hole that is filled, in pixels.")]
 Requests = Annotated[int, typer.Option(help="Requests between the two looks at the memory.")]
+Clients = Annotated[int, typer.Option(help="Clients that ask at the same time.")]
 
 
-def measure(megapixels: Megapixels = 24.0, requests: Requests = 100) -> None:
+def measure(
+    megapixels: Megapixels = 24.0,
+    hole: Side = 512,
+    requests: Requests = 100,
+    clients: Clients = 20,
+) -> None:
     """Measure a server on this machine, and print a table."""
     photo = photograph(megapixels)
     rows: list[tuple[str, str]] = []
@@ -46,11 +51,11 @@ def measure(megapixels: Megapixels = 24.0, requests: Requests = 100) -> None:
         image = upload(client, photo)
         client.get(image["preview"]).raise_for_status()
         rows.append((f"upload of {megapixels:g} megapixels to the first preview", seconds(at)))
-        hole = mask_of(image["width"], image["height"])
+        mask = mask_of(image["width"], image["height"], hole)
         for name in ("cold", "warm"):
             at = time.perf_counter()
-            fill(client, image["id"], hole)
-            rows.append((f"a hole of {HOLE}x{HOLE} pixels, {name}", seconds(at)))
+            fill(client, image["id"], mask)
+            rows.append((f"a hole of {hole}x{hole} pixels, {name}", seconds(at)))
         small = encoded(np.asarray(Image.open(SAMPLE).convert("RGB").resize((64, 64))))
         for _ in range(5):
             ask(client, small, "warm")
@@ -59,9 +64,9 @@ def measure(megapixels: Megapixels = 24.0, requests: Requests = 100) -> None:
             ask(client, small, str(k))
         rows.append((f"memory before and after {requests} requests", f"{before} {memory(process)}"))
         at = time.perf_counter()
-        order = together(client, small)
+        order = together(client, small, clients)
         in_order = order == sorted(order)
-        rows.append((f"{CLIENTS} clients at once, all answered", seconds(at)))
+        rows.append((f"{clients} clients at once, all answered", seconds(at)))
         rows.append(("answers in the order of arrival", "yes" if in_order else "no"))
     print(tables.markdown(["", "server"], rows))
 
@@ -104,11 +109,11 @@ def encoded(values: np.ndarray[Any, Any]) -> bytes:
     return data.getvalue()
 
 
-def mask_of(width: int, height: int) -> bytes:
+def mask_of(width: int, height: int, hole: int) -> bytes:
     """Return a mask with a square in its middle."""
     mask = np.zeros((height, width), np.uint8)
-    top, left = (height - HOLE) // 2, (width - HOLE) // 2
-    mask[top : top + HOLE, left : left + HOLE] = 255
+    top, left = (height - hole) // 2, (width - hole) // 2
+    mask[top : top + hole, left : left + hole] = 255
     return encoded(mask)
 
 
@@ -138,14 +143,14 @@ def ask(client: httpx.Client, data: bytes, name: str) -> str:
     return str(answer.headers["x-diffprior-job"])
 
 
-def together(client: httpx.Client, data: bytes) -> list[int]:
+def together(client: httpx.Client, data: bytes, clients: int) -> list[int]:
     """Let clients ask at once; return the place in the queue of each answer, as they came."""
     answered: list[str] = []
 
     def one(k: int) -> None:
         answered.append(ask(client, data, str(k)))
 
-    threads = [threading.Thread(target=one, args=(k,)) for k in range(CLIENTS)]
+    threads = [threading.Thread(target=one, args=(k,)) for k in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,8 +1,6 @@
 """Kernels that are estimated from the images that they blurred."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from diffprior.io import files
 from diffprior.operators.blur import Blur
 from diffprior.operators.generators import kernels
 
+from support import shell
 from support.exact import random
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -113,9 +112,7 @@ def test_the_command(tmp_path: Path) -> None:
     x = files.read(SAMPLES / "dog.png").images.tensor()[:, :, 110:174, 240:304]
     array = ((blurred(kernels.gaussian(1.0), x)[0] + 1) * 127.5).clamp(0, 255).byte()
     Image.fromarray(np.asarray(array.movedim(0, -1))).save(tmp_path / "dog.png")
-    run = [sys.executable, "-m", "diffprior", "deblur", "dog.png", "--blind", "--size", "9"]
-    done = subprocess.run(
-        [*run, "--steps", "2", "--json"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    words = ("deblur", "dog.png", "--blind", "--size", "9", "--steps", "2", "--json")
+    done = shell.texts(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["blind"] is True and (tmp_path / "dog.deblurred.png").exists()

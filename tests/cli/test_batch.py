@@ -14,15 +14,19 @@ import diffprior
 from diffprior.cli.batch import Options, run
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 
+from support.shell import texts
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
 
 
 def command(*arguments, folder, shell=""):
     """Run the command line; return its code, standard output and standard error."""
-    call = [sys.executable, "-m", "diffprior", *map(str, arguments)]
     if shell:
+        call = [sys.executable, "-m", "diffprior", *map(str, arguments)]
         call = ["sh", "-c", f'"$0" "$@" {shell}', *call]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=300)
+    else:
+        done = texts(*arguments, folder=folder)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
 

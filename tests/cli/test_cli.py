@@ -1,4 +1,4 @@
-"""The command line, as a subprocess on real files."""
+"""The command line, as a process of its own on real files."""
 
 import json
 import subprocess
@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from support import warm
+
 FAST = ("--steps", "2")
 
 
-def diffprior(*arguments, folder=None, stdin=None):
-    """Run the command; return the exit code, standard output (bytes) and error (text)."""
-    command = [sys.executable, "-m", "diffprior", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=300)
+def diffprior(*arguments, folder=None, cold=False, stdin=b""):
+    """Run the command; return the exit code, standard output (bytes) and error (text).
+
+    Cold, it imports all that it needs, and its streams are pipes.
+    """
+    words = ["-m", "diffprior", *map(str, arguments)]
+    if cold:
+        words = [sys.executable, *words]
+        done = subprocess.run(words, cwd=folder, input=stdin, capture_output=True, timeout=300)
+    else:
+        done = warm.run(*words, folder=folder, stdin=stdin)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -51,7 +60,8 @@ def pixels(path, mode="RGB"):
 
 
 def test_fills_beside_the_input(place):
-    code, out, err = diffprior("inpaint", "--mask", "m.png", "img.png", *FAST, folder=place)
+    arguments = ("inpaint", "--mask", "m.png", "img.png", *FAST)
+    code, out, err = diffprior(*arguments, folder=place, cold=True)
     assert (code, out, err) == (0, b"", "")
     before, after = read(place / "img.png"), read(place / "img.inpainted.png")
     lost = hole() > 0
@@ -142,7 +152,8 @@ def test_many_files_at_once(place):
 
 def test_streams(place):
     data = (place / "img.png").read_bytes()
-    code, out, err = diffprior("inpaint", "--mask", "m.png", "-", *FAST, folder=place, stdin=data)
+    arguments = ("inpaint", "--mask", "m.png", "-", *FAST)
+    code, out, err = diffprior(*arguments, folder=place, stdin=data, cold=True)
     assert code == 0 and err == ""
     after = cv2.imdecode(np.frombuffer(out, np.uint8), cv2.IMREAD_UNCHANGED)
     lost = hole() > 0
@@ -225,10 +236,14 @@ WRONG = {
 }
 
 
+COLD = ("prior", "option")  # one that is refused after the heavy imports, and one before
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_usage(place, case):
     arguments, said = WRONG[case]
-    code, _, err = diffprior("inpaint", "--mask", "m.png", "img.png", *arguments, folder=place)
+    words = ("inpaint", "--mask", "m.png", "img.png", *arguments)
+    code, _, err = diffprior(*words, folder=place, cold=case in COLD)
     assert code == 2 and said in err and "Traceback" not in err, err
     assert not (place / "img.inpainted.png").exists()
 
@@ -250,7 +265,7 @@ def test_generate(tmp_path):
 
 @pytest.mark.parametrize("command", ["methods", "priors", "samplers", "tasks"])
 def test_lists(command):
-    code, out, err = diffprior(command)
+    code, out, err = diffprior(command, cold=True)
     assert code == 0, err
     expected = {"methods": "mmps", "priors": "photo", "samplers": "heun", "tasks": "inpaint"}
     lines = out.decode().splitlines()
@@ -260,4 +275,5 @@ def test_lists(command):
 def test_version():
     import diffprior as package
 
-    assert diffprior("--version")[1].decode().strip() == f"diffprior {package.__version__}"
+    code, out, err = diffprior("--version", cold=True)
+    assert out.decode().strip() == f"diffprior {package.__version__}", (code, err)

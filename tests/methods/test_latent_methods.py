@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -34,7 +32,7 @@ from diffprior.random import Noise
 from diffprior.runtime.problem import BEHIND
 from diffprior.samplers.ddim import DDIM
 
-from support import tiny
+from support import shell, tiny
 from support.exact import random
 
 LATENT, IMAGE, COUNT, SIGMA = (4, 8, 8), (3, 16, 16), 6, 0.05
@@ -222,10 +220,8 @@ def test_the_command_needs_no_method(folder: Path, tmp_path: Path) -> None:
     hole[4:9, 6:11] = 255
     cv2.imwrite(str(image), x)
     cv2.imwrite(str(mask), hole)
-    call = [sys.executable, "-m", "diffprior", "inpaint", image, "--mask", mask, "--json", "-q"]
-    done = subprocess.run(
-        [*call, "--prior", folder, "--steps", "2"], capture_output=True, text=True
-    )
+    call = ["inpaint", image, "--mask", mask, "--json", "-q"]
+    done = shell.texts(*call, "--prior", folder, "--steps", "2")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["method"].startswith("ReSample(")
     out = cv2.imread(str(tmp_path / "picture.inpainted.png"))

@@ -1,8 +1,6 @@
 """Networks of diffusers, against diffusers' own arithmetic and against an exact Gaussian."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +35,7 @@ from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.samplers.ddim import DDIM
 
+from support import shell
 from support.exact import deviations, random
 
 LINEAR = DDPMScheduler().alphas_cumprod
@@ -479,8 +478,7 @@ def test_bad_weights_are_one_line_of_the_command(tmp_path: Path) -> None:
     file = next((folder / "unet").glob("*.safetensors"))
     state = load_file(file)
     save_file({k: state[k] for k in sorted(state)[1:]}, file, metadata={"format": "pt"})
-    call = [sys.executable, "-m", "diffprior", "generate", "--prior", str(folder)]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    done = shell.texts("generate", "--prior", folder, folder=tmp_path)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and "it lacks 1 tensors, first those of" in line
 

@@ -1,6 +1,5 @@
 """The shipped prior of classes: what it draws is told as what was asked; edits change it."""
 
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,8 @@ from torch import Tensor
 import diffprior
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
+
+from support import shell
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data" / "fashion"
@@ -99,14 +100,12 @@ def test_the_command(tmp_path: Path, held_out) -> None:
     """A gray file of 28 x 28 in, a boot out; a class that there is not is one sentence."""
     x = held_out[0][held_out[1] == SANDAL][0, 0]
     Image.fromarray(((x + 1) * 127.5).round().byte().numpy()).save(tmp_path / "sandal.png")
-    call = [sys.executable, "-m", "diffprior", "edit", "sandal.png", "--prior", "fashion"]
+    call = ["edit", "sandal.png", "--prior", "fashion"]
     call += ["--inversion", "edit_friendly(steps=6)", "--source-label", "5", "-o", "boot.png"]
-    done = subprocess.run([*call, "--label", "9"], cwd=tmp_path, capture_output=True, text=True)
+    done = shell.texts(*call, "--label", "9", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "boot.png") as boot:
         assert boot.size == (28, 28)
-    done = subprocess.run(
-        [*call, "--force", "--label", "10"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = shell.texts(*call, "--force", "--label", "10", folder=tmp_path)
     assert done.returncode == 2
     assert "label is one of 0 ... 9, got 10" in done.stderr and done.stderr.count("\n") == 1

@@ -1,7 +1,5 @@
 """Priors of gray images in the tasks that restore: gray comes in, gray goes out."""
 
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.network import NetworkPrior
 
+from support import shell
 from support.exact import random
 
 CLOTHES = Path(__file__).parents[2] / "data" / "fashion" / "pictures.npz"
@@ -45,9 +44,8 @@ def test_the_command_fills_clothes_better_than_classical_fills(tmp_path: Path, c
     for i, x in enumerate(clothes):
         cv2.imwrite(str(tmp_path / f"{i}.png"), x)
     names = [f"{i}.png" for i in range(len(clothes))]
-    call = [sys.executable, "-m", "diffprior", "inpaint", *names, "--mask", "hole.png"]
-    call += ["--prior", "fashion", "-o", "out/", "-q"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    call = ["inpaint", *names, "--mask", "hole.png", "--prior", "fashion", "-o", "out/", "-q"]
+    done = shell.texts(*call, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "out").iterdir())
     out = np.stack([cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files])
@@ -161,9 +159,9 @@ def test_numbers_of_a_gray_operator(tmp_path: Path, clothes) -> None:
     small = clothes[0].reshape(14, 2, 14, 2).mean((1, 3))
     y = (2 * small / 255 - 1).astype(np.float32)
     np.save(tmp_path / "y.npy", y[None])
-    call = [sys.executable, "-m", "diffprior", "reconstruct", "y.npy", "--width", "28", "-q"]
+    call = ["reconstruct", "y.npy", "--width", "28", "-q"]
     call += ["--height", "28", "--operator", "average(factor=2)", "--prior", "fashion"]
-    done = subprocess.run([*call, "-o", "x.png"], cwd=tmp_path, capture_output=True, text=True)
+    done = shell.texts(*call, "-o", "x.png", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out = cv2.imread(str(tmp_path / "x.png"), cv2.IMREAD_UNCHANGED)
     assert out.shape == (28, 28)

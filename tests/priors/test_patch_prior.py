@@ -163,7 +163,9 @@ def test_a_texture_that_repeats_is_completed() -> None:
     assert torch.equal(fills[:, :, ~hole], image[:, ~hole].expand(3, -1, -1))
 
 
-@pytest.mark.parametrize("method", ["dpir", "ddnm", "repaint(steps=50, repeats=2)", "mmps", "dps"])
+@pytest.mark.parametrize(
+    "method", ["dpir", "ddnm", "repaint(steps=50, repeats=2)", "mmps", "dps", "tmpd"]
+)
 def test_any_method_completes_it(method: str) -> None:
     image, hole = texture(), hole_in()
     prior = PatchPrior(image.masked_fill(hole, 0), hole)

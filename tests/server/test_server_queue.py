@@ -31,11 +31,15 @@ def post(client: httpx.Client, **form: str) -> dict:
     return answer.json()
 
 
-def wait_for(client, job, state, patience=20):
+def wait_until(true, patience=20):
     end = time.monotonic() + patience
-    while client.get(f"{API}/jobs/{job}").json()["state"] != state:
+    while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def wait_for(client, job, state):
+    wait_until(lambda: client.get(f"{API}/jobs/{job}").json()["state"] == state)
 
 
 def events_of(client, job):
@@ -229,7 +233,7 @@ def test_memory_and_disk_stay_flat(short):
             files={"image": (f"{k}.png", IMAGE)},
         )
         assert answer.status_code == 200
-    assert len(short.service.worker.jobs) == 4
+    wait_until(lambda: len(short.service.worker.jobs) == 4)  # the oldest goes after the answer
     assert len(list(short.service.folder.glob("*.job"))) == 4
     assert len(list(short.service.folder.glob("*.file"))) == 4
 

@@ -5,22 +5,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import warm
+
 
 def diffprior(
     *words: str | Path, folder: Path, timeout: float = 120, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``diffprior WORDS`` in a folder, with one thread, and return its code and its output."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
+    """Run ``diffprior WORDS`` in a folder, with one thread, and return its code and its output.
+
+    With variables of the environment, Python starts anew, as it reads many of them at its start.
+    """
+    if not environment:
+        return warm.run("-m", "diffprior", *words, folder=folder, timeout=timeout)
     command = [sys.executable, "-m", "diffprior", *map(str, words)]
     return subprocess.run(
         command,
         cwd=folder,
-        env=env,
+        env=os.environ | warm.ENVIRONMENT | environment,
         capture_output=True,
         timeout=timeout,
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+def texts(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``diffprior WORDS`` as above, for its output as text."""
+    done = warm.run("-m", "diffprior", *words, folder=folder)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 def complaint(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -1,7 +1,5 @@
 """Colors by likelihood: the luma is the image's, the colors of the strokes are theirs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from diffprior.classical.colors import EDGE, GRAY, LEAK, fit_to_luma, propagate_
 from diffprior.io.arrays import ImageError, as_images
 from diffprior.priors.mixture import MixturePrior
 
+from support import shell
 from support.exact import random
 
 SIDE = 24
@@ -132,8 +131,7 @@ def test_a_mask_recolors_a_region_by_the_command(tmp_path: Path) -> None:
     for name, array in (("p", image), ("m", mask), ("s", paint)):
         Image.fromarray(array).save(tmp_path / f"{name}.png")
     call = ["colorize", "p.png", "--mask", "m.png", "--scribble", "s.png", "-o", "out.png", "-q"]
-    call = [sys.executable, "-m", "diffprior", *call]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    done = shell.texts(*call, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out = np.asarray(Image.open(tmp_path / "out.png"))
     assert (out[mask == 0] == image[mask == 0]).all()

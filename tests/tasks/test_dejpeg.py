@@ -1,8 +1,6 @@
 """JPEG artifacts: what a file tells, the projection onto it, and the task, at the public doors."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +21,8 @@ from diffprior.io.arrays import as_images
 from diffprior.io.jpeg import read, standard
 from diffprior.likelihoods import ConditionableLikelihood, GaussianLikelihood, jpeg
 from diffprior.methods import MMPS
+
+from support import shell
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
@@ -271,10 +271,8 @@ def test_the_command(dog: Image.Image, tmp_path: Path) -> None:
     """A JPEG file says how it was compressed; an image that was touched since does not."""
     dog.save(tmp_path / "dog.jpg", quality=12)
     Image.open(tmp_path / "dog.jpg").resize((90, 90)).save(tmp_path / "small.png")
-    run = [sys.executable, "-m", "diffprior", "dejpeg", "dog.jpg", "small.png", "--json"]
-    done = subprocess.run(
-        [*run, "--steps", "4"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    words = ("dejpeg", "dog.jpg", "small.png", "--json", "--steps", "4")
+    done = shell.texts(*words, folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "small.png: this is no JPEG file" in done.stderr
     said = json.loads(done.stdout)

@@ -1,8 +1,6 @@
 """Edits: what is asked changes, what is not stays, on classes of which everything is known."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from diffprior.random import Noise
 
 from support.conditions import SHAPE, ClassPrior, TextPrior, classes
 from support.exact import random
+from support.shell import texts
 
 PLAIN = sorted(set(names("inversions")) - {"null_text"})
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -257,11 +256,6 @@ def test_an_inversion_of_another_prior_or_image_is_refused(prior, image) -> None
         diffprior.edit(image, inversion=made)
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "-m", "diffprior", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True)
-
-
 def opened(file: Path) -> tuple[np.ndarray, dict]:
     with Image.open(file) as image:
         return np.asarray(image).astype(int), image.info
@@ -276,26 +270,26 @@ def test_files_by_the_commands(tmp_path: Path) -> None:
     mask[20:40, 20:40] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     dog, code, out = tmp_path / "in" / "dog.png", tmp_path / "c.safetensors", tmp_path / "o.png"
-    done = command("invert", dog, "-o", code, "--steps", "12", "--json", "--compare")
+    done = texts("invert", dog, "-o", code, "--steps", "12", "--json", "--compare")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["round_trip_psnr"][0] > 50 and report["outputs"]["0"] == str(code)
     assert opened(tmp_path / "c.compare.png")[0].shape == (64, 128, 3)
-    done = command("edit", dog, "--inversion", code, "--mask", tmp_path / "mask.png", "-o", out)
+    done = texts("edit", dog, "--inversion", code, "--mask", tmp_path / "mask.png", "-o", out)
     assert done.returncode == 0, done.stderr
     (after, info), before = opened(out), np.asarray(image).astype(int)
     assert (after[mask == 0] == before[mask == 0]).all() and abs(after - before).max() <= 1
     assert json.loads(info["diffprior"])["inversion"].startswith("edit_friendly(")
     codes, shown = f"{tmp_path}/codes/", f"{tmp_path}/out/"
-    folder = command("invert", tmp_path / "in", "-o", codes, "--steps", "3")
+    folder = texts("invert", tmp_path / "in", "-o", codes, "--steps", "3")
     assert folder.returncode == 0, folder.stderr
-    folder = command("edit", tmp_path / "in", "--inversion", codes, "-o", shown, "--compare")
+    folder = texts("edit", tmp_path / "in", "--inversion", codes, "-o", shown, "--compare")
     assert folder.returncode == 0, folder.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "dog.edited.compare.png",
         "dog.edited.png",
     ]
-    wrong = command("edit", dog, "--mask", "auto", "--steps", "3", "-o", tmp_path / "x.png")
+    wrong = texts("edit", dog, "--mask", "auto", "--steps", "3", "-o", tmp_path / "x.png")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert "automatic mask is where two conditions disagree" in wrong.stderr
 

@@ -1,8 +1,6 @@
 """Between two images: the ends are the images, and the middle is as likely as they are."""
 
 import json
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from diffprior.io.arrays import ImageError
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
 
+from support import shell
 from support.exact import random
 
 SHAPE = (3, 16, 16)
@@ -72,8 +71,7 @@ def test_the_command_writes_the_frames(tmp_path: Path) -> None:
         image = rng.integers(80, 160, (6, 6, 3)).astype(np.uint8)
         Image.fromarray(image).resize((32, 32)).save(tmp_path / f"{name}.png")
     call = ["interpolate", "a.png", "--to", "b.png", "--samples", "3", "--steps", "12", "-q"]
-    call = [sys.executable, "-m", "diffprior", *call, "-o", "out.png"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    done = shell.texts(*call, "-o", "out.png", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     a, first, b, last = (
         np.asarray(Image.open(tmp_path / f"{n}.png")).astype(float)

@@ -1,10 +1,9 @@
 """Tasks on latent pipelines: prompts, sizes, batches, and the command line."""
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from diffprior.runtime import placement
 from diffprior.runtime.placement import prepare_prior
 from diffprior.samplers.ddim import DDIM
 
-from support import tiny
+from support import shell, tiny
 from support.exact import random
 
 FULL = {"dtype": "float32", "device": "cpu"}
@@ -118,11 +117,6 @@ def test_half_precision_is_that_of_the_weights(folder: Path, prior: Prior) -> No
     assert 1e-4 < (nearer - x_0).abs().max() / x_0.abs().max() < 0.1
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "diffprior", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_the_command_line_takes_prompts_and_adapters(tmp_path: Path) -> None:
     """A control image sets the size, and the weights that are added are in the report."""
     sd, net, control, out = (tmp_path / name for name in ("sd", "net", "control.png", "out.png"))
@@ -132,12 +126,12 @@ def test_the_command_line_takes_prompts_and_adapters(tmp_path: Path) -> None:
     cv2.imwrite(str(control), np.full((18, 26, 3), 90, np.uint8))
     asked = ("--prior", sd, "--steps", "2", "--prompt", "a cat", "--json", "-q")
     follow = ("--controlnet", net, "--control", control)
-    done = run("generate", *asked, *follow, "--guidance", "2", "-o", out)
+    done = shell.texts("generate", *asked, *follow, "--guidance", "2", "-o", out)
     assert done.returncode == 0 and not done.stderr, done.stderr
     report = json.loads(done.stdout)
     told = {"prompt": "a cat", "guidance": 2, "controlnet": str(net), "seed": 0}
     assert told.items() <= report.items() and report["prior_sha256"] == sha256(sd, net)
-    again = run("sdedit", out, *asked, "--strength", "0.4")
+    again = shell.texts("sdedit", out, *asked, "--strength", "0.4")
     assert again.returncode == 0, again.stderr
     before, after = cv2.imread(str(out)), cv2.imread(str(tmp_path / "out.edited.png"))
     assert before.shape == after.shape == (18, 26, 3) and not np.array_equal(before, after)
@@ -240,3 +234,25 @@ def test_a_prior_is_opened_once_for_many_images(folder: Path, monkeypatch) -> No
     assert len(opened) == 2 and len({id(p.inner.inner.family) for p in priors}) == 1
     prepare_prior(str(folder), (3, 16, 16), **FULL)
     assert len(opened) == 3
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_a_network_that_leads_starts_from_copies_unless_it_is_told(
+    tmp_path: Path, channels: int
+) -> None:
+    """A wide hole only; and the report says that the prior filled it."""
+    tiny.stable_diffusion(tmp_path, unet=tiny.unet(in_channels=channels))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    wide, narrow = np.zeros((2, 64, 64), bool)
+    wide[10:54, 10:54] = True
+    narrow[30:33, 5:60] = True
+
+    def fill(hole: np.ndarray, **more: Any) -> Any:
+        result = diffprior.inpaint(image, hole, prior=tmp_path, steps=2, **more)
+        assert np.array_equal(result.image[~hole], image[~hole])
+        assert result.report["fill"] == "prior"
+        return result
+
+    assert "start=3.0" in fill(wide).report["method"]
+    assert "start=None" in fill(wide, prompt="a").report["method"]
+    assert "start=None" in fill(narrow).report["method"]

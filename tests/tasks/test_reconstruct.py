@@ -1,8 +1,6 @@
 """Reconstruction from any measurement, the files of numbers, and operators without a shape."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from diffprior.io.arrays import ImageError
 from diffprior.operators.average import Average
 from diffprior.operators.base import LinearOperator, Operator
 
+from support import shell
 from support.exact import random
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -201,10 +200,10 @@ def test_the_command(dog: Tensor, tmp_path: Path) -> None:
     A = build(text, ("operators",)).for_shape((3, 32, 32))
     np.save(tmp_path / "y.npy", A(dog[..., :32, :32])[0].numpy())
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    run = [sys.executable, "-m", "diffprior", "reconstruct", "y.npy", "objects.npy", "--json"]
+    run = ["reconstruct", "y.npy", "objects.npy", "--json"]
     run += ["--operator", text, "--sigma", "0.02", "--width", "32", "--height", "32"]
     run += ["--samples", "2", "--uncertainty", "--steps", "2"]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = shell.texts(*run, folder=tmp_path)
     assert done.returncode == 1
     assert "objects.npy: it is no .npy file of numbers" in done.stderr
     said = json.loads(done.stdout)

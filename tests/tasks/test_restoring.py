@@ -1,8 +1,6 @@
 """Denoising, enlarging, coloring and sharpening of photographs, through the public doors."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from diffprior.operators.blur import Blur
 from diffprior.operators.generators.masks import draw
 from diffprior.runtime.noise_level import wavelet_noise
 
+from support import shell
 from support.exact import random
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -242,8 +241,8 @@ def test_every_command_takes_a_file(
     array = (255 * dog[:, :40, :48]).round().byte().movedim(0, -1).numpy()
     Image.fromarray(array).save(tmp_path / "dog.png")
     Image.fromarray(255 * np.eye(40, 48, dtype=np.uint8)).save(tmp_path / "lost.png")
-    run = [sys.executable, "-m", "diffprior", command, "dog.png", "--json", "--compare", *options]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+    words = [command, "dog.png", "--json", "--compare", *options]
+    done = shell.texts(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     with Image.open(tmp_path / said["outputs"]["0"]) as image:

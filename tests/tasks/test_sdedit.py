@@ -1,7 +1,5 @@
 """SDEdit: between faithful and real, and nothing but the hole is touched."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from diffprior.catalog import SettingError
 from diffprior.io.arrays import ImageError
 from diffprior.priors.mixture import MixturePrior
 
+from support import shell
 from support.exact import random
 
 STRENGTHS = (0.05, 0.15, 0.25, 0.35, 0.5, 0.8)
@@ -76,8 +75,7 @@ def test_outside_the_mask_nothing_changes(tmp_path: Path) -> None:
         Image.fromarray(array).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / f"{name}.png") for name in ("p", "layer", "mask", "out")]
     call = ["sdedit", files[0], "--strokes", files[1], "--mask", files[2], "-o", files[3], "-q"]
-    call = [sys.executable, "-m", "diffprior", *call, "--strength", "0.1", "--steps", "4"]
-    done = subprocess.run(call, capture_output=True, text=True)
+    done = shell.texts(*call, "--strength", "0.1", "--steps", "4")
     assert done.returncode == 0, done.stderr
     out, hole = np.asarray(Image.open(files[3])), mask > 0
     assert (out[~hole] == image[~hole]).all()

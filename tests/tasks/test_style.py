@@ -1,7 +1,5 @@
 """Style and blending: what is to be another's is another's, and what is to stay stays."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from diffprior.priors._conditions import ConditionalPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
 
+from support import shell
 from support.exact import random
 
 SHAPE = (3, 16, 16)
@@ -98,9 +97,8 @@ def test_a_blend_by_the_command_leaves_the_rest_bit_for_bit(tmp_path: Path) -> N
     mask[10:20, 15:30] = 255
     Image.fromarray(image).save(tmp_path / "p.png")
     Image.fromarray(mask).save(tmp_path / "m.png")
-    call = [sys.executable, "-m", "diffprior", "blend", "p.png", "--mask", "m.png"]
-    call += ["--steps", "3", "--repeats", "1", "-q"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    call = ["blend", "p.png", "--mask", "m.png", "--steps", "3", "--repeats", "1", "-q"]
+    done = shell.texts(*call, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out = np.asarray(Image.open(tmp_path / "p.blended.png"))
     assert (out[mask == 0] == image[mask == 0]).all() and (out[mask > 0] != image[mask > 0]).any()

@@ -74,7 +74,9 @@ class Editor extends EventTarget {
 
   /** An image has a new name on a new server: what is painted on it stays. */
   rename(old, fresh) {
-    this.histories.set(fresh, this.histories.get(old) ?? new History());
+    const history = this.histories.get(old);
+    if (history) this.histories.set(fresh, history);
+    if (history) history.image = fresh; // it is kept under the new name from now on
     this.histories.delete(old);
     if (session.current === old) session.select(fresh);
   }
@@ -162,8 +164,9 @@ class Editor extends EventTarget {
     const known = this.histories.get(image.id);
     if (known) return known;
     const made = new History(await kept(image.id));
+    made.image = image.id;
     made.addEventListener("change", () => {
-      keep(image.id, made.saved());
+      keep(made.image, made.saved());
       this.#changed("mask");
     });
     this.histories.set(image.id, made);

@@ -81,7 +81,8 @@ function drawGroups(options) {
   const names = [...new Set(options.map((option) => option.group ?? ""))];
   const groups = names.map((name) => {
     const fields = options.filter((option) => (option.group ?? "") === name).map(field);
-    if (!name) return make("div", { className: "group" }, ...fields);
+    const isNamed = name && name !== texts.more; // else its name would stand there twice
+    if (!isNamed) return make("div", { className: "group" }, ...fields);
     const legend = make("legend", {}, name);
     return make("fieldset", { className: "group" }, legend, ...fields);
   });

@@ -103,6 +103,7 @@ export const texts = {
   runAll: (n) => `All ${n} photos`,
   again: "Another try",
   cancel: "Cancel",
+  progress: "How far it is",
   stages: { queued: "Waiting" },
   sending: "Sending …",
   waiting: (n) => (n > 1 ? `Waiting: ${n - 1} before this one` : "Waiting"),

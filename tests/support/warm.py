@@ -1,0 +1,140 @@
+"""Processes of Python that start warm: each is forked from one that has imported torch.
+
+The import of torch takes most of the time of a command on a small image. A process that ``run``
+starts is otherwise as one of ``python``: it has its own folder, streams, exit code and end.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+HEAVY = (  # what nearly every command imports
+    *("cv2", "pydantic", "safetensors.torch", "skimage.restoration._denoise", "torch"),
+    *("diffprior.cli.batch", "diffprior.cli.commands", "diffprior.cli.outputs"),
+    *("diffprior.pretrained.load", "diffprior.runtime.solve"),
+)
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+def run(
+    *words: str | Path, folder: str | Path | None = None, stdin: bytes = b"", timeout: float = 120
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``python WORDS`` in a folder, where the words begin with ``-m MODULE`` or with a file."""
+    with TemporaryDirectory() as streams:
+        files = [Path(streams) / name for name in STREAMS]
+        files[0].write_bytes(stdin)
+        call = [*map(str, words)]
+        place = os.path.abspath(folder or ".")
+        asked = {"call": call, "folder": place, "files": [*map(str, files)]}
+        code = _ended(_server(), asked, timeout)
+        return subprocess.CompletedProcess(call, code, *(f.read_bytes() for f in files[1:]))
+
+
+def _ended(server: socket.socket, asked: dict[str, object], timeout: float) -> int:
+    """Return the exit code of what was asked for; end it where it takes too long."""
+    answers = server.makefile()
+    server.settimeout(timeout)
+    server.sendall(json.dumps(asked).encode() + b"\n")
+    child = int(answers.readline())
+    try:
+        return int(answers.readline())
+    except TimeoutError:
+        os.kill(child, signal.SIGKILL)
+        server.settimeout(None)
+        server.makefile().readline()
+        raise subprocess.TimeoutExpired(str(asked["call"]), timeout) from None
+
+
+@cache
+def _server() -> socket.socket:
+    """Start the process that is forked; it ends with this one."""
+    ours, theirs = socket.socketpair()
+    words = [sys.executable, "-P", __file__, str(theirs.fileno())]
+    nothing = dict.fromkeys(STREAMS, subprocess.DEVNULL)
+    server = subprocess.Popen(
+        words, env=os.environ | ENVIRONMENT, pass_fds=[theirs.fileno()], **nothing
+    )
+    theirs.close()
+
+    def close() -> None:
+        ours.shutdown(socket.SHUT_RDWR)
+        ours.close()
+        server.wait()
+
+    atexit.register(close)
+    return ours
+
+
+def _serve(wire: socket.socket) -> list[str]:
+    """Fork a process for each line that comes; return, in that process, what it is to run."""
+    for line in wire.makefile():
+        child = os.fork()
+        if child == 0:
+            wire.close()
+            return _become(json.loads(line))
+        wire.sendall(f"{child}\n".encode())
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        wire.sendall(f"{code}\n".encode())
+    sys.exit()
+
+
+def _become(asked: dict[str, list[str]]) -> list[str]:
+    """Take the folder and the streams that were asked for."""
+    os.chdir(str(asked["folder"]))
+    for number, file in enumerate(asked["files"]):
+        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    return asked["call"]
+
+
+def _main() -> None:
+    for name in HEAVY:
+        import_module(name)
+    gc.freeze()  # a collection in a fork would copy the memory of all that was imported
+    call = _serve(socket.socket(fileno=int(sys.argv[1])))
+    code = _work(*call)
+    for stream in (sys.stdout, sys.stderr):
+        if stream and not stream.closed:
+            stream.flush()
+    os._exit(code)  # taking down all that was imported takes longer than most commands
+
+
+def _work(first: str, *rest: str) -> int:
+    """Do what ``python FIRST REST`` does, and return its exit code."""
+    try:
+        if first == "-m":
+            sys.path.insert(0, os.getcwd())
+            sys.argv = [*rest]
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.path.insert(0, str(Path(first).parent))
+            sys.argv = [first, *rest]
+            runpy.run_path(first, run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        atexit._run_exitfuncs()
+    return 0
+
+
+if __name__ == "__main__":
+    _main()
