@@ -7,7 +7,9 @@ import numpy as np
 
 from ..io.arrays import as_images
 from ..validation import Share, check
+from .letters import APART, has_strokes, strokes_of, with_rims
 from .planes import Mask, Plane, finish
+from .rows import rows
 from .shapes import Array, Parts, found_in, parts, residuals
 
 __all__ = ["text"]
@@ -16,15 +18,11 @@ LEVELS = 32  # of each channel, in the count of the colors of thin things
 COLORS = 40  # the most frequent ones are tried
 THIN = 0.12  # of black to white; a thin thing stands out by more
 NEAR = 20 / 255  # the farthest that a color of a letter lies from that of the text
-APART = 60 / 255  # the least that the color beside a letter differs
 LEAST = 60  # px of a color
 AREA = (10, 0.2)  # of a part: the least in px, the largest as a share of the image
 HEIGHT = (6, 0.4)  # of a letter: the least in px, the largest as a share of that of the image
-STROKE = 0.6  # the largest deviation of the width of strokes over its mean
+RIMS = 3  # times the area of the letters, that they have with their rims at most; petals have more
 LETTERS = 3  # of a text at least
-RIM = 7  # px round what is surely a letter, where its soft rim may be
-AROUND = 6  # px beyond the rim, where the color behind is looked up
-FADED = 0.75  # of the distance between the color behind and that of the text, up to which is rim
 
 
 def text(image: Any, sensitivity: float = 0.5, *, dilate: int = 2) -> Mask:
@@ -32,6 +30,9 @@ def text(image: Any, sensitivity: float = 0.5, *, dilate: int = 2) -> Mask:
 
     The colors of thin things are counted. A frequent one is that of a text if most of its parts
     look like letters: their strokes are of an even width, and their edges are sharp all round.
+    A line of at least four letters of like height on one baseline, such as a camera's date, is a
+    text however common its color is elsewhere.
+
     Half-transparent watermarks are not found, and signs in the scene are found, too.
 
     Images with a short side of more than 1200 pixels are reduced to that, and the mask is enlarged.
@@ -56,40 +57,21 @@ def text(image: Any, sensitivity: float = 0.5, *, dilate: int = 2) -> Mask:
 
 def _letters(x: Array, sensitivity: float) -> Plane:
     """Return where an image ``(H, W, 3)`` in [0, 1] has letters of one color."""
-    mask = np.zeros(x.shape[:2], np.bool_)
     size = max(9, min(x.shape[:2]) // 24 | 1)
+    mask = rows(x, size, sensitivity)
     thin = np.maximum(*residuals(x, size)) > THIN
+    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(x, -1, 0)]  # for speed
     for color in _colors(x[thin]):
-        away = np.abs(x - color).max(-1)
+        away = np.maximum.reduce([np.abs(p - c) for p, c in zip(planes, color, strict=True)])
         found = parts(away <= NEAR)
         good = _like_letters(found, away, sharp=1 - 0.5 * sensitivity)
         counts = found.counts(thin)  # without the sky, and other wide parts of that color
         share = counts[good].sum() / max(counts[1:].sum(), 1)
         if good.sum() >= LETTERS and share >= 1 - sensitivity:
-            mask |= _with_rims(found.chosen(good), away)
+            letters = found.chosen(good)
+            whole = with_rims(letters, away)
+            mask |= whole if whole.sum() <= RIMS * letters.sum() else letters
     return mask
-
-
-def _with_rims(letters: Plane, away: Array) -> Plane:
-    """Return letters with their rims, where the color of the text fades into what is behind.
-
-    A lens, a scaler or JPEG make them; a fill would continue their color into the hole.
-
-    Arguments:
-        letters: What is surely a letter, ``(H, W)``.
-        away: How far the color of each pixel is from that of the text, ``(H, W)``.
-    """
-    near, far = (_grown(letters, reach) for reach in (RIM, RIM + AROUND))
-    beyond = (far & ~near).astype(away.dtype)
-    side = 2 * (RIM + AROUND) + 1
-    total, count = (cv2.boxFilter(x, -1, (side, side)) for x in (away * beyond, beyond))
-    behind = total / np.maximum(count, 1e-6)
-    return np.asarray(letters | (near & (behind > APART) & (away < FADED * behind)))
-
-
-def _grown(letters: Plane, reach: int) -> Plane:
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(cv2.dilate(letters.astype(np.uint8), disc) > 0)
 
 
 def _colors(thin: Array) -> list[Array]:
@@ -124,18 +106,6 @@ def _like_letters(found: Parts, away: Array, sharp: float) -> Array:
     good = (area >= AREA[0]) & (area <= AREA[1] * away.size)
     good &= (larger >= HEIGHT[0]) & (height <= HEIGHT[1] * rows)
     good &= found.counts(edge & step) >= sharp * found.counts(edge)
+    good &= has_strokes(found, strokes_of(found))
     good[0] = False
-    for number in np.flatnonzero(good):
-        good[number] = _has_strokes(found, int(number))
     return np.asarray(good)
-
-
-def _has_strokes(found: Parts, number: int) -> bool:
-    """Return whether a part consists of strokes of about one width."""
-    left, top, width, height, _ = found.boxes[number]
-    part = found.labels[top : top + height, left : left + width] == number
-    depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
-    ridge = depth[(depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3))) - 1e-3)]
-    mean = float(ridge.mean())
-    even = float(ridge.std()) <= STROKE * mean
-    return even and 2 * mean <= max(4.0, 0.6 * max(width, height))

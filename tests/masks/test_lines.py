@@ -1,12 +1,13 @@
 """Scratches, dust and text are found, with few false alarms."""
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from diffprior.errors import ImageError, SettingError
@@ -105,6 +106,23 @@ def test_text_is_found(color: tuple[int, int, int], names: tuple[str, ...]) -> N
         scores.append(score(np.asarray(text(image)), truth))
     recall, precision = np.mean(scores, 0)
     assert recall > 0.85 and precision > 0.9, scores
+
+
+@pytest.mark.parametrize("quality", [95, 85, 75])
+def test_nothing_of_a_date_is_left_to_bleed_into_the_fill(quality: int) -> None:
+    """A camera's date in a JPEG file: the color of its soft rims is in the mask, too."""
+    plain = Image.open(SAMPLES / "haze.png").convert("RGB")
+    dated = plain.copy()
+    font = ImageFont.load_default(32)
+    ImageDraw.Draw(dated).text((20, 516), "27 NOV 2026", fill=(255, 140, 0), font=font)
+    data = io.BytesIO()
+    dated.save(data, "JPEG", quality=quality)
+    found = np.asarray(text(Image.open(data)))
+    seen = np.asarray(Image.open(data).convert("RGB")).astype(int)
+    changed = np.abs(seen - np.asarray(plain)).max(2) > 40
+    assert changed.sum() > 1900
+    assert found[changed].mean() > 0.98
+    assert found.sum() < 3 * changed.sum()
 
 
 def test_a_photo_without_text_is_left_alone() -> None:
