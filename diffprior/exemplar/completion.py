@@ -39,7 +39,6 @@ TRIES = (  # which of them suits an image, the results tell
     Try(ShiftMap(contrast=5.0)),
     Try(Matching(near=0.03)),
 )
-BETTER = 1.3  # a fill with mirrored copies must be: they repeat what stands near
 OFFSETS = 60  # dominant ones
 SPARE = 1.2  # of the longer side of a hole: what is looked at round it
 LEAST_SPARE = 64  # px
@@ -157,7 +156,6 @@ def _best(
         else:
             sources[:, :width] = match(plain, generator, setting, vary)
         score = unlikeness(pool, sources) if len(chosen) > 1 else 0.0
-        score *= BETTER if mirrored else 1
         if best is None or score < least:
             best, least = sources, score
         report((k + 1) / (len(chosen) + 1))
