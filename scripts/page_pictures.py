@@ -20,7 +20,7 @@ from PIL import Image
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 PHOTOS = ("dog", "city", "house")
 SIZES = {"wide": (1440, 900), "middle": (1024, 768), "phone": (390, 844)}
-QUALITY = 82  # of WebP
+QUALITY = 76  # of WebP
 LASSO = (
     (495, 335),
     (530, 350),

@@ -27,7 +27,7 @@ __all__ = ["run"]
 
 PORT = 8080
 TRIES = 50  # ports that are tried
-GRACE = 3  # s that answers under way have at the end
+GRACE = 6  # s that answers under way have at the end
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 

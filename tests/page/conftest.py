@@ -1,4 +1,4 @@
-"""A real browser on a real server, one of each for all tests of this folder."""
+"""A real browser on a real server, one of each for a module: playwright allows one at a time."""
 
 import importlib.util
 import os
@@ -59,14 +59,14 @@ class Server:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("serve"))
     yield server
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 

@@ -184,3 +184,23 @@ def test_what_is_painted_after_the_server_came_back_outlives_a_reload(
 def test_the_folded_settings_are_named_once(page: Any) -> None:
     page.evaluate("() => document.querySelector('#more').setAttribute('open', '')")
     assert page.inner_text("#more").count("More settings") == 1
+
+
+def test_a_draft_outlives_a_look_at_the_server(page: Any, tmp_path: Path) -> None:
+    """The page asks for the list of photos now and then, also while a draft is made."""
+    pixels = np.full((80, 120, 3), 90, np.uint8)
+    pixels[20:50, 30:70] = (255, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "painted.png")
+    open_one(page, tmp_path / "painted.png")
+    look = "async () => (await import('/page/js/session.js')).session.refresh()"
+
+    def answer(route: Any) -> None:
+        found = route.fetch()
+        page.evaluate(look)
+        route.fulfill(response=found)
+
+    page.route("**/api/v1/masks/color", answer)
+    page.click("details.menu summary")
+    page.click("[data-action=byColor]")
+    page.click("#color-dialog button[value=find]")
+    page.wait_for_selector("[data-action=undo]:not([disabled])")

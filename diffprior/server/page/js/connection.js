@@ -47,7 +47,7 @@ async function recover(adopted) {
     await keep(fresh.id, await kept(image.id));
     session.files.delete(image.id);
     session.files.set(fresh.id, file);
-    session.images = session.images.map((one) => (one === image ? fresh : one));
+    session.images = session.images.map((one) => (one.id === image.id ? fresh : one));
     adopted(image.id, fresh.id);
   }
   await session.start();

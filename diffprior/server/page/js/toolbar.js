@@ -79,7 +79,7 @@ async function find(finder, settings = []) {
   try {
     const blob = await api.find(finder, [["image", image.id], ...settings]);
     const before = editor.history.steps.length;
-    if (session.image === image) await editor.push({ kind: "bitmap", blob });
+    if (session.current === image.id) await editor.push({ kind: "bitmap", blob });
     announce(editor.history.steps.length > before ? "" : texts.nothingFound);
   } catch (error) {
     if (error.status) notice(error.message);
