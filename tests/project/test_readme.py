@@ -20,7 +20,9 @@ SHELL = [
     for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
 ]
-COMMANDS = [line for line in SHELL if line.startswith("diffprior ")]
+COMMANDS = [  # but for the server, which goes on until it is stopped; see tests/server
+    line for line in SHELL if line.startswith("diffprior ") and line != "diffprior serve"
+]
 
 
 @pytest.fixture(scope="module")
