@@ -1,5 +1,6 @@
 """The files round the code agree: versions, floors, workflows, Dockerfiles, citation."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -147,7 +148,10 @@ def test_dockerfiles_have_a_supported_python_and_no_root(file):
     assert python and (python[1] or python[2]) in PYTHONS
     user = re.findall(r"^USER (\S+)$", text, re.MULTILINE)
     assert user and user[-1] not in ("root", "0")
-    assert text.rstrip().endswith('ENTRYPOINT ["diffprior"]\nCMD ["--help"]')
+    assert '\nENTRYPOINT ["diffprior"]\n' in text
+    words = json.loads(re.findall(r"^CMD (.*)$", text, re.MULTILINE)[-1])
+    cpu = ["serve", "--host", "0.0.0.0", "--port", "8080", "--no-open"]
+    assert words == {"Dockerfile.cpu": cpu, "Dockerfile.cuda": ["--help"]}[file.name]
     for name in ("torch", "torchvision"):
         (version,) = re.findall(rf'"{name}>=([\d.]+)"', text)
         assert [int(n) for n in version.split(".")] >= [int(n) for n in floor(name).split(".")]
