@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..cli.serving import Device, MaxPixels, Prior
 from ..cli.streams import say
 
 __all__ = ["mcp"]
@@ -21,28 +22,9 @@ def mcp(
         Path,
         typer.Option(help="The folder that is read and written in, and nothing outside of it."),
     ] = Path("."),
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Prior to use: a shipped name, a folder, a file or a hub id; "
-            "default: the shipped prior of photographs."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, "
-            "a GPU where there is one."
-        ),
-    ] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=2**40,
-            help="The largest number of pixels of an image that is read; default: 268 million.",
-        ),
-    ] = None,
+    prior: Prior = None,
+    device: Device = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Offer the tasks to assistants, as tools of the Model Context Protocol.
 

@@ -351,15 +351,7 @@ def _property(each: Field, several: bool) -> Mapping[str, Any]:
         schema["description"] = f"File in the folder. {each.help}"
     if several:
         schema |= {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
-    if each.default is not None:
-        schema["default"] = each.default
-    if each.choices:
-        schema["enum"] = list(each.choices)
-    if each.minimum is not None:
-        schema["minimum"] = each.minimum
-    if each.maximum is not None:
-        schema["maximum"] = each.maximum
-    return schema
+    return schema | each.bounds
 
 
 def _check(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..cli.serving import Device, MaxPixels, Prior
 from ..cli.streams import say
 
 __all__ = ["serve"]
@@ -23,28 +24,9 @@ def serve(  # noqa: PLR0913 (the options of the command)
         typer.Option(min=1, max=65535, help="Port; default: 8080, or the next one that is free."),
     ] = None,
     open: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Prior to use: a shipped name, a folder, a file or a hub id; "
-            "default: the shipped prior of photographs."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, "
-            "a GPU where there is one."
-        ),
-    ] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=2**40,
-            help="The largest number of pixels of an image that is read; default: 268 million.",
-        ),
-    ] = None,
+    prior: Prior = None,
+    device: Device = None,
+    max_pixels: MaxPixels = None,
     max_bytes: Annotated[
         int | None,
         typer.Option(

@@ -7,7 +7,7 @@ says, stands in the tables of this module.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from ..cli import index, specs
 
@@ -124,6 +124,17 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     file: bool = False
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """What a JSON schema says of its values beyond their type: default, choices and range."""
+        words = {
+            "default": self.default,
+            "enum": list(self.choices) if self.choices else None,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+        }
+        return {word: value for word, value in words.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

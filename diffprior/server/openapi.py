@@ -147,12 +147,4 @@ def _property(field: Field) -> dict[str, Any]:
         schema["description"] += (
             " The id of an image, or a file." if not field.file else " Or a file."
         )
-    if field.choices:
-        schema["enum"] = list(field.choices)
-    if field.minimum is not None:
-        schema["minimum"] = field.minimum
-    if field.maximum is not None:
-        schema["maximum"] = field.maximum
-    if field.default is not None:
-        schema["default"] = field.default
-    return schema
+    return schema | field.bounds

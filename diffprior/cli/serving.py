@@ -1,0 +1,33 @@
+"""Options that the commands share which stay up and serve others.
+
+This module imports nothing heavy.
+"""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["Device", "MaxPixels", "Prior"]
+
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        help="Prior to use: a shipped name, a folder, a file or a hub id; "
+        "default: the shipped prior of photographs."
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, "
+        "a GPU where there is one."
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=2**40,
+        help="The largest number of pixels of an image that is read; default: 268 million.",
+    ),
+]
