@@ -122,9 +122,9 @@ def test_half_precision_has_no_nan(dtype: torch.dtype) -> None:
     half = HalfPrior(prior, dtype)
     for t in torch.linspace(0, 1, 9, dtype=torch.float64):
         alpha_t, sigma_t = prior.diffusion.schedule(t)
-        x = (
-            alpha_t * rand(2, 3, 64, 64).clamp(-1, 1) + sigma_t * rand(2, 3, 64, 64, seed=1)
-        ).cuda()
+        x = (alpha_t * rand(2, 3, 64, 64).clamp(-1, 1) + sigma_t * rand(2, 3, 64, 64, seed=1)).to(
+            "cuda"
+        )
         with torch.no_grad():
             exact, got = prior(x, t), half(x, t)
         assert got.isfinite().all() and (got - exact).abs().mean() < 0.02
@@ -134,7 +134,7 @@ def test_compiled_is_eager() -> None:
     prior = network().for_shape((3, 32, 32)).to("cuda")
     compiled = copy.deepcopy(prior)
     compiled.network.compile()
-    x = rand(2, 3, 32, 32).cuda()
+    x = rand(2, 3, 32, 32).to("cuda")
     with torch.no_grad():
         wanted, got = prior(x, everything.T), compiled(x, everything.T)
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
@@ -143,7 +143,7 @@ def test_compiled_is_eager() -> None:
 def test_a_call_can_be_captured_in_a_graph() -> None:
     """So nothing of a call waits for the device, or copies from the host."""
     prior = network().for_shape((3, 32, 32)).to("cuda")
-    x = rand(2, 3, 32, 32).cuda()
+    x = rand(2, 3, 32, 32).to("cuda")
     with torch.no_grad():
         wanted = prior(x, everything.T)
         torch.cuda.synchronize()
