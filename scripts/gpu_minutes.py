@@ -11,8 +11,9 @@ has no memory, does not take the time of the next one. What they find is written
   OUT/run/checkpoint.pt its state, from which the same command goes on: anew every minute.
 
 Training gets all the minutes that the other two leave. ``--smoke`` does all of it on a CPU within
-seconds, with networks that learn nothing, and the tests of noise in the place of those of CUDA. A library that is not installed costs the rows that need
-it, and one line that says so. docs/gpu.md has what to expect of an H100.
+seconds, with networks that learn nothing, and the tests of noise in the place of those of CUDA. A
+library that is not installed costs the rows that need it, and one line that says so. docs/gpu.md
+has what to expect of an H100.
 """
 
 import json
@@ -42,6 +43,7 @@ from diffprior.priors.half import HalfPrior
 from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.runtime.placement import device_of
+from diffprior.training.commands import weights_of
 
 ROOT = Path(__file__).parents[1]
 LIMITS = {"tests": 90.0, "speed": 60.0}  # seconds; training has the rest
@@ -58,6 +60,7 @@ class Plan:
         photographs: ZIP files or folders of photographs.
         out: Folder of all that is written.
         init: A shipped prior, or a model folder, whose weights the training starts from.
+        weights: How often a source of photographs is drawn.
         seconds: Time of the part.
         smoke: Whether all is tiny, and on a CPU.
     """
@@ -65,6 +68,7 @@ class Plan:
     photographs: list[Path]
     out: Path
     init: str
+    weights: dict[str, float]
     seconds: float
     smoke: bool
 
@@ -228,6 +232,7 @@ def captured(call: Callable[[], Tensor], device: torch.device) -> Callable[[], A
     """Return a call that replays a graph of its kernels; on a CPU the call itself."""
     if device.type != "cuda":
         return call
+    torch.cuda.synchronize()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -343,7 +348,8 @@ def train_part(plan: Plan) -> None:
     from diffprior.training.trainer import Trainer
 
     begin = time.monotonic()
-    images = Photographs(plan.photographs, held_out=4 if plan.smoke else 60)
+    held_out = 4 if plan.smoke else 60
+    images = Photographs(plan.photographs, held_out=held_out, weights=plan.weights)
     trainer = Trainer(
         starting(plan), images, settings(plan), plan.out / "run", device=str(plan.device)
     )
@@ -354,11 +360,12 @@ def train_part(plan: Plan) -> None:
     each = time.monotonic() - start  # seconds of a validation
     if plan.device.type == "cuda":
         trainer.network.compile()
-    first, seconds = trainer.step, trainer.seconds
+    trainer.train_step(0.0)  # it compiles, which takes longer than a thousand steps
+    first, seconds, config = trainer.step, trainer.seconds, trainer.config
 
     def measured(network: NAFUNet) -> dict[str, float]:
         found = trainer.validate(network) | measure(network)
-        crops = (trainer.step - first) * trainer.config.batch
+        crops = (trainer.step - first) * config.batch * (config.patch / 64) ** 2
         rate = round(crops / max(trainer.seconds - seconds, 1e-9), 1)
         minutes = round(trainer.seconds / 60, 1)
         values = {k: round(v, 2) for k, v in found.items()}
@@ -393,7 +400,10 @@ def settings(plan: Plan) -> Any:
 
     if plan.smoke:
         return TrainingConfig(batch=4, patch=16, late_patch=32, warmup=2)
-    return TrainingConfig(batch=512 if plan.device.type == "cuda" else 32, warmup=100)
+    if plan.device.type != "cuda":
+        return TrainingConfig()
+    # as many pixels as 512 crops of 64; of one size all along, as each is compiled anew
+    return TrainingConfig(batch=128, patch=128, late_patch=128, warmup=100)
 
 
 # All of it
@@ -432,11 +442,16 @@ def main(
     init: Annotated[
         str, typer.Option(help="Shipped prior, or model folder, that the training starts from.")
     ] = "photo",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=WEIGHT", help="How often photographs of a folder are drawn."),
+    ] = None,
     smoke: Annotated[bool, typer.Option(help="Everything tiny, on a CPU, in seconds.")] = False,
 ) -> None:
     """Run the tests of CUDA, measure the speed and train, within a number of minutes."""
     end = time.monotonic() + 60 * minutes
-    whole = Plan(photographs or [], out, init, 60 * minutes, smoke)
+    weights = weights_of(source or ())
+    whole = Plan(photographs or [], out, init, weights, 60 * minutes, smoke)
     whole.write("device", name=device_name(whole.device), torch=torch.__version__)
     for name in PARTS:
         if name == "training" and not photographs:

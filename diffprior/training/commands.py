@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .photographs import Photographs
     from .trainer import Trainer, TrainingConfig
 
-__all__ = ["train"]
+__all__ = ["train", "weights_of"]
 
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
@@ -76,7 +76,7 @@ def train(  # noqa: PLR0913 (the options of the command)
         place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         with documents.locked(out / ".lock"):
             torch.manual_seed(seed)
-            images, network, config = _prepare(photographs, _weights(source or ()), batch, seed)
+            images, network, config = _prepare(photographs, weights_of(source or ()), batch, seed)
             network = _initial(init, network) if init else network
             images.check_room(max(config.patch, config.late_patch))
             trainer = Trainer(network, images, config, out, place)
@@ -166,7 +166,7 @@ def _initial(folder: Path, new: "NAFUNet") -> "NAFUNet":
     return network
 
 
-def _weights(sources: Sequence[str]) -> dict[str, float]:
+def weights_of(sources: Sequence[str]) -> dict[str, float]:
     """Return the weights of NAME=WEIGHT texts."""
     weights = {}
     for text in sources:

@@ -21,8 +21,9 @@ import diffprior
 from diffprior.catalog import names
 from diffprior.likelihoods.base import Likelihood
 from diffprior.random import Noise
+from diffprior.runtime.placement import prior_cache
 
-from support import everything
+from support import everything, tiny
 from support.device import Accelerator, DeviceError, OnDevice
 from support.everything import Run, leaves, mover, stay
 
@@ -105,7 +106,7 @@ def test_inversions(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name, operator", everything.pairs())
 def test_methods(name: str, operator: str) -> None:
-    kind = "mps" if operator == "compressed" else "cuda"
+    kind = "mps" if operator == "compressed" and name != "ddnm" else "cuda"
     check(everything.run_method(name, operator), kind, near=1e-2)
 
 
@@ -128,6 +129,21 @@ def test_tasks(name: str) -> None:
     assert got.report["device"] == "cuda:0" and expected.report["device"] == "cpu"
     for a, b in zip(leaves([got.image]), leaves([expected.image]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=5e-3)
+
+
+def test_a_prompt_and_its_attention(tmp_path: Path) -> None:
+    """A small Stable Diffusion, opened on the device, whose attention an edit takes part in."""
+    tiny.stable_diffusion(tmp_path / "pipeline")
+    settings = {"prior": tmp_path / "pipeline", "dtype": "float32", "prompt": "a dog", "steps": 2}
+    edited = {"source_prompt": "a cat", "attention": "refine", **settings}
+    image = everything.IMAGES[0, :, :16, :16]
+    with prior_cache():
+        expected = diffprior.edit(image, device="cpu", **edited).image
+    with Accelerator() as device, prior_cache():
+        result = diffprior.edit(image, device="cuda", **edited)
+    explained("task_reads", device.reads)
+    assert result.report["device"] == "cuda:0"
+    torch.testing.assert_close(result.image, expected, rtol=1e-3, atol=5e-3)
 
 
 def test_all_there_is_is_here() -> None:

@@ -275,7 +275,12 @@ def run_inversion(name: str) -> Run:
     return run
 
 
-FEWER = {"discrepancy": "discrepancy(rounds=3)", "exemplar": "exemplar(tries=1)"}
+FEWER = {
+    "discrepancy": "discrepancy(rounds=3)",
+    "exemplar": "exemplar(tries=1)",
+    "pnp_dm": "pnp_dm(iterations=4)",
+    "resample": "resample(iterations=2)",
+}
 
 
 def method(name: str, steps: int = 2) -> Method[Any]:
@@ -298,10 +303,13 @@ def pairs() -> Iterator[tuple[str, str]]:
 def run_method(name: str, operator: str) -> Run:
     A = OPERATORS[operator]().for_shape(SHAPE)
     likelihood = GaussianLikelihood(operator=A, sigma=0.1).measure(X, Noise(0, IDS))
-    guess = 0.9 * X if method(name).takes_guess else None
+    if name == "exemplar":  # one image is enough, as it takes them one by one
+        likelihood = likelihood.select(torch.tensor([0]))
+    guess = 0.9 * X[: len(likelihood.y)] if method(name).takes_guess else None
+    n = 1 if name == "exemplar" else 2
 
     def run(move: Move, steps: int) -> Tensor:
-        return method(name, steps)(move(MIXTURE), likelihood, n=2, seed=1, guess=guess)
+        return method(name, steps)(move(MIXTURE), likelihood, n=n, seed=1, guess=guess)
 
     return run
 
