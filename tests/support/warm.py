@@ -13,11 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 HEAVY = (  # what nearly every command imports
@@ -40,6 +44,51 @@ def run(
         asked = {"call": call, "folder": place, "files": [*map(str, files)]}
         code = _ended(_server(), asked, timeout)
         return subprocess.CompletedProcess(call, code, *(f.read_bytes() for f in files[1:]))
+
+
+class Started:
+    """A process that runs beside its starter. While it does, no other is started."""
+
+    def __init__(self, server: socket.socket, asked: dict[str, object]) -> None:
+        self._server = server
+        self._answers = server.makefile()
+        self._code: int | None = None
+        server.sendall(json.dumps(asked).encode() + b"\n")
+        self.pid = int(self._answers.readline())
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code when it has ended."""
+        if self._code is None:
+            self._server.settimeout(timeout)
+            self._code = int(self._answers.readline())
+            self._server.settimeout(None)
+        return self._code
+
+
+@contextmanager
+def started(
+    *words: str | Path, folder: Path, streams: Path, environment: dict[str, str] | None = None
+) -> Iterator[Started]:
+    """Run ``python WORDS`` in a folder until the block ends; streams is a folder for its output."""
+    files = [streams / name for name in STREAMS]
+    files[0].touch()
+    asked = {
+        "call": [*map(str, words)],
+        "folder": str(folder),
+        "files": [*map(str, files)],
+        "environment": environment or {},
+    }
+    process = Started(_server(), asked)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
 
 
 def _ended(server: socket.socket, asked: dict[str, object], timeout: float) -> int:
@@ -90,14 +139,17 @@ def _serve(wire: socket.socket) -> list[str]:
     sys.exit()
 
 
-def _become(asked: dict[str, list[str]]) -> list[str]:
-    """Take the folder and the streams that were asked for."""
-    os.chdir(str(asked["folder"]))
+def _become(asked: dict[str, Any]) -> list[str]:
+    """Take the folder, the streams and the environment that were asked for."""
+    os.chdir(asked["folder"])
+    os.environ.update(asked.get("environment", {}))
+    tempfile.tempdir = None  # TMPDIR may be another
     for number, file in enumerate(asked["files"]):
         opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(opened, number)
         os.close(opened)
-    return asked["call"]
+    call: list[str] = asked["call"]
+    return call
 
 
 def _main() -> None:
