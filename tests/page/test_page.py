@@ -165,12 +165,24 @@ def test_a_wrong_setting_is_told_at_its_field(page: Any, photo: Path) -> None:
     assert page.inner_text("#more").count("More settings") == 1
 
 
-def test_the_server_is_killed_and_the_page_goes_on(painted: Any, server: Any) -> None:
-    """The page says so, keeps the mask, brings its photo to the new server, and fills.
+def test_the_server_is_killed_and_the_page_goes_on(
+    painted: Any, server: Any, context: Any, tmp_path: Path
+) -> None:
+    """The page says so, keeps the mask, brings its photos to the new server, and fills.
 
-    The photo has a new name there, and what is painted from then on outlives a reload.
+    So it does with a photo that was opened before a reload, and another tab brings none twice.
+    What is painted from then on outlives a reload.
     """
     page = painted
+    page.wait_for_timeout(200)  # until the mask is kept
+    with page.expect_response("**/file"):  # the page has no file any more, and asks for it
+        page.reload()
+    other = another_tab(context, server)
+    second = tmp_path / "second.png"
+    Image.new("RGB", (90, 60), (80, 120, 160)).save(second)
+    open_photos(page, second)
+    page.locator("#film-list .tile").nth(0).click()
+    page.wait_for_selector("[data-action=undo]:not([disabled])")
     before = mask_of(page)
     old = page.get_attribute("#stage", "data-image")
     hurry(page, 5000)
@@ -181,7 +193,15 @@ def test_the_server_is_killed_and_the_page_goes_on(painted: Any, server: Any) ->
     assert "What you painted is kept" in page.inner_text("#notice-text")
     assert np.array_equal(mask_of(page), before)
     server.start()
-    page.wait_for_selector("#notice[data-kind=note]")
+    for tab in (page, other):
+        tab.wait_for_selector("#notice[data-kind=note]")
+        assert tab.inner_text("#notice-text") == "The server is back."
+        assert tab.locator("#film-list li").count() == 2
+    other.close()
+    assert [image["name"] for image in server.client.get("/api/v1/images").json()] == [
+        "photo.png",
+        "second.png",
+    ]
     page.wait_for_selector(f"#stage[data-image]:not([data-image='{old}'])")
     assert np.array_equal(mask_of(page), before)
     page.fill("#set-steps", "2")
@@ -195,12 +215,18 @@ def test_the_server_is_killed_and_the_page_goes_on(painted: Any, server: Any) ->
     assert state(page)["steps"] == 2
 
 
-def test_two_tabs_show_the_same_photos(painted: Any, server: Any, context: Any) -> None:
-    """A second tab has the photos and the results of the first, and a mask of its own."""
+def another_tab(context: Any, server: Any) -> Any:
+    """A second tab, when it shows the photos of the first one."""
     other = context.new_page()
     other.goto(server.url)
     other.wait_for_selector("body.is-ready")
     other.wait_for_selector("#film-list li")
+    return other
+
+
+def test_two_tabs_show_the_same_photos(painted: Any, server: Any, context: Any) -> None:
+    """A second tab has the photos and the results of the first, and a mask of its own."""
+    other = another_tab(context, server)
     assert mask_of(other).max() == 0
     hurry(painted)
     fill(painted)
