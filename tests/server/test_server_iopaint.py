@@ -4,17 +4,17 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffprior.server import jobs
 from diffprior.server.iopaint import FIELDS, LEFT_ASIDE, USED
 
 from support.web import API, picture, pixels, png, sentence
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DOCS = Path(__file__).parents[2] / "docs" / "rest.md"
 PHOTO = picture(40, 48, 3, seed=8)
@@ -85,21 +85,8 @@ def filled(answer) -> np.ndarray:
     return pixels(answer.content)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Two steps for each fill: what is asked here is how a request is read."""
-    call = jobs.work.call
-
-    def shorter(function, file, values, callback):
-        return call(function, file, values | {"steps": 2}, callback)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.work, "call", shorter)
-        yield
-
-
 @pytest.fixture(scope="module")
-def expected(client) -> np.ndarray:
+def expected(client, quick) -> np.ndarray:
     """The result of a request without further fields."""
     return filled(ask(client))
 
