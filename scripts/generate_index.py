@@ -36,6 +36,12 @@ NOTE = "# Written by scripts/generate_index.py.\n"
 
 # Functions that a package exports, by module; public classes are exported without being listed.
 FUNCTIONS: dict[str, dict[str, list[str]]] = {
+    "densities": {
+        "bound": ["limit_bound", "variational_bound"],
+        "flow": ["flow_density"],
+        "levels": ["bits_per_dimension", "dequantize"],
+        "nonequilibrium": ["nonequilibrium_bound"],
+    },
     "io": {
         "arrays": ["as_images", "to_pil"],
         "files": ["encode", "find", "read", "write"],
