@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "diffprior"
 ROOT_STUB = LIBRARY / "__init__.pyi"
 MOUNTED = {  # modules with commands of their own, and the panels of the help that those stand in
+    "diffprior.cli.score": "Evaluate",
     "diffprior.evaluation.commands": "Evaluate",
     "diffprior.training.commands": "Evaluate",
     "diffprior.server.commands": "Serve",
