@@ -76,6 +76,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| 0.02 | scratch | 1 |",
         "",
     ),
+    "tables/likelihood.py": (
+        "images shirts.npz --limit 1 --only photo",
+        "| photo, bound, four parts ",
+        "",
+    ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
     "tables/noise.py": ("images --side 32 --limit 1", "| gray | 50 |", ""),
     "tables/restoration.py": (
@@ -119,6 +124,7 @@ def place(tmp_path: Path) -> Path:
     y = np.arange(200) % 10
     x = rng.integers(0, 256, (200, 28, 28), np.uint8)
     np.savez(tmp_path / "labeled.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    np.savez(tmp_path / "shirts.npz", x=x[:1])
     return tmp_path
 
 
