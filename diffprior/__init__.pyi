@@ -21,6 +21,7 @@ from . import attention as attention
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
+from . import densities as densities
 from . import diffusions as diffusions
 from . import editing as editing
 from . import errors as errors
@@ -67,6 +68,7 @@ __all__ = [
     "deblur",
     "dejpeg",
     "denoise",
+    "densities",
     "diffusions",
     "edit",
     "editing",
