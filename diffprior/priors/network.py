@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batching import row_by_row
-from ..diffusions import GaussianDiffusion
+from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
@@ -61,7 +61,8 @@ class NetworkPrior(ConditionalPrior):
         self.network = network.requires_grad_(False).eval()
         self.parameterization = parameterization
         self.shape = tuple(shape)
-        self.diffusion = GaussianDiffusion(parameterization.schedule)
+        kind = BernoulliDiffusion if parameterization.binary else GaussianDiffusion
+        self.diffusion = kind(parameterization.schedule)
         self.local = bool(getattr(network, "local", False))
         self.consistency = parameterization.consistency
         self.classes = classes
