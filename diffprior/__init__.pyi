@@ -21,6 +21,7 @@ from . import attention as attention
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
+from . import densities as densities
 from . import diffusions as diffusions
 from . import editing as editing
 from . import errors as errors
@@ -35,6 +36,7 @@ from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
+from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
@@ -67,6 +69,7 @@ __all__ = [
     "deblur",
     "dejpeg",
     "denoise",
+    "densities",
     "diffusions",
     "edit",
     "editing",
@@ -87,6 +90,7 @@ __all__ = [
     "methods",
     "metrics",
     "networks",
+    "objectives",
     "operators",
     "pretrained",
     "priors",
