@@ -36,6 +36,7 @@ from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
+from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
@@ -89,6 +90,7 @@ __all__ = [
     "methods",
     "metrics",
     "networks",
+    "objectives",
     "operators",
     "pretrained",
     "priors",

@@ -10,7 +10,15 @@ from ..batching import row_by_row
 from ..random import Noise
 from ..solvers import row_sums
 
-__all__ = ["LEVELS", "WIDTH", "bits_per_dimension", "dequantize", "level_log_prob", "to_levels"]
+__all__ = [
+    "LEVELS",
+    "WIDTH",
+    "bits_per_dimension",
+    "dequantize",
+    "level_log_prob",
+    "log_normal_between",
+    "to_levels",
+]
 
 LEVELS = 256
 WIDTH = 2 / (LEVELS - 1)  # of a level, as images lie in [-1, 1]
@@ -54,12 +62,12 @@ def level_log_prob(x_0: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         x, m = x.to("cpu", torch.float64), m.to("cpu", torch.float64)
         low = torch.where(x < -1 + WIDTH / 2, -math.inf, (x - WIDTH / 2 - m) / wide)
         high = torch.where(x > 1 - WIDTH / 2, math.inf, (x + WIDTH / 2 - m) / wide)
-        return row_sums(_log_normal_between(low, high))
+        return row_sums(log_normal_between(low, high))
 
     return row_by_row(odds, x_0, mean)
 
 
-def _log_normal_between(low: Tensor, high: Tensor) -> Tensor:
+def log_normal_between(low: Tensor, high: Tensor) -> Tensor:
     """Return log(Phi(high) - Phi(low)), from the tail that loses no digits."""
     turned = low > 0
     low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)

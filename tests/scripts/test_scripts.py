@@ -30,6 +30,11 @@ CALLS = {  # arguments, what is printed, and what is written
     "generate_index.py": ("--check", "", ""),
     "docs_pictures.py": ("page.md --out out", "clean.jpg", "clean.jpg"),
     "fuzz.py": ("--seconds 60 --rounds 40", "40 files, 0 broke a reader", ""),
+    "gpu_minutes.py": (
+        "images --out out --smoke --minutes 0.5",
+        "parts name=training",
+        "results.jsonl results.md run/curve.csv run/checkpoint.pt run/weights/config.json",
+    ),
     "peers/compare.py": (
         "images --out out --side 16 --limit 1 --calls 4 --seeds 1 --method ILVR --problem box",
         "| box | ILVR | ours | 1 of 1 |",

@@ -14,9 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -51,6 +52,51 @@ def run(
         asked["imported"] = str(Path(streams) / "imported")
         code = _ended(_server(), asked, timeout)
         return subprocess.CompletedProcess(call, code, *(f.read_bytes() for f in files[1:]))
+
+
+class Started:
+    """A process that runs beside its starter. While it does, no other is started."""
+
+    def __init__(self, server: socket.socket, asked: dict[str, Any]) -> None:
+        self._server = server
+        self._answers = server.makefile()
+        self._code: int | None = None
+        server.sendall(json.dumps(asked).encode() + b"\n")
+        self.pid = int(self._answers.readline())
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code when it has ended."""
+        if self._code is None:
+            self._server.settimeout(timeout)
+            self._code = int(self._answers.readline())
+            self._server.settimeout(None)
+        return self._code
+
+
+@contextmanager
+def started(
+    *words: str | Path, folder: Path, streams: Path, environment: dict[str, str] | None = None
+) -> Iterator[Started]:
+    """Run ``python WORDS`` in a folder until the block ends; streams is a folder for its output."""
+    files = [streams / name for name in STREAMS]
+    files[0].touch()
+    asked: dict[str, Any] = {
+        "call": [*map(str, words)],
+        "folder": str(folder),
+        "files": [*map(str, files)],
+        "environment": environment or {},
+    }
+    process = Started(_server(), asked)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
 
 
 def _ended(server: socket.socket, asked: dict[str, Any], timeout: float) -> int:
@@ -99,7 +145,7 @@ def _serve(wire: socket.socket) -> dict[str, Any]:
             return asked
         wire.sendall(f"{child}\n".encode())
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        imported = Path(asked["imported"])
+        imported = Path(asked.get("imported", os.devnull))
         names = imported.read_text().split() if imported.exists() else []
         wire.sendall(f"{code}\n".encode())
         _import(names)
@@ -107,8 +153,10 @@ def _serve(wire: socket.socket) -> dict[str, Any]:
 
 
 def _become(asked: dict[str, Any]) -> None:
-    """Take the folder and the streams that were asked for."""
+    """Take the folder, the streams and the environment that were asked for."""
     os.chdir(asked["folder"])
+    os.environ.update(asked.get("environment", {}))
+    tempfile.tempdir = None  # TMPDIR may be another
     for number, file in enumerate(asked["files"]):
         opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(opened, number)
@@ -141,7 +189,7 @@ def _main() -> None:
     before = set(sys.modules)
     code = _work(*asked["call"])
     with suppress(OSError):  # the folder is gone if whoever asked did not wait
-        Path(asked["imported"]).write_text("\n".join(_learned(before)))
+        Path(asked.get("imported", os.devnull)).write_text("\n".join(_learned(before)))
     for stream in (sys.stdout, sys.stderr):
         if stream and not stream.closed:
             stream.flush()
