@@ -36,7 +36,8 @@ class Flow(Objective):
     def times(self, u: Tensor) -> Tensor:
         if self.law == "uniform":
             return u
-        return torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)).sigmoid()
+        normal: Tensor = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))
+        return normal.sigmoid()
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         outputs = denoiser.outputs(denoiser.noised(batch), batch.t)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,12 +73,17 @@ class NetworkPrior(ConditionalPrior):
         self.clip = clip
 
     @classmethod
-    def of(cls, network: NAFUNet) -> Self:
-        """Return the prior of a ``NAFUNet``, which knows its size and noise levels."""
+    def of(cls, network: Any, parameterization: Parameterization | None = None) -> Self:
+        """Return the prior of a network of this library, which knows its shape and classes.
+
+        Arguments:
+            network: A ``NAFUNet``, ``UNet``, ``DiT`` or ``MLP``.
+            parameterization: What it takes and says; by default that of a ``NAFUNet``.
+        """
         return cls(
             network,
-            Karras(network.sigma_min, network.sigma_max, network.sigma_data),
-            (network.image_channels, network.size, network.size),
+            parameterization or Karras(network.sigma_min, network.sigma_max, network.sigma_data),
+            network.shape,
             classes=network.classes,
             unconditional=True,
             multiple=network.stride,
@@ -88,11 +93,14 @@ class NetworkPrior(ConditionalPrior):
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
     def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        channels, h, w = x_t.shape[1:]
+        channels, *sides = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
-        x = pad_to_multiple(x, self.multiple or 1)
+        if sides:
+            x = pad_to_multiple(x, self.multiple or 1)
         out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
-        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
+        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels]
+        if sides:
+            out = out[..., : sides[0], : sides[1]]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
 
