@@ -56,7 +56,7 @@ def score(  # noqa: PLR0913 (the options of the command)
     windows: Annotated[
         int,
         typer.Option(
-            help="Parts of an image that are measured, spread evenly; 0 is as many as fit."
+            help="The most parts of an image that are measured, spread evenly; 0 is all that fit."
         ),
     ] = 4,
     side: Annotated[int, typer.Option(help="Side of a part, in pixels.")] = 128,
@@ -138,7 +138,10 @@ def _open(prior: str | None, device: str | None, dtype: str, label: int | None) 
     from ..runtime.placement import dtype_of, place_prior
 
     opened = place_prior(prior, device, dtype)
-    opened = opened if label is None else opened.with_label(label)
+    try:
+        opened = opened if label is None else opened.with_label(label)
+    except ValueError as error:  # as a prior without classes has it
+        raise SettingError(str(error)) from error
     half = dtype_of(dtype, opened.like.device)
     return opened if half is None else HalfPrior(opened, half)
 

@@ -122,8 +122,9 @@ class _Solved:
     def standard_error(self) -> Tensor:
         if self.exact:
             return torch.zeros_like(self.log_prob[0])
-        error: Tensor = self.log_prob.std() / math.sqrt(len(self.log_prob))
-        return error
+        count = len(self.log_prob)
+        spread = self.log_prob.std() if count > 1 else torch.full_like(self.log_prob[0], math.nan)
+        return spread / math.sqrt(count)
 
 
 class _Path:

@@ -44,8 +44,8 @@ class FitSettings(Checked):
     Arguments:
         by: ``bound``, the variational bound in the limit of many steps; or ``flow``, the exact
             log-density along the probability flow, which takes longer.
-        windows: Parts of the image that are measured, spread evenly; 0 is as many as fit without an
-            overlap.
+        windows: At most so many parts of the image are measured, spread evenly; 0 is all that fit
+            without an overlap.
         side: Side of a part, in pixels.
         draws: Draws of the noise for each part; their spread is the standard error.
         levels: Noise levels of the bound.
@@ -126,7 +126,7 @@ def measure_fit(
     """
     settings = settings or FitSettings()
     prior = _prior_of_pixels(prior, images)
-    x_0 = to_levels(prior.encode(images.tensor()))
+    x_0 = _pixels(prior, images)
     sides = _sides(prior, x_0, settings.side)
     windows = tuple(_windows(x_0.shape[-2:], sides, settings.windows))
     bits, errors, codes = [], [], []
@@ -205,6 +205,13 @@ def _prior_of_pixels(prior: Prior, images: Images) -> Prior:
     values = images.values
     is_gray = bool((values == values[..., :1]).all())
     return GrayPrior(prior) if is_gray and prior.shape[0] == 3 else prior
+
+
+def _pixels(prior: Prior, images: Images) -> Tensor:
+    """Return an image at the 256 levels, with the channels of the prior."""
+    x_0 = prior.encode(images.tensor())
+    is_mixed = prior.shape[0] == 1 and x_0.shape[1] == 3
+    return to_levels(x_0.mean(1, keepdim=True) if is_mixed else x_0)
 
 
 def _sides(prior: Prior, x_0: Tensor, side: int) -> tuple[int, int]:

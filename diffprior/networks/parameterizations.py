@@ -171,7 +171,7 @@ class Karras(Parameterization):
     def _sigma(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the noise level in the dtype of the states, within those of the training."""
         alpha_t, sigma_t = self.schedule(t)
-        return (sigma_t / alpha_t).clamp_min(self.sigma_min).to(x_t)
+        return (sigma_t / alpha_t).clamp_min(self.sigma_min).to(x_t.dtype)
 
 
 class VP(Parameterization):

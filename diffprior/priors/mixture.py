@@ -9,6 +9,7 @@ from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..random import Noise
+from ..solvers import wide_dtype
 from .base import Prior
 
 __all__ = ["MixturePrior"]
@@ -74,7 +75,7 @@ class MixturePrior(Prior):
 
     def _axis_aligned(self, x: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         """Return E[x_0 | x_t] without tensors ``(B, K, D)``: squares are multiplied out."""
-        wide = x.dtype if x.device.type == "mps" else torch.float64  # large squares cancel
+        wide = wide_dtype(x)  # large squares cancel
         m = self.means.to(wide)
         C = self.eigvals.to(wide)
         z = x.to(wide)

@@ -97,7 +97,9 @@ class NetworkPrior(ConditionalPrior):
         x, time = self.parameterization.inputs(x_t, t)
         if sides:
             x = pad_to_multiple(x, self.multiple or 1)
-        out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
+        # the time is a number of the host: it goes along with the call, and is not copied first
+        times = x_t.new_full((len(x_t),), float(time))
+        out = self.network(x, times, *self._labels(x_t))
         out = (out if isinstance(out, Tensor) else out.sample)[:, :channels]
         if sides:
             out = out[..., : sides[0], : sides[1]]

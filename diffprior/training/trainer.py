@@ -148,8 +148,13 @@ class Trainer:
             self.optimizers.insert(0, Muon(kernels, config.muon_rate))
             self.rates.insert(0, config.muon_rate)
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        self.loss = float("nan")
+        self.running = torch.full((), math.nan, device=self.device)
         self.curve: list[Row] = []
+
+    @property
+    def loss(self) -> float:
+        """The running mean of the loss; to read it is to wait for the device."""
+        return float(self.running)
 
     @property
     def checkpoint(self) -> Path:
@@ -238,7 +243,7 @@ class Trainer:
         self.ema = state["ema"]
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
-        self.loss = float(state.get("loss", math.nan))
+        self.running = torch.tensor(float(state.get("loss", math.nan)), device=self.device)
         older = self.folder / "curve.csv"  # checkpoints were once without the table
         self.curve = [dict(row) for row in state.get("curve") or read_rows(older)]
 
@@ -249,8 +254,8 @@ class Trainer:
         else:
             self.export()
 
-    def train_step(self, progress: float) -> float:
-        """Take one step at a share of the run, in [0, 1]; return the loss."""
+    def train_step(self, progress: float) -> Tensor:
+        """Take one step at a share of the run, in [0, 1]; return the loss, on the device."""
         batch, labels = self._draw(progress)
         denoiser = Denoiser(network=self._forward, parameterization=self.task, labels=labels)
         loss = self.objective.losses(denoiser, batch).mean()
@@ -263,7 +268,8 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        return float(loss.detach())
+        out: Tensor = loss.detach().float()  # a bound is summed in float64
+        return out
 
     def _forward(self, *inputs: Tensor) -> Tensor:
         """Return what the network says; images pass it in bfloat16."""
@@ -280,7 +286,7 @@ class Trainer:
         if images.dtype == torch.uint8:
             x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
-        t = self.objective.times(levels).float().to(self.device)
+        t = self.objective.times(levels).float().to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         draws = 2 if self.objective.probes else 1
         noise, *probe = (
@@ -332,7 +338,8 @@ class Trainer:
         while (done := share()) < 1:
             start = time.perf_counter()
             loss = self.train_step(done)
-            self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
+            mean = 0.99 * self.running + 0.01 * loss
+            self.running = torch.where(self.running.isnan(), loss, mean)
             self.seconds += time.perf_counter() - start
             if callback is not None:
                 callback(self, share())
