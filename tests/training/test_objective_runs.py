@@ -196,7 +196,7 @@ def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
         (["--objective", "simple(steps=0)"], "steps of Simple is a whole number"),
         (["--network", "resnet"], "no architecture 'resnet'; the nearest are"),
         (["--network", "unet"], "unet is a network of images, and these are points: use mlp"),
-        (["--objective", "bits"], "bits is the objective of .npy files of booleans"),
+        (["--objective", "bits"], "bits is the objective of an .npy file of booleans"),
         (["--init", "somewhere"], "--init is the folder of a nafunet"),
     ],
 )
