@@ -67,6 +67,7 @@ class DiT(nn.Module):
         embed = self.transformer.pos_embed
         embed.register_buffer("pos_embed", embed.pos_embed, persistent=True)  # it is saved, too
         self._start()
+        self.train(False)
 
     def _start(self) -> None:
         """Start each block as the identity, and the output at zero."""

@@ -201,19 +201,19 @@ def deepened(network: NAFUNet, blocks: Sequence[int]) -> NAFUNet:
 
 
 def save_network(
-    network: NAFUNet,
+    network: nn.Module,
     folder: Path,
     weights: dict[str, Tensor] | None = None,
     dtype: torch.dtype | None = torch.float16,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model folder that ``load_network`` and diffusers read.
 
     Arguments:
-        weights: Written in the place of the network's own, such as a moving average of them.
-        dtype: Their dtype in the file; None keeps the dtype that they have.
+        network, weights, dtype, notes: As of ``packed``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in packed(network, weights, dtype).items():
+    for name, data in packed(network, weights, dtype, notes).items():
         part = folder / f"{name}.part"
         part.write_bytes(data)
         part.replace(folder / name)  # whole or not at all

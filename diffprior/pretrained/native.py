@@ -51,8 +51,8 @@ def load_native(folder: Path, settings: NativeSettings) -> NetworkPrior:
     with torch.device("meta"), room(size_of(state)):
         network = kind(**config)
     fit(network, state)
-    task = _task(entries.get("_objective"), network)
-    return NetworkPrior.of(network, task).for_label(settings.label)
+    text = entries.get("_objective")
+    return NetworkPrior.of(network, _task(text, network), text).for_label(settings.label)
 
 
 def _task(text: Any, network: Any) -> Parameterization | None:

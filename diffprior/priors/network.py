@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..batching import row_by_row
 from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
+from ..networks.dit import DiT
+from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
@@ -71,16 +73,23 @@ class NetworkPrior(ConditionalPrior):
         self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
+        self.objective: str | None = None
 
     @classmethod
-    def of(cls, network: Any, parameterization: Parameterization | None = None) -> Self:
+    def of(
+        cls,
+        network: Any,
+        parameterization: Parameterization | None = None,
+        objective: str | None = None,
+    ) -> Self:
         """Return the prior of a network of this library, which knows its shape and classes.
 
         Arguments:
             network: A ``NAFUNet``, ``UNet``, ``DiT`` or ``MLP``.
             parameterization: What it takes and says; by default that of a ``NAFUNet``.
+            objective: The text of what it was trained by, which ``save_pretrained`` keeps.
         """
-        return cls(
+        prior = cls(
             network,
             parameterization or Karras(network.sigma_min, network.sigma_max, network.sigma_data),
             network.shape,
@@ -88,6 +97,8 @@ class NetworkPrior(ConditionalPrior):
             unconditional=True,
             multiple=network.stride,
         )
+        prior.objective = objective
+        return prior
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
@@ -151,16 +162,19 @@ class NetworkPrior(ConditionalPrior):
         return self._replace(shape=tuple(shape))
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the network to a folder that ``from_pretrained`` and diffusers read.
+        """Write the network to a folder that ``from_pretrained`` reads.
+
+        Diffusers reads that of a ``NAFUNet``, too.
 
         The weights keep their dtype. A label is not saved.
 
         Raises:
-            PriorError: If the network is not a ``NAFUNet``: others stay in their own formats.
+            PriorError: If the network is none of this library: others stay in their own formats.
         """
-        if not isinstance(self.network, NAFUNet):
+        if not isinstance(self.network, NAFUNet | DiT | MLP):
             raise PriorError(
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        save_network(self.network, Path(folder), dtype=None)
+        notes = {"_objective": self.objective} if self.objective else None
+        save_network(self.network, Path(folder), dtype=None, notes=notes)

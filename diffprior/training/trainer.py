@@ -192,13 +192,16 @@ class Trainer:
 
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the model folder: float16, but float32 where a network is small."""
-        notes = {"_objective": self.config.objective}
+        notes = {"_objective": self._noted()}
         if isinstance(self.network, UNet):
             return packed_unet(self.network, self.ema, self.task, notes)
-        if isinstance(self.network, NAFUNet):
-            plain = isinstance(self.task, Karras)  # its settings say how it was trained
-            return packed(self.network, self.ema, torch.float16, None if plain else notes)
-        return packed(self.network, self.ema, None, notes)
+        dtype = torch.float16 if isinstance(self.network, NAFUNet) else None
+        return packed(self.network, self.ema, dtype, notes if self._noted() else None)
+
+    def _noted(self) -> str | None:
+        """Return the objective, if the settings of the network do not say how it was trained."""
+        plain = isinstance(self.network, NAFUNet) and isinstance(self.task, Karras)
+        return None if plain else self.config.objective
 
     def resume(self) -> bool:
         """Load the checkpoint if there is one; return whether there was.
@@ -373,7 +376,7 @@ class Trainer:
 
     def prior(self, network: Network) -> NetworkPrior:
         """Return the prior of a network that was trained so."""
-        return NetworkPrior.of(network, self.task)
+        return NetworkPrior.of(network, self.task, self._noted())
 
     def averaged(self) -> Network:
         """Return the network with the moving average as its weights."""
