@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["cg", "dot", "galerkin", "per_row", "wide_dtype"]
+__all__ = ["cg", "dot", "galerkin", "per_row", "row_sums", "wide_dtype"]
 
 NEAR = 256  # machine epsilons; a relative residual below it is near the rounding floor
 RISE = 16  # times the least squared residual: CG does not lower the residual at every step
@@ -42,6 +42,15 @@ def dot(u: Tensor, v: Tensor) -> Tensor:
     """
     total = (u * v).flatten(1).sum(1, dtype=wide_dtype(u)).to(u.dtype)
     return per_row(total, u)
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """Return the sum of each row of a batch, of shape ``(B,)``, in float64 where the device has it.
+
+    Each row is summed by itself, so that its last bits do not depend on the other rows.
+    """
+    wide = x.dtype if x.device.type == "mps" else torch.float64
+    return torch.stack([row.sum(dtype=wide) for row in x])
 
 
 def cg(
