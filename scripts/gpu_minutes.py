@@ -363,24 +363,26 @@ def train_part(plan: Plan) -> None:
     trainer.train_step(0.0)  # it compiles, which takes longer than a thousand steps
     first, seconds, config = trainer.step, trainer.seconds, trainer.config
 
-    def measured(network: NAFUNet) -> dict[str, float]:
-        found = trainer.validate(network) | measure(network)
-        crops = (trainer.step - first) * config.batch * (config.patch / 64) ** 2
-        rate = round(crops / max(trainer.seconds - seconds, 1e-9), 1)
-        minutes = round(trainer.seconds / 60, 1)
-        values = {k: round(v, 2) for k, v in found.items()}
-        plan.write("training", minutes=minutes, step=trainer.step, crops_a_second=rate, **values)
-        return found
+    written = 0
+
+    def tell(trainer: Trainer, share: float) -> None:
+        nonlocal written
+        for row in trainer.curve[written:]:
+            crops = (trainer.step - first) * config.batch * (config.patch / 64) ** 2
+            rate = round(crops / max(trainer.seconds - seconds, 1e-9), 1)
+            plan.write("training", **row, crops_a_second=rate)
+        written = len(trainer.curve)
 
     plan.write("training", resumed=resumed, parameters=count(trainer.network), start=first)
     every = 60.0 if plan.seconds > 120 else plan.seconds / 2
     left = plan.seconds - (time.monotonic() - begin)
-    left -= each * (left / every + 2)
-    minutes = (seconds + max(left, 1.0)) / 60
-    trainer.run(minutes=minutes, every=every / 60, measure=measured)
+    left -= each * (left / every + 3)
+    minutes = (seconds + (1.0 if plan.smoke else max(left, 1.0))) / 60
+    trainer.run(minutes=minutes, every=every / 60, callback=tell, measure=measure)
+    tell(trainer, 1.0)
 
 
-def count(network: NAFUNet) -> int:
+def count(network: torch.nn.Module) -> int:
     """Return how many parameters a network has."""
     return sum(p.numel() for p in network.parameters())
 

@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # it logs refusals
 ROOT = Path(__file__).parents[2]
+HERE = str(Path(__file__).relative_to(ROOT))
 CUDA = torch.device("cuda", 0)
 READS = {  # operations that return numbers to Python, so that the host waits for the device
     *("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__complex__"),
@@ -57,8 +59,8 @@ def _told(name: str, answer: Any) -> Callable[..., Any]:
     truth = getattr(sys.modules[module], last)
 
     def told(*args: Any, **kwargs: Any) -> Any:
-        asked_by = Path(sys._getframe(1).f_code.co_filename)
-        return answer if asked_by.is_relative_to(ROOT) else truth(*args, **kwargs)
+        asked_here = _inside(sys._getframe(1).f_code.co_filename)
+        return answer if asked_here else truth(*args, **kwargs)
 
     return told
 
@@ -79,20 +81,34 @@ class OnDevice(Tensor):
         return Accelerator.active.call(func, args, kwargs or {})
 
 
+@cache
+def _inside(filename: str) -> str:
+    """Return the path of a file of the repository, and nothing for another file."""
+    file = Path(filename)
+    return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else ""
+
+
 def place(frame: FrameType | None) -> str:
     """Return the innermost place in the package, as ``folder/file.py:Class.function``."""
     first = ""
     while frame is not None:
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(ROOT) and file != Path(__file__):
-            inside = file.relative_to(ROOT)
-            name = f"{inside}:{frame.f_code.co_qualname}".replace(".<locals>", "")
-            name = name.removeprefix("diffprior/") if inside.parts[0] == "diffprior" else name
-            if inside.parts[0] in ("diffprior", "tasks"):
-                return name
+        file = _inside(frame.f_code.co_filename)
+        if file and file != HERE:
+            name = f"{file}:{frame.f_code.co_qualname}".replace(".<locals>", "")
+            if file.startswith(("diffprior/", "tasks/")):
+                return name.removeprefix("diffprior/")
             first = first or name
         frame = frame.f_back
     return first
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    """Yield the values of arguments, and of the lists in them."""
+    for x in values:
+        if isinstance(x, list | tuple):
+            yield from _flat(x)
+        else:
+            yield x
 
 
 class Accelerator(TorchFunctionMode):
@@ -175,7 +191,7 @@ class Accelerator(TorchFunctionMode):
         """Return what a function of torch returns on this machine with its accelerator."""
         name = getattr(func, "__name__", "")
         with torch._C.DisableTorchFunction():
-            leaves = tree_flatten((args, kwargs))[0]
+            leaves = [*_flat(args), *_flat(kwargs.values())]
             here = any(isinstance(x, OnDevice) for x in leaves)
             named = any(self._is_this(x) for x in leaves)
             if func is torch.device:
@@ -270,7 +286,8 @@ class Accelerator(TorchFunctionMode):
             self.reads[place(sys._getframe())] += 1
         if func.__name__ in ("tensor", "as_tensor", "copy_", "asarray", "__setitem__"):
             self._note_numbers(func, args, blocking=not kwargs.get("non_blocking"))
-        args, kwargs = tree_map(self._host, (args, kwargs))
+        if any(map(self._is_this, (*args, *kwargs.values()))):
+            args, kwargs = tree_map(self._host, (args, kwargs))
         out = func(*args, **kwargs)
         return self._marked(out) if verdict else self._unmarked(out)
 
@@ -353,6 +370,8 @@ class Accelerator(TorchFunctionMode):
 
 def _mapped(change: Callable[[Any], Any], out: Any) -> Any:
     """Return a result with its tensors changed; one without tensors, such as a shape, as it is."""
+    if isinstance(out, Tensor):
+        return change(out)
     has_tensors = any(isinstance(x, Tensor) for x in tree_flatten(out)[0])
     return tree_map(change, out) if has_tensors else out
 
@@ -370,7 +389,7 @@ def _signature(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return isinstance(x, OnDevice), x.ndim > 0, x.dtype
         return x if isinstance(x, torch.device | torch.dtype | str) else type(x)
 
-    return func, tuple(kwargs), tuple(map(kind, tree_flatten((args, kwargs))[0]))
+    return func, tuple(kwargs), tuple(map(kind, (*_flat(args), *_flat(kwargs.values()))))
 
 
 @contextmanager
