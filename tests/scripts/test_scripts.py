@@ -56,6 +56,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| the prior's own samples |",
         "sdedit.csv sdedit.md",
     ),
+    "tables/experiments.py": (
+        "--minutes 0.002 --count 4",
+        "| Swiss roll, 2 numbers |",
+        "",
+    ),
     "tables/fashion_classifier.py": (
         "labeled.npz --out out --epochs 1 --keep 1",
         "test accuracy ",
