@@ -128,7 +128,7 @@ def test_the_help_has_five_panels_in_order() -> None:
     }
     assert {n for n, p in panels.items() if p == "Inspect"} == {*LISTS, "tasks"}
     evaluate = {n for n, p in panels.items() if p == "Evaluate"}
-    assert evaluate == {"bench", "certify", "corrupt", "train"}
+    assert evaluate == {"bench", "certify", "corrupt", "score", "train"}
 
 
 def test_new_names_of_options_stand_beside_the_old_ones() -> None:
