@@ -47,7 +47,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "samples.md samples.png rows.csv table.md",
     ),
     "tables/denoising.py": (
-        "images --side 32 --limit 1 --only noisy --only wavelet --only BM3D",
+        "images --side 32 --limit 1 --level 50 --only noisy --only wavelet --only BM3D",
         "| images (1) | 50 |",
         "",
     ),
@@ -94,7 +94,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "rows.csv table.md",
     ),
     "tables/serve.py": (
-        "--megapixels 0.03 --hole 24 --requests 1 --clients 2",
+        "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
         "",
     ),
