@@ -82,8 +82,8 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/likelihood.py": (
-        "images shirts.npz --limit 1 --only photo",
-        "| photo, bound, four parts ",
+        "images shirts.npz --limit 1 --only fashion",
+        "| fashion, bound in the limit ",
         "",
     ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
