@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ PERIOD = 5  # of the heartbeat: one bit in five is 1
 BITS = 20  # of a sequence
 SIZE = 6.6  # the deviation of the spiral, which is divided by it
 NOISE = 0.04  # of the points of the roll
-Data = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+Data = np.ndarray[Any, Any]
 
 
 def spiral(share: Data) -> Data:
@@ -64,7 +64,7 @@ def roll_log_prob(x: Tensor) -> Tensor:
 def heartbeat(count: int, rng: np.random.Generator) -> Data:
     """Return sequences of bits with a 1 at every fifth place, at one of five phases."""
     phase = rng.integers(PERIOD, size=(count, 1))
-    return (np.arange(BITS) + phase) % PERIOD == 0
+    return np.asarray((np.arange(BITS) + phase) % PERIOD == 0)
 
 
 def trained(x: Data, objective: str, width: int, minutes: float, seed: int) -> NetworkPrior:
