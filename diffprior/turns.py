@@ -82,22 +82,23 @@ def in_turns(work: Sequence[Callable[[], T]], at_once: int | None = None) -> lis
 
     Each runs in a thread, and the threads take turns; only in a block of ``aside`` the next one
     goes on. Where there is one core, or one piece, they run one after the other in this thread, and
-    so they do inside of another ``in_turns``. The first failure ends them all.
+    so they do inside of another ``in_turns``, and in torch's inference mode. The first failure ends
+    them all.
 
     Arguments:
         at_once: The most pieces that are under way at a time; by default the number of threads that
             torch computes with.
     """
     count = min(at_once or torch.get_num_threads(), torch.get_num_threads(), len(work))
-    if count <= 1 or _turns.get() is not None:
+    if count <= 1 or _turns.get() is not None or torch.is_inference_mode_enabled():
         return [piece() for piece in work]
     turns = _Turns()
     threads = torch.get_num_threads()
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    grad = torch.is_grad_enabled()
 
     def run(piece: Callable[[], T]) -> T:
         _turns.set(turns)
-        with turns.lock, torch.inference_mode(inference), torch.set_grad_enabled(grad):
+        with turns.lock, torch.set_grad_enabled(grad):
             if turns.ended:
                 raise Stopped
             torch.set_num_threads(threads)  # a new thread takes over what another has set last

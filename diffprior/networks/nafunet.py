@@ -19,7 +19,7 @@ __all__ = ["NAFUNet", "deepened", "load_network", "packed", "save_network"]
 FREQUENCIES = 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the names that diffusers gives to its files
 CONFIG = "config.json"
-STRIP = 2**19  # elements of a strip: what a block makes of one stays in the cache of a core
+STRIP = 2**19  # elements of a strip, which stays in the cache of a core; 0 for no strips
 
 
 class ChannelNorm(nn.Module):
@@ -75,7 +75,7 @@ class Block(nn.Module):
     def _suits_strips(self, x: Tensor) -> bool:
         """Return whether x is one image on a CPU, of which no derivative is asked."""
         derived = torch.is_grad_enabled() and (x.requires_grad or self.expand.weight.requires_grad)
-        return len(x) == 1 and x.device.type == "cpu" and not derived
+        return STRIP > 0 and len(x) == 1 and x.device.type == "cpu" and not derived
 
     def _in_strips(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return the output for one image, some rows of pixels at a time.

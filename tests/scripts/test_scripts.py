@@ -113,6 +113,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| side | seconds | network calls |",
         "",
     ),
+    "tables/speedup.py": (
+        "images --side 40 --limit 1 --hole scratches --batch 2 --batch-side 32 --rounds 1",
+        "| 2 fills of 32 x 32, seconds |",
+        "",
+    ),
     "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
     "tables/wide_holes.py": (
         "holes images --objects objects --out out --method telea --method shiftmap",
