@@ -9,7 +9,7 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.mixture import MixturePrior
 
-from support.exact import random
+from support.exact import random, three_components
 
 LONG = (  # files that take more than half a minute, the longest first
     *("test_notebooks", "test_scripts", "test_faults_gray", "test_latent_methods"),
@@ -36,10 +36,7 @@ def gaussian() -> MixturePrior:
 @pytest.fixture
 def bimodal() -> MixturePrior:
     """Three correlated components in two dimensions."""
-    L = random(3, 2, 2, seed=2) / 3
-    cov = L @ L.mT + 0.05 * torch.eye(2, dtype=torch.float64)
-    weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    return MixturePrior(weights, 1.5 * random(3, 2, seed=3), cov)
+    return three_components()
 
 
 @pytest.fixture

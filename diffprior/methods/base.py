@@ -378,6 +378,9 @@ class ConditionedPrior(Prior, Generic[L]):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.guidance.denoise(self.p, x_t, t)
 
+    def shares(self) -> Prior:
+        return self.p.prior.shares()
+
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         return self.guidance.kernel(self.p, x_t, t, s, eta)
 

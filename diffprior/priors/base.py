@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusions import Diffusion
-from ..errors import ImageError, PriorError
+from ..errors import ImageError, PriorError, SettingError
 from ..kernels import Kernel
 
 __all__ = [
@@ -237,6 +237,16 @@ class Prior(nn.Module, ABC):
         if self.consistency:
             return self.diffusion.renoise(x_t, x_0, t, s, eta)
         return self.diffusion.bridge(x_t, x_0, t, s, eta)
+
+    def shares(self) -> "Prior":
+        """Return a prior whose answer is the share v of the variance that its network has learned.
+
+        A kernel has the variance beta_tilde^(1 - v) beta^v, element by element.
+
+        Raises:
+            SettingError: If the network has learned none.
+        """
+        raise SettingError(f"{self.name} has learned no variances: variance is a number in [0, 1]")
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the states of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -537,6 +547,9 @@ class Wrapper(Prior, ABC):
     @property
     def innermost(self) -> Prior:
         return self.inner.innermost
+
+    def shares(self) -> Prior:
+        return self.with_inner(self.inner.shares())
 
     def encode(self, image: Tensor) -> Tensor:
         return self.inner.encode(image)

@@ -34,7 +34,7 @@ class NetworkPrior(ConditionalPrior):
     Arguments:
         network: A map from images ``(B, C, H, W)`` and times ``(B,)``, and from classes ``(B,)`` if
             it has any, to images: a tensor, or an object of diffusers with a ``sample``. Channels
-            after the first C, such as learned variances, are ignored.
+            after the first C are learned variances, which ``shares`` reads.
         parameterization: What the network takes, and what its output means.
         shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
         classes: Number of classes of the network; 0 for none. ``for_label`` chooses one; until then
@@ -70,6 +70,7 @@ class NetworkPrior(ConditionalPrior):
         self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
+        self.answers_shares = False
 
     @classmethod
     def of(cls, network: NAFUNet) -> Self:
@@ -91,9 +92,21 @@ class NetworkPrior(ConditionalPrior):
         x, time = self.parameterization.inputs(x_t, t)
         x = pad_to_multiple(x, self.multiple or 1)
         out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
-        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
+        out = (out if isinstance(out, Tensor) else out.sample)[..., :h, :w]
+        if self.answers_shares:
+            return self._shares_of(out, channels).to(x_t.dtype)
+        out = out[:, :channels]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
+
+    def shares(self) -> Self:
+        return self._replace(answers_shares=True)
+
+    def _shares_of(self, out: Tensor, channels: int) -> Tensor:
+        """Return v of improved diffusion, (out + 1) / 2, from the channels after those of x_0."""
+        if out.shape[1] < 2 * channels:
+            super().shares()  # which says that there is none
+        return (out[:, channels : 2 * channels] + 1) / 2
 
     def _labels(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """Return the class of each row of a batch, if the prior has one."""
