@@ -38,6 +38,7 @@ from . import networks as networks
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
+from . import processes as processes
 from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
@@ -90,6 +91,7 @@ __all__ = [
     "operators",
     "pretrained",
     "priors",
+    "processes",
     "random",
     "reconstruct",
     "restore",

@@ -317,7 +317,7 @@ class Guidance(Method[L]):
         ...         x_0 = p.prior(x_t, t)
         ...         return x_0 + 0.5 * p.likelihood.operator.pinv(p.likelihood.residual(x_0))
         >>> Nudge().sampler
-        Ancestral(steps=100, grid='time', temperature=1.0)
+        Ancestral(steps=100, grid='time', temperature=1.0, variance=0.0)
     """
 
     sampler: Sampler = field(default_factory=Ancestral)

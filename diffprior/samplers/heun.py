@@ -2,19 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 from torch import Tensor
 
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid
-from ..validation import Within
 from .base import Sampler
 
 __all__ = ["Heun"]
-
-Level = Annotated[float, Within(0, finite=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +32,7 @@ class Heun(Sampler):
     grid: Grid = "karras"
     churn: float = 0.0
     low: float = 0.0
-    high: Level = math.inf
+    high: float = 1e6
     inflation: float = 1.0
 
     @property

@@ -24,8 +24,8 @@ class PNDM(Sampler):
     through the four. It is of second order, as DDIM's step takes the noise as constant. The first
     three steps are pseudo Runge-Kutta, of four calls each; without ``warm_up`` they have as many
     estimates as there are (PLMS). It is for schedules such as DDPM's: where sigma / alpha falls by
-    a large factor in a step, extrapolation magnifies errors. "Pseudo Numerical Methods for Diffusion Models on Manifolds",
-    https://arxiv.org/abs/2202.09778.
+    a large factor in a step, extrapolation magnifies errors. "Pseudo Numerical Methods for
+    Diffusion Models on Manifolds", https://arxiv.org/abs/2202.09778.
 
     Arguments:
         warm_up: Whether the first three steps are Runge-Kutta.

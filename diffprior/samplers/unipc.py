@@ -1,7 +1,7 @@
 """UniPC (Zhao et al., 2023): each call predicts a step, and corrects the one before it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from torch import Tensor
 
@@ -14,7 +14,20 @@ from .base import Sampler
 
 __all__ = ["UniPC"]
 
-Carry = tuple[tuple[Point, ...], Tensor, Tensor]  # E[x_0] of the last steps, and x and t of one
+
+class Carry(NamedTuple):
+    """What the next step corrects.
+
+    Attributes:
+        points: E[x_0] of the last steps, the newest first.
+        x, t: The states that the last step began with, and their time.
+        predicted: The states that it ended in.
+    """
+
+    points: tuple[Point, ...]
+    x: Tensor
+    t: Tensor
+    predicted: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +60,9 @@ class UniPC(Sampler):
         new = Point(prior(x_t, t), log_snr(schedule, t))
         points: tuple[Point, ...] = ()
         if carry is not None:
-            points, x_before, before = carry
-            x_t, _ = data_step(schedule, x_before, (new, *points), before, t)
+            points = carry.points
+            corrected, _ = data_step(schedule, carry.x, (new, *points), carry.t, t)
+            x_t = x_t + (corrected - carry.predicted)  # an edit may have changed x_t
         points = (new, *points)[: self.order]
         x_s, _ = data_step(schedule, x_t, points if s > 0 else points[:1], t, s)
-        return x_s, (points, x_t, t)
+        return x_s, Carry(points, x_t, t, x_s)

