@@ -17,10 +17,12 @@ from diffprior.operators.base import Operator
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Sampler
 
+from . import architectures as architectures
 from . import attention as attention
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
+from . import densities as densities
 from . import diffusions as diffusions
 from . import editing as editing
 from . import errors as errors
@@ -35,6 +37,7 @@ from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
+from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
@@ -59,6 +62,7 @@ __all__ = [
     "DiffpriorError",
     "Result",
     "__version__",
+    "architectures",
     "attention",
     "batching",
     "blend",
@@ -68,6 +72,7 @@ __all__ = [
     "deblur",
     "dejpeg",
     "denoise",
+    "densities",
     "diffusions",
     "edit",
     "editing",
@@ -88,6 +93,7 @@ __all__ = [
     "methods",
     "metrics",
     "networks",
+    "objectives",
     "operators",
     "pretrained",
     "priors",

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..batching import row_by_row
-from ..diffusions import GaussianDiffusion
+from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
+from ..networks.dit import DiT
+from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
@@ -61,7 +63,8 @@ class NetworkPrior(ConditionalPrior):
         self.network = network.requires_grad_(False).eval()
         self.parameterization = parameterization
         self.shape = tuple(shape)
-        self.diffusion = GaussianDiffusion(parameterization.schedule)
+        kind = BernoulliDiffusion if parameterization.binary else GaussianDiffusion
+        self.diffusion = kind(parameterization.schedule)
         self.local = bool(getattr(network, "local", False))
         self.consistency = parameterization.consistency
         self.classes = classes
@@ -71,28 +74,47 @@ class NetworkPrior(ConditionalPrior):
         self.multiple = multiple
         self.clip = clip
         self.answers_shares = False
+        self.objective: str | None = None
 
     @classmethod
-    def of(cls, network: NAFUNet) -> Self:
-        """Return the prior of a ``NAFUNet``, which knows its size and noise levels."""
-        return cls(
+    def of(
+        cls,
+        network: Any,
+        parameterization: Parameterization | None = None,
+        objective: str | None = None,
+    ) -> Self:
+        """Return the prior of a network of this library, which knows its shape and classes.
+
+        Arguments:
+            network: A ``NAFUNet``, ``UNet``, ``DiT`` or ``MLP``.
+            parameterization: What it takes and says; by default that of a ``NAFUNet``.
+            objective: The text of what it was trained by, which ``save_pretrained`` keeps.
+        """
+        prior = cls(
             network,
-            Karras(network.sigma_min, network.sigma_max, network.sigma_data),
-            (network.image_channels, network.size, network.size),
+            parameterization or Karras(network.sigma_min, network.sigma_max, network.sigma_data),
+            network.shape,
             classes=network.classes,
             unconditional=True,
             multiple=network.stride,
         )
+        prior.objective = objective
+        return prior
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
     def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        channels, h, w = x_t.shape[1:]
+        channels, *sides = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
-        x = pad_to_multiple(x, self.multiple or 1)
-        out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
-        out = (out if isinstance(out, Tensor) else out.sample)[..., :h, :w]
+        if sides:
+            x = pad_to_multiple(x, self.multiple or 1)
+        # the time is a number of the host: it goes along with the call, and is not copied first
+        times = x_t.new_full((len(x_t),), float(time))
+        out = self.network(x, times, *self._labels(x_t))
+        out = out if isinstance(out, Tensor) else out.sample
+        if sides:
+            out = out[..., : sides[0], : sides[1]]
         if self.answers_shares:
             return self._shares_of(out, channels).to(x_t.dtype)
         out = out[:, :channels]
@@ -153,16 +175,19 @@ class NetworkPrior(ConditionalPrior):
         return self._replace(shape=tuple(shape))
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the network to a folder that ``from_pretrained`` and diffusers read.
+        """Write the network to a folder that ``from_pretrained`` reads.
+
+        Diffusers reads that of a ``NAFUNet``, too.
 
         The weights keep their dtype. A label is not saved.
 
         Raises:
-            PriorError: If the network is not a ``NAFUNet``: others stay in their own formats.
+            PriorError: If the network is none of this library: others stay in their own formats.
         """
-        if not isinstance(self.network, NAFUNet):
+        if not isinstance(self.network, NAFUNet | DiT | MLP):
             raise PriorError(
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        save_network(self.network, Path(folder), dtype=None)
+        notes = {"_objective": self.objective} if self.objective else None
+        save_network(self.network, Path(folder), dtype=None, notes=notes)

@@ -30,6 +30,11 @@ CALLS = {  # arguments, what is printed, and what is written
     "generate_index.py": ("--check", "", ""),
     "docs_pictures.py": ("page.md --out out", "clean.jpg", "clean.jpg"),
     "fuzz.py": ("--seconds 60 --rounds 40", "40 files, 0 broke a reader", ""),
+    "gpu_minutes.py": (
+        "images --out out --smoke --minutes 0.5",
+        "parts name=training",
+        "results.jsonl results.md run/curve.csv run/checkpoint.pt run/weights/config.json",
+    ),
     "peers/compare.py": (
         "images --out out --side 16 --limit 1 --calls 4 --seeds 1 --method ILVR --problem box",
         "| box | ILVR | ours | 1 of 1 |",
@@ -42,7 +47,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "samples.md samples.png rows.csv table.md",
     ),
     "tables/denoising.py": (
-        "images --side 32 --limit 1 --only noisy --only wavelet --only BM3D",
+        "images --side 32 --limit 1 --level 50 --only noisy --only wavelet --only BM3D",
         "| images (1) | 50 |",
         "",
     ),
@@ -50,6 +55,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "sdedit --out out --samples 2 --steps 4",
         "| the prior's own samples |",
         "sdedit.csv sdedit.md",
+    ),
+    "tables/experiments.py": (
+        "--minutes 0.002 --count 4",
+        "| Swiss roll, 2 numbers |",
+        "",
     ),
     "tables/fashion_classifier.py": (
         "labeled.npz --out out --epochs 1 --keep 1",
@@ -71,6 +81,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| 0.02 | scratch | 1 |",
         "",
     ),
+    "tables/likelihood.py": (
+        "images shirts.npz --limit 1 --only photo",
+        "| photo, bound, four parts ",
+        "",
+    ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
     "tables/noise.py": ("images --side 32 --limit 1", "| gray | 50 |", ""),
     "tables/restoration.py": (
@@ -79,7 +94,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "rows.csv table.md",
     ),
     "tables/serve.py": (
-        "--megapixels 0.03 --hole 24 --requests 1 --clients 2",
+        "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
         "",
     ),
@@ -114,6 +129,7 @@ def place(tmp_path: Path) -> Path:
     y = np.arange(200) % 10
     x = rng.integers(0, 256, (200, 28, 28), np.uint8)
     np.savez(tmp_path / "labeled.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    np.savez(tmp_path / "shirts.npz", x=x[:1])
     return tmp_path
 
 
