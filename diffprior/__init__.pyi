@@ -41,6 +41,7 @@ from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
+from . import processes as processes
 from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
@@ -97,6 +98,7 @@ __all__ = [
     "operators",
     "pretrained",
     "priors",
+    "processes",
     "random",
     "reconstruct",
     "restore",

@@ -36,7 +36,7 @@ from diffprior.validation import literal
 
 __all__ = ["inpaint"]
 
-FILL = "dpir(start={}, steps=12, spread=32, relax=2.0, momentum=0.3)"  # for one result
+FILL = "dpir(start={}, steps=12, spread=32, ahead=True)"  # for one result
 DEPTHS = (1.6, 2.5, math.inf)  # px; mean distance of lost pixels to known ones, for
 STARTS = (0.13, 0.4, 0.5)  # noise levels: what is known less well starts noisier
 SMOOTHLY = THIN, THICK, DEEP = tuple(map(FILL.format, STARTS))

@@ -14,10 +14,13 @@ from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import grid
-from ..validation import Positive, Share, Whole
+from ..validation import Positive, Whole
 from .base import Method, Needs, Posterior
 
 __all__ = ["DPIR"]
+
+FEW, MANY = 12, 30  # rounds: those that go furthest, and those that need not
+RELAXATION, MOMENTUM = 1.0, 0.3  # beyond x_0, with few
 
 Conditionable = ConditionableLikelihood[LinearOperator]
 P = Posterior[Conditionable]
@@ -41,9 +44,10 @@ class DPIR(Method[Conditionable]):
     local mean is taken from x_0 where nothing is measured, too.
 
     A round moves where little is measured by a part of what is still missing, so that deep holes
-    take many. ``relax`` and ``momentum`` (over-relaxation, and the heavy ball of Polyak, 1964) go
-    further in each: x_0 becomes x + relax (x_0 - x) + momentum (x - its value a round before). With
-    2 and 0.3 a hole needs 12 rounds in place of 30. The last round is as in the paper.
+    take many. With ``ahead`` each goes further (over-relaxation, and the heavy ball of Polyak,
+    1964): x_0 becomes x + r (x_0 - x) + m (x - its value a round before). r = 2 and m = 0.3 suit 12
+    rounds, which then do the work of 30; with more, both fall, and 30 are those of the paper. The
+    last round is as in the paper.
 
     Arguments:
         start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
@@ -51,8 +55,7 @@ class DPIR(Method[Conditionable]):
         steps: How many levels.
         weight: Trust in the prior against noisy data (lambda in the paper); exact data are kept.
         spread: Side of the blocks that this mean is of, in pixels; 0 for none, as in the paper.
-        relax: How far a round goes, as a multiple of the way to x_0; 1 as in the paper.
-        momentum: Share of the last move that is made again, in [0, 1]; 0 as in the paper.
+        ahead: Whether fewer than 30 rounds go further; False as in the paper.
     """
 
     start: float | None = 98 / 255
@@ -60,8 +63,7 @@ class DPIR(Method[Conditionable]):
     steps: int = 30
     weight: Positive = 0.23
     spread: Whole = 0
-    relax: Positive = 1.0
-    momentum: Share = 0.0
+    ahead: bool = False
 
     stochastic: ClassVar[bool] = False
     noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
@@ -82,26 +84,27 @@ class DPIR(Method[Conditionable]):
         end = float(p.schedule.time(max(self.stop, p.likelihood.sigma)))
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
-        x, last = x_T, None
+        x, last = x_T, x_T
         for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
             x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            ahead = x_0 if i == self.steps else self._ahead(x_0, x, last)
-            last = x if self.momentum else None
-            x = p.likelihood.condition(ahead, (sigma_t / alpha_t) ** 2 / self.weight)
+            further = x_0 if i == self.steps else self._further(x_0, x, last)
+            last = x
+            x = p.likelihood.condition(further, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
         return x if p.likelihood.sigma == 0 else x_0
 
-    def _ahead(self, x_0: Tensor, x: Tensor, last: Tensor | None) -> Tensor:
-        """Return x_0 moved on by ``relax`` and ``momentum``.
+    def _further(self, x_0: Tensor, x: Tensor, last: Tensor) -> Tensor:
+        """Return x_0, or what lies beyond it.
 
         Arguments:
             x: The states that x_0 was made of.
-            last: Those of the round before; None in the first round.
+            last: Those of the round before.
         """
-        if self.relax != 1:
-            x_0 = x + self.relax * (x_0 - x)
-        return x_0 if last is None else x_0 + self.momentum * (x - last)
+        share = min(max((MANY - self.steps) / (MANY - FEW), 0), 1)
+        if not self.ahead or share == 0:
+            return x_0
+        return x_0 + share * RELAXATION * (x_0 - x) + share * MOMENTUM * (x - last)
 
     def _leveled(self, p: P, x_0: Tensor) -> Tensor:
         """Return x_0 without the local mean of its error where nothing is measured."""

@@ -53,7 +53,7 @@ class NetworkPrior(ConditionalPrior):
     Arguments:
         network: A map from images ``(B, C, H, W)`` and times ``(B,)``, and from classes ``(B,)`` if
             it has any, to images: a tensor, or an object of diffusers with a ``sample``. Channels
-            after the first C, such as learned variances, are ignored.
+            after the first C are learned variances, which ``shares`` reads.
         parameterization: What the network takes, and what its output means.
         shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
         classes: Number of classes of the network; 0 for none. ``for_label`` chooses one; until then
@@ -90,6 +90,7 @@ class NetworkPrior(ConditionalPrior):
         self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
+        self.answers_shares = False
         self.objective: str | None = None
 
     @classmethod
@@ -133,9 +134,12 @@ class NetworkPrior(ConditionalPrior):
                 out = self.network(*inputs)
         else:
             out = self.network(*inputs)
-        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels]
+        out = out if isinstance(out, Tensor) else out.sample
         if sides:
             out = out[..., : sides[0], : sides[1]]
+        if self.answers_shares:
+            return self._shares_of(out, channels).to(x_t.dtype)
+        out = out[:, :channels]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
 
@@ -147,6 +151,15 @@ class NetworkPrior(ConditionalPrior):
         products of matrices round by that number, and a call keeps all threads to itself.
         """
         return isinstance(self.network, NAFUNet) and self.like.device.type == "cpu"
+
+    def shares(self) -> Self:
+        return self._replace(answers_shares=True)
+
+    def _shares_of(self, out: Tensor, channels: int) -> Tensor:
+        """Return v of improved diffusion, (out + 1) / 2, from the channels after those of x_0."""
+        if out.shape[1] < 2 * channels:
+            super().shares()  # which says that there is none
+        return (out[:, channels : 2 * channels] + 1) / 2
 
     def _labels(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """Return the class of each row of a batch, if the prior has one."""

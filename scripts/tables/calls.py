@@ -30,13 +30,13 @@ from diffprior.operators.generators.masks import draw
 from diffprior.priors.base import Prior
 from diffprior.tasks import inpaint
 
-AHEAD = "relax=2.0, momentum=0.3"
+AHEAD = "ahead=True"
 SETTINGS = {  # of dpir, behind the start and the stop
     "30 calls": "steps=30",
     "15 calls": "steps=15",
     "10 calls": "steps=10",
     "6 calls": "steps=6",
-    "30 calls, ahead": f"steps=30, {AHEAD}",
+    "20 calls, ahead": f"steps=20, {AHEAD}",
     "15 calls, ahead": f"steps=15, {AHEAD}",
     "12 calls, ahead": f"steps=12, {AHEAD}",
     "10 calls, ahead": f"steps=10, {AHEAD}",

@@ -69,19 +69,31 @@ class Slow(Tinted):
         return (x + 0.1 * (self.cast - x)).to(x_t)
 
 
-def test_what_is_missing_is_reached_sooner_with_relaxation_and_momentum() -> None:
-    """e_k+1 = (1 - 0.1 relax) e_k + momentum (e_k - e_k-1), and the last round is plain."""
+def test_what_is_missing_is_reached_sooner_by_few_rounds_that_go_ahead() -> None:
+    """e_k+1 = (1 - 0.1 r) e_k + m (e_k - e_k-1), and the last round is plain."""
     prior = Slow(torch.full((3, 48, 48), 0.5))
     likelihood = GaussianLikelihood(operator=Mask(box()), y=0.5 * box()[None].expand(1, 3, -1, -1))
     guess = 0.5 * box()[None].expand(1, 3, -1, -1)
     hole = (box() == 0).expand(3, -1, -1)
-    for relax, momentum in ((1.0, 0.0), (2.0, 0.0), (2.0, 0.3)):
-        last, error = None, -0.5
-        for _ in range(11):
-            step = momentum * (error - last) if last is not None else 0.0
-            last, error = error, (1 - 0.1 * relax) * error + step
-        method = DPIR(start=0.4, steps=12, relax=relax, momentum=momentum)
-        x = method(prior, likelihood, guess=guess)[0]
+    for steps, ahead, r, m in (
+        (12, False, 1.0, 0.0),
+        (5, True, 2.0, 0.3),
+        (12, True, 2.0, 0.3),
+        (21, True, 1.5, 0.15),
+        (30, True, 1.0, 0.0),
+        (40, True, 1.0, 0.0),
+    ):
+        last = error = -0.5
+        for _ in range(steps - 1):
+            last, error = error, (1 - 0.1 * r) * error + m * (error - last)
+        x = DPIR(start=0.4, steps=steps, ahead=ahead)(prior, likelihood, guess=guess)[0]
         expected = torch.full_like(x[hole], 0.5 + 0.9 * error)
         torch.testing.assert_close(x[hole], expected, rtol=0, atol=1e-5)
         assert torch.equal(x[~hole], torch.full_like(x[~hole], 0.5))
+
+
+def test_30_rounds_that_go_ahead_are_those_of_the_paper() -> None:
+    prior = Slow(torch.full((3, 48, 48), 0.5))
+    likelihood = GaussianLikelihood(operator=Mask(box()), y=0.5 * box()[None].expand(1, 3, -1, -1))
+    plain, ahead = (DPIR(start=0.4, steps=30, ahead=how)(prior, likelihood) for how in (False, True))
+    assert torch.equal(plain, ahead)
