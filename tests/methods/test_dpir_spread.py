@@ -95,5 +95,7 @@ def test_what_is_missing_is_reached_sooner_by_few_rounds_that_go_ahead() -> None
 def test_30_rounds_that_go_ahead_are_those_of_the_paper() -> None:
     prior = Slow(torch.full((3, 48, 48), 0.5))
     likelihood = GaussianLikelihood(operator=Mask(box()), y=0.5 * box()[None].expand(1, 3, -1, -1))
-    plain, ahead = (DPIR(start=0.4, steps=30, ahead=how)(prior, likelihood) for how in (False, True))
+    plain, ahead = (
+        DPIR(start=0.4, steps=30, ahead=how)(prior, likelihood) for how in (False, True)
+    )
     assert torch.equal(plain, ahead)
