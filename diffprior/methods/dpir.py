@@ -46,8 +46,8 @@ class DPIR(Method[Conditionable]):
     A round moves where little is measured by a part of what is still missing, so that deep holes
     take many. With ``ahead`` each goes further (over-relaxation, and the heavy ball of Polyak,
     1964): x_0 becomes x + r (x_0 - x) + m (x - its value a round before). r = 2 and m = 0.3 suit 12
-    rounds, which then do the work of 30; with more, both fall, and 30 are those of the paper. The
-    last round is as in the paper.
+    rounds, which then do the work of 30; with more, both fall, and 30 are those of the paper. So is
+    the last round, and so are all with noisy data: it would take their noise for what is missing.
 
     Arguments:
         start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
@@ -55,7 +55,7 @@ class DPIR(Method[Conditionable]):
         steps: How many levels.
         weight: Trust in the prior against noisy data (lambda in the paper); exact data are kept.
         spread: Side of the blocks that this mean is of, in pixels; 0 for none, as in the paper.
-        ahead: Whether fewer than 30 rounds go further; False as in the paper.
+        ahead: Whether fewer than 30 rounds go further with exact data; False as in the paper.
     """
 
     start: float | None = 98 / 255
@@ -84,15 +84,16 @@ class DPIR(Method[Conditionable]):
         end = float(p.schedule.time(max(self.stop, p.likelihood.sigma)))
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
+        exact = p.likelihood.sigma == 0
         x, last = x_T, x_T
         for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
             x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            further = x_0 if i == self.steps else self._further(x_0, x, last)
+            goal = self._further(x_0, x, last) if exact and i < self.steps else x_0
             last = x
-            x = p.likelihood.condition(further, (sigma_t / alpha_t) ** 2 / self.weight)
+            x = p.likelihood.condition(goal, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
-        return x if p.likelihood.sigma == 0 else x_0
+        return x if exact else x_0
 
     def _further(self, x_0: Tensor, x: Tensor, last: Tensor) -> Tensor:
         """Return x_0, or what lies beyond it.

@@ -92,10 +92,12 @@ def test_what_is_missing_is_reached_sooner_by_few_rounds_that_go_ahead() -> None
         assert torch.equal(x[~hole], torch.full_like(x[~hole], 0.5))
 
 
-def test_30_rounds_that_go_ahead_are_those_of_the_paper() -> None:
+@pytest.mark.parametrize(("steps", "sigma"), [(30, 0.0), (6, 0.1)])
+def test_30_rounds_and_those_of_noisy_data_are_those_of_the_paper(steps: int, sigma: float) -> None:
     prior = Slow(torch.full((3, 48, 48), 0.5))
-    likelihood = GaussianLikelihood(operator=Mask(box()), y=0.5 * box()[None].expand(1, 3, -1, -1))
+    y = 0.3 * box()[None].expand(1, 3, -1, -1)
+    likelihood = GaussianLikelihood(operator=Mask(box()), y=y, sigma=sigma)
     plain, ahead = (
-        DPIR(start=0.4, steps=30, ahead=how)(prior, likelihood) for how in (False, True)
+        DPIR(start=0.4, steps=steps, ahead=how)(prior, likelihood) for how in (False, True)
     )
     assert torch.equal(plain, ahead)
