@@ -47,7 +47,8 @@ class DPIR(Method[Conditionable]):
     take many. With ``ahead`` each goes further (over-relaxation, and the heavy ball of Polyak,
     1964): x_0 becomes x + r (x_0 - x) + m (x - its value a round before). r = 2 and m = 0.3 suit 12
     rounds, which then do the work of 30; with more, both fall, and 30 are those of the paper. So is
-    the last round, and so are all with noisy data: it would take their noise for what is missing.
+    the last round. With noisy data it goes further only in what A does not measure (by A^+ A): it
+    would take the noise for what is missing.
 
     Arguments:
         start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
@@ -55,7 +56,7 @@ class DPIR(Method[Conditionable]):
         steps: How many levels.
         weight: Trust in the prior against noisy data (lambda in the paper); exact data are kept.
         spread: Side of the blocks that this mean is of, in pixels; 0 for none, as in the paper.
-        ahead: Whether fewer than 30 rounds go further with exact data; False as in the paper.
+        ahead: Whether fewer than 30 rounds go further; False as in the paper.
     """
 
     start: float | None = 98 / 255
@@ -84,28 +85,29 @@ class DPIR(Method[Conditionable]):
         end = float(p.schedule.time(max(self.stop, p.likelihood.sigma)))
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
-        exact = p.likelihood.sigma == 0
         x, last = x_T, x_T
         for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
             x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            goal = self._further(x_0, x, last) if exact and i < self.steps else x_0
+            goal = x_0 if i == self.steps else x_0 + self._beyond(p, x_0 - x, x - last)
             last = x
             x = p.likelihood.condition(goal, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
-        return x if exact else x_0
+        return x if p.likelihood.sigma == 0 else x_0
 
-    def _further(self, x_0: Tensor, x: Tensor, last: Tensor) -> Tensor:
-        """Return x_0, or what lies beyond it.
+    def _beyond(self, p: P, move: Tensor, before: Tensor) -> Tensor | float:
+        """Return how far a round goes beyond its x_0.
 
         Arguments:
-            x: The states that x_0 was made of.
-            last: Those of the round before.
+            move: The way to x_0.
+            before: The way of the round before.
         """
         share = min(max((MANY - self.steps) / (MANY - FEW), 0), 1)
         if not self.ahead or share == 0:
-            return x_0
-        return x_0 + share * RELAXATION * (x_0 - x) + share * MOMENTUM * (x - last)
+            return 0.0
+        A = p.likelihood.operator
+        more = share * (RELAXATION * move + MOMENTUM * before)
+        return more if p.likelihood.sigma == 0 else more - A.pinv(A(more))
 
     def _leveled(self, p: P, x_0: Tensor) -> Tensor:
         """Return x_0 without the local mean of its error where nothing is measured."""

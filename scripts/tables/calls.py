@@ -36,6 +36,7 @@ SETTINGS = {  # of dpir, behind the start and the stop
     "15 calls": "steps=15",
     "10 calls": "steps=10",
     "6 calls": "steps=6",
+    "30 calls, ahead": f"steps=30, {AHEAD}",  # from other starts than before
     "20 calls, ahead": f"steps=20, {AHEAD}",
     "15 calls, ahead": f"steps=15, {AHEAD}",
     "12 calls, ahead": f"steps=12, {AHEAD}",
