@@ -4,8 +4,8 @@
 
 The settings of a hole are those of ``inpaint``, by how deep it is; the others are of the task. Rows
 are written to ``rows.csv`` as they come, and a run that was stopped goes on. Figures are PSNR in
-dB, of holes over the hole, and the difference from 30 calls on the same images: its mean, and that
-of the worst image.
+dB, of holes without noise over the hole, and the difference from 30 calls on the same images: its
+mean, and that of the worst image.
 """
 
 import math
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from torch import Tensor
 
@@ -46,18 +47,20 @@ SETTINGS = {  # of dpir, behind the start and the stop
 FIRST = "30 calls"
 BEFORE = (0.15, 0.4, 0.7)  # starts for thin, thick and deep holes when a fill took 30 calls
 HOLES = ("pixels50", "pixels80", "scratches", "text", "strokes")
+NOISY, SIGMA = "noisy ", 0.03  # of problems whose known pixels have noise, in [0, 1]
 SCALES = {"upscale 2": 2, "upscale 4": 4}
 FIELDS = ("picture", "problem", "setting", "psnr", "calls", "seconds")
 WORST = "worst difference"
 MEASURES = {"psnr": ".2f", "difference": "+.3f", WORST: "+.3f", "seconds": ".1f"}
 
 
-def filled(truth: Tensor, hole: Tensor, setting: str, prior: Prior) -> Any:
+def filled(y: Tensor, hole: Tensor, setting: str, prior: Prior, sigma: float = 0) -> Any:
     """Return the result of filling a hole ``(1, 1, H, W)`` of an image in [0, 1]."""
     starts = BEFORE if setting == FIRST else inpaint.STARTS
     start = starts[inpaint.thickness(hole[0], hole[0])]
     method = f"dpir(start={start}, spread=32, {SETTINGS[setting]})"
-    return diffprior.inpaint(truth * ~hole, hole, prior=prior, method=method, fill="smooth")
+    settings: Any = {"prior": prior, "method": method, "fill": "smooth", "sigma": sigma}
+    return diffprior.inpaint(y * ~hole, hole, **settings)
 
 
 def enlarged(scale: int, truth: Tensor, setting: str, prior: Prior) -> Any:
@@ -72,8 +75,11 @@ def measured(problem: str, truth: Tensor, seed: int) -> tuple[Callable[..., Any]
     if problem in SCALES:
         return partial(enlarged, SCALES[problem], truth), None
     height, width = truth.shape[-2:]
-    hole = draw(problem, height, width, seed)[None]
-    return partial(filled, truth, hole), hole
+    hole = draw(problem.removeprefix(NOISY), height, width, seed)[None]
+    if not problem.startswith(NOISY):
+        return partial(filled, truth, hole), hole
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(seed))
+    return partial(filled, (truth + SIGMA * noise).clamp(0, 1), hole, sigma=SIGMA), None
 
 
 def compared(rows: list[Row]) -> list[Row]:
@@ -107,7 +113,7 @@ def main(
     setting: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
 ) -> None:
     """Print the table."""
-    problems = chosen("--problem", problem, [*HOLES, *SCALES])
+    problems = chosen("--problem", problem, [*HOLES, *SCALES, *(NOISY + hole for hole in HOLES)])
     settings = chosen("--setting", setting, list(SETTINGS))
     ledger = Ledger(out / "rows.csv", FIELDS, 3)
     prior = diffprior.load_prior()

@@ -119,10 +119,15 @@ def batches(path: Path, batch: int, side: int, rounds: int, prior: Prior) -> Non
     def alone() -> Tensor:
         return torch.cat([fill(truth[k][None], holes[k][None], prior) for k in range(batch)])
 
-    pairs = [in_turn(alone, lambda: fill(truth, holes, prior), k) for k in range(rounds)]
+    pairs = []
+    for k in range(rounds):
+        pairs.append(in_turn(alone, lambda: fill(truth, holes, prior), k))
+        before, now = (p.wall for p in pairs[-1])
+        print(f"one after another {before:.1f} s, as a batch {now:.1f} s", flush=True)
     if not all(torch.equal(pair.before.image, pair.now.image) for pair in pairs):
         raise SystemExit("a batch differs from its images alone")
     head = ["measure", "one after another", "batch", "median of batch / one after another", "pairs"]
+    print()
     lines = [
         line(f"{batch} fills of {side} x {side}, seconds", pairs, "wall"),
         line(f"{batch} fills of {side} x {side}, seconds of cores", pairs, "cores"),
