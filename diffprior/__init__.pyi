@@ -22,6 +22,7 @@ from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
 from . import diffusions as diffusions
+from . import distributed as distributed
 from . import editing as editing
 from . import errors as errors
 from . import evaluation as evaluation
@@ -68,6 +69,7 @@ __all__ = [
     "dejpeg",
     "denoise",
     "diffusions",
+    "distributed",
     "edit",
     "editing",
     "errors",

@@ -3,7 +3,8 @@
 The module imports nothing heavy, so that the command line can read the options of its function.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .hole_validation import HoleValidation
     from .labelled import ClassedImages
     from .photographs import Photographs
+    from .processes import Processes
     from .trainer import Trainer, TrainingConfig
 
 __all__ = ["train"]
@@ -46,7 +48,7 @@ def train(  # noqa: PLR0913 (the options of the command)
             metavar="NAME=WEIGHT", help="How often a source of images is drawn; can be repeated."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images of each step.")] = 32,
+    batch: Annotated[int, typer.Option(help="Images of each step, in each process.")] = 32,
     holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
     device: Annotated[
         str | None, typer.Option(help="Device; default: cuda if there is one, else cpu.")
@@ -58,27 +60,28 @@ def train(  # noqa: PLR0913 (the options of the command)
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
     OUT/curve.csv the validation table. Both are written again when a finished run is called again.
+    Processes that torchrun or accelerate launch starts train together, on a GPU each.
     """
     import torch
 
-    from ..io import documents
-    from ..runtime.placement import device_of
     from .hole_validation import HoleValidation
     from .trainer import Trainer
 
     length = _length(minutes, steps)
     try:
         _check(every, holes, length)
-        place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-        with documents.locked(out / ".lock"):
+        with _joined(device, out) as (processes, place):
             torch.manual_seed(seed)
             images, network, config = _prepare(photographs, _weights(source or ()), batch, seed)
             network = _initial(init, network) if init else network
             images.check_room(max(config.patch, config.late_patch))
-            trainer = Trainer(network, images, config, out, place)
+            trainer = Trainer(network, images, config, out, place, processes)
             resumed = trainer.resume()
             if compile:
                 network.compile()
+            if not processes.rank.is_first:
+                trainer.run(every=every, **length)
+                return
             _introduce(images, resumed)
             measure = HoleValidation(images.validation, holes, place)
             _run(trainer, measure, every=every, **length)
@@ -86,6 +89,25 @@ def train(  # noqa: PLR0913 (the options of the command)
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
     print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _joined(device: str | None, out: Path) -> "Iterator[tuple[Processes, str]]":
+    """Give the processes of the run and the device of this one; the first one locks the folder."""
+    import torch
+
+    from ..io import documents
+    from ..runtime.placement import device_of
+    from ..runtime.ranks import Rank, own_device
+    from .processes import together
+
+    rank = Rank.here()
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_of(own_device(name, rank.local) if rank.size > 1 else name)
+    with ExitStack() as stack:
+        if rank.is_first:
+            stack.enter_context(documents.locked(out / ".lock"))
+        yield stack.enter_context(together(rank, place)), str(place)
 
 
 def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:

@@ -153,6 +153,7 @@ class Photographs:
         n: int,
         side: int,
         crops: Crops = Crops(),  # noqa: B008
+        rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, None]:
         """Return random crops, uint8 of shape ``(n, 3, side, side)``, and None for their labels.
 
@@ -161,8 +162,9 @@ class Photographs:
             n: Number of crops.
             side: Side of the crops in pixels.
             crops: How crops are drawn.
+            rows: Which of the crops are cut and returned.
         """
-        views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])
+        views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])[rows]
         corner, down, right = views.to(self.pixels.device)[:, :, None, None].unbind(1)
         steps = torch.arange(side, device=self.pixels.device)
         crop = self.pixels[corner + down * steps[:, None] + right * steps]

@@ -24,6 +24,7 @@ from .image_files import Image
 from .labelled import ClassedImages
 from .muon import Muon
 from .photographs import Crops, Photographs
+from .processes import Processes
 
 __all__ = ["SIGMAS", "Trainer", "TrainingConfig"]
 
@@ -50,7 +51,7 @@ class TrainingConfig(Checked):
     of pixels.
 
     Arguments:
-        batch: Crops of a step in the first part of the run.
+        batch: Crops of a step in the first part of the run, in each process.
         patch: Side of the crops in pixels, a multiple of the stride of the network.
         late_patch: Side of the crops in the last part.
         decay: Share of the run in which the learning rates fall, in [0, 1].
@@ -102,12 +103,16 @@ class Trainer:
     are written again from the checkpoint when the run goes on. A kill while a file is written
     leaves the last one.
 
+    Several processes train as one with a batch as large as all of theirs: each has a part of it,
+    and their gradients are averaged. The first one writes the files.
+
     Arguments:
         network: Network to train.
         images: Images to draw batches from.
         config: Settings of the run.
         folder: Folder of the run.
         device: Device of the network and the images.
+        processes: The processes that train together.
     """
 
     def __init__(
@@ -117,12 +122,14 @@ class Trainer:
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
+        processes: Processes = Processes(),  # noqa: B008 (frozen)
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images = images.to(device)
         self.config = config
         self.folder = folder
         self.device = torch.device(device)
+        self.processes = processes
         self.step = 0
         self.seconds = 0.0
         kernels = [p for n, p in network.named_parameters() if _is_kernel(n, p)]
@@ -177,11 +184,13 @@ class Trainer:
             SettingError: If it is damaged, or is that of a run with another network or with other
                 settings.
         """
-        if not self.checkpoint.exists():
+        path = self.checkpoint
+        is_here = self.processes.rank.is_first and path.exists()
+        data = self.processes.copy(documents.read_bytes(path, LARGEST) if is_here else None)
+        if data is None:
             return False
-        path = documents.regular(self.checkpoint, LARGEST)
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(BytesIO(data), map_location=self.device, weights_only=True)
             self._check_config(state.get("config", {}))
             self._restore(state)
         except SettingError:
@@ -234,6 +243,9 @@ class Trainer:
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
         loss.backward()
+        loss = loss.detach()
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.processes.average([loss, *gradients])
         nn.utils.clip_grad_norm_(self.others, self.config.clip)
         factor = self.config.rate(progress, self.step)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -242,22 +254,27 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        return float(loss.detach())
+        return float(loss)
 
     def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return images ``(B, C, H, W)``, noise levels ``(B,)``, noise, and labels ``(B,)``."""
+        """Return images ``(B, C, H, W)``, noise levels ``(B,)``, noise, and labels ``(B,)``.
+
+        All is drawn for the batch of all processes; each takes its rows.
+        """
         config = self.config
         rng = np.random.default_rng([config.seed, self.step])
-        n, side = config.shape(progress)
-        images, labels = self.images.batch(rng, n, side, config.crops)
+        own, side = config.shape(progress)
+        rows = self.processes.rows(own)
+        n = own * self.processes.rank.size
+        images, labels = self.images.batch(rng, n, side, config.crops, rows)
         x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
-        sigma = torch.exp(config.p_mean + config.p_std * normal).to(self.device)
+        sigma = torch.exp(config.p_mean + config.p_std * normal)[rows].to(self.device)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn(x_0.shape, generator=generator, device=self.device)
+        noise = torch.randn((n, *x_0.shape[1:]), generator=generator, device=self.device)[rows]
         if labels is not None:
-            dropped = torch.from_numpy(rng.random(n) < config.drop).to(self.device)
+            dropped = torch.from_numpy(rng.random(n) < config.drop)[rows].to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
         return x_0, sigma, noise, labels
 
@@ -296,17 +313,18 @@ class Trainer:
         """
         share = self._clock(minutes, steps)
         check("every", every, Positive)
-        if self.step and self.checkpoint.exists():
+        writes = self.processes.rank.is_first
+        if writes and self.step and self.checkpoint.exists():
             self.mend(measure)
         due = self.seconds + 60 * every
-        while (done := share()) < 1:
+        while (done := self.processes.agree(share())) < 1:
             start = time.perf_counter()
             loss = self.train_step(done)
             self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.seconds += time.perf_counter() - start
             if callback is not None:
                 callback(self, share())
-            if self.seconds >= due or share() >= 1:
+            if writes and (self.seconds >= due or share() >= 1):
                 self.save()
                 self.record(measure)
                 due = self.seconds + 60 * every

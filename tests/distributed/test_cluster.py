@@ -1,0 +1,114 @@
+"""A local cluster of Ray: nothing is lost and nothing comes twice, whatever is killed."""
+
+import csv
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diffprior
+from diffprior.cli.outputs import Options
+from diffprior.cli.progress import Bar
+from diffprior.distributed.batch import Batch, run
+
+ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
+
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore")]
+
+FAST = {"sigma": 0.1, "method": "dpir(start=0.5)", "steps": 4}
+COUNT = 24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """Two workers on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+def kill_the_first(ledger: Path, killed: list[int]) -> None:
+    """Kill the worker of the first image that is done, as soon as it is."""
+    soon = time.monotonic() + 120
+    while not killed and time.monotonic() < soon:
+        with suppress(OSError, IndexError), ledger.open(newline="") as file:
+            workers = [row["worker"] for row in csv.DictReader(file) if row["input"]]
+            killed.append(int(workers[0].rpartition(":")[2]))
+            os.kill(killed[0], signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for k in range(COUNT):
+        array = rng.integers(0, 256, (24 + 8 * (k % 2), 32, 3), np.uint8)
+        Image.fromarray(array).save(tmp_path / "in" / f"{k:02}.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    work = Batch(
+        function=diffprior.denoise,
+        settings=FAST,
+        o=Options(quiet=True, jobs=2),
+        source=str(tmp_path / "in"),
+        target=str(tmp_path / "out"),
+        on="ray",
+    )
+    killed: list[int] = []
+    hunter = threading.Thread(target=kill_the_first, args=(tmp_path / "out/ledger.csv", killed))
+    hunter.start()
+    assert run(work, Bar(quiet=True)) == 1
+    hunter.join()
+    with (tmp_path / "out/ledger.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["input"]]
+    states = {row["input"]: row["state"] for row in rows}
+    names = [f"{k:02}" for k in range(COUNT)]
+    assert states == {f"{name}.png": "done" for name in names} | {"bad.png": "failed"}
+    assert len(rows) == len(states), "an image came twice"
+    workers = {int(row["worker"].rpartition(":")[2]) for row in rows}
+    assert killed and workers - set(killed), "nobody took over"
+    results = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert results == [f"{name}.denoised.png" for name in names]
+    for name in ("00", "07", "23"):
+        with Image.open(tmp_path / "in" / f"{name}.png") as image:
+            alone = diffprior.denoise(np.asarray(image), **FAST, ids=[f"{name}.png"]).image
+        with Image.open(tmp_path / "out" / f"{name}.denoised.png") as image:
+            assert np.array_equal(np.asarray(image), alone)
+    assert run(work, Bar(quiet=True)) == 1  # of which the one that failed is tried again
+
+
+def test_map_adds_results_to_the_rows_of_a_data_set() -> None:
+    """Images of two sizes, each with a mask of its own, of which one does not fit."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for k in range(6):
+        image = rng.integers(0, 256, (16, 16 + 4 * (k % 2)), np.uint8)
+        mask = np.zeros_like(image)
+        mask[2:6, k : k + 4] = 255
+        rows.append({"name": str(k), "photo": image, "hole": mask})
+    rows.append({"name": "6", "photo": rows[0]["photo"], "hole": rows[0]["hole"][:5, :7]})
+    settings = {"method": "ddnm", "steps": 2}
+    mapped = diffprior.distributed.map(
+        ray.data.from_items(rows),
+        "inpaint",
+        image="photo",
+        id="name",
+        columns={"mask": "hole"},
+        length=2,
+        workers=1,
+        **settings,
+    )
+    found = {row["name"]: row for row in mapped.iter_rows()}
+    assert sorted(found) == [str(k) for k in range(7)]
+    assert found["6"]["result"].size == 0 and "same size" in found["6"]["error"]
+    for row in rows[:6]:
+        alone = diffprior.inpaint(row["photo"], row["hole"], ids=[row["name"]], **settings)
+        assert np.array_equal(found[row["name"]]["result"], alone.image)
+        assert found[row["name"]]["error"] == "" and "network_calls" in found[row["name"]]["report"]
