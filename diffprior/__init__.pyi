@@ -21,6 +21,7 @@ from . import attention as attention
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
+from . import densities as densities
 from . import diffusions as diffusions
 from . import distributed as distributed
 from . import editing as editing
@@ -36,6 +37,7 @@ from . import masks as masks
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
+from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
@@ -68,6 +70,7 @@ __all__ = [
     "deblur",
     "dejpeg",
     "denoise",
+    "densities",
     "diffusions",
     "distributed",
     "edit",
@@ -89,6 +92,7 @@ __all__ = [
     "methods",
     "metrics",
     "networks",
+    "objectives",
     "operators",
     "pretrained",
     "priors",

@@ -28,7 +28,16 @@ __all__ = [
     "summary",
 ]
 
-KINDS = ("tasks", "methods", "samplers", "inversions", "attention", "operators", "priors")
+KINDS = (
+    "tasks",
+    "methods",
+    "samplers",
+    "inversions",
+    "attention",
+    "operators",
+    "priors",
+    "objectives",
+)
 BUILT = ("methods", "samplers")  # the kinds that a setting may name
 ALIASES = {  # names of earlier versions
     "grey": "gray",
@@ -72,7 +81,8 @@ def find(name: str, kinds: Sequence[str] = KINDS) -> Any:
     Raises:
         CatalogError: If none of the kinds has the name; the message lists the nearest names.
     """
-    name = ALIASES.get(name, name)
+    if not any(name in names(kind) for kind in kinds):
+        name = ALIASES.get(name, name)
     for kind in kinds:
         if name in names(kind):
             module = import_module(f"diffprior.{kind}.{name}")

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors import UnsuitedError
 from .random import Noise
+from .solvers import row_sums
 
 __all__ = ["BernoulliKernel", "GaussianKernel", "Kernel", "RotatedKernel", "SplicedKernel"]
 
@@ -60,6 +62,26 @@ class Kernel(ABC):
             score: Of the shape of a batch of states.
         """
 
+    def kl(self, other: "Kernel") -> Tensor:
+        """Return the Kullback-Leibler divergence to a kernel of the same kind, ``(B,)``, in nats.
+
+        Raises:
+            UnsuitedError: If there is no formula for these kernels.
+        """
+        raise UnsuitedError(f"no divergence from a {_kind(self)} to a {_kind(other)} is known")
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of each state in nats, of shape ``(B,)``.
+
+        Raises:
+            UnsuitedError: If there is no formula for this kernel.
+        """
+        raise UnsuitedError(f"no entropy of a {_kind(self)} is known")
+
+
+def _kind(kernel: Kernel) -> str:
+    return type(kernel).__name__
+
 
 @dataclass(frozen=True)
 class GaussianKernel(Kernel):
@@ -81,6 +103,16 @@ class GaussianKernel(Kernel):
 
     def tilt(self, score: Tensor) -> Self:
         return type(self)(self.loc + self.var * score, self.var)
+
+    def kl(self, other: Kernel) -> Tensor:
+        if not isinstance(other, GaussianKernel):
+            return super().kl(other)
+        d = self.loc - other.loc.to(self.loc)
+        ratio = self.var / other.var
+        return row_sums((ratio - 1 - ratio.log() + d * d / other.var).expand_as(d)) / 2
+
+    def entropy(self) -> Tensor:
+        return row_sums((2 * torch.pi * torch.e * self.var).log().expand_as(self.loc)) / 2
 
 
 @dataclass(frozen=True)
@@ -165,3 +197,15 @@ class BernoulliKernel(Kernel):
 
     def tilt(self, score: Tensor) -> Self:
         return type(self)(self.logits + score)
+
+    def kl(self, other: Kernel) -> Tensor:
+        if not isinstance(other, BernoulliKernel):
+            return super().kl(other)
+        logits = other.logits.to(self.logits)
+        one = F.logsigmoid(self.logits) - F.logsigmoid(logits)
+        zero = F.logsigmoid(-self.logits) - F.logsigmoid(-logits)
+        return row_sums(self.mean * one + (1 - self.mean) * zero)
+
+    def entropy(self) -> Tensor:
+        one, zero = F.logsigmoid(self.logits), F.logsigmoid(-self.logits)
+        return -row_sums(self.mean * one + (1 - self.mean) * zero)

@@ -6,14 +6,27 @@ product only, as that is slow.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["cg", "dot", "galerkin", "per_row"]
+__all__ = ["cg", "dot", "galerkin", "per_row", "row_sums", "wide_dtype"]
 
 NEAR = 256  # machine epsilons; a relative residual below it is near the rounding floor
 RISE = 16  # times the least squared residual: CG does not lower the residual at every step
+
+
+def wide_dtype(like: Tensor) -> torch.dtype:
+    """Return float64 where the device of a tensor has it, and else the dtype of the tensor."""
+    return torch.float64 if _has_float64(like.device) else like.dtype
+
+
+@lru_cache
+def _has_float64(device: torch.device) -> bool:
+    if device.type == "xpu":
+        return bool(torch.xpu.get_device_properties(device).has_fp64)
+    return device.type != "mps"
 
 
 def per_row(values: Tensor, x: Tensor) -> Tensor:
@@ -27,9 +40,17 @@ def dot(u: Tensor, v: Tensor) -> Tensor:
     The sum is in float64 where the device has it: in float32 its order, and so its last bits,
     would depend on the size of the batch.
     """
-    wide = u.dtype if u.device.type == "mps" else torch.float64
-    total = (u * v).flatten(1).sum(1, dtype=wide).to(u.dtype)
+    total = (u * v).flatten(1).sum(1, dtype=wide_dtype(u)).to(u.dtype)
     return per_row(total, u)
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """Return the sum of each row of a batch, of shape ``(B,)``, in float64 where the device has it.
+
+    Each row is summed by itself, so that its last bits do not depend on the other rows.
+    """
+    wide = x.dtype if x.device.type == "mps" else torch.float64
+    return torch.stack([row.sum(dtype=wide) for row in x])
 
 
 def cg(

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "diffprior"
 ROOT_STUB = LIBRARY / "__init__.pyi"
 MOUNTED = {  # modules with commands of their own, and the panels of the help that those stand in
+    "diffprior.cli.score": "Evaluate",
     "diffprior.distributed.commands": "Edit",
     "diffprior.evaluation.commands": "Evaluate",
     "diffprior.training.commands": "Evaluate",
@@ -39,6 +40,12 @@ NOTE = "# Written by scripts/generate_index.py.\n"
 
 # Functions that a package exports, by module; public classes are exported without being listed.
 FUNCTIONS: dict[str, dict[str, list[str]]] = {
+    "densities": {
+        "bound": ["limit_bound", "variational_bound"],
+        "flow": ["flow_density"],
+        "levels": ["bits_per_dimension", "dequantize"],
+        "nonequilibrium": ["nonequilibrium_bound"],
+    },
     "io": {
         "arrays": ["as_images", "to_pil"],
         "files": ["encode", "find", "read", "write"],

@@ -86,5 +86,5 @@ def _low_frequencies(prior: Prior, reference: Tensor, factor: int) -> GaussianLi
             f"a factor is a whole number from {2 * stride} to the image's short side, {side}; "
             f"got {factor}"
         )
-    A = Bicubic(factor // stride).for_shape(prior.shape).to(prior.like.device)
+    A = Bicubic(factor // stride).for_shape(prior.shape).beside(prior.like)
     return GaussianLikelihood(operator=A, y=A(prior.encode(reference)))

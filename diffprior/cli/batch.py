@@ -91,12 +91,12 @@ def run(
     crew = _Crew(function, values, o, rank)
     here = Run(function, crew.placed(read, 0), o, bar)
     outcomes = crew.outcomes(items, here)
-    if not rank.is_first:
+    if not rank.reports:
         return _hand_over(outcomes, rank)
     for outcome in outcomes:
         if not report.take(outcome):
             return 2
-    for line in rank.handed_over():
+    for line in rank.handed_over() if rank.is_first else ():
         report.take(Outcome(*json.loads(line)))
     return report.end()
 

@@ -6,6 +6,7 @@ from . import commands as commands
 from . import datasets as datasets
 from . import draws as draws
 from . import exact_problems as exact_problems
+from . import fit as fit
 from . import html as html
 from . import pie_bench as pie_bench
 from . import recipes as recipes
@@ -20,6 +21,9 @@ from .exact_problems import ExactProblem as ExactProblem
 from .exact_problems import FieldPrior as FieldPrior
 from .exact_problems import FieldProblem as FieldProblem
 from .exact_problems import MixtureProblem as MixtureProblem
+from .fit import Fit as Fit
+from .fit import FitSettings as FitSettings
+from .fit import Window as Window
 from .html import Panel as Panel
 from .html import Section as Section
 from .html import Table as Table

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..classical.islands import Island, islands
 from ..errors import ImageError
 from .blend import blend
-from .judge import unlikeness
+from .judge import fault
 from .levels import Level, coordinates, levels
 from .matching import Matching, has_patches, match
 from .offsets import dominant_offsets, some_offsets
@@ -116,10 +116,12 @@ def _filled(
         finer.append(reduced)
         reduced = half
         width //= 2
-    sources = _best(reduced, width, tries, torch.Generator().manual_seed(seed), report)
+    generator = torch.Generator().manual_seed(seed)
+    sources, out = _best(reduced, width, tries, generator, report)
     for fine in reversed(finer):
         sources = doubled(fine, sources)
-    out = blend(pool, sources)
+    if finer:
+        out = blend(pool, sources)
     report(1.0)
     return out
 
@@ -130,8 +132,8 @@ def _best(
     tries: int,
     generator: torch.Generator,
     report: Callable[[float], None],
-) -> Tensor:
-    """Return the sources ``(H, W, 2)`` of the best of several fills.
+) -> tuple[Tensor, Tensor]:
+    """Return the sources ``(H, W, 2)`` of the best of several fills, and that fill blended.
 
     Arguments:
         pool: What may be copied.
@@ -155,9 +157,10 @@ def _best(
             sources = match(pool, generator, setting, vary)
         else:
             sources[:, :width] = match(plain, generator, setting, vary)
-        score = unlikeness(pool, sources) if len(chosen) > 1 else 0.0
+        blended = blend(pool, sources)
+        score = fault(pool, sources, blended) if len(chosen) > 1 else 0.0
         if best is None or score < least:
-            best, least = sources, score
+            best, least = (sources, blended), score
         report((k + 1) / (len(chosen) + 1))
     assert best is not None
     return best

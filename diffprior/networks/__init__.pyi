@@ -5,6 +5,7 @@ from . import edm as edm
 from . import nafunet as nafunet
 from . import padding as padding
 from . import parameterizations as parameterizations
+from . import predictions as predictions
 from . import text_to_image as text_to_image
 from .adm import ADM as ADM
 from .adm import Layout as Layout
@@ -15,11 +16,13 @@ from .edm import EDMUNet as EDMUNet
 from .nafunet import NAFUNet as NAFUNet
 from .parameterizations import VE as VE
 from .parameterizations import VP as VP
+from .parameterizations import Bits as Bits
 from .parameterizations import Consistency as Consistency
 from .parameterizations import Discrete as Discrete
 from .parameterizations import Flow as Flow
 from .parameterizations import Karras as Karras
 from .parameterizations import Parameterization as Parameterization
 from .parameterizations import Score as Score
+from .predictions import Place as Place
 from .text_to_image import Family as Family
 from .text_to_image import StableDiffusion as StableDiffusion

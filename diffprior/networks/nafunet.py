@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-__all__ = ["NAFUNet", "load_network", "packed", "save_network"]
+from ..errors import SettingError
+
+__all__ = ["NAFUNet", "deepened", "load_network", "packed", "save_network"]
 
 FREQUENCIES = 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the names that diffusers gives to its files
@@ -165,6 +167,30 @@ class NAFUNet(nn.Module):
         none = torch.full_like(c_noise, self.classes, dtype=torch.long)
         classes: Tensor = self.label(none if labels is None else labels)
         return embedding + classes
+
+
+def deepened(network: NAFUNet, blocks: Sequence[int]) -> NAFUNet:
+    """Return a network with more blocks that computes the same, to the last bit, until it learns.
+
+    The new blocks come last on their level, and add nothing to what passes them.
+
+    Arguments:
+        blocks: Number of blocks of each level, at least as many as it has.
+
+    Raises:
+        SettingError: If there are fewer blocks, or of another number of levels.
+    """
+    before = network.settings["blocks"]
+    if len(blocks) != len(before) or any(n < m for n, m in zip(blocks, before, strict=True)):
+        raise SettingError(f"the network has {before} blocks a level, and cannot get {[*blocks]}")
+    made = NAFUNet(**network.settings | {"blocks": [*blocks]})
+    for part in (made.encoder, made.decoder):
+        for level, old in zip(part, before, strict=False):
+            for block in list(cast(nn.ModuleList, level))[old:]:
+                for zero in cast(Block, block).reduce.parameters():
+                    nn.init.zeros_(zero)
+    made.load_state_dict(network.state_dict(), strict=False)
+    return made
 
 
 def save_network(

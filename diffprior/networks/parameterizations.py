@@ -8,12 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..schedules import EDM, Geometric, Rectified, Schedule, Tabulated
+from ..schedules import EDM, Cosine, Geometric, Rectified, Schedule, Tabulated
 
 __all__ = [
     "KINDS",
     "VE",
     "VP",
+    "Bits",
     "Consistency",
     "Discrete",
     "Flow",
@@ -42,10 +43,12 @@ class Parameterization(ABC):
     Attributes:
         schedule: The schedule of the states x_t = alpha_t x_0 + sigma_t eps, x_0 in [-1, 1].
         consistency: Whether ``denoised`` returns the end of the flow, in place of the mean.
+        binary: Whether states are bits, which are flipped in place of noise that is added.
     """
 
     schedule: Schedule
     consistency: bool = False
+    binary: bool = False
 
     @abstractmethod
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +170,7 @@ class Karras(Parameterization):
     def _sigma(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the noise level in the dtype of the states, within those of the training."""
         alpha_t, sigma_t = self.schedule(t)
-        return (sigma_t / alpha_t).clamp_min(self.sigma_min).to(x_t)
+        return (sigma_t / alpha_t).clamp_min(self.sigma_min).to(x_t.dtype)
 
 
 class VP(Parameterization):
@@ -277,6 +280,27 @@ class Flow(Parameterization):
         return x - s * out
 
 
+class Bits(Parameterization):
+    """Log-odds of bits: x_0 = sigmoid(out); the network takes 2 x_t - 1 and N t.
+
+    Bits keep their value with weight alpha_t, as ``BernoulliDiffusion`` has it.
+
+    Arguments:
+        steps: N, the time that the network takes at t = 1.
+    """
+
+    def __init__(self, steps: int = 100) -> None:
+        self.schedule = Cosine()
+        self.binary = True
+        self.steps = steps
+
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * x_t - 1, self.steps * t
+
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        return out.sigmoid()
+
+
 def scalings(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return c_skip, c_out and c_in of Karras et al. (2022), table 1, of the shape of ``sigma``."""
     total = sigma**2 + sigma_data**2
@@ -295,13 +319,13 @@ def karras(
     Unlike ``Karras``, it takes a noise level for each row, as training needs it.
 
     Arguments:
-        network: F, a map from images ``(B, C, H, W)`` and levels ``(B,)`` to images.
-        x: x_0 + sigma eps, of shape ``(B, C, H, W)``.
+        network: F, a map from states ``(B, *shape)`` and levels ``(B,)`` to states.
+        x: x_0 + sigma eps, of shape ``(B, *shape)``.
         sigma: Noise levels, of shape ``(B,)``.
         sigma_data: Standard deviation of x_0.
         labels: The class of each row, of shape ``(B,)``, for a network with classes.
     """
-    c_skip, c_out, c_in = scalings(sigma[:, None, None, None], sigma_data)
+    c_skip, c_out, c_in = scalings(sigma.reshape(-1, *[1] * (x.ndim - 1)), sigma_data)
     classes = () if labels is None else (labels,)
     return c_skip * x + c_out * network(c_in * x, sigma.log() / 4, *classes).to(x.dtype)
 

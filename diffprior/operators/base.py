@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnboundError
-from ..solvers import cg
+from ..solvers import cg, wide_dtype
 
 __all__ = [
     "Composed",
@@ -82,6 +82,11 @@ class Operator(nn.Module, ABC):
     def for_shape(self, shape: Sequence[int]) -> Self:
         """Return the same operator for states of this shape; ``self`` if any shape is accepted."""
         return self
+
+    def beside(self, like: Tensor) -> Self:
+        """Move the operator to the device of a tensor; its numbers stay float64 if they can."""
+        has_float64 = wide_dtype(like) == torch.float64
+        return self.to(like.device) if has_float64 else self.to(like)
 
     def __matmul__(self, inner: "Operator") -> "Operator":
         """Return A B, which applies B first. It is linear if both are.

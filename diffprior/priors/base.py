@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ..diffusions import Diffusion
-from ..errors import ImageError, PriorError
+from ..densities.flow import Density, FlowSettings, flow_density
+from ..diffusions import Diffusion, GaussianDiffusion
+from ..errors import ImageError, PriorError, SettingError, UnsuitedError
 from ..kernels import Kernel
+from ..random import Noise, stream_ids
 
 __all__ = [
     "AddedWeights",
@@ -237,6 +239,107 @@ class Prior(nn.Module, ABC):
         if self.consistency:
             return self.diffusion.renoise(x_t, x_0, t, s, eta)
         return self.diffusion.bridge(x_t, x_0, t, s, eta)
+
+    def score(
+        self, x: Tensor, t: Tensor | None = None, *, sigma: Tensor | float | None = None
+    ) -> Tensor:
+        """Return the gradient of the log-density of noisy states, of the shape of ``x``.
+
+        (alpha_t E[x_0 | x_t] - x_t) / sigma_t^2, Tweedie's formula.
+
+        Arguments:
+            x: x_t, of shape ``(B, *shape)``; with ``sigma``, x_0 + sigma eps.
+            t: Their time in [0, 1], without axes.
+            sigma: Their noise level, in place of the time, in the units of the states.
+
+        Raises:
+            SettingError: If there is no such noise level.
+            UnsuitedError: If the noise is not Gaussian, or ``forward`` is not the mean.
+        """
+        t, scale = self._time(t, sigma)
+        return -scale / self.diffusion.schedule(t)[1] * self.eps(scale * x, t)
+
+    def eps(
+        self, x: Tensor, t: Tensor | None = None, *, sigma: Tensor | float | None = None
+    ) -> Tensor:
+        """Return the mean of the noise in noisy states: (x_t - alpha_t E[x_0 | x_t]) / sigma_t.
+
+        Arguments and errors are those of ``score``.
+        """
+        t, scale = self._time(t, sigma)
+        alpha_t, sigma_t = self.diffusion.schedule(t)
+        x_t = scale * x
+        return (x_t - alpha_t * self(x_t, t)) / sigma_t
+
+    def _time(self, t: Tensor | None, sigma: Tensor | float | None) -> tuple[Tensor, Tensor]:
+        """Return the time of a time or a noise level, and the factor that makes x of it x_t."""
+        self._check_mean()
+        one = torch.ones((), dtype=torch.float64)
+        if t is not None and sigma is None:
+            return t, one
+        if t is not None or sigma is None:
+            raise SettingError("a noise level is a time t in [0, 1] or a sigma, one of the two")
+        schedule = self.diffusion.schedule
+        low, high = (schedule.ratio(end).item() for end in (0 * one, one))
+        if not low <= float(sigma) <= high:
+            raise SettingError(
+                f"sigma lies in [{low:.3g}, {high:.4g}], the noise levels of this prior; "
+                f"got {float(sigma):g}"
+            )
+        t = schedule.time(sigma)
+        return t, schedule(t)[0]
+
+    def _check_mean(self) -> None:
+        """Refuse what follows from E[x_0 | x_t] and Gaussian noise, where there are not both."""
+        if not isinstance(self.diffusion, GaussianDiffusion):
+            raise UnsuitedError(f"{self.name} has bits for states, and no score or noise of them")
+        if self.consistency:
+            raise UnsuitedError(f"{self.name} is a consistency model: it has no E[x_0 | x_t]")
+
+    def log_prob(self, x: Tensor, t: Tensor | None = None, **settings: Any) -> Tensor:
+        """Return the log-density of states in nats, float64 of shape ``(B,)``.
+
+        The arguments are those of ``density``, which also tells the standard error.
+        """
+        return self.density(x, t, **settings).log_prob
+
+    def density(
+        self,
+        x: Tensor,
+        t: Tensor | None = None,
+        *,
+        seed: int = 0,
+        ids: Sequence[int | str] | None = None,
+        **settings: Any,
+    ) -> Density:
+        """Return the log-density of states by the probability flow, with its standard error.
+
+        It is that of the states that a sampler without noise, such as DDIM, draws in very small
+        steps. See ``diffprior.densities.flow``.
+
+        Arguments:
+            x: States, of shape ``(B, *shape)``.
+            t: Their time in [0, 1]; by default 0, where they have the least noise of the schedule.
+            seed: Seed of the probes.
+            ids: Names of the streams of the probes; by default all rows share one.
+            settings: ``tolerance``, ``probes`` and ``exact``, as of
+                ``diffprior.densities.FlowSettings``.
+
+        Raises:
+            SettingError: If a setting cannot be used.
+            UnsuitedError: If the noise is not Gaussian, or ``forward`` is not the mean.
+        """
+        self._check_mean()
+        try:
+            flow = FlowSettings(**settings)
+        except TypeError:
+            known = "seed, ids, tolerance, probes and exact"
+            raise SettingError(f"a density has the settings {known}, got {[*settings]}") from None
+        time = torch.zeros((), dtype=torch.float64) if t is None else t
+        noise = Noise(seed, stream_ids(ids, len(x)))
+        return flow_density(
+            lambda x_t, t: denoise_vjp(self, x_t, t), self.diffusion, x, time, noise, flow
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the states of images ``(B, C, H, W)`` in [-1, 1]."""

@@ -1,5 +1,7 @@
 """Mixtures of independent bits, with the binary diffusion of Sohl-Dickstein et al. (2015)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,17 @@ class BitsPrior(Prior):
         log_p = self.log_weights + total.log().sum(-1)
         x_0 = (log_p.softmax(-1)[..., None] * joint / total).sum(1)
         return x_0.reshape_as(x_t)
+
+    def log_prob(self, x: Tensor, t: Tensor | None = None, **settings: Any) -> Tensor:
+        """Return the log-probability of bits in closed form, of shape ``(B,)``.
+
+        Arguments:
+            x: Bits, of shape ``(B, *shape)``.
+            t: Their time in [0, 1]; by default they are clean.
+            settings: Those of ``density``, which a closed form does not need.
+        """
+        alpha_t = 1.0 if t is None else self.diffusion.schedule(t)[0]
+        probs = alpha_t * self.probs + (1 - alpha_t) / 2
+        bits = x.flatten(1)[:, None]
+        log_p = torch.xlogy(bits, probs) + torch.xlogy(1 - bits, 1 - probs)
+        return (self.log_weights + log_p.sum(-1)).logsumexp(-1)

@@ -1,5 +1,7 @@
 """Mixtures of Gaussians: priors whose posteriors are known exactly."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..random import Noise
+from ..solvers import wide_dtype
 from .base import Prior
 
 __all__ = ["MixturePrior"]
@@ -72,7 +75,7 @@ class MixturePrior(Prior):
 
     def _axis_aligned(self, x: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         """Return E[x_0 | x_t] without tensors ``(B, K, D)``: squares are multiplied out."""
-        wide = x.dtype if x.device.type == "mps" else torch.float64  # large squares cancel
+        wide = wide_dtype(x)  # large squares cancel
         m = self.means.to(wide)
         C = self.eigvals.to(wide)
         z = x.to(wide)
@@ -89,10 +92,19 @@ class MixturePrior(Prior):
             return torch.diag_embed(self.eigvals)
         return torch.einsum("kde,ke,kfe->kdf", self.eigvecs, self.eigvals, self.eigvecs)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of clean states, of shape ``(B,)``."""
-        diff = self._rotate(x.flatten(1)[:, None] - self.means)
-        log_p = (diff**2 / self.eigvals + (2 * torch.pi * self.eigvals).log()).sum(-1) / 2
+    def log_prob(self, x: Tensor, t: Tensor | None = None, **settings: Any) -> Tensor:
+        """Return the log-density of states in closed form, of shape ``(B,)``.
+
+        Arguments:
+            x: States, of shape ``(B, *shape)``.
+            t: Their time in [0, 1]; by default they are clean, without any noise.
+            settings: Those of ``density``, which a closed form does not need.
+        """
+        one = torch.ones((), dtype=torch.float64)
+        alpha_t, sigma_t = (one, 0 * one) if t is None else self.diffusion.schedule(t)
+        var = alpha_t**2 * self.eigvals + sigma_t**2
+        diff = self._rotate(x.flatten(1)[:, None] - alpha_t * self.means)
+        log_p = (diff**2 / var + (2 * torch.pi * var).log()).sum(-1) / 2
         return (self.log_weights - log_p).logsumexp(-1)
 
     def sample(self, noise: Noise) -> Tensor:

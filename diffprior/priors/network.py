@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batching import row_by_row
-from ..diffusions import GaussianDiffusion
+from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
@@ -61,7 +61,8 @@ class NetworkPrior(ConditionalPrior):
         self.network = network.requires_grad_(False).eval()
         self.parameterization = parameterization
         self.shape = tuple(shape)
-        self.diffusion = GaussianDiffusion(parameterization.schedule)
+        kind = BernoulliDiffusion if parameterization.binary else GaussianDiffusion
+        self.diffusion = kind(parameterization.schedule)
         self.local = bool(getattr(network, "local", False))
         self.consistency = parameterization.consistency
         self.classes = classes
@@ -90,7 +91,9 @@ class NetworkPrior(ConditionalPrior):
         channels, h, w = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
         x = pad_to_multiple(x, self.multiple or 1)
-        out = self.network(x, time.to(x_t).expand(len(x_t)), *self._labels(x_t))
+        # the time is a number of the host: it goes along with the call, and is not copied first
+        times = x_t.new_full((len(x_t),), float(time))
+        out = self.network(x, times, *self._labels(x_t))
         out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0

@@ -14,6 +14,7 @@ from ..diffusions import GaussianDiffusion
 from ..errors import ImageError, SettingError
 from ..random import Noise
 from ..schedules import Geometric, grid
+from ..solvers import wide_dtype
 from ..validation import Within, check
 from .base import Prior
 
@@ -195,8 +196,8 @@ class PatchPrior(Prior):
     def _exact(self, x: Tensor, level: float) -> Tensor:
         """Return the keys in a precision that tells patches apart at a noise level."""
         eps = torch.finfo(self.keys.dtype).eps
-        enough = level**2 > ROUNDED * eps * self.reach or x.device.type == "mps"
-        return self.keys if enough else self.keys.double()
+        enough = level**2 > ROUNDED * eps * self.reach
+        return self.keys if enough or wide_dtype(x) != torch.float64 else self.keys.double()
 
 
 class _Given(Prior):

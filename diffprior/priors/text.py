@@ -100,7 +100,7 @@ class TextPrior(ConditionalPrior):
         return self.parameterization.denoised(x_t, t, out.to(x_t))
 
     def _call(self, x: Tensor, time: Tensor) -> Tensor:
-        steps = time.to(x.device, torch.float32).expand(len(x))
+        steps = torch.full((len(x),), float(time), dtype=torch.float32, device=x.device)
         conditioning = self.conditioning | self.inputs
         if self.embeds_guidance:
             conditioning |= {"distilled": torch.full_like(steps, self.distilled)}

@@ -54,7 +54,7 @@ class Kind:
     @cached_property
     def likelihood(self) -> Likelihood[Any]:
         """The likelihood of all images; white noise is added to it level by level."""
-        A = self.problem.operator.for_shape(image_shape(self.prior)).to(self.prior.like.device)
+        A = self.problem.operator.for_shape(image_shape(self.prior)).beside(self.prior.like)
         return self.problem.likelihood(operator=A, y=self.problem.measure(self.x))
 
     @cached_property

@@ -58,8 +58,17 @@ class Rank:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that reports."""
+        """Whether this process is the first one."""
         return self.number == 0
+
+    @property
+    def reports(self) -> bool:
+        """Whether this process reports: the first one does, and all where they cannot meet."""
+        return self.is_first or not self._meets
+
+    @property
+    def _meets(self) -> bool:
+        return self.size > 1 and {"MASTER_ADDR", "MASTER_PORT"} <= {*os.environ}
 
     def share(self, items: Mapping[K, V]) -> dict[K, V]:
         """Return the items of this process: each item belongs to one process alone."""
@@ -88,7 +97,7 @@ class Rank:
 
     def _store(self) -> Any:
         """Return where the processes meet; None if there is one only, or no place is named."""
-        if self.size == 1 or not {"MASTER_ADDR", "MASTER_PORT"} <= {*os.environ}:
+        if not self._meets:
             return None
         from torch.distributed.distributed_c10d import PrefixStore
         from torch.distributed.rendezvous import rendezvous

@@ -30,8 +30,9 @@ class Health(BaseModel):
 
 
 class ServerInfo(BaseModel):
-    """What the server is, and its limits."""
+    """What the server is, and its limits; `run` is another word after each start."""
 
+    run: str
     version: str
     prior: str
     prior_title: str

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from ..io import files
 from ..io.arrays import LUMA
@@ -92,11 +93,12 @@ SCHEMA = {
         for name, kind in FIELDS.items()
     },
 }
-KINDS: Mapping[str, tuple[type, ...]] = {
-    TEXT: (str,),
-    NUMBER: (int, float),
-    WHOLE: (int,),
-    FLAG: (bool,),
+# As IOPaint reads them: 42.0 and "42" are whole numbers, and 1 is true.
+KINDS: Mapping[str, TypeAdapter[Any]] = {
+    TEXT: TypeAdapter(str),
+    NUMBER: TypeAdapter(float),
+    WHOLE: TypeAdapter(int),
+    FLAG: TypeAdapter(bool),
 }
 NO_MODEL = {
     "controlnets": [],
@@ -181,13 +183,20 @@ def _fields(body: bytes) -> dict[str, Any]:
         raise Refusal(400, "the request is no JSON") from None
     if not isinstance(asked, dict):
         raise Refusal(422, "the request is an object of fields")
-    asked = {name: value for name, value in asked.items() if value is not None}
-    for name, value in asked.items():
-        kind = FIELDS.get(name)
-        fits = kind is None or isinstance(value, KINDS[kind])
-        if not fits or (isinstance(value, bool) and kind in (NUMBER, WHOLE)):
-            raise Refusal(422, f"{name} is of the kind {kind}, got {literal(value, 40)}")
-    return asked
+    return {
+        name: _value(name, value)
+        for name, value in asked.items()
+        if name in FIELDS and value is not None
+    }
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return a field as its kind."""
+    kind = FIELDS[name]
+    try:
+        return KINDS[kind].validate_python(value)
+    except ValidationError:
+        raise Refusal(422, f"{name} is of the kind {kind}, got {literal(value, 40)}") from None
 
 
 def _of_text(asked: Mapping[str, Any], prior: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..runtime.places import corner
 from ..validation import shown
 from . import previews
 from .forms import Form
-from .limits import Limits, Refusal
+from .limits import Limits, Refusal, known
 from .notes import collected
 from .results import Saved
 from .store import Image, Store, Upload, reading
@@ -332,15 +332,8 @@ class Worker:
         return future
 
     def get(self, key: str) -> Job:
-        """Return a job.
-
-        Raises:
-            Refusal: If there is none of this id.
-        """
-        job = self.jobs.get(key)
-        if job is None:
-            raise Refusal(404, f"there is no job {shown(key, 40)}; it may have been forgotten")
-        return job
+        """Return a job; errors as of `known`."""
+        return known(self.jobs, key, "job")
 
     def list(self) -> list[Job]:
         """Return all jobs in order."""

@@ -1,10 +1,15 @@
 """What a server accepts, and the sentence that refuses the rest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..io import files
+from ..validation import shown
 
-__all__ = ["Limits", "Refusal"]
+__all__ = ["Limits", "Refusal", "known"]
+
+T = TypeVar("T")
 
 BYTES = 512 * 2**20
 
@@ -45,3 +50,15 @@ class Refusal(Exception):
         self.status = status
         self.sentence = sentence
         self.headers = headers or {}
+
+
+def known(table: Mapping[str, T], key: str, what: str) -> T:
+    """Return what is in a table under an id; `what` is the word for it.
+
+    Raises:
+        Refusal: If there is none of this id.
+    """
+    found = table.get(key)
+    if found is None:
+        raise Refusal(404, f"there is no {what} {shown(key, 40)}; it may have been forgotten")
+    return found

@@ -51,6 +51,7 @@ class Service:
         self.config = config
         self.store: Store
         self.worker: Worker
+        self.run = secrets.token_hex(8)  # tells this run of the server from others
         self.folder: Path | None = None
         self._open = ExitStack()
 
@@ -84,6 +85,7 @@ class Service:
         name = str(self.prior.name)
         waiting = sum(not job.over for job in self.worker.list())
         return ServerInfo(
+            run=self.run,
             version=__version__,
             prior=name,
             prior_title=_title(name),

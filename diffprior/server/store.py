@@ -18,7 +18,7 @@ from ..errors import ImageError
 from ..io import files
 from ..validation import shown
 from . import previews
-from .limits import Limits, Refusal
+from .limits import Limits, Refusal, known
 from .notes import DECODING, collected
 
 __all__ = ["Image", "Store", "Upload", "reading"]
@@ -135,15 +135,8 @@ class Store:
         return image
 
     def get(self, key: str) -> Image:
-        """Return an image of the list.
-
-        Raises:
-            Refusal: If there is none of this id.
-        """
-        image = self._images.get(key)
-        if image is None:
-            raise Refusal(404, f"there is no image {shown(key, 40)}; it may have been forgotten")
-        return image
+        """Return an image of the list; errors as of `known`."""
+        return known(self._images, key, "image")
 
     def list(self) -> list[Image]:
         """Return the images of the list, in order."""

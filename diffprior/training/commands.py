@@ -3,6 +3,7 @@
 The module imports nothing heavy, so that the command line can read the options of its function.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .trainer import Trainer, TrainingConfig
 
 __all__ = ["train"]
+
+PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
 def train(  # noqa: PLR0913 (the options of the command)
@@ -40,7 +43,8 @@ def train(  # noqa: PLR0913 (the options of the command)
     ] = None,
     every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5,
     init: Annotated[
-        Path | None, typer.Option(help="Model folder with the weights to start from.")
+        Path | None,
+        typer.Option(help="Model folder with the weights to start from, or a shipped prior."),
     ] = None,
     source: Annotated[
         list[str] | None,
@@ -145,7 +149,13 @@ def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=1.0)
 
+        shown = 0.0
+
         def callback(trainer: "Trainer", share: float) -> None:
+            nonlocal shown
+            if share < 1 and time.monotonic() - shown < PAUSE:
+                return  # to read the loss is to wait for the device
+            shown = time.monotonic()
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
@@ -153,11 +163,17 @@ def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
 
 
 def _initial(folder: Path, new: "NAFUNet") -> "NAFUNet":
-    """Return the network of a model folder, which must fit the images as a new one does."""
+    """Return the network of a model folder, which must fit the images as a new one does.
+
+    Arguments:
+        folder: The folder, or the name of a shipped prior.
+    """
+    from ..catalog import shipped_priors
     from ..errors import PriorError
     from ..networks.nafunet import load_network
     from ..validation import shown
 
+    folder = folder if folder.exists() else shipped_priors().get(str(folder), folder)
     try:
         network = load_network(folder)
     except Exception as error:  # json, torch and safetensors raise anything on damaged data

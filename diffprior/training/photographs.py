@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -16,8 +16,7 @@ from .image_files import Image, Skipped, read_images
 
 __all__ = ["Crops", "Photographs"]
 
-TRIES = 1000  # draws of an image that is large enough for a crop
-FOUND = 0.02  # share of them that must be, so that the tries never fail
+FOUND = 0.02  # share of the draws that must be of an image large enough for a crop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +44,14 @@ class Level(NamedTuple):
 
 
 class View(NamedTuple):
-    """A square of pixels: the index of its corner, and the steps to the next row and column."""
+    """A square of pixels: the index of its corner, and the steps to the next row and column.
 
-    corner: int
-    down: int
-    right: int
+    The numbers of many squares are arrays.
+    """
+
+    corner: Any
+    down: Any
+    right: Any
 
     def turned(self, side: int) -> "View":
         """Return the same square, turned counterclockwise by 90 degrees."""
@@ -58,6 +60,24 @@ class View(NamedTuple):
     def mirrored(self, side: int) -> "View":
         """Return the same square, mirrored from left to right."""
         return View(self.corner + self.right * (side - 1), self.down, -self.right)
+
+    def where(self, chosen: np.ndarray, other: "View") -> "View":
+        """Return the chosen ones of these squares, and the rest of others."""
+        return View(*(np.where(chosen, a, b) for a, b in zip(self, other, strict=True)))
+
+
+class _Room(NamedTuple):
+    """The images that crops of one side fit into.
+
+    Arguments:
+        share: How often each is drawn, of shape ``(P,)``, with sum 1.
+        levels: The ``Level`` of each size of each, of shape ``(P, 3, 3)``.
+        sizes: How many of the sizes are large enough, of shape ``(P,)``.
+    """
+
+    share: np.ndarray
+    levels: np.ndarray
+    sizes: np.ndarray
 
 
 class Photographs:
@@ -106,6 +126,7 @@ class Photographs:
         self.pixels = torch.cat(memory)
         self.names = list(self.sources)
         self.share = _shares(self.names, weights or {})
+        self._rooms: dict[int, _Room] = {}
 
     def to(self, device: str | torch.device) -> Self:
         """Move the images to a device."""
@@ -125,27 +146,35 @@ class Photographs:
         if np.dot(self.share, large) < FOUND:
             raise ImageError(f"hardly any image is large enough for a crop of {side} pixels")
 
-    def view(self, rng: np.random.Generator, side: int, crops: Crops = Crops()) -> View:  # noqa: B008
-        """Return a random crop."""
-        level = self._level(rng, side, crops)
-        i, j = (int(rng.integers(n - side + 1)) for n in level[1:])
-        view = View(level.start + i * level.width + j, level.width, 1)
-        if rng.random() < crops.turn:
-            for _ in range(int(rng.integers(4))):
-                view = view.turned(side)
-        return view.mirrored(side) if rng.random() < 0.5 else view
+    def views(self, rng: np.random.Generator, n: int, side: int, crops: Crops) -> View:
+        """Return ``n`` random crops, as one view of arrays ``(n,)``."""
+        room = self._room(side)
+        image = rng.choice(len(room.share), n, p=room.share)
+        u = rng.random(n)
+        wanted = np.where(u < crops.quarter, 2, np.where(u < crops.quarter + crops.half, 1, 0))
+        level = np.minimum(wanted, room.sizes[image] - 1)
+        start, height, width = room.levels[image, level].T
+        i, j = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        view = View(start + i * width + j, width, np.ones_like(width))
+        turns = np.where(rng.random(n) < crops.turn, rng.integers(4, size=n), 0)
+        for k in range(3):
+            view = view.turned(side).where(turns > k, view)
+        return view.mirrored(side).where(rng.random(n) < 0.5, view)
 
-    def _level(self, rng: np.random.Generator, side: int, crops: Crops) -> Level:
-        """Return a random image at one of its sizes that is large enough for the crop."""
-        for _ in range(TRIES):
-            pyramids = self.sources[self.names[rng.choice(len(self.names), p=self.share)]]
-            pyramid = pyramids[rng.integers(len(pyramids))]
-            levels = [x for x in pyramid if min(x.height, x.width) >= side]
-            u = rng.random()
-            level = 2 if u < crops.quarter else 1 if u < crops.quarter + crops.half else 0
-            if levels:
-                return levels[min(level, len(levels) - 1)]
-        raise ImageError(f"hardly any image is large enough for a crop of {side} pixels")
+    def _room(self, side: int) -> "_Room":
+        """Return the images that a crop of this side fits into."""
+        if side not in self._rooms:
+            share, levels = [], []
+            for source, images in zip(self.share, self.sources.values(), strict=True):
+                large = [x for x in images if min(x[0].height, x[0].width) >= side]
+                share += [source / len(images)] * len(large)
+                levels += large
+            if not sum(share) > 0:
+                raise ImageError(f"hardly any image is large enough for a crop of {side} pixels")
+            table = np.array(levels)
+            sizes = (table[:, :, 1:].min(2) >= side).sum(1)
+            self._rooms[side] = _Room(np.array(share) / sum(share), table, sizes)
+        return self._rooms[side]
 
     def batch(
         self,
@@ -164,8 +193,9 @@ class Photographs:
             crops: How crops are drawn.
             rows: Which of the crops are cut and returned.
         """
-        views = torch.tensor([self.view(rng, side, crops) for _ in range(n)])[rows]
-        corner, down, right = views.to(self.pixels.device)[:, :, None, None].unbind(1)
+        views = torch.from_numpy(np.stack(self.views(rng, n, side, crops), 1))[rows]
+        views = views.to(self.pixels.device, non_blocking=True)
+        corner, down, right = views[:, :, None, None].unbind(1)
         steps = torch.arange(side, device=self.pixels.device)
         crop = self.pixels[corner + down * steps[:, None] + right * steps]
         return crop.permute(0, 3, 1, 2), None

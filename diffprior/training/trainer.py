@@ -140,8 +140,13 @@ class Trainer:
         self.optimizers: list[torch.optim.Optimizer] = [Muon(kernels, config.muon_rate), adam]
         self.rates = config.muon_rate, config.adam_rate
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        self.loss = float("nan")
+        self.running = torch.full((), math.nan, device=self.device)
         self.curve: list[Row] = []
+
+    @property
+    def loss(self) -> float:
+        """The running mean of the loss; to read it is to wait for the device."""
+        return float(self.running)
 
     @property
     def checkpoint(self) -> Path:
@@ -222,7 +227,7 @@ class Trainer:
         self.ema = state["ema"]
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
-        self.loss = float(state.get("loss", math.nan))
+        self.running = torch.tensor(float(state.get("loss", math.nan)), device=self.device)
         older = self.folder / "curve.csv"  # checkpoints were once without the table
         self.curve = [dict(row) for row in state.get("curve") or read_rows(older)]
 
@@ -233,8 +238,8 @@ class Trainer:
         else:
             self.export()
 
-    def train_step(self, progress: float) -> float:
-        """Take one step at a share of the run, in [0, 1]; return the loss."""
+    def train_step(self, progress: float) -> Tensor:
+        """Take one step at a share of the run, in [0, 1]; return the loss, on the device."""
         x_0, sigma, noise, labels = self._draw(progress)
         x = x_0 + sigma[:, None, None, None] * noise
         sigma_data = self.network.sigma_data
@@ -243,9 +248,9 @@ class Trainer:
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
         loss.backward()
-        loss = loss.detach()
+        mean: Tensor = loss.detach()
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self.processes.average([loss, *gradients])
+        self.processes.average([mean, *gradients])
         nn.utils.clip_grad_norm_(self.others, self.config.clip)
         factor = self.config.rate(progress, self.step)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -254,7 +259,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        return float(loss)
+        return mean
 
     def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return images ``(B, C, H, W)``, noise levels ``(B,)``, noise, and labels ``(B,)``.
@@ -270,7 +275,8 @@ class Trainer:
         x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
-        sigma = torch.exp(config.p_mean + config.p_std * normal)[rows].to(self.device)
+        sigma = torch.exp(config.p_mean + config.p_std * normal)[rows]
+        sigma = sigma.to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         noise = torch.randn((n, *x_0.shape[1:]), generator=generator, device=self.device)[rows]
         if labels is not None:
@@ -320,7 +326,8 @@ class Trainer:
         while (done := self.processes.agree(share())) < 1:
             start = time.perf_counter()
             loss = self.train_step(done)
-            self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
+            mean = 0.99 * self.running + 0.01 * loss
+            self.running = torch.where(self.running.isnan(), loss, mean)
             self.seconds += time.perf_counter() - start
             if callback is not None:
                 callback(self, share())

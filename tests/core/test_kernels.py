@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from diffprior.errors import UnsuitedError
 from diffprior.kernels import BernoulliKernel, GaussianKernel
 from diffprior.random import Noise
 
@@ -61,3 +62,19 @@ def test_no_variance_draws_the_mean() -> None:
     loc = random(3, 2)
     kernel = GaussianKernel(loc, torch.zeros((), dtype=torch.float64))
     assert torch.equal(kernel.sample(Noise(0, range(3))), loc)
+
+
+def test_divergences_and_entropies_are_torchs() -> None:
+    loc, other = random(5, 2, 3), random(5, 2, 3, seed=1)
+    for var in (torch.tensor(0.3, dtype=torch.float64), random(5, 2, 3, seed=2).exp()):
+        p, q = Normal(loc, var.sqrt()), Normal(other, 0.8)
+        kernel = GaussianKernel(loc, var)
+        kl = kernel.kl(GaussianKernel(other, torch.tensor(0.64, dtype=torch.float64)))
+        torch.testing.assert_close(kl, kl_divergence(p, q).sum((1, 2)))
+        torch.testing.assert_close(kernel.entropy(), p.entropy().expand(5, 2, 3).sum((1, 2)))
+    bits = BernoulliKernel(3 * loc)
+    p, q = Bernoulli(logits=3 * loc), Bernoulli(logits=other)
+    torch.testing.assert_close(bits.kl(BernoulliKernel(other)), kl_divergence(p, q).sum((1, 2)))
+    torch.testing.assert_close(bits.entropy(), p.entropy().sum((1, 2)))
+    with pytest.raises(UnsuitedError, match="from a BernoulliKernel to a GaussianKernel"):
+        bits.kl(GaussianKernel(loc, loc))

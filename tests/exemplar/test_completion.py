@@ -10,8 +10,8 @@ from torch import Tensor
 
 from diffprior.exemplar.blend import blend
 from diffprior.exemplar.completion import TRIES, complete
-from diffprior.exemplar.judge import unlikeness
-from diffprior.exemplar.levels import Level, depth, levels, nearest
+from diffprior.exemplar.judge import fault, rarity, unlikeness
+from diffprior.exemplar.levels import Level, coordinates, depth, levels, nearest
 from diffprior.exemplar.matching import Matching, match
 from diffprior.exemplar.offsets import dominant_offsets, some_offsets
 from diffprior.exemplar.references import locate
@@ -89,8 +89,8 @@ def test_another_image_of_the_scene_is_copied_from() -> None:
     whole = photo("city")
     hole = disc(160, 26, (80, 80))
     lost = torch.where(hole, 0.0, whole)
-    alone = complete(lost, hole)
-    helped = complete(lost, hole, references=[locate(lost, hole, whole)])
+    alone = complete(lost, hole, tries=2)
+    helped = complete(lost, hole, tries=2, references=[locate(lost, hole, whole)])
     exact = [((x - whole).abs().amax(0)[hole] < 1 / 255).float().mean() for x in (alone, helped)]
     assert exact[0] < 0.3
     assert exact[1] > 0.99
@@ -255,8 +255,40 @@ def test_the_judge_prefers_the_truth() -> None:
     draw = torch.randint(len(known), (120, 240), generator=torch.Generator().manual_seed(0))
     anywhere = torch.where(lost, known[draw], grid)
     flat = torch.where(lost, known[0], grid)
-    one, *others = (unlikeness(level, x) for x in (truth, anywhere, flat))
+    maps = (truth, anywhere, flat)
+    one, *others = (unlikeness(level, copied(level.image, x)) for x in maps)
     assert one < 0.6 * min(others)
+    one, *others = (fault(level, x, blend(level, x)) for x in maps)
+    assert one < 0.6 * min(others)
+
+
+def test_what_is_seen_once_is_rare() -> None:
+    """Copies of a pattern have their like elsewhere, and those of a spot on it have not."""
+    image, hole = tiles(96, 192), disc(192, 14, (48, 144))[:96]
+    image[:, 40:56, 40:56] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    level = Level.of(image, hole)
+    pattern, spot = (moved(level, (0, -columns)) for columns in (64, 96))
+    assert rarity(level, pattern) < 1e-3
+    assert rarity(level, spot) > 0.1
+
+
+def test_the_judge_sees_the_stains_of_a_blend() -> None:
+    """Noise that is copied from anywhere is like its surroundings, until it is blended."""
+    noise = 0.5 + 0.02 * torch.randn(3, 96, 160, generator=torch.Generator().manual_seed(0))
+    level = Level.of(noise, disc(160, 20, (48, 48))[:96])
+    known = level.known.nonzero()
+    draw = torch.randint(len(known), level.size, generator=torch.Generator().manual_seed(1))
+    maps = moved(level, (0, 44)), torch.where(level.hole[..., None], known[draw], moved(level))
+    one, other = (unlikeness(level, copied(level.image, x)) for x in maps)
+    assert abs(one / other - 1) < 0.1
+    one, other = (fault(level, x, blend(level, x)) for x in maps)
+    assert one < 0.9 * other
+
+
+def moved(level: Level, offset: tuple[int, int] = (0, 0)) -> Tensor:
+    """The sources of a hole that is filled from one offset."""
+    grid = coordinates(level.size)
+    return torch.where(level.hole[..., None], grid + torch.tensor(offset), grid)
 
 
 def test_a_large_hole_is_laid_out_at_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:

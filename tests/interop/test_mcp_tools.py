@@ -87,12 +87,13 @@ def test_a_result_is_that_of_the_command_line_beside_the_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answer = tools("inpaint", image="photo.png", mask="mask.png", fill="smooth", seed=3)
+    hole = {"mask": "mask.png", "fill": "smooth", "seed": 3, "steps": 2}
+    answer = tools("inpaint", image="photo.png", **hole)
     assert answer.outputs == ["photo.inpainted.png"] and "seed 3" in answer.line
     assert answer.picture.size == (64, 48)
     mine = (folder / "photo.inpainted.png").rename(folder / "mine.png")
     words = ["inpaint", folder / "photo.png", "--mask", folder / "mask.png", "--fill", "smooth"]
-    assert command.run(monkeypatch, capsys, *words, "--seed", 3).code == 0
+    assert command.run(monkeypatch, capsys, *words, "--seed", 3, "--steps", 2).code == 0
     theirs = Image.open(folder / "photo.inpainted.png")
     assert (np.asarray(Image.open(mine)) == np.asarray(theirs)).all()
 

@@ -53,9 +53,9 @@ def test_a_layer_of_labels_is_a_mask(photo: np.ndarray) -> None:
     place = {"scale": (2.0, 2.0), "translate": (5.0, 7.0)}
     mask = SimpleNamespace(data=labels, name="Labels", **place)
     ((data, about, kind),) = plugin.run_on_layers(
-        form, layer(photo, **place), mask=mask, fill="smooth", steps="", samples="1"
+        form, layer(photo, **place), mask=mask, fill="smooth", steps="2", method="", samples="1"
     )
-    expected = diffprior.inpaint(photo, labels > 0, fill="smooth")
+    expected = diffprior.inpaint(photo, labels > 0, fill="smooth", steps=2)
     assert kind == "image" and (data == expected.image).all()
     assert about["name"] == "photo inpainted" and about["rgb"] is True
     assert about["scale"] == (2.0, 2.0) and about["translate"] == (5.0, 7.0)
@@ -71,7 +71,7 @@ def test_shapes_are_a_mask(photo: np.ndarray) -> None:
     place = {"scale": (1.0, 1.0), "translate": (0.0, 0.0)}
     shapes = SimpleNamespace(to_labels=to_labels, name="Shapes", **place)
     ((data, _, _),) = plugin.run_on_layers(
-        offered()["inpaint"], layer(photo), mask=shapes, fill="smooth"
+        offered()["inpaint"], layer(photo), mask=shapes, fill="smooth", steps="2"
     )
     changed = (data != photo).any(-1)
     assert changed[5:9, 5:9].any() and not changed[9:].any() and not changed[:, 9:].any()
@@ -168,7 +168,7 @@ def test_a_widget_adds_layers_to_a_viewer(
     widget = plugin.inpaint()
     assert widget.image.value is image
     assert set(widget.mask.choices) == {None, mask, shapes}
-    expected = diffprior.inpaint(photo, labels > 0, fill="smooth")
+    expected = diffprior.inpaint(photo, labels > 0, fill="smooth", steps=2)
     widget.fill.value = "smooth"
     for k, chosen in enumerate((mask, shapes), 4):
         widget.mask.value = chosen

@@ -16,7 +16,7 @@ from diffprior.methods.exemplar import Exemplar
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 
-SIDE = 128
+SIDE = 96
 NARROW = DPIR(start=0.15, steps=2)
 
 
@@ -26,7 +26,7 @@ def prior() -> Prior:
 
 
 def photos(*names: str) -> Tensor:
-    """Parts of the sample photographs, ``(B, 3, 128, 128)`` in [-1, 1]."""
+    """Parts of the sample photographs, ``(B, 3, 96, 96)`` in [-1, 1]."""
     images = []
     for name in names:
         with Image.open(f"data/samples/{name}.png") as image:
@@ -34,7 +34,7 @@ def photos(*names: str) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def disc(radius: float, at: tuple[int, int] = (64, 64)) -> Tensor:
+def disc(radius: float, at: tuple[int, int] = (48, 48)) -> Tensor:
     y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     return (y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2
 
@@ -51,7 +51,7 @@ def seen(images: Tensor, holes: Tensor) -> GaussianLikelihood[Mask]:
 
 
 def test_the_method_is_the_completion_of_each_image(prior: Prior) -> None:
-    x, holes = photos("grass", "city"), torch.stack([disc(20), disc(16, (40, 80))])
+    x, holes = photos("grass", "city"), torch.stack([disc(20), disc(16, (30, 60))])
     out = Exemplar(tries=2)(prior, seen(x, holes))
     for i in range(2):
         alone = Exemplar(tries=2)(prior, seen(x[i : i + 1], holes[i : i + 1]))
@@ -73,7 +73,7 @@ def test_seeds_and_samples_are_layouts(prior: Prior) -> None:
 
 def test_each_width_has_its_method(prior: Prior) -> None:
     """The scratch is that of the narrow method; the disc copies from a whole image."""
-    x, wide = photos("grass"), disc(20, (80, 64))
+    x, wide = photos("grass"), disc(20, (60, 48))
     holes = (scratch() | wide)[None]
     method = ByDepth(narrow=NARROW, wide=Exemplar(tries=2), depth=10.0)
     out = method(prior, seen(x, holes), seed=3)[0]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffprior.errors import PriorError
+from diffprior.errors import PriorError, SettingError
 from diffprior.interop import diffusers
-from diffprior.networks.nafunet import NAFUNet, load_network, save_network
+from diffprior.networks.nafunet import NAFUNet, deepened, load_network, save_network
 from diffprior.networks.parameterizations import Karras, karras
 from diffprior.pretrained.load import load_prior, sha256
 from diffprior.priors.network import NetworkPrior
@@ -200,3 +200,16 @@ def test_weights_that_are_missing_or_cut_are_one_sentence(tmp_path: Path) -> Non
             load_prior(tmp_path)
         assert "\n" not in str(error.value)
         file.unlink(missing_ok=True)
+
+
+def test_more_blocks_compute_the_same_until_they_learn() -> None:
+    network = tiny()
+    deep = deepened(network, (2, 4))
+    x, level = random(2, 3, 16, 16, dtype=torch.float32), torch.tensor([0.1, -0.4])
+    assert torch.equal(deep(x, level), network(x, level))
+    assert deep.settings["blocks"] == [2, 4] and network.settings["blocks"] == [1, 2]
+    deep(x, level).square().sum().backward()
+    new = [deep.encoder[0][1], deep.encoder[1][3], deep.decoder[0][1]]
+    assert all(block.reduce.weight.grad.abs().max() > 0 for block in new)
+    with pytest.raises(SettingError, match=r"has \[1, 2\] blocks a level, and cannot get \[1, 1\]"):
+        deepened(network, (1, 1))

@@ -45,3 +45,11 @@ def test_a_warm_process_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
         warm.run(tmp_path / "long.py", timeout=0.5)
     (tmp_path / "short.py").write_text("print(1)")
     assert warm.run(tmp_path / "short.py").stdout == b"1\n"
+
+
+def test_a_warm_process_has_what_another_has_imported(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "import sys; print('pywt.data' in sys.modules)\nimport pywt.data"
+    )
+    outputs = [warm.run(tmp_path / "a.py", folder=tmp_path).stdout for _ in range(2)]
+    assert outputs == [b"False\n", b"True\n"]

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import diffprior
 from diffprior.errors import SettingError
 from diffprior.runtime.ranks import Rank, own_device
 
@@ -33,7 +33,7 @@ def work(*words):
 config = LaunchConfig(
     min_nodes=1, max_nodes=1, nproc_per_node=2, start_method="fork", rdzv_backend="static",
     rdzv_endpoint="localhost:" + sys.argv[1], rdzv_configs={"rank": 0}, monitor_interval=0.02,
-    max_restarts=int(sys.argv.pop(2)), run_id="run",
+    max_restarts=0, run_id="run",
 )
 elastic_launch(config, work)(*sys.argv[2:])
 """
@@ -125,10 +125,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launched(place: Path) -> Callable:
-    def launch(*words: str, restarts: int = 0) -> subprocess.CompletedProcess[bytes]:
-        return warm.run(place / "launch.py", free_port(), restarts, *words, folder=place)
-
-    return launch
+    return lambda *words: warm.run(place / "launch.py", free_port(), *words, folder=place)
 
 
 def test_the_processes_of_torchrun_share_the_files(place: Path, launched: Callable) -> None:
@@ -142,11 +139,38 @@ def test_the_processes_of_torchrun_share_the_files(place: Path, launched: Callab
     assert [line["input"] for line in lines] == ["a.png", "c.png", "e.png", "b.png"]
     results = sorted(path.name for path in (place / "out").iterdir())
     assert results == [f"{name}.denoised.png" for name in "abce"]
-    again = launched(*words, "-o", "again/", restarts=1).stderr.decode()
-    assert again.count("4 files are done already") == 1 and "exists" not in again
 
 
-def test_what_is_refused_is_said_once(place: Path, launched: Callable) -> None:
-    done = launched("denoise", ".", "--sigma", "0.1", "-o", "x.bmp")
-    said = done.stderr.decode()
-    assert done.returncode == 1 and said.count("several images need a folder") == 1, said
+def run_here(place: Path, monkeypatch: pytest.MonkeyPatch, output: str, **variables: str) -> int:
+    """Run a command in this process, as a launcher would have it."""
+    from diffprior.cli.batch import Options, run
+
+    monkeypatch.chdir(place)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = {"sigma": "0.1", "steps": 1, "method": "dpir(start=0.2)"}
+    return run(diffprior.denoise, ["a.png", "b.png"], settings, Options(quiet=True, output=output))
+
+
+def test_what_is_refused_is_said_once(place: Path, monkeypatch, capsys) -> None:
+    code = run_here(place, monkeypatch, "x.bmp", RANK="0", WORLD_SIZE="2")
+    assert code == 2 and "several images need a folder" in capsys.readouterr().err
+    code = run_here(place, monkeypatch, "x.bmp", RANK="1", WORLD_SIZE="2")
+    assert code == 2 and not capsys.readouterr().err
+
+
+def test_a_restart_leaves_out_what_is_done(place: Path, monkeypatch, capsys) -> None:
+    alone = {"RANK": "0", "WORLD_SIZE": "1"}
+    assert run_here(place, monkeypatch, "out/", **alone) == 0
+    assert run_here(place, monkeypatch, "out/", **alone) == 1
+    assert "exists; use --force" in capsys.readouterr().err
+    assert run_here(place, monkeypatch, "out/", **alone, TORCHELASTIC_RESTART_COUNT="1") == 0
+    assert "2 files are done already" in capsys.readouterr().err
+
+
+def test_without_a_place_to_meet_each_reports_for_itself(place: Path, monkeypatch, capsys) -> None:
+    (place / "b.png").write_bytes(b"no image")
+    assert run_here(place, monkeypatch, "out/", RANK="1", WORLD_SIZE="2") == 1
+    assert "b.png: it is no PNG" in capsys.readouterr().err
+    assert run_here(place, monkeypatch, "out/", RANK="0", WORLD_SIZE="2") == 0
+    assert [path.name for path in (place / "out").iterdir()] == ["a.denoised.png"]

@@ -30,6 +30,11 @@ CALLS = {  # arguments, what is printed, and what is written
     "generate_index.py": ("--check", "", ""),
     "docs_pictures.py": ("page.md --out out", "clean.jpg", "clean.jpg"),
     "fuzz.py": ("--seconds 60 --rounds 40", "40 files, 0 broke a reader", ""),
+    "gpu_minutes.py": (
+        "images --out out --smoke --minutes 0.5",
+        "parts name=training",
+        "results.jsonl results.md run/curve.csv run/checkpoint.pt run/weights/config.json",
+    ),
     "peers/compare.py": (
         "images --out out --side 16 --limit 1 --calls 4 --seeds 1 --method ILVR --problem box",
         "| box | ILVR | ours | 1 of 1 |",
@@ -69,6 +74,11 @@ CALLS = {  # arguments, what is printed, and what is written
     "tables/large.py": (
         "images/a.png --megapixels 0.02 --hole scratch --steps 1",
         "| 0.02 | scratch | 1 |",
+        "",
+    ),
+    "tables/likelihood.py": (
+        "images shirts.npz --limit 1 --only photo",
+        "| photo, bound, four parts ",
         "",
     ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
@@ -119,6 +129,7 @@ def place(tmp_path: Path) -> Path:
     y = np.arange(200) % 10
     x = rng.integers(0, 256, (200, 28, 28), np.uint8)
     np.savez(tmp_path / "labeled.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    np.savez(tmp_path / "shirts.npz", x=x[:1])
     return tmp_path
 
 

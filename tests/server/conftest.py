@@ -35,3 +35,17 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(jobs.work, "call", wait)
     yield event
     event.set()
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Two steps for each task that takes steps, for tests of how requests are read."""
+    call = jobs.work.call
+
+    def shorter(function, file, values, callback):
+        fewer = {"steps": 2} if "steps" in values else {}
+        return call(function, file, values | fewer, callback)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.work, "call", shorter)
+        yield

@@ -13,6 +13,8 @@ from PIL import Image
 
 from support.web import API, TOKEN, picture, png
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 PAGE = (Path(__file__).parents[2] / "docs" / "rest.md").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ import pytest
 from diffprior.server.run import run
 from diffprior.server.service import Config
 
+from support import warm
 from support.shell import complaint, diffprior
 from support.web import API, FAST, picture, png
 
@@ -36,22 +37,14 @@ main()
 @contextmanager
 def served(folder: Path, *words: str, **environment: str):
     """Run the command; yield the process and the address that it printed."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder)} | environment
-    process = subprocess.Popen(
-        [sys.executable, "-m", "diffprior", "serve", "--no-open", *words],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    words = ("-m", "diffprior", "serve", "--no-open", *words)
+    environment |= {"TMPDIR": str(folder)}
+    with warm.started(*words, folder=folder, streams=folder, environment=environment) as process:
+        end = time.monotonic() + 60
+        while "\n" not in (said := (folder / "stdout").read_text()):
+            assert time.monotonic() < end, (folder / "stderr").read_text()
+            time.sleep(0.02)
+        yield process, said.strip()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -88,7 +81,7 @@ def test_it_says_its_address_does_a_job_and_leaves_nothing(tmp_path, capsys):
         started = time.monotonic()
         assert process.wait(15) == 0
         assert time.monotonic() - started < 10
-        said = process.stderr.read()
+        said = (tmp_path / "stderr").read_text()
         assert said.splitlines()[-1] == "diffprior: stopped" and "Traceback" not in said
         assert not list(tmp_path.glob("diffprior-*"))
 
@@ -104,7 +97,7 @@ def test_a_taken_port_is_left_and_ctrl_c_ends_it(tmp_path):
             assert httpx.get(f"{url}{API}/server", headers=headers).json()["jobs"] == 3
             process.send_signal(signal.SIGINT)
             assert process.wait(15) == 0
-            said = process.stderr.read().splitlines()
+            said = (tmp_path / "stderr").read_text().splitlines()
     assert said[0] == f"diffprior: port 8080 is taken; {port} is used"
     assert said[-1] == "diffprior: stopped"
     assert not list(tmp_path.glob("diffprior-*"))

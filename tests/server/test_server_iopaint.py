@@ -14,6 +14,8 @@ from diffprior.server.iopaint import FIELDS, LEFT_ASIDE, USED
 
 from support.web import API, picture, pixels, png, sentence
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 DOCS = Path(__file__).parents[2] / "docs" / "rest.md"
 PHOTO = picture(40, 48, 3, seed=8)
 HOLE = np.zeros((40, 48), np.uint8)
@@ -84,7 +86,7 @@ def filled(answer) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def expected(client) -> np.ndarray:
+def expected(client, quick) -> np.ndarray:
     """The result of a request without further fields."""
     return filled(ask(client))
 
@@ -99,11 +101,18 @@ def test_a_request_with_all_fields_fills_the_hole_and_nothing_else(client):
 
 
 @pytest.mark.parametrize(
-    "head", ["", "data:image/png;base64,", "data:application/octet-stream;base64,"]
+    "head", ["data:image/png;base64,", "data:application/octet-stream;base64,"]
 )
 def test_base64_has_a_head_or_not(client, head, expected):
     result = filled(ask(client, image=code(png(PHOTO), head), mask=code(png(HOLE), head)))
     assert np.array_equal(result, expected)
+
+
+def test_numbers_and_flags_are_read_as_iopaint_reads_them(client, expected):
+    """Programs write 42.0, "42" and 1, which IOPaint takes for 42 and true."""
+    loose = {"sd_seed": 42.0, "ldm_steps": "20", "zits_wireframe": 1, "sd_guidance_scale": "7.5"}
+    assert np.array_equal(filled(ask(client, **loose, use_croper="false")), expected)
+    assert "sd_seed is of the kind integer, got 4.5" in sentence(ask(client, sd_seed=4.5), 422)
 
 
 def test_the_result_is_that_of_the_form(client, expected):

@@ -15,6 +15,7 @@ import typer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from diffprior.catalog import shipped_priors
 from diffprior.networks.nafunet import NAFUNet, load_network
 from diffprior.networks.parameterizations import karras
 from diffprior.training import commands
@@ -237,6 +238,12 @@ def test_the_command_reads_classes(tmp_path: Path) -> None:
     _, network, config = commands._prepare([tmp_path / "small.npz"], {}, 8, 0)
     assert (network.classes, config.patch, config.late_patch, config.batch) == (3, 16, 16, 8)
     assert network.settings["image_channels"] == 1 and network.settings["size"] == 16
+
+
+def test_a_run_starts_from_a_shipped_prior() -> None:
+    network = commands._initial(Path("photo"), NAFUNet())
+    shipped = load_network(shipped_priors()["photo"])
+    assert torch.equal(network.first.weight, shipped.first.weight)
 
 
 def test_a_run_takes_more_columns_from_outside(photographs: Photographs, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ export const api = {
   jobs: () => json("jobs"),
   job: (id) => json(`jobs/${id}`),
   open: (file, name = file.name) => json("images", form([["file", file, name]])),
+  file: async (image) => (await ask(`images/${image}/file`)).blob(),
   goOn: (job, sample) => json("images", form([["job", job], ["sample", sample]])),
   close: (image) => ask(`images/${image}`, { method: "DELETE" }),
   run: (task, entries) => json(task, form(entries)),

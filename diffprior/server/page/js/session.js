@@ -1,6 +1,6 @@
 /** What the page knows of the server's session: images, jobs, and which of them are looked at. */
 
-import { api, ServerError } from "./api.js";
+import { api, link, ServerError } from "./api.js";
 
 const BUSY = 2000; // ms between two looks at the server while work is under way
 const IDLE = 4000;
@@ -96,9 +96,13 @@ class Session extends EventTarget {
     this.tell("shown");
   }
 
-  /** Ask the server for images and jobs; another tab may have changed them. */
+  /** Ask the server for images and jobs; another tab may have changed them, or a restart. */
   async refresh() {
-    const [images, jobs] = await Promise.all([api.images(), api.jobs()]);
+    const [server, images, jobs] = await Promise.all([api.server(), api.images(), api.jobs()]);
+    if (server.run !== this.server?.run) {
+      link.dispatchEvent(new Event("lost")); // it was started anew between two looks
+      return;
+    }
     const before = JSON.stringify([this.images, this.jobs.map(outline)]);
     const reports = new Map(this.jobs.map((job) => [job.job, job.report]));
     this.images = images;

@@ -11,7 +11,8 @@
   }
   addEventListener("DOMContentLoaded", () => {
     document.getElementById("theme").addEventListener("click", () => {
-      const isDark = getComputedStyle(root).colorScheme === "dark";
+      const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+      const isDark = (root.dataset.theme ?? system) === "dark";
       root.dataset.theme = isDark ? "light" : "dark";
       try {
         localStorage.setItem("theme", root.dataset.theme);

@@ -1,0 +1,195 @@
+"""What an objective is: a law of times, a network's task at each, and a loss."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ..errors import SettingError
+from ..networks.parameterizations import (
+    Discrete,
+    Karras,
+    Parameterization,
+    cosine_table,
+    linear_table,
+)
+from ..networks.predictions import Place, Prediction, convert
+from ..schedules import Geometric, Schedule
+from ..validation import Checked, Positive
+
+__all__ = [
+    "Batch",
+    "Denoiser",
+    "Levels",
+    "Objective",
+    "Steps",
+    "check_levels",
+    "column",
+    "row_means",
+]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """What a step of a training is made of.
+
+    Attributes:
+        x_0: Clean states, of shape ``(B, *shape)``.
+        t: What ``Objective.times`` returns for them, of shape ``(B,)``.
+        noise: Standard normal numbers, of the shape of ``x_0``.
+        probe: More of them, if the objective asks for them.
+    """
+
+    x_0: Tensor
+    t: Tensor
+    noise: Tensor
+    probe: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Denoiser:
+    """A network in training, each row at a time of its own.
+
+    Arguments:
+        network: A map from states ``(B, *shape)`` and times ``(B,)``, and from labels ``(B,)`` if
+            there are any, to states, with more channels if it predicts more.
+        parameterization: What the network takes, and what its output means.
+        labels: The class of each row.
+    """
+
+    network: Callable[..., Tensor]
+    parameterization: Parameterization
+    labels: Tensor | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of the states."""
+        return self.parameterization.schedule
+
+    def outputs(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return what the network says, ``(B, k C, ...)``, of states at times ``(B,)``."""
+        x, time = self.parameterization.inputs(x_t, column(t, x_t))
+        classes = () if self.labels is None else (self.labels,)
+        return self.network(x, time.flatten().to(x_t), *classes).to(x_t.dtype)
+
+    def denoised(self, x_t: Tensor, t: Tensor, outputs: Tensor) -> Tensor:
+        """Return E[x_0 | x_t], of the shape of ``x_t``, from the first outputs of the network."""
+        first = outputs[:, : x_t.shape[1]]
+        return self.parameterization.denoised(x_t, column(t, x_t), first)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t] for states ``(B, *shape)`` at times ``(B,)``."""
+        return self.denoised(x_t, t, self.outputs(x_t, t))
+
+    def predict(self, kind: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return a prediction of any kind but ``mu``, of the shape of ``x_t``."""
+        return convert(self(x_t, t), "x_0", kind, x_t, Place.at(self.schedule, column(t, x_t)))
+
+    def noised(self, batch: Batch) -> Tensor:
+        """Return x_t = alpha_t x_0 + sigma_t eps of a batch."""
+        alpha_t, sigma_t = self.schedule(column(batch.t, batch.x_0))
+        return alpha_t * batch.x_0 + sigma_t * batch.noise
+
+
+class Objective(Checked, ABC):
+    """What a network is trained to minimize, by the name of its module.
+
+    Attributes:
+        numbers: What the network predicts for each number of a state: 2 with its variance.
+        binary: Whether states are bits.
+        probes: Whether it needs the second noise of a batch.
+    """
+
+    numbers: ClassVar[int] = 1
+    binary: ClassVar[bool] = False
+    probes: ClassVar[bool] = False
+
+    @abstractmethod
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        """Return what the network takes, and what its output means.
+
+        Arguments:
+            sigma_data: Standard deviation of the data.
+        """
+
+    @abstractmethod
+    def times(self, u: Tensor) -> Tensor:
+        """Return the times of a batch, ``(B,)``, from numbers that are uniform in (0, 1)."""
+
+    @abstractmethod
+    def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Return the loss of each row, of shape ``(B,)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Objective):
+    """Objectives of a chain of steps: a table of betas, and times that are uniform over it.
+
+    Arguments:
+        steps: Steps of the chain.
+        betas: ``linear`` is the table of DDPM, ``cosine`` that of improved DDPM.
+    """
+
+    kind: ClassVar[str] = "epsilon"
+
+    steps: int = 1000
+    betas: Literal["linear", "cosine"] = "linear"
+
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        table = linear_table if self.betas == "linear" else cosine_table
+        return Discrete(table(self.steps), self.kind)
+
+    def times(self, u: Tensor) -> Tensor:
+        return ((u * self.steps).floor().clamp(0, self.steps - 1) + 1) / self.steps
+
+    def own_losses(self, denoiser: Denoiser, batch: Batch, target: Tensor) -> Tensor:
+        """Return the mean square error of what the network itself says."""
+        outputs = denoiser.outputs(denoiser.noised(batch), batch.t)
+        return row_means((outputs[:, : target.shape[1]] - target) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(Objective):
+    """Objectives of score matching: a few noise levels, evenly spaced in their logarithm.
+
+    The network predicts E[x_0 | x_t] in the preconditioning of Karras et al. (2022); its score is
+    (E[x_0 | x_t] - x_t) / sigma^2. Each level has the weight sigma^2.
+
+    Arguments:
+        levels: Number of noise levels.
+        sigma_min, sigma_max: The least and the largest of them.
+    """
+
+    levels: int = 10
+    sigma_min: Positive = 0.01
+    sigma_max: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_levels(self.sigma_min, self.sigma_max)
+
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        schedule = Geometric(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        return Karras(self.sigma_min, self.sigma_max, sigma_data, schedule=schedule)
+
+    def times(self, u: Tensor) -> Tensor:
+        last = self.levels - 1
+        return (u * self.levels).floor().clamp(0, last) / max(last, 1)
+
+
+def check_levels(sigma_min: float, sigma_max: float) -> None:
+    """Refuse noise levels whose least is not below the largest."""
+    if not sigma_min < sigma_max:
+        raise SettingError(f"sigma_min is below sigma_max, got {sigma_min} and {sigma_max}")
+
+
+def column(t: Tensor, x: Tensor) -> Tensor:
+    """Return numbers ``(B,)`` in a shape that broadcasts over states ``(B, *shape)``."""
+    return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def row_means(x: Tensor) -> Tensor:
+    """Return the mean of each row, of shape ``(B,)``."""
+    return x.flatten(1).mean(1)
