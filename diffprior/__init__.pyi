@@ -17,6 +17,7 @@ from diffprior.operators.base import Operator
 from diffprior.priors.base import Prior
 from diffprior.samplers.base import Sampler
 
+from . import architectures as architectures
 from . import attention as attention
 from . import batching as batching
 from . import catalog as catalog
@@ -61,6 +62,7 @@ __all__ = [
     "DiffpriorError",
     "Result",
     "__version__",
+    "architectures",
     "attention",
     "batching",
     "blend",

@@ -37,6 +37,7 @@ KINDS = (
     "operators",
     "priors",
     "objectives",
+    "architectures",
 )
 BUILT = ("methods", "samplers")  # the kinds that a setting may name
 ALIASES = {  # names of earlier versions

@@ -1,18 +1,23 @@
 # Written by scripts/generate_index.py.
 from . import adm as adm
 from . import autoencoder as autoencoder
+from . import dit as dit
 from . import edm as edm
+from . import mlp as mlp
 from . import nafunet as nafunet
 from . import padding as padding
 from . import parameterizations as parameterizations
 from . import predictions as predictions
 from . import text_to_image as text_to_image
+from . import unet as unet
 from .adm import ADM as ADM
 from .adm import Layout as Layout
 from .autoencoder import Decoder as Decoder
 from .autoencoder import Encoder as Encoder
+from .dit import DiT as DiT
 from .edm import EDMLayout as EDMLayout
 from .edm import EDMUNet as EDMUNet
+from .mlp import MLP as MLP
 from .nafunet import NAFUNet as NAFUNet
 from .parameterizations import VE as VE
 from .parameterizations import VP as VP
@@ -26,3 +31,4 @@ from .parameterizations import Score as Score
 from .predictions import Place as Place
 from .text_to_image import Family as Family
 from .text_to_image import StableDiffusion as StableDiffusion
+from .unet import UNet as UNet

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -80,6 +80,8 @@ class NAFUNet(nn.Module):
         sigma_min, sigma_max: Noise levels of the training, in [-1, 1] units.
         classes: Number of classes; 0 for none.
         size: Default side of its images, in pixels.
+        numbers: Outputs for each number of an image: 2 with its variance.
+        time_scale: What c_noise is multiplied by; the network expects a range of about 2.
     """
 
     local: ClassVar[bool] = True  # it has no attention, and sees what is near a pixel
@@ -97,6 +99,8 @@ class NAFUNet(nn.Module):
         sigma_max: float = 20.0,
         classes: int = 0,
         size: int = 256,
+        numbers: int = 1,
+        time_scale: float = 1.0,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
@@ -106,6 +110,9 @@ class NAFUNet(nn.Module):
         self.image_channels = image_channels
         self.classes = classes
         self.size = size
+        self.shape = (image_channels, size, size)
+        self.numbers = numbers
+        self.time_scale = time_scale
         self.sigma_data = sigma_data
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
@@ -127,12 +134,12 @@ class NAFUNet(nn.Module):
         self.decoder = nn.ModuleList(
             level(c, n) for c, n in zip(channels[:-1], blocks, strict=False)
         )
-        self.last = nn.Conv2d(channels[0], pixels, 3, padding=1)
+        self.last = nn.Conv2d(channels[0], numbers * pixels, 3, padding=1)
         for zero in self.last.parameters():
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return F(x, c_noise), of the shape of ``x``.
+        """Return F(x, c_noise), of the shape of ``x``, with ``numbers`` times its channels.
 
         Arguments:
             x: Scaled noisy images, of shape ``(B, C, H, W)``.
@@ -160,7 +167,7 @@ class NAFUNet(nn.Module):
     def _condition(self, c_noise: Tensor, labels: Tensor | None) -> Tensor:
         """Return the embedding of noise levels and classes, ``(B, embedding)``."""
         k = torch.arange(1, FREQUENCIES + 1, device=c_noise.device) * (math.pi / 8)
-        angles = c_noise.float()[:, None] * k
+        angles = self.time_scale * c_noise.float()[:, None] * k
         embedding: Tensor = self.embed(torch.cat([angles.cos(), angles.sin()], 1))
         if not self.classes:
             return embedding
@@ -194,34 +201,40 @@ def deepened(network: NAFUNet, blocks: Sequence[int]) -> NAFUNet:
 
 
 def save_network(
-    network: NAFUNet,
+    network: nn.Module,
     folder: Path,
     weights: dict[str, Tensor] | None = None,
     dtype: torch.dtype | None = torch.float16,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model folder that ``load_network`` and diffusers read.
 
     Arguments:
-        weights: Written in the place of the network's own, such as a moving average of them.
-        dtype: Their dtype in the file; None keeps the dtype that they have.
+        network, weights, dtype, notes: As of ``packed``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in packed(network, weights, dtype).items():
+    for name, data in packed(network, weights, dtype, notes).items():
         part = folder / f"{name}.part"
         part.write_bytes(data)
         part.replace(folder / name)  # whole or not at all
 
 
 def packed(
-    network: NAFUNet, weights: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None
+    network: nn.Module,
+    weights: dict[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """Return the bytes of the files of a model folder, by their names.
 
     Arguments:
+        network: A network with ``settings``, the arguments of its class.
         weights: Written in the place of the network's own, such as a moving average of them.
         dtype: Their dtype in the file; None keeps the dtype that they have.
+        notes: Further entries of the config, whose names begin with ``_``.
     """
-    config = {"_class_name": "NAFUNet", **network.settings}
+    settings: Any = network.settings
+    config = {"_class_name": type(network).__name__, **settings, **(notes or {})}
     state = weights or network.state_dict()
     tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
     return {

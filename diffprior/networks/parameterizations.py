@@ -121,6 +121,7 @@ class Score(Parameterization):
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 1348.0) -> None:
         self.schedule = Geometric(sigma_min=2 * sigma_min, sigma_max=2 * sigma_max)
+        self.levels = sigma_min, sigma_max
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return (x_t + 1) / 2, self.schedule(t)[1] / 2

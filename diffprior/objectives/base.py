@@ -7,11 +7,12 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ..errors import SettingError
+from ..errors import SettingError, UnsuitedError
 from ..networks.parameterizations import (
     Discrete,
     Karras,
     Parameterization,
+    Score,
     cosine_table,
     linear_table,
 )
@@ -114,6 +115,17 @@ class Objective(Checked, ABC):
             sigma_data: Standard deviation of the data.
         """
 
+    def score_parameterization(self) -> Parameterization:
+        """Return what a network that says the score itself takes.
+
+        Raises:
+            UnsuitedError: If the objective has no such form.
+        """
+        raise UnsuitedError(
+            "a network that says the score itself (time='fourier') is for objectives ncsn, sliced "
+            "and implicit"
+        )
+
     @abstractmethod
     def times(self, u: Tensor) -> Tensor:
         """Return the times of a batch, ``(B,)``, from numbers that are uniform in (0, 1)."""
@@ -173,6 +185,9 @@ class Levels(Objective):
     def parameterization(self, sigma_data: float) -> Parameterization:
         schedule = Geometric(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
         return Karras(self.sigma_min, self.sigma_max, sigma_data, schedule=schedule)
+
+    def score_parameterization(self) -> Parameterization:
+        return Score(self.sigma_min / 2, self.sigma_max / 2)
 
     def times(self, u: Tensor) -> Tensor:
         last = self.levels - 1

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..networks.parameterizations import (
     Score,
 )
 from ..priors.network import NetworkPrior
+from .checkpoints import read_json
 from .components import network_in_folder, place_of, quiet, tell_average
 from .schedulers import CONFIG, check_scheduler, scheduler_in
 from .settings import LabelSettings, check_channels, check_side
@@ -49,9 +50,13 @@ def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     with quiet():
         scheduler = scheduler_in(place)
     parameterization = parameterization_of(scheduler)
-    unet = _network(place_of(folder, "unet") if (folder / "unet").is_dir() else folder)
+    home = place_of(folder, "unet") if (folder / "unet").is_dir() else folder
+    unet = _network(home)
     tell_average(folder, "unet")
     check_channels(unet.config.in_channels, unet.config.out_channels)
+    null = read_json(home / "config.json").get("_null_label")  # of a network trained here
+    if null is not None and settings.null_label is None:
+        settings = replace(settings, null_label=null)
     return unet_prior(unet, parameterization, settings)
 
 

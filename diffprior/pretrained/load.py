@@ -19,7 +19,7 @@ from .checkpoints import SUFFIXES, read_json, settings_beside
 from .components import INDEX, download, is_latent, parts, place_of
 from .diffusers import NetworkSettings, load_unet
 from .edm import is_edm, load_edm
-from .native import NativeSettings, load_native
+from .native import NATIVE, NativeSettings, load_native
 from .pipelines import PipelineSettings, load_pipeline
 from .settings import several
 
@@ -149,7 +149,7 @@ def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> t
 
 
 FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
-    "NAFUNet": (load_native, NativeSettings),
+    **{name: (load_native, NativeSettings) for name in NATIVE},
     "UNet2DModel": (load_unet, NetworkSettings),
 }
 

@@ -1,4 +1,4 @@
-"""Folders of this library: the network of the shipped priors."""
+"""Folders of this library: the network of the shipped priors, and others that it trains."""
 
 from dataclasses import dataclass
 from inspect import signature
@@ -8,15 +8,21 @@ from typing import Annotated, Any
 import torch
 from safetensors.torch import load_file
 
+from ..catalog import build
+from ..networks.dit import DiT
+from ..networks.mlp import MLP
 from ..networks.nafunet import CONFIG, WEIGHTS, NAFUNet
+from ..networks.parameterizations import Parameterization
+from ..objectives.base import Objective
 from ..priors.network import NetworkPrior
 from ..validation import Positive, Within, check
 from .checkpoints import fit, read_json, room, size_of
 from .settings import check_channels, check_side
 
-__all__ = ["NativeSettings", "load_native"]
+__all__ = ["NATIVE", "NativeSettings", "load_native"]
 
 MOST = 1 << 20  # of any count in a config
+NATIVE: dict[str, type] = {kind.__name__: kind for kind in (NAFUNet, DiT, MLP)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,33 +37,58 @@ class NativeSettings:
 
 
 def load_native(folder: Path, settings: NativeSettings) -> NetworkPrior:
-    """Open a folder with a ``NAFUNet``, of this library or of ``save_pretrained`` of diffusers.
+    """Open a folder with a network of this library, or of ``save_pretrained`` of diffusers.
 
     It is built without memory first, so that a config of a larger network than that of the weights
-    is refused before it takes any.
+    is refused before it takes any. The entry ``_objective`` says how it was trained; without it a
+    network is a ``NAFUNet`` in the preconditioning of Karras.
     """
-    config = {k: v for k, v in read_json(folder / CONFIG).items() if not k.startswith("_")}
-    _check_config(config)
+    entries = read_json(folder / CONFIG)
+    kind: Any = NATIVE[entries.get("_class_name", NAFUNet.__name__)]
+    config = {k: v for k, v in entries.items() if not k.startswith("_")}
+    _check_config(config, kind)
     state = load_file(folder / WEIGHTS)
     with torch.device("meta"), room(size_of(state)):
-        network = NAFUNet(**config)
+        network = kind(**config)
     fit(network, state)
-    return NetworkPrior.of(network).for_label(settings.label)
+    text = entries.get("_objective")
+    return NetworkPrior.of(network, _task(text, network), text).for_label(settings.label)
 
 
-def _check_config(config: dict[str, Any]) -> None:
-    """Refuse a config that is none of a ``NAFUNet``, by the entry that is wrong."""
-    known = signature(NAFUNet).parameters
+def _task(text: Any, network: Any) -> Parameterization | None:
+    """Return what a network takes and says, from the text of its objective."""
+    if text is None:
+        if not isinstance(network, NAFUNet):
+            raise ValueError("its config has no _objective, which says how it was trained")
+        return None
+    check("its _objective", text, str)
+    objective: Objective = build(text, ("objectives",))
+    if objective.numbers != network.numbers:
+        raise ValueError(f"its objective {text[:60]!r} needs {objective.numbers} outputs a number")
+    return objective.parameterization(network.sigma_data)
+
+
+def _check_config(config: dict[str, Any], kind: type) -> None:
+    """Refuse a config that is none of its network, by the entry that is wrong."""
+    known = signature(kind).parameters
     for name, value in config.items():
         if name not in known:
-            raise ValueError(f"its config has {name!r}; a NAFUNet has {', '.join(known)}")
+            raise ValueError(f"its config has {name!r}; a {kind.__name__} has {', '.join(known)}")
         if name in ("channels", "blocks"):
             check(f"its {name}", value, list)
         for number in value if isinstance(value, list) else [value]:
             check(f"its {name}", number, _kind(name))
     values = {k: parameter.default for k, parameter in known.items()} | config
-    check_channels(values["image_channels"], values["image_channels"])
+    if "image_channels" in values:
+        check_channels(values["image_channels"], values["image_channels"])
     check_side(values["size"])
+    if kind is NAFUNet:
+        _check_levels(values)
+    if kind is DiT and (values["width"] % values["heads"] or values["size"] % values["patch"]):
+        raise ValueError("its width and heads, or its size and patch, do not divide each other")
+
+
+def _check_levels(values: dict[str, Any]) -> None:
     if not values["sigma_min"] < values["sigma_max"]:
         raise ValueError("its sigma_min is not below its sigma_max")
     if len(values["channels"]) != len(values["blocks"]):
@@ -66,6 +97,6 @@ def _check_config(config: dict[str, Any]) -> None:
 
 def _kind(name: str) -> Any:
     """Return what the numbers of an entry of the config are to be."""
-    if name.startswith("sigma"):
+    if name.startswith("sigma") or name == "time_scale":
         return Positive
     return Annotated[int, Within(0 if name == "classes" else 1, MOST)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..batching import row_by_row
 from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
+from ..networks.dit import DiT
+from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
@@ -71,30 +73,47 @@ class NetworkPrior(ConditionalPrior):
         self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
+        self.objective: str | None = None
 
     @classmethod
-    def of(cls, network: NAFUNet) -> Self:
-        """Return the prior of a ``NAFUNet``, which knows its size and noise levels."""
-        return cls(
+    def of(
+        cls,
+        network: Any,
+        parameterization: Parameterization | None = None,
+        objective: str | None = None,
+    ) -> Self:
+        """Return the prior of a network of this library, which knows its shape and classes.
+
+        Arguments:
+            network: A ``NAFUNet``, ``UNet``, ``DiT`` or ``MLP``.
+            parameterization: What it takes and says; by default that of a ``NAFUNet``.
+            objective: The text of what it was trained by, which ``save_pretrained`` keeps.
+        """
+        prior = cls(
             network,
-            Karras(network.sigma_min, network.sigma_max, network.sigma_data),
-            (network.image_channels, network.size, network.size),
+            parameterization or Karras(network.sigma_min, network.sigma_max, network.sigma_data),
+            network.shape,
             classes=network.classes,
             unconditional=True,
             multiple=network.stride,
         )
+        prior.objective = objective
+        return prior
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
     def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        channels, h, w = x_t.shape[1:]
+        channels, *sides = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
-        x = pad_to_multiple(x, self.multiple or 1)
+        if sides:
+            x = pad_to_multiple(x, self.multiple or 1)
         # the time is a number of the host: it goes along with the call, and is not copied first
         times = x_t.new_full((len(x_t),), float(time))
         out = self.network(x, times, *self._labels(x_t))
-        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels, :h, :w]
+        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels]
+        if sides:
+            out = out[..., : sides[0], : sides[1]]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
 
@@ -143,16 +162,19 @@ class NetworkPrior(ConditionalPrior):
         return self._replace(shape=tuple(shape))
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the network to a folder that ``from_pretrained`` and diffusers read.
+        """Write the network to a folder that ``from_pretrained`` reads.
+
+        Diffusers reads that of a ``NAFUNet``, too.
 
         The weights keep their dtype. A label is not saved.
 
         Raises:
-            PriorError: If the network is not a ``NAFUNet``: others stay in their own formats.
+            PriorError: If the network is none of this library: others stay in their own formats.
         """
-        if not isinstance(self.network, NAFUNet):
+        if not isinstance(self.network, NAFUNet | DiT | MLP):
             raise PriorError(
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        save_network(self.network, Path(folder), dtype=None)
+        notes = {"_objective": self.objective} if self.objective else None
+        save_network(self.network, Path(folder), dtype=None, notes=notes)

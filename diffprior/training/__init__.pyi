@@ -5,6 +5,7 @@ from . import image_files as image_files
 from . import labelled as labelled
 from . import muon as muon
 from . import photographs as photographs
+from . import points as points
 from . import processes as processes
 from . import trainer as trainer
 from .hole_validation import HoleValidation as HoleValidation
@@ -13,6 +14,7 @@ from .labelled import ClassedImages as ClassedImages
 from .muon import Muon as Muon
 from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
+from .points import Points as Points
 from .processes import Processes as Processes
 from .trainer import Trainer as Trainer
 from .trainer import TrainingConfig as TrainingConfig

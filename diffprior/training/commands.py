@@ -6,28 +6,33 @@ The module imports nothing heavy, so that the command line can read the options 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from ..networks.nafunet import NAFUNet
     from .hole_validation import HoleValidation
     from .labelled import ClassedImages
     from .photographs import Photographs
+    from .points import Points
     from .processes import Processes
-    from .trainer import Trainer, TrainingConfig
+    from .trainer import Network, Trainer, TrainingConfig
 
 __all__ = ["train"]
 
+SIDE = 64  # pixels of the crops of photographs for a network of one size
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
 def train(  # noqa: PLR0913 (the options of the command)
     photographs: Annotated[
         list[Path],
-        typer.Argument(help="ZIP files or folders of images, or an .npz file of classes."),
+        typer.Argument(
+            help="ZIP files or folders of images, an .npz file of classes, or an .npy file of "
+            "points or bits."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run in it goes on.")],
     minutes: Annotated[
@@ -39,6 +44,21 @@ def train(  # noqa: PLR0913 (the options of the command)
         typer.Option(
             help="Length of the whole run in steps, in place of minutes. A run that was stopped "
             "then ends with the very weights of one that was not."
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
+            "vlb or x0, with settings as in 'simple(steps=500)'.",
+            show_default="edm",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Network: dit, mlp, nafunet or unet, with settings as in 'unet(layers=2)'.",
+            show_default="nafunet, or mlp for points",
         ),
     ] = None,
     every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5,
@@ -60,7 +80,7 @@ def train(  # noqa: PLR0913 (the options of the command)
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
 ) -> None:
-    """Train a prior on photographs, or on small images with classes.
+    """Train a prior on photographs, on small images with classes, or on points.
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
     OUT/curve.csv the validation table. Both are written again when a finished run is called again.
@@ -76,18 +96,20 @@ def train(  # noqa: PLR0913 (the options of the command)
         _check(every, holes, length)
         with _joined(device, out) as (processes, place):
             torch.manual_seed(seed)
-            images, network, config = _prepare(photographs, _weights(source or ()), batch, seed)
-            network = _initial(init, network) if init else network
+            data = _read(photographs, _weights(source or ()), batch, seed)
+            made, config = _prepare(*data, objective, network)
+            made = _initial(init, made) if init else made
+            images = data[0]
             images.check_room(max(config.patch, config.late_patch))
-            trainer = Trainer(network, images, config, out, place, processes)
+            trainer = Trainer(made, images, config, out, place, processes)
             resumed = trainer.resume()
             if compile:
-                network.compile()
+                made.compile()
             if not processes.rank.is_first:
                 trainer.run(every=every, **length)
                 return
             _introduce(images, resumed)
-            measure = HoleValidation(images.validation, holes, place)
+            measure = HoleValidation(images.validation if made.stride else [], holes, place)
             _run(trainer, measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -131,7 +153,7 @@ def _check(every: float, holes: int, length: Mapping[str, Any]) -> None:
     check("--steps", length["steps"], int | None)
 
 
-def _introduce(images: "Photographs | ClassedImages", resumed: bool) -> None:
+def _introduce(images: "Photographs | ClassedImages | Points", resumed: bool) -> None:
     """Say what the run has, and what it passed over."""
     from ..validation import shown, warn
 
@@ -162,17 +184,19 @@ def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
         trainer.run(callback=callback, measure=measure, **length)
 
 
-def _initial(folder: Path, new: "NAFUNet") -> "NAFUNet":
+def _initial(folder: Path, new: "Network") -> "Network":
     """Return the network of a model folder, which must fit the images as a new one does.
 
     Arguments:
         folder: The folder, or the name of a shipped prior.
     """
     from ..catalog import shipped_priors
-    from ..errors import PriorError
-    from ..networks.nafunet import load_network
+    from ..errors import PriorError, UnsuitedError
+    from ..networks.nafunet import NAFUNet, load_network
     from ..validation import shown
 
+    if not isinstance(new, NAFUNet):
+        raise UnsuitedError("--init is the folder of a nafunet, and --network is another")
     folder = folder if folder.exists() else shipped_priors().get(str(folder), folder)
     try:
         network = load_network(folder)
@@ -201,36 +225,71 @@ def _weights(sources: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _prepare(
+def _read(
     paths: Sequence[Path], weights: dict[str, float], batch: int, seed: int
-) -> "tuple[Photographs | ClassedImages, NAFUNet, TrainingConfig]":
-    """Return the images, and a new network and a configuration for their kind."""
-    from ..networks.nafunet import NAFUNet
+) -> "tuple[Photographs | ClassedImages | Points, TrainingConfig]":
+    """Return the images or points, and a configuration for their kind."""
     from .labelled import ClassedImages
     from .photographs import Photographs
+    from .points import Points
     from .trainer import TrainingConfig
 
-    TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
-    if len(paths) > 1 and any(path.suffix == ".npz" for path in paths):
-        raise ValueError("an .npz file of classes is the only source of a run")
+    config = TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
+    if len(paths) > 1 and any(path.suffix in (".npz", ".npy") for path in paths):
+        raise ValueError("an .npz file of classes or an .npy file is the only source of a run")
+    if paths[0].suffix == ".npy":
+        return Points(paths[0]), config
     if paths[0].suffix != ".npz":
-        config = TrainingConfig(batch=batch, seed=seed)
-        return Photographs(paths, weights=weights), NAFUNet(), config
+        return Photographs(paths, weights=weights), config
     images = ClassedImages(paths[0])
-    _, channels, side, _ = images.pixels.shape
-    std = float((images.pixels[::50].float() / 127.5 - 1).std())
-    network = NAFUNet(
-        (96, 160),
-        (3, 4),
-        image_channels=channels,
-        sigma_data=max(round(std, 2), 0.01),
-        classes=images.classes,
-        size=side,
+    side = images.pixels.shape[-1]
+    law = "edm(p_mean=-0.6, p_std=1.4)"
+    return images, replace(config, patch=side, late_patch=side, objective=law)
+
+
+def _prepare(
+    images: "Photographs | ClassedImages | Points",
+    config: "TrainingConfig",
+    objective: str | None = None,
+    network: str | None = None,
+) -> "tuple[Network, TrainingConfig]":
+    """Return a new network for the images and the objective, and the configuration."""
+    from ..architectures.base import Architecture, Demand
+    from ..catalog import build
+    from ..objectives.base import Objective
+    from .labelled import ClassedImages
+    from .points import Points
+
+    is_points = isinstance(images, Points)
+    text = network or ("mlp" if is_points else "nafunet")
+    law = objective or config.objective
+    law = config.objective if law == "edm" and isinstance(images, ClassedImages) else law
+    task: Objective = build(law, ("objectives",))
+    kind: Architecture = build(text, ("architectures",))
+    shape: Sequence[int] = (3, 256, 256)
+    std = 0.5
+    if is_points:
+        shape, std = tuple(images.pixels.shape[1:]), float(images.pixels.std())
+    elif isinstance(images, ClassedImages):
+        shape = tuple(images.pixels.shape[1:])
+        std = float((images.pixels[::50].float() / 127.5 - 1).std())
+    elif text.partition("(")[0] != "nafunet":
+        shape = (3, SIDE, SIDE)  # other networks have one size
+        config = replace(config, patch=SIDE, late_patch=SIDE)
+    sigma_data = std if std == 0.5 else max(round(std, 2), 0.01)
+    scores = getattr(kind, "time", None) == "fourier"
+    demand = Demand(
+        shape=shape,
+        sigma_data=sigma_data,
+        classes=getattr(images, "classes", 0),
+        numbers=task.numbers,
+        parameterization=(
+            task.score_parameterization() if scores else task.parameterization(sigma_data)
+        ),
     )
-    config = TrainingConfig(
-        batch=batch, patch=side, late_patch=side, p_mean=-0.6, p_std=1.4, seed=seed
-    )
-    return images, network, config
+    made: Any = kind.build(demand)
+    rate = config.adam_rate if text.startswith(("nafunet", "mlp")) else 3e-4
+    return made, replace(config, objective=law, adam_rate=rate)
 
 
 def _draw_curve(out: Path) -> None:
@@ -242,6 +301,8 @@ def _draw_curve(out: Path) -> None:
 
     rows = read_rows(out / "curve.csv")
     columns = [name for name in (*SIGMAS, "hole") if all(row.get(name) for row in rows)]
+    if not columns:
+        return  # points have no PSNR
     minutes = [float(row["minutes"]) for row in rows]
     series = {name: [float(row[name]) for row in rows] for name in columns}
     try:

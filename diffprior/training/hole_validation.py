@@ -7,7 +7,6 @@ import torch
 import diffprior
 
 from .. import metrics
-from ..networks.nafunet import NAFUNet
 from ..operators.generators.masks import draw
 from ..priors.network import NetworkPrior
 from .image_files import Image
@@ -33,11 +32,11 @@ class HoleValidation:
         holes = [draw("pixels50", side, side, i) for i in range(len(crops))]
         self.hole = torch.stack(holes) if holes else None
 
-    def __call__(self, network: NAFUNet) -> dict[str, float]:
+    def __call__(self, prior: NetworkPrior) -> dict[str, float]:
         """Return the PSNR in the holes, in dB, as ``hole``; nothing if there is no image."""
         if self.truth is None or self.hole is None:
             return {}
-        prior = NetworkPrior.of(network).to(self.device)
-        filled = diffprior.inpaint(self.truth * ~self.hole, self.hole, prior=prior).image
+        held = prior.to(self.device)
+        filled = diffprior.inpaint(self.truth * ~self.hole, self.hole, prior=held).image
         psnr = metrics.psnr(2 * filled - 1, 2 * self.truth - 1, self.hole)
         return {"hole": psnr.mean().item()}

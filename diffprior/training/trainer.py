@@ -13,21 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingError
+from ..catalog import build
+from ..errors import SettingError, UnsuitedError
 from ..io import documents
 from ..io.ledger import Row, read_rows
 from ..metrics import psnr
+from ..networks.dit import DiT
+from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, packed
-from ..networks.parameterizations import karras
-from ..validation import ANYWHERE, Checked, Positive, Share, Whole, Within, check, shown
+from ..networks.parameterizations import Karras, Parameterization
+from ..networks.unet import UNet, packed_unet
+from ..objectives.base import Batch, Denoiser, Objective
+from ..priors.network import NetworkPrior
+from ..validation import Checked, Positive, Share, Whole, Within, check, shown
 from .image_files import Image
 from .labelled import ClassedImages
 from .muon import Muon
 from .photographs import Crops, Photographs
+from .points import Points
 from .processes import Processes
 
-__all__ = ["SIGMAS", "Trainer", "TrainingConfig"]
+__all__ = ["SIGMAS", "Network", "Trainer", "TrainingConfig", "network_task"]
 
+Network = NAFUNet | UNet | DiT | MLP
 LARGEST = 2**36  # bytes of a checkpoint
 SIGMAS = {  # noise levels of the validation, in units of [-1, 1], by their names
     "15/255": 15 / 127.5,
@@ -43,12 +51,10 @@ SIGMAS = {  # noise levels of the validation, in units of [-1, 1], by their name
 class TrainingConfig(Checked):
     """The settings of a training run, except its images and its length.
 
-    Noise levels are log-normal, log(sigma) ~ N(p_mean, p_std^2) in units of [-1, 1], stratified
-    over the batch. The loss is that of "Elucidating the Design Space of Diffusion-Based Generative
-    Models" (Karras et al., 2022), https://arxiv.org/abs/2206.00364, sec. 5. The learning rates rise
-    during the warm-up, stay, and fall linearly over the last ``decay`` of the run. In this last
-    part, crops of side ``late_patch`` replace those of side ``patch``; a batch has the same number
-    of pixels.
+    The times are those of the objective, stratified over the batch. The learning rates rise during
+    the warm-up, stay, and fall linearly over the last ``decay`` of the run. In this last part,
+    crops of side ``late_patch`` replace those of side ``patch``; a batch has the same number of
+    pixels.
 
     Arguments:
         batch: Crops of a step in the first part of the run, in each process.
@@ -57,10 +63,9 @@ class TrainingConfig(Checked):
         decay: Share of the run in which the learning rates fall, in [0, 1].
         warmup: Steps in which the learning rates rise.
         adam_rate: Learning rate of AdamW.
-        muon_rate: Learning rate of Muon, which updates the inner convolutions.
+        muon_rate: Learning rate of Muon, which updates the inner convolutions of a ``NAFUNet``.
         clip: Largest norm of the gradient for AdamW.
-        p_mean: Mean of the logarithm of the noise level.
-        p_std: Standard deviation of the logarithm of the noise level.
+        objective: What is minimized: the text of one of ``diffprior.objectives``.
         crops: How crops are drawn.
         ema: Width of the moving average of the weights, relative to the number of steps so far.
         drop: Share of the class labels that are hidden from the network.
@@ -75,8 +80,7 @@ class TrainingConfig(Checked):
     adam_rate: Positive = 1e-3
     muon_rate: Positive = 0.02
     clip: Positive = 1.0
-    p_mean: Annotated[float, ANYWHERE] = -1.0
-    p_std: Positive = 1.5
+    objective: str = "edm"
     crops: Crops = Crops()
     ema: Annotated[float, Within(0, 0.25, above=True)] = 0.05
     drop: Share = 0.1
@@ -117,8 +121,8 @@ class Trainer:
 
     def __init__(
         self,
-        network: NAFUNet,
-        images: Photographs | ClassedImages,
+        network: Network,
+        images: Photographs | ClassedImages | Points,
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
@@ -130,15 +134,26 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         self.processes = processes
+        self.objective = build(config.objective, ("objectives",))
+        self.task = network_task(self.objective, network)
+        if self.objective.binary != getattr(images, "binary", False):
+            raise UnsuitedError(
+                "bits is the objective of an .npy file of booleans, and of no other"
+            )
         self.step = 0
         self.seconds = 0.0
-        kernels = [p for n, p in network.named_parameters() if _is_kernel(n, p)]
-        self.others = [p for n, p in network.named_parameters() if not _is_kernel(n, p)]
+        muon = isinstance(network, NAFUNet)
+        named = [(p, muon and _is_kernel(n, p)) for n, p in network.named_parameters()]
+        kernels = [p for p, is_kernel in named if is_kernel]
+        self.others = [p for p, is_kernel in named if not is_kernel]
         adam = torch.optim.AdamW(
             self.others, config.adam_rate, betas=(0.9, 0.99), weight_decay=0, fused=True
         )
-        self.optimizers: list[torch.optim.Optimizer] = [Muon(kernels, config.muon_rate), adam]
-        self.rates = config.muon_rate, config.adam_rate
+        self.optimizers: list[torch.optim.Optimizer] = [adam]
+        self.rates = [config.adam_rate]
+        if kernels:
+            self.optimizers.insert(0, Muon(kernels, config.muon_rate))
+            self.rates.insert(0, config.muon_rate)
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.running = torch.full((), math.nan, device=self.device)
         self.curve: list[Row] = []
@@ -171,8 +186,8 @@ class Trainer:
         self.export()
 
     def export(self) -> None:
-        """Write the moving average as float16 weights, and the validation table."""
-        for name, data in packed(self.network, self.ema, torch.float16).items():
+        """Write the moving average as weights, and the validation table."""
+        for name, data in self._packed().items():
             documents.write(data, self.folder / "weights" / name)
         if self.curve:
             file = StringIO()
@@ -181,6 +196,19 @@ class Trainer:
             writer.writeheader()
             writer.writerows(self.curve)
             documents.write(file.getvalue().encode(), self.folder / "curve.csv")
+
+    def _packed(self) -> dict[str, bytes]:
+        """Return the files of the model folder: float16, but float32 where a network is small."""
+        notes = {"_objective": self._noted()}
+        if isinstance(self.network, UNet):
+            return packed_unet(self.network, self.ema, self.task, notes)
+        dtype = torch.float16 if isinstance(self.network, NAFUNet) else None
+        return packed(self.network, self.ema, dtype, notes if self._noted() else None)
+
+    def _noted(self) -> str | None:
+        """Return the objective, if the settings of the network do not say how it was trained."""
+        plain = isinstance(self.network, NAFUNet) and isinstance(self.task, Karras)
+        return None if plain else self.config.objective
 
     def resume(self) -> bool:
         """Load the checkpoint if there is one; return whether there was.
@@ -231,7 +259,7 @@ class Trainer:
         older = self.folder / "curve.csv"  # checkpoints were once without the table
         self.curve = [dict(row) for row in state.get("curve") or read_rows(older)]
 
-    def mend(self, measure: Callable[[NAFUNet], dict[str, float]] | None = None) -> None:
+    def mend(self, measure: Callable[[NetworkPrior], dict[str, float]] | None = None) -> None:
         """Write what a kill left out, or what was broken since: the weights and the table."""
         if not self.curve or int(self.curve[-1]["step"]) != self.step:
             self.record(measure)
@@ -240,15 +268,11 @@ class Trainer:
 
     def train_step(self, progress: float) -> Tensor:
         """Take one step at a share of the run, in [0, 1]; return the loss, on the device."""
-        x_0, sigma, noise, labels = self._draw(progress)
-        x = x_0 + sigma[:, None, None, None] * noise
-        sigma_data = self.network.sigma_data
-        with torch.autocast(self.device.type, torch.bfloat16):
-            estimate = karras(self.network, x, sigma, sigma_data, labels)
-        weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-        loss = (weight[:, None, None, None] * (estimate - x_0) ** 2).mean()
+        batch, labels = self._draw(progress)
+        denoiser = Denoiser(network=self._forward, parameterization=self.task, labels=labels)
+        loss = self.objective.losses(denoiser, batch).mean()
         loss.backward()
-        mean: Tensor = loss.detach()
+        mean: Tensor = loss.detach().float()  # a bound is summed in float64
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         self.processes.average([mean, *gradients])
         nn.utils.clip_grad_norm_(self.others, self.config.clip)
@@ -261,8 +285,13 @@ class Trainer:
         self._average()
         return mean
 
-    def _draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return images ``(B, C, H, W)``, noise levels ``(B,)``, noise, and labels ``(B,)``.
+    def _forward(self, *inputs: Tensor) -> Tensor:
+        """Return what the network says; images pass it in bfloat16."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=inputs[0].ndim == 4):
+            return self.network(*inputs)  # type: ignore[no-any-return]
+
+    def _draw(self, progress: float) -> tuple[Batch, Tensor | None]:
+        """Return a batch, and the labels ``(B,)`` of its images.
 
         All is drawn for the batch of all processes; each takes its rows.
         """
@@ -272,17 +301,21 @@ class Trainer:
         rows = self.processes.rows(own)
         n = own * self.processes.rank.size
         images, labels = self.images.batch(rng, n, side, config.crops, rows)
-        x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        x_0 = images
+        if images.dtype == torch.uint8:
+            x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
-        normal = torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4)).float()
-        sigma = torch.exp(config.p_mean + config.p_std * normal)[rows]
-        sigma = sigma.to(self.device, non_blocking=True)
+        t = self.objective.times(levels).float()[rows].to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn((n, *x_0.shape[1:]), generator=generator, device=self.device)[rows]
+        draws = 2 if self.objective.probes else 1
+        shape = (n, *x_0.shape[1:])
+        noise, *probe = (
+            torch.randn(shape, generator=generator, device=self.device)[rows] for _ in range(draws)
+        )
         if labels is not None:
             dropped = torch.from_numpy(rng.random(n) < config.drop)[rows].to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
-        return x_0, sigma, noise, labels
+        return Batch(x_0=x_0, t=t, noise=noise, probe=probe[0] if probe else None), labels
 
     def _average(self) -> None:
         """Update the moving average, a power law of relative width ``config.ema``.
@@ -300,7 +333,7 @@ class Trainer:
         minutes: float | None = None,
         every: float = 5.0,
         callback: Callable[["Trainer", float], None] | None = None,
-        measure: Callable[[NAFUNet], dict[str, float]] | None = None,
+        measure: Callable[[NetworkPrior], dict[str, float]] | None = None,
         steps: int | None = None,
     ) -> None:
         """Train until the run, over all its parts, has taken ``minutes``, or ``steps``.
@@ -347,7 +380,7 @@ class Trainer:
         seconds = 60 * float(minutes or 0)
         return lambda: self.seconds / seconds
 
-    def record(self, measure: Callable[[NAFUNet], dict[str, float]] | None = None) -> None:
+    def record(self, measure: Callable[[NetworkPrior], dict[str, float]] | None = None) -> None:
         """Add the validation row of the moving average to the table, and save."""
         network = self.averaged()
         row: Row = {
@@ -355,18 +388,22 @@ class Trainer:
             "step": self.step,
             "loss": round(self.loss, 4),
         }
-        values = self.validate(network) | (measure(network) if measure else {})
+        values = self.validate(network) | (measure(self.prior(network)) if measure else {})
         self.curve.append(row | {name: round(value, 2) for name, value in values.items()})
         self.save()
 
-    def averaged(self) -> NAFUNet:
+    def prior(self, network: Network) -> NetworkPrior:
+        """Return the prior of a network that was trained so."""
+        return NetworkPrior.of(network, self.task, self._noted())
+
+    def averaged(self) -> Network:
         """Return the network with the moving average as its weights."""
-        network: NAFUNet = type(self.network)(**self.network.settings).to(self.device)
+        network: Network = type(self.network)(**self.network.settings).to(self.device)
         network.load_state_dict(self.ema)
         return network.eval()
 
     @torch.no_grad()
-    def validate(self, network: NAFUNet) -> dict[str, float]:
+    def validate(self, network: Network) -> dict[str, float]:
         """Return the mean denoising PSNR in dB at each of ``SIGMAS``; nothing without images."""
         side = min(128, self.config.late_patch)
         crops = [_center(x, side) for x in self.images.validation if min(x.shape[:2]) >= side]
@@ -376,14 +413,43 @@ class Trainer:
         table = {}
         for name, level in SIGMAS.items():
             generator = torch.Generator().manual_seed(0)
-            x = x_0 + level * torch.randn(x_0.shape, generator=generator).to(self.device)
-            estimates = []
-            for part in torch.split(x, 8):
-                sigma = torch.full((len(part),), level, device=self.device)
-                with torch.autocast(self.device.type, torch.bfloat16):
-                    estimates.append(karras(network, part, sigma, network.sigma_data))
+            noise = torch.randn(x_0.shape, generator=generator).to(self.device)
+            parts = torch.split(x_0 + level * noise, 8)
+            estimates = [self._estimate(network, x, level) for x in parts]
             table[name] = psnr(torch.cat(estimates), x_0).mean().item()
         return table
+
+    def _estimate(self, network: Network, x: Tensor, level: float) -> Tensor:
+        """Return the network's E[x_0 | x] of images x = x_0 + level eps, at the nearest time."""
+        t = self.task.schedule.time(level)
+        alpha_t = self.task.schedule(t)[0]
+        classes = torch.full((len(x),), network.classes, device=self.device)
+        denoiser = Denoiser(
+            network=network, parameterization=self.task, labels=classes if network.classes else None
+        )
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return denoiser((alpha_t * x).to(x), t.expand(len(x)).to(x))
+
+
+def network_task(objective: Objective, network: Network) -> Parameterization:
+    """Return what a network takes and says in the training by an objective.
+
+    Raises:
+        UnsuitedError: If the network has not as many outputs as the objective needs.
+    """
+    if network.numbers != objective.numbers:
+        raise UnsuitedError(
+            f"{type(objective).__name__} needs {objective.numbers} outputs for each number of an "
+            f"image, and the network has {network.numbers}"
+        )
+    if isinstance(network, NAFUNet):
+        own = objective.parameterization(network.sigma_data)
+        if type(own.schedule).__name__ == "EDM":
+            return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
+        return own
+    if isinstance(network, UNet) and network.settings["time"] == "fourier":
+        return objective.score_parameterization()
+    return objective.parameterization(network.sigma_data)
 
 
 def _center(x: Image, side: int) -> Image:

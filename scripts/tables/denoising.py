@@ -87,6 +87,7 @@ def main(
     side: Annotated[int, typer.Option(help="Largest side of the center, in pixels.")] = 256,
     bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = True,
     only: Annotated[list[str] | None, typer.Option(help="Run only this denoiser.")] = None,
+    level: Annotated[list[int] | None, typer.Option(help="Run only this noise level.")] = None,
     limit: Annotated[int, typer.Option(help="Number of images of each folder.")] = 1000,
 ) -> None:
     """Print the PSNR in dB of each denoiser, the mean over the images of each folder."""
@@ -103,9 +104,9 @@ def main(
     for folder in images:
         paths = files.find([folder])[:limit]
         truths = [center((files.read(p).images.tensor()[0] + 1) / 2, side) for p in paths]
-        for level in LEVELS:
+        for sigma in level or LEVELS:
             name = f"{Path(folder).name} ({len(truths)})"
-            lines.append([name, str(level), *scores(truths, level, denoisers)])
+            lines.append([name, str(sigma), *scores(truths, sigma, denoisers)])
     print(tables.markdown(["images", "sigma of 255", *denoisers], lines))
 
 

@@ -25,7 +25,7 @@ from diffprior.errors import DiffpriorError, PriorError, SettingError
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 
-from support import shell, tiny
+from support import shell, tiny, warm
 from support.checkpoints import SETTINGS, SIZE, adm, flips, prefixed, saved
 
 T = torch.tensor(0.4, dtype=torch.float64)
@@ -366,8 +366,9 @@ def test_a_folder_runs_no_code(sd: Path, tmp_path: Path) -> None:
         bar=["transformers", "AutoTokenizer"],
         _class_name=["evil", "Evil"],
     )
-    code = f"import diffprior; print(diffprior.load_prior({str(folder)!r}).name)"
-    done = subprocess.run([sys.executable, "-c", code], input=b"y\n" * 99, capture_output=True)
+    script = tmp_path / "opens.py"
+    script.write_text(f"import diffprior; print(diffprior.load_prior({str(folder)!r}).name)")
+    done = warm.run(script, folder=tmp_path, stdin=b"y\n" * 99)
     assert done.stdout.split() == [b"sd"] and not mark.exists(), done.stderr
 
 

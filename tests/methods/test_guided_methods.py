@@ -610,7 +610,7 @@ def problem(prior: LatentPrior, n: int, sigma: float = 0.05):
 
 BEHIND = [
     PSLD(omega=0.3, sampler=DDIM(steps=100, eta=1.0)),
-    ReSample(sampler=Ancestral(steps=20)),
+    ReSample(sampler=Ancestral(steps=20), iterations=15, rate=0.1),
     DPS(zeta=0.3),
     ALD(steps=100),
 ]

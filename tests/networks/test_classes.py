@@ -9,9 +9,9 @@ import torch
 from diffprior.errors import PriorError
 from diffprior.networks.nafunet import NAFUNet, save_network
 from diffprior.networks.parameterizations import karras
+from diffprior.objectives import edm as module
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
-from diffprior.training import trainer as module
 from diffprior.training.labelled import ClassedImages
 from diffprior.training.trainer import Trainer, TrainingConfig
 

@@ -55,18 +55,18 @@ def test_the_classifier_tells_the_kept_images(classifier, held_out) -> None:
 
 
 def test_samples_are_of_their_class(classes, classifier) -> None:
-    """Four of each class at guidance 3: as good as all are told right."""
+    """Two of each class at guidance 3: as good as all are told right."""
     model = prior()
     told = [
-        (classifier(classes.drawn(model, label, 3.0, 4)).argmax(1) == label).sum()
+        (classifier(classes.drawn(model, label, 3.0, 2)).argmax(1) == label).sum()
         for label in range(10)
     ]
-    assert sum(told) >= 36, told
+    assert sum(told) >= 18, told
 
 
 def test_a_class_helps_to_denoise(held_out) -> None:
     """Through much noise, the right class brings E[x_0 | x_t] nearer than none or a wrong one."""
-    x, y = held_out
+    x, y = (part[::2] for part in held_out)
     model = prior()
     t = model.diffusion.schedule.time(torch.tensor(2.0, dtype=torch.float64))
     alpha, sigma = model.diffusion.schedule(t)

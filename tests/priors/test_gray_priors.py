@@ -45,7 +45,7 @@ def test_the_command_fills_clothes_better_than_classical_fills(tmp_path: Path, c
         cv2.imwrite(str(tmp_path / f"{i}.png"), x)
     names = [f"{i}.png" for i in range(len(clothes))]
     call = ["inpaint", *names, "--mask", "hole.png", "--prior", "fashion", "-o", "out/", "-q"]
-    done = shell.texts(*call, folder=tmp_path)
+    done = shell.texts(*call, "--steps", "15", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "out").iterdir())
     out = np.stack([cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files])

@@ -269,10 +269,10 @@ def test_latent_prior_forwards(affine) -> None:
 def test_the_same_call_behind_a_decoder_meets_the_same_answer(affine) -> None:
     """Particles are resampled about seven times: 4 standard errors of as many fewer of them."""
     latent, pixels = affine
-    x = TwistedSMC(proposal=Guidance(), steps=200)(latent, masked(0.6), n=2000)
+    x = TwistedSMC(proposal=Guidance(), steps=200)(latent, masked(0.6), n=1000)
     post = moments(pixels.posterior(masked(0.6)))
-    assert x.shape == (2000, 4) and deviations(x, *post) < 4 * 7**0.5
-    assert deviations(pixels.sample(Noise(0, range(2000))), *post) > 8 * 7**0.5
+    assert x.shape == (1000, 4) and deviations(x, *post) < 4 * 7**0.5
+    assert deviations(pixels.sample(Noise(0, range(1000))), *post) > 8 * 7**0.5
 
 
 def test_gradients_pass_a_decoder(affine) -> None:

@@ -37,6 +37,8 @@ KINDS = {  # where each name of the catalog is explained
     "operators": "operators.md",
     "attention": "tasks/edit.md",
     "priors": "priors.md",
+    "objectives": "training.md",
+    "architectures": "training.md",
 }
 
 

@@ -47,7 +47,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "samples.md samples.png rows.csv table.md",
     ),
     "tables/denoising.py": (
-        "images --side 32 --limit 1 --only noisy --only wavelet --only BM3D",
+        "images --side 32 --limit 1 --level 50 --only noisy --only wavelet --only BM3D",
         "| images (1) | 50 |",
         "",
     ),
@@ -55,6 +55,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "sdedit --out out --samples 2 --steps 4",
         "| the prior's own samples |",
         "sdedit.csv sdedit.md",
+    ),
+    "tables/experiments.py": (
+        "--minutes 0.002 --count 4",
+        "| Swiss roll, 2 numbers |",
+        "",
     ),
     "tables/fashion_classifier.py": (
         "labeled.npz --out out --epochs 1 --keep 1",
@@ -89,7 +94,7 @@ CALLS = {  # arguments, what is printed, and what is written
         "rows.csv table.md",
     ),
     "tables/serve.py": (
-        "--megapixels 0.03 --hole 24 --requests 1 --clients 2",
+        "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
         "",
     ),

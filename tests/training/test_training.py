@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from diffprior.catalog import shipped_priors
 from diffprior.networks.nafunet import NAFUNet, load_network
 from diffprior.networks.parameterizations import karras
+from diffprior.objectives import edm as module
+from diffprior.priors.network import NetworkPrior
 from diffprior.training import commands
-from diffprior.training import trainer as module
 from diffprior.training.commands import train
 from diffprior.training.muon import Muon, orthogonalize
 from diffprior.training.photographs import Crops, Photographs, View
@@ -154,12 +155,13 @@ def test_the_loss_is_karras(tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(module, "karras", listen)
     loss, (x, sigma), d = t.train_step(0.0), heard[0], t.network.sigma_data
+    law = module.EDM()
     s = sigma[:, None, None, None].double()
     error = d**2 / (s**2 + d**2) * x - 1
     expected = ((s**2 + d**2) / (s * d) ** 2 * error**2).mean()
     assert abs(loss - expected) < 1e-5 * expected
     assert abs((x - 1).div(s).std() - 1) < 4 / (2 * x.numel()) ** 0.5
-    u = torch.special.ndtr((sigma.log() - CONFIG.p_mean) / CONFIG.p_std).sort().values
+    u = torch.special.ndtr((sigma.log() - law.p_mean) / law.p_std).sort().values
     assert (torch.arange(4) / 4 <= u).all() and (u <= torch.arange(1, 5) / 4).all()
 
 
@@ -235,7 +237,7 @@ def test_the_command_reads_classes(tmp_path: Path) -> None:
     y = np.repeat(np.arange(3), 4)
     x = np.broadcast_to((40 + 80 * y).astype(np.uint8)[:, None, None], (12, 16, 16))
     np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x)
-    _, network, config = commands._prepare([tmp_path / "small.npz"], {}, 8, 0)
+    network, config = commands._prepare(*commands._read([tmp_path / "small.npz"], {}, 8, 0))
     assert (network.classes, config.patch, config.late_patch, config.batch) == (3, 16, 16, 8)
     assert network.settings["image_channels"] == 1 and network.settings["size"] == 16
 
@@ -253,8 +255,8 @@ def test_a_run_takes_more_columns_from_outside(photographs: Photographs, tmp_pat
     t.save()
     t.record()
 
-    def measure(network: NAFUNet) -> dict[str, float]:
-        seen.append(network.state_dict())
+    def measure(prior: NetworkPrior) -> dict[str, float]:
+        seen.append(prior.network.state_dict())
         return {"hole": 30.123}
 
     t.train_step(0.0)

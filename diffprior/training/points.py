@@ -1,0 +1,82 @@
+"""Points of a few numbers, or bits, in memory, for a network without images."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ImageError
+from ..validation import shown
+from .image_files import Image, Skipped
+from .photographs import Crops
+
+__all__ = ["Points"]
+
+MOST = 4096  # numbers of a point
+Array = np.ndarray[Any, Any]
+
+
+class Points:
+    """The rows of an ``.npy`` file: an array of shape ``(N, D)``.
+
+    Floating point numbers are points, drawn as they are. Booleans are bits, of the values 0 and 1.
+
+    Arguments:
+        path: The file.
+
+    Raises:
+        ImageError: If the file cannot be read, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        where = shown(path)
+        try:
+            x: Array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            raise ImageError(f"{where} cannot be read as an .npy file") from error
+        kind = getattr(getattr(x, "dtype", None), "kind", "")
+        if kind not in "fb" or not kind or x.ndim != 2 or not 1 <= x.shape[1] <= MOST or not len(x):
+            raise ImageError(
+                f"points are an array (N, D) of floats or booleans with D up to {MOST}, and "
+                f"{where} is none"
+            )
+        if not np.isfinite(x).all():
+            raise ImageError(f"some points of {where} are not finite")
+        if x.std() == 0:
+            raise ImageError(f"all numbers of {where} are equal")
+        self.binary = kind == "b"
+        self.pixels = torch.from_numpy(x.astype(np.float32))
+        self.skipped = Skipped()
+        self.validation: list[Image] = []
+        self.sources: dict[str, list[Any]] = {path.stem: [*range(len(x))]}
+        self.classes = 0
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the points to a device."""
+        self.pixels = self.pixels.to(device)
+        return self
+
+    def check_room(self, side: int) -> None:
+        """Do nothing: points have no sides."""
+
+    def batch(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        side: int,
+        crops: Crops | None = None,
+        rows: slice = slice(None),  # noqa: B008
+    ) -> tuple[Tensor, None]:
+        """Return random points, float32 of shape ``(n, D)``, and None for their labels.
+
+        Arguments:
+            rng: Source of randomness.
+            n: Number of points.
+            side, crops: Ignored.
+            rows: Which of the points are returned.
+        """
+        drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
+        index = drawn[rows].to(self.pixels.device)
+        return self.pixels[index], None
