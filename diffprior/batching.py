@@ -18,6 +18,7 @@ __all__ = [
     "StepCallback",
     "batched",
     "chain",
+    "each_row",
     "part_callback",
     "progress",
     "row_by_row",
@@ -132,6 +133,16 @@ def row_by_row(function: Callable[..., Tensor], *batches: Tensor) -> Tensor:
     """
     if batches[0].device.type != "cpu" or len(batches[0]) == 1:
         return function(*batches)
+    return each_row(function, *batches)
+
+
+def each_row(function: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+    """Return what a function makes of the rows of batches, which it gets one at a time.
+
+    Arguments:
+        function: Takes one tensor ``(1, *)`` of each batch, and returns a tensor ``(1, *)``.
+        batches: Tensors of as many rows.
+    """
     rows = zip(*(torch.split(batch, 1) for batch in batches), strict=True)
     return torch.cat([function(*row) for row in rows])
 

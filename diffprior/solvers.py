@@ -49,8 +49,7 @@ def row_sums(x: Tensor) -> Tensor:
 
     Each row is summed by itself, so that its last bits do not depend on the other rows.
     """
-    wide = x.dtype if x.device.type == "mps" else torch.float64
-    return torch.stack([row.sum(dtype=wide) for row in x])
+    return torch.stack([row.sum(dtype=wide_dtype(x)) for row in x])
 
 
 def cg(

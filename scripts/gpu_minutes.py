@@ -11,8 +11,9 @@ has no memory, does not take the time of the next one. What they find is written
   OUT/run/checkpoint.pt its state, from which the same command goes on: anew every minute.
 
 Training gets all the minutes that the other two leave. ``--smoke`` does all of it on a CPU within
-seconds, with networks that learn nothing. A library that is not installed costs the rows that need
-it, and one line that says so. docs/gpu.md has what to expect of an H100.
+seconds, with networks that learn nothing, and the tests of noise in the place of those of CUDA. A
+library that is not installed costs the rows that need it, and one line that says so. docs/gpu.md
+has what to expect of an H100.
 """
 
 import json
@@ -42,6 +43,7 @@ from diffprior.priors.half import HalfPrior
 from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.runtime.placement import device_of
+from diffprior.training.commands import weights_of
 
 ROOT = Path(__file__).parents[1]
 LIMITS = {"tests": 90.0, "speed": 60.0}  # seconds; training has the rest
@@ -58,6 +60,7 @@ class Plan:
         photographs: ZIP files or folders of photographs.
         out: Folder of all that is written.
         init: A shipped prior, or a model folder, whose weights the training starts from.
+        weights: How often a source of photographs is drawn.
         seconds: Time of the part.
         smoke: Whether all is tiny, and on a CPU.
     """
@@ -65,6 +68,7 @@ class Plan:
     photographs: list[Path]
     out: Path
     init: str
+    weights: dict[str, float]
     seconds: float
     smoke: bool
 
@@ -125,10 +129,9 @@ def test_part(plan: Plan) -> None:
     """Run the tests that need a GPU, and write the outcome of each as it ends."""
     import pytest
 
-    file = ROOT / "tests" / "devices" / "test_on_cuda.py"
-    chosen = ["-k", "streams"] if plan.smoke else []
+    file = "core/test_random.py" if plan.smoke else "devices/test_on_cuda.py"
     options = ["-p", "no:cacheprovider", "--tb=short", "--rootdir", str(ROOT)]
-    pytest.main([str(file), *options, *chosen], plugins=[Reporter(plan)])
+    pytest.main([str(ROOT / "tests" / file), *options], plugins=[Reporter(plan)])
 
 
 # Speed
@@ -229,6 +232,7 @@ def captured(call: Callable[[], Tensor], device: torch.device) -> Callable[[], A
     """Return a call that replays a graph of its kernels; on a CPU the call itself."""
     if device.type != "cuda":
         return call
+    torch.cuda.synchronize()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -267,6 +271,8 @@ def size_rows(speed: Speed, batch: int, side: int) -> None:
     calls = fill.report["network_calls"] // batch
     name = f"default fill, each of its {calls} calls"
     speed.row(name, size, base, lambda: diffprior.inpaint(image, hole, prior=prior), calls)
+    if plan.smoke:  # to import the peers takes longer than all the rest
+        return
     try:
         peer_rows(speed, size, base, prior, x)
     except Exception as error:  # of a version of them that has changed
@@ -275,7 +281,7 @@ def size_rows(speed: Speed, batch: int, side: int) -> None:
 
 def peer_rows(speed: Speed, size: str, base: float, prior: Prior, x: Tensor) -> None:
     """Write the rows of other libraries with this prior, where they are installed."""
-    steps = 2 if speed.plan.smoke else 10
+    steps = 10
     ours = diffprior.catalog.build(f"ddim(steps={steps})", ("samplers",))
     noise = Noise(0, range(len(x)))
     speed.row("our DDIM, each step", size, base, lambda: ours(prior, x, noise), steps)
@@ -342,7 +348,8 @@ def train_part(plan: Plan) -> None:
     from diffprior.training.trainer import Trainer
 
     begin = time.monotonic()
-    images = Photographs(plan.photographs, held_out=4 if plan.smoke else 60)
+    held_out = 4 if plan.smoke else 60
+    images = Photographs(plan.photographs, held_out=held_out, weights=plan.weights)
     trainer = Trainer(
         starting(plan), images, settings(plan), plan.out / "run", device=str(plan.device)
     )
@@ -353,26 +360,29 @@ def train_part(plan: Plan) -> None:
     each = time.monotonic() - start  # seconds of a validation
     if plan.device.type == "cuda":
         trainer.network.compile()
-    first, seconds = trainer.step, trainer.seconds
+    trainer.train_step(0.0)  # it compiles, which takes longer than a thousand steps
+    first, seconds, config = trainer.step, trainer.seconds, trainer.config
 
-    def measured(network: NAFUNet) -> dict[str, float]:
-        found = trainer.validate(network) | measure(network)
-        crops = (trainer.step - first) * trainer.config.batch
-        rate = round(crops / max(trainer.seconds - seconds, 1e-9), 1)
-        minutes = round(trainer.seconds / 60, 1)
-        values = {k: round(v, 2) for k, v in found.items()}
-        plan.write("training", minutes=minutes, step=trainer.step, crops_a_second=rate, **values)
-        return found
+    written = 0
+
+    def tell(trainer: Trainer, share: float) -> None:
+        nonlocal written
+        for row in trainer.curve[written:]:
+            crops = (trainer.step - first) * config.batch * (config.patch / 64) ** 2
+            rate = round(crops / max(trainer.seconds - seconds, 1e-9), 1)
+            plan.write("training", **row, crops_a_second=rate)
+        written = len(trainer.curve)
 
     plan.write("training", resumed=resumed, parameters=count(trainer.network), start=first)
     every = 60.0 if plan.seconds > 120 else plan.seconds / 2
     left = plan.seconds - (time.monotonic() - begin)
-    left -= each * (left / every + 2)
-    minutes = (seconds + max(left, 1.0)) / 60
-    trainer.run(minutes=minutes, every=every / 60, measure=measured)
+    left -= each * (left / every + 3)
+    minutes = (seconds + (1.0 if plan.smoke else max(left, 1.0))) / 60
+    trainer.run(minutes=minutes, every=every / 60, callback=tell, measure=measure)
+    tell(trainer, 1.0)
 
 
-def count(network: NAFUNet) -> int:
+def count(network: torch.nn.Module) -> int:
     """Return how many parameters a network has."""
     return sum(p.numel() for p in network.parameters())
 
@@ -392,7 +402,10 @@ def settings(plan: Plan) -> Any:
 
     if plan.smoke:
         return TrainingConfig(batch=4, patch=16, late_patch=32, warmup=2)
-    return TrainingConfig(batch=512 if plan.device.type == "cuda" else 32, warmup=100)
+    if plan.device.type != "cuda":
+        return TrainingConfig()
+    # as many pixels as 512 crops of 64; of one size all along, as each is compiled anew
+    return TrainingConfig(batch=128, patch=128, late_patch=128, warmup=100)
 
 
 # All of it
@@ -431,11 +444,16 @@ def main(
     init: Annotated[
         str, typer.Option(help="Shipped prior, or model folder, that the training starts from.")
     ] = "photo",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=WEIGHT", help="How often photographs of a folder are drawn."),
+    ] = None,
     smoke: Annotated[bool, typer.Option(help="Everything tiny, on a CPU, in seconds.")] = False,
 ) -> None:
     """Run the tests of CUDA, measure the speed and train, within a number of minutes."""
     end = time.monotonic() + 60 * minutes
-    whole = Plan(photographs or [], out, init, 60 * minutes, smoke)
+    weights = weights_of(source or ())
+    whole = Plan(photographs or [], out, init, weights, 60 * minutes, smoke)
     whole.write("device", name=device_name(whole.device), torch=torch.__version__)
     for name in PARTS:
         if name == "training" and not photographs:

@@ -1,5 +1,6 @@
 """Exact problems that many tests share."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +12,19 @@ from diffprior.priors.mixture import MixturePrior
 
 from support.exact import random
 
-LONG = (  # files that take more than half a minute, the longest first
-    *("test_notebooks", "test_scripts", "test_faults_gray", "test_latent_methods"),
-    *("test_certification", "test_cli", "test_methods", "test_readme", "test_batches"),
-    *("test_gray_priors", "test_inversions", "test_inpaint", "test_fashion", "test_exemplar"),
-    *("test_boxes", "test_tilt", "test_faults_border", "test_samplers", "test_packaging"),
+LONG = (  # files that take more than 20 seconds of one core, the longest first
+    *("test_page", "test_page_more", "test_methods", "test_scripts", "test_docs", "test_batches"),
+    *("test_faults_cli", "test_samplers", "test_latent_methods", "test_inpaint_wide"),
+    *(
+        "test_notebooks",
+        "test_faults_gray",
+        "test_faults_priors",
+        "test_cli",
+        "test_guided_methods",
+    ),
+    *("test_faults_border", "test_restoring", "test_boxes", "test_certification"),
+    *("test_completion", "test_steered_tasks", "test_pipelines", "test_latent_tasks"),
+    *("test_inpaint", "test_readme", "test_mcp_tools", "test_fashion"),
 )
 
 
@@ -23,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files: one that comes last would be waited for by the other workers."""
     order = {name: k for k, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of every later garbage collection: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import typer
 
 from ..errors import ImageError, PriorError, SettingError
 from .progress import Bar
+from .serving import Device, Prior
 from .streams import OutputError, emit, is_closed, say
 
 if TYPE_CHECKING:
@@ -36,13 +37,7 @@ def score(  # noqa: PLR0913 (the options of the command)
             metavar="FILE", help="Image files, folders or glob patterns; - reads stdin."
         ),
     ],
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Prior to use: a shipped name, a folder, a file or a hub id; default: the shipped "
-            "prior of photographs."
-        ),
-    ] = None,
+    prior: Prior = None,
     label: Annotated[
         int | None, typer.Option(help="Class of the images, for a class-conditional prior.")
     ] = None,
@@ -77,9 +72,7 @@ def score(  # noqa: PLR0913 (the options of the command)
     ] = 2,
     tolerance: Annotated[float, typer.Option(help="Error of a step of the flow.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:n, mps or xpu.")
-    ] = None,
+    device: Device = None,
     precision: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Options that the commands share which stay up and serve others.
+"""Options that several commands share.
 
 This module imports nothing heavy.
 """

@@ -84,7 +84,8 @@ class MomentSMC(ChainMethod[LinearGaussian]):
         r = p.likelihood.residual(x_0)
         if r[0].numel() > MOST:
             raise ValueError(f"MomentSMC weighs {MOST} numbers at most, y has {r[0].numel()}")
-        basis = torch.eye(r[0].numel()).to(r).reshape(-1, 1, *r.shape[1:])
+        basis = torch.eye(r[0].numel(), dtype=r.dtype, device=r.device)
+        basis = basis.reshape(-1, 1, *r.shape[1:])
         rows = [sigma_t**2 / alpha_t * vjp(A.adjoint(e.expand_as(r))) for e in basis]
         AVA = torch.stack([A(row).flatten(1) for row in rows], 1)
         var, Q = torch.linalg.eigh((AVA + AVA.mT) / 2)

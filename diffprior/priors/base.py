@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
@@ -372,7 +373,7 @@ class Prior(nn.Module, ABC):
     @property
     def like(self) -> Tensor:
         """Return an empty tensor of the dtype and device that states should have."""
-        for tensor in (*self.parameters(), *self.buffers()):
+        for tensor in chain(self.parameters(), self.buffers()):
             if tensor.is_floating_point():
                 return tensor.new_empty(0)
         return torch.empty(0)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batching import chain, row_by_row
+from ..batching import chain, each_row
 from ..diffusions import GaussianDiffusion
 from ..errors import ImageError, SettingError
 from ..random import Noise
@@ -112,7 +112,7 @@ class PatchPrior(Prior):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, _ = self.diffusion.schedule(t)
         level = float(self.diffusion.schedule.ratio(t))
-        return row_by_row(lambda row: self._denoise(row[0], level)[None], x_t / alpha_t)
+        return each_row(lambda row: self._denoise(row[0], level)[None], x_t / alpha_t)
 
     def conditional(self, x: Tensor, levels: Tensor) -> Tensor:
         """Return E[x_0 | x] where each pixel has a noise level of its own: x = x_0 + levels eps.
@@ -125,7 +125,7 @@ class PatchPrior(Prior):
             x: Of shape ``(B, C, H, W)``.
             levels: Standard deviations above 0 that broadcast to ``(B, C, H, W)``.
         """
-        return row_by_row(self._denoise_by_pixel, x, levels.to(x).expand_as(x))
+        return each_row(self._denoise_by_pixel, x, levels.to(x).expand_as(x))
 
     def given(
         self, image: Tensor, hole: Tensor, *, tolerance: float = 0.08, step: int = 1
@@ -219,9 +219,20 @@ class _Given(Prior):
         self.prior = prior
         self._describe_as(prior)
         self.tolerance = tolerance
+        self.step = step
         self.register_buffer("image", image)
         self.register_buffer("hole", hole)
-        self.places = _Places.at_hole(hole, prior.side, prior.window, step)
+        self._prepare()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._prepare()  # where the tensors are now
+        return self
+
+    def _prepare(self) -> None:
+        """Cut the known image into its patches."""
+        prior, image, hole = self.prior, self.image, self.hole
+        self.places = _Places.at_hole(hole, prior.side, prior.window, self.step)
         self.lost = self.places.take(hole.to(image)).repeat(1, len(image))
         self.seen = (self.places.take(image) - prior.center) * (1 - self.lost)
         few = len(self.lost) * len(prior.keys) <= KEPT
@@ -231,7 +242,7 @@ class _Given(Prior):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_t, _ = self.diffusion.schedule(t)
         level = float(self.diffusion.schedule.ratio(t))
-        return row_by_row(lambda row: self._denoise(row[0], level)[None], x_t / alpha_t)
+        return each_row(lambda row: self._denoise(row[0], level)[None], x_t / alpha_t)
 
     def _denoise(self, x: Tensor, level: float) -> Tensor:
         keys = self.prior._exact(x, level)
@@ -304,7 +315,7 @@ class _Places:
         size = (x.shape[-2], x.shape[-1])
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         pixels = cls(size, side, at, torch.empty(0))._pixels()
-        weight = _window(side, window).to(x.device, dtype).expand(len(at), -1)
+        weight = _window(side, window, x.device).to(dtype).expand(len(at), -1)
         if window == "center":  # the patch of the largest weight has the pixel, or all of these
             best = weight.new_zeros(math.prod(size))
             best.scatter_reduce_(0, pixels.flatten(), weight.flatten(), "amax")
@@ -430,12 +441,12 @@ def _in_parts(mean: Callable[..., Tensor], count: int, *parts: Tensor) -> Tensor
     return torch.cat([_Again.apply(exact, *rows) for rows in chunks])
 
 
-def _window(side: int, window: Window) -> Tensor:
+def _window(side: int, window: Window, device: torch.device) -> Tensor:
     """Return the weights of the pixels of a patch, ``(side * side,)``."""
-    d = torch.arange(side) - (side - 1) / 2
+    d = torch.arange(side, device=device) - (side - 1) / 2
     square = d[:, None] ** 2 + d**2
     if window == "flat":
-        return torch.ones(side * side)
+        return torch.ones(side * side, device=device)
     return (-square / (2 * (side / 3) ** 2)).exp().flatten()
 
 

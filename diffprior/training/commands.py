@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .processes import Processes
     from .trainer import Network, Trainer, TrainingConfig
 
-__all__ = ["train"]
+__all__ = ["train", "weights_of"]
 
 SIDE = 64  # pixels of the crops of photographs for a network of one size
 PAUSE = 0.5  # seconds between two looks of the progress bar
@@ -96,7 +96,7 @@ def train(  # noqa: PLR0913 (the options of the command)
         _check(every, holes, length)
         with _joined(device, out) as (processes, place):
             torch.manual_seed(seed)
-            data = _read(photographs, _weights(source or ()), batch, seed)
+            data = _read(photographs, weights_of(source or ()), batch, seed)
             made, config = _prepare(*data, objective, network)
             made = _initial(init, made) if init else made
             images = data[0]
@@ -212,7 +212,7 @@ def _initial(folder: Path, new: "Network") -> "Network":
     return network
 
 
-def _weights(sources: Sequence[str]) -> dict[str, float]:
+def weights_of(sources: Sequence[str]) -> dict[str, float]:
     """Return the weights of NAME=WEIGHT texts."""
     weights = {}
     for text in sources:
@@ -235,8 +235,9 @@ def _read(
     from .trainer import TrainingConfig
 
     config = TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
-    if len(paths) > 1 and any(path.suffix in (".npz", ".npy") for path in paths):
-        raise ValueError("an .npz file of classes or an .npy file is the only source of a run")
+    for suffix, what in ((".npz", "classes"), (".npy", "points")):
+        if len(paths) > 1 and any(path.suffix == suffix for path in paths):
+            raise ValueError(f"an {suffix} file of {what} is the only source of a run")
     if paths[0].suffix == ".npy":
         return Points(paths[0]), config
     if paths[0].suffix != ".npz":
@@ -301,11 +302,11 @@ def _draw_curve(out: Path) -> None:
 
     rows = read_rows(out / "curve.csv")
     columns = [name for name in (*SIGMAS, "hole") if all(row.get(name) for row in rows)]
-    if not columns:
-        return  # points have no PSNR
+    label = "PSNR, dB" if columns else "loss"
+    columns = columns or ["loss"]  # points have no PSNR
     minutes = [float(row["minutes"]) for row in rows]
     series = {name: [float(row[name]) for row in rows] for name in columns}
     try:
-        figures.lines(out / "curve.png", minutes, series, axes=("minutes", "PSNR, dB"))
+        figures.lines(out / "curve.png", minutes, series, axes=("minutes", label))
     except FigureError as error:
         print(f"no learning curve was drawn: {error}")

@@ -72,12 +72,14 @@ def main(
     images: Annotated[list[str], typer.Argument(help="Images or folders.")],
     side: Annotated[int, typer.Option(help="Largest side of the center, in pixels.")] = 160,
     limit: Annotated[int, typer.Option(help="Number of images.")] = 5,
+    level: Annotated[list[int] | None, typer.Option(help="Run only this noise level.")] = None,
 ) -> None:
     """Print the noise that ``denoise`` finds, and the PSNR in dB, mean over the images."""
     paths: list[Path] = files.find(images)[:limit]
     colors = [center((files.read(p).images.tensor()[0] + 1) / 2, side) for p in paths]
     truths = {"color": colors, "gray": [rounded(gray(x)) for x in colors]}
-    lines = [[kind, str(level), *row(truths[kind], level)] for kind in KINDS for level in LEVELS]
+    levels = level or LEVELS
+    lines = [[kind, str(s), *row(truths[kind], s)] for kind in KINDS for s in levels]
     head = ["images", "noise, of 255", "found", "noisy", "non-local means", "diffprior denoise"]
     print(tables.markdown(head, lines))
 

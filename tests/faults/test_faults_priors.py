@@ -479,7 +479,11 @@ for place in sorted(Path(sys.argv[1]).iterdir()):
     except diffprior.DiffpriorError as error:
         assert len(str(error)) <= 300, error
         print(place.name, str(error).partition("can be opened: ")[2])
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of Linux: not below its parent's
+status = Path("/proc/self/status")
+if status.exists():
+    peak = int(status.read_text().partition("VmHWM:")[2].split()[0])
+print("peak", peak // 1024)
 """
 
 

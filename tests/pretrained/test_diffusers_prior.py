@@ -449,7 +449,7 @@ def test_a_network_of_another_kind_is_named(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     config = folder / "unet" / "config.json"
     config.write_text(json.dumps({"_class_name": "UNet1DModel"}))
-    with pytest.raises(PriorError, match="holds a UNet1DModel; a folder holds one of NAFUNet, UN"):
+    with pytest.raises(PriorError, match="holds a UNet1DModel; a folder holds one of NAFUNet, DiT"):
         load_prior(folder)
 
 

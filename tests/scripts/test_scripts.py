@@ -82,12 +82,12 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/likelihood.py": (
-        "images shirts.npz --limit 1 --only photo",
-        "| photo, bound, four parts ",
+        "images shirts.npz --limit 1 --only fashion",
+        "| fashion, bound in the limit ",
         "",
     ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
-    "tables/noise.py": ("images --side 32 --limit 1", "| gray | 50 |", ""),
+    "tables/noise.py": ("images --side 32 --limit 1 --level 50", "| gray | 50 |", ""),
     "tables/restoration.py": (
         "images --out out --side 32 --limit 1 --problem colors",
         "| colors | default |",

@@ -68,7 +68,7 @@ def test_it_says_its_address_does_a_job_and_leaves_nothing(tmp_path, capsys):
                 timeout=60,
             )
             assert answer.status_code == 200, answer.text
-            slow = {"steps": "3000", "sigma": "0.1"}
+            slow = {"steps": "3000", "sigma": "0.1", "samples": "2"}
             sent = {"image": ("a.png", png(picture(128, 128, 3)))}
             job = client.post(f"{API}/denoise", data=slow, files=sent).json()
             with client.stream("GET", job["events"]) as events:  # which does not hold up the end

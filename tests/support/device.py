@@ -19,8 +19,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -36,6 +37,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # it logs refusals
 ROOT = Path(__file__).parents[2]
+HERE = str(Path(__file__).relative_to(ROOT))
 CUDA = torch.device("cuda", 0)
 READS = {  # operations that return numbers to Python, so that the host waits for the device
     *("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__complex__"),
@@ -45,10 +47,22 @@ MOVES = {"to", "cpu", "cuda", "type_as", "_to_copy"}
 METADATA = {  # what is known without an operation
     *("size", "dim", "stride", "numel", "nelement", "element_size", "storage_offset"),
     *("is_contiguous", "is_floating_point", "is_complex", "__len__", "__hash__", "__format__"),
-    *("untyped_storage", "data_ptr", "register_hook", "requires_grad_", "__repr__", "__deepcopy__"),
+    *("untyped_storage", "data_ptr", "register_hook", "requires_grad_", "__repr__"),
     *("backward", "grad", "retain_grad", "is_same_size", "has_names", "_is_view", "dense_dim"),
     *("get_device", "result_type", "can_cast", "is_tensor", "broadcast_shapes", "split_with_sizes"),
 }
+
+
+def _told(name: str, answer: Any) -> Callable[..., Any]:
+    """Return a function that answers the package and its tests so, and others with the truth."""
+    module, _, last = name.rpartition(".")
+    truth = getattr(sys.modules[module], last)
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        asked_here = _inside(sys._getframe(1).f_code.co_filename)
+        return answer if asked_here else truth(*args, **kwargs)
+
+    return told
 
 
 class DeviceError(RuntimeError):
@@ -67,20 +81,34 @@ class OnDevice(Tensor):
         return Accelerator.active.call(func, args, kwargs or {})
 
 
+@cache
+def _inside(filename: str) -> str:
+    """Return the path of a file of the repository, and nothing for another file."""
+    file = Path(filename)
+    return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else ""
+
+
 def place(frame: FrameType | None) -> str:
     """Return the innermost place in the package, as ``folder/file.py:Class.function``."""
     first = ""
     while frame is not None:
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(ROOT) and file != Path(__file__):
-            inside = file.relative_to(ROOT)
-            name = f"{inside}:{frame.f_code.co_qualname}".replace(".<locals>", "")
-            name = name.removeprefix("diffprior/") if inside.parts[0] == "diffprior" else name
-            if inside.parts[0] in ("diffprior", "tasks"):
-                return name
+        file = _inside(frame.f_code.co_filename)
+        if file and file != HERE:
+            name = f"{file}:{frame.f_code.co_qualname}".replace(".<locals>", "")
+            if file.startswith(("diffprior/", "tasks/")):
+                return name.removeprefix("diffprior/")
             first = first or name
         frame = frame.f_back
     return first
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    """Yield the values of arguments, and of the lists in them."""
+    for x in values:
+        if isinstance(x, list | tuple):
+            yield from _flat(x)
+        else:
+            yield x
 
 
 class Accelerator(TorchFunctionMode):
@@ -109,7 +137,6 @@ class Accelerator(TorchFunctionMode):
         self.waits: Counter[str] = Counter()
         self.wide: Counter[str] = Counter()
         self.fake = FakeTensorMode(allow_non_fake_inputs=False)
-        self.asking = False  # whether torch is asked now; it has to see its own devices
         self.stack = ExitStack()
 
     def __enter__(self) -> "Accelerator":
@@ -127,20 +154,32 @@ class Accelerator(TorchFunctionMode):
 
     def _changes(self) -> Iterator[Any]:
         """Yield what torch says of its accelerator, changed."""
-        there = torch.accelerator.current_accelerator
-        yield patch("torch.accelerator.is_available", lambda: True)
-        yield patch(
-            "torch.accelerator.current_accelerator",
-            lambda *args: there(*args) if self.asking else self.device,
-        )
-        yield patch("torch.accelerator.device_count", lambda: 1)
-        yield patch("torch.cuda.is_bf16_supported", lambda *_: True)
+        for name, answer in {
+            "torch.accelerator.is_available": True,
+            "torch.accelerator.current_accelerator": self.device,
+            "torch.accelerator.device_count": 1,
+            "torch.cuda.is_bf16_supported": True,
+        }.items():
+            yield patch(name, _told(name, answer))
+        stream = SimpleNamespace(synchronize=lambda: None)
+        yield patch("torch.cuda.current_stream", lambda *_: stream)
         autocast = torch.autocast
 
         def on_host(kind: str, *args: Any, **settings: Any) -> Any:
             return autocast("cpu" if kind == self.device.type else kind, *args, **settings)
 
         yield patch("torch.autocast", on_host)
+        grad = torch.autograd.grad
+
+        def marked(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._wrapped(grad(outputs, inputs, *args, **kwargs), like=inputs)
+
+        yield patch("torch.autograd.grad", marked)
+        yield patch("torch.autograd.has_torch_function", lambda tensors: False)
+        yield patch.dict(  # inside an operation tensors say where they truly are
+            "torch.utils.checkpoint._allowed_determinism_checks_to_fns",
+            {"default": lambda x: {"shape": x.shape, "dtype": x.dtype}},
+        )
         yield _overwritten_parameters()
 
     def __torch_function__(
@@ -152,9 +191,11 @@ class Accelerator(TorchFunctionMode):
         """Return what a function of torch returns on this machine with its accelerator."""
         name = getattr(func, "__name__", "")
         with torch._C.DisableTorchFunction():
-            leaves = tree_flatten((args, kwargs))[0]
+            leaves = [*_flat(args), *_flat(kwargs.values())]
             here = any(isinstance(x, OnDevice) for x in leaves)
             named = any(self._is_this(x) for x in leaves)
+            if func is torch.device:
+                return func(*args, **kwargs)
             if name == "_parse_to":
                 device, *rest = func(*args, **kwargs)
                 return (self.device if here else device, *rest)
@@ -162,6 +203,8 @@ class Accelerator(TorchFunctionMode):
                 return func(*args, **_unpinned(kwargs))
             if name == "__get__" or name == "__set__":
                 return self._attribute(func, name, args)
+            if name == "__deepcopy__":
+                return self._copied(args[0])
             if name in METADATA:
                 return self._wrapped(func(*args, **kwargs))
             if name in ("numpy", "__array__"):
@@ -172,6 +215,12 @@ class Accelerator(TorchFunctionMode):
                 self.reads[place(sys._getframe())] += 1
                 return func(*args, **kwargs)
             return self._computed(func, args, kwargs)
+
+    def _copied(self, x: Tensor) -> Tensor:
+        out = x.detach().clone().as_subclass(OnDevice).requires_grad_(x.requires_grad)
+        if getattr(x, "_is_param", False):
+            out._is_param = True
+        return out
 
     def _is_this(self, x: Any) -> bool:
         """Return whether an argument names this device."""
@@ -230,15 +279,15 @@ class Accelerator(TorchFunctionMode):
 
     def _computed(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Return the result of an operation, on the device that torch says it is on."""
+        if func.__name__ in ("__getitem__", "__setitem__") and not isinstance(args[0], OnDevice):
+            raise DeviceError("indices are on the CPU, or where the tensor is that they index")
         verdict = self._judged(func, args, kwargs)
-        where = None
         if verdict == "reads":
-            where = place(sys._getframe())
-            self.reads[where] += 1
-            verdict = True
+            self.reads[place(sys._getframe())] += 1
         if func.__name__ in ("tensor", "as_tensor", "copy_", "asarray", "__setitem__"):
             self._note_numbers(func, args, blocking=not kwargs.get("non_blocking"))
-        args, kwargs = tree_map(self._host, (args, kwargs))
+        if any(map(self._is_this, (*args, *kwargs.values()))):
+            args, kwargs = tree_map(self._host, (args, kwargs))
         out = func(*args, **kwargs)
         return self._marked(out) if verdict else self._unmarked(out)
 
@@ -256,25 +305,17 @@ class Accelerator(TorchFunctionMode):
     def _judged(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Return whether the result is on the device, or "reads" where the host has to wait."""
         key = _signature(func, args, kwargs)
-        if key is not None and key in self.known:
+        if key in self.known:
             return self.known[key]
         try:
-            self.asking = True
-            verdict = self._asked(func, args, kwargs)
+            self.known[key] = self._asked(func, args, kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException):
-            verdict = "reads"
-        except DeviceError:
-            raise
+            self.known[key] = "reads"
         except (RuntimeError, TypeError, ValueError) as error:
             if "device" not in str(error):
-                verdict = True  # an error of its own, which the operation itself raises
-            else:
-                raise DeviceError(f"{func.__name__}: {error}") from None
-        finally:
-            self.asking = False
-        if key is not None:
-            self.known[key] = verdict
-        return verdict
+                return True  # an error of its own, which the operation itself raises
+            raise DeviceError(f"{func.__name__}: {error}") from None
+        return self.known[key]
 
     def _asked(self, func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         with self.fake, torch.no_grad():
@@ -310,20 +351,29 @@ class Accelerator(TorchFunctionMode):
                     raise TypeError("this device has no float64")
             return x if isinstance(x, OnDevice) else x.as_subclass(OnDevice)
 
-        return tree_map(mark, out)
+        return _mapped(mark, out)
 
     def _unmarked(self, out: Any) -> Any:
         return tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, OnDevice) else x, out)
 
-    def _wrapped(self, out: Any) -> Any:
-        return tree_map(
-            lambda x: (
-                x.as_subclass(OnDevice)
-                if isinstance(x, Tensor) and not isinstance(x, OnDevice)
-                else x
-            ),
-            out,
-        )
+    def _wrapped(self, out: Any, like: Any = None) -> Any:
+        """Return tensors on the device; those in a row with others where these are on it."""
+        if like is not None and not any(isinstance(x, OnDevice) for x in tree_flatten(like)[0]):
+            return out
+
+        def wrap(x: Any) -> Any:
+            plain = isinstance(x, Tensor) and not isinstance(x, OnDevice)
+            return x.as_subclass(OnDevice) if plain else x
+
+        return _mapped(wrap, out)
+
+
+def _mapped(change: Callable[[Any], Any], out: Any) -> Any:
+    """Return a result with its tensors changed; one without tensors, such as a shape, as it is."""
+    if isinstance(out, Tensor):
+        return change(out)
+    has_tensors = any(isinstance(x, Tensor) for x in tree_flatten(out)[0])
+    return tree_map(change, out) if has_tensors else out
 
 
 def _unpinned(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -332,23 +382,14 @@ def _unpinned(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Return what the device of the result can depend on, or None where that cannot be a key."""
-    parts: list[Any] = [func]
-    for x in tree_flatten((args, kwargs))[0]:
+    """Return what the device of the result can depend on: where tensors are, not their shape."""
+
+    def kind(x: Any) -> Any:
         if isinstance(x, Tensor):
-            parts.append((isinstance(x, OnDevice), x.dtype, tuple(x.shape), x.stride()))
-        elif isinstance(x, float):
-            parts.append(float)
-        elif isinstance(x, slice):
-            parts.append((x.start, x.stop, x.step))
-        else:
-            parts.append(x)
-    key = (len(args), tuple(kwargs), tuple(parts))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
+            return isinstance(x, OnDevice), x.ndim > 0, x.dtype
+        return x if isinstance(x, torch.device | torch.dtype | str) else type(x)
+
+    return func, tuple(kwargs), tuple(map(kind, (*_flat(args), *_flat(kwargs.values()))))
 
 
 @contextmanager

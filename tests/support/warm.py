@@ -84,7 +84,8 @@ def started(
 ) -> Iterator[Started]:
     """Run ``python WORDS`` in a folder until the block ends; streams is a folder for its output."""
     files = [streams / name for name in STREAMS]
-    files[0].touch()
+    for file in files:
+        file.touch()  # the process opens them a little later
     asked: dict[str, Any] = {
         "call": [*map(str, words)],
         "folder": str(folder),
