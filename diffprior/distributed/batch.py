@@ -42,11 +42,12 @@ class Batch:
     Attributes:
         function: The function of the task.
         settings: Its settings; those that are paths are read as images.
-        o: The options of the command: ``force``, ``strip_metadata``, ``max_pixels``, ``jobs``.
+        o: The options of the command: ``force``, ``strip_metadata``, ``max_pixels``.
         source: The folder of the images, or the address of a store.
         target: The folder of the results, or the address of a store.
         ledger: The file of the ledger; by default it lies among the results.
         on: Where it runs: one of ``PLACES``.
+        workers: The number of workers; by default 1, or on Ray what suits the cluster.
         length: The most images that are solved together; by default what suits the device.
     """
 
@@ -57,6 +58,7 @@ class Batch:
     target: str
     ledger: Path | None = None
     on: str = "processes"
+    workers: int | None = None
     length: int | None = None
 
     @property
@@ -200,13 +202,12 @@ def _entries(batch: Batch, worker: FileWorker, orders: Sequence[Order]) -> Itera
         from . import cluster
 
         with cluster.running() as ray:
-            asked = batch.o.jobs if batch.o.jobs > 1 else None
-            resources = cluster.Resources.of(ray, asked, batch.settings.get("device"))
+            resources = cluster.Resources.of(ray, batch.workers, batch.settings.get("device"))
             most = resources.length(batch.length)
             pieces = parts(orders, resources.workers, most, FAR)
             yield from cluster.entries(ray, replace(worker, most=most), pieces, resources)
         return
-    jobs = batch.o.jobs
+    jobs = batch.workers or 1
     most = batch_length(batch.length, batch.settings.get("device"))
     pieces = parts(orders, jobs, most)
     worker = replace(worker, most=most)

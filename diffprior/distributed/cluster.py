@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,11 +101,13 @@ def entries(
     Arguments:
         worker: The work; each actor has a copy.
         chunks: The images, in the parts that an actor gets at a time.
+        resources: What the actors have; there are no more of them than parts.
     """
+    needed = replace(resources, workers=min(resources.workers, len(chunks)))
     rows = [{"orders": json.dumps(chunk)} for chunk in chunks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     done = dataset.map_batches(
-        _Files, fn_constructor_args=(worker,), batch_size=1, **resources.options()
+        _Files, fn_constructor_args=(worker,), batch_size=1, **needed.options()
     )
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
         for text in batch["entries"]:

@@ -94,15 +94,15 @@ def _function(command: specs.Command) -> Callable[..., None]:
 
             shared = {name: settings.pop(name) for name in OPTIONS}
             names = ("force", "quiet", "strip_metadata", "max_pixels")
-            options = {name: shared[name] for name in names} | {"jobs": shared["jobs"] or 1}
             work = Batch(
                 function=command.load(),
                 source=settings.pop("source"),
                 settings=settings,
-                o=Options(**options),
+                o=Options(**{name: shared[name] for name in names}),
                 target=shared["output"],
                 ledger=shared["ledger"],
                 on=shared["on"],
+                workers=shared["jobs"],
                 length=shared["together"],
             )
             try:

@@ -45,9 +45,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def of(jobs: int = 1, **more: object) -> Batch:
+def of(force: bool = False, **more: object) -> Batch:
     settings = {"function": diffprior.denoise, "settings": FAST, "source": "in", "target": "out"}
-    o = Options(quiet=True, jobs=jobs, force=bool(more.pop("force", False)))
+    o = Options(quiet=True, force=force)
     return Batch(**settings | {"o": o} | more)  # type: ignore[arg-type]
 
 
@@ -123,7 +123,7 @@ def test_processes_do_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return work(self, orders)
 
     monkeypatch.setattr(FileWorker, "__call__", killed)
-    assert run(of(jobs=2), Bar(quiet=True)) == 1
+    assert run(of(workers=2), Bar(quiet=True)) == 1
     monkeypatch.undo()
     os.chdir(place)
     torch.set_num_threads(threads)
@@ -140,9 +140,13 @@ def test_other_settings_are_another_batch(place: Path) -> None:
     assert run(of(), Bar(quiet=True)) == 1
     with pytest.raises(SettingError, match="of a batch with other settings"):
         run(of(settings=FAST | {"sigma": 0.2}), Bar(quiet=True))
+    other = {"settings": FAST | {"sigma": 0.2}, "ledger": Path("other.csv")}
+    before = results()
     with pytest.raises(SettingError, match="holds a.denoised.png already; give --force"):
-        run(of(ledger=Path("other.csv")), Bar(quiet=True))
-    assert not Path("other.csv").exists()
+        run(of(**other), Bar(quiet=True))
+    assert not Path("other.csv").exists() and results() == before
+    assert run(of(**other, force=True), Bar(quiet=True)) == 1
+    assert not {*results().values()} & {*before.values()}
 
 
 REFUSED = {
