@@ -42,6 +42,7 @@ from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
+from . import processes as processes
 from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
@@ -98,6 +99,7 @@ __all__ = [
     "operators",
     "pretrained",
     "priors",
+    "processes",
     "random",
     "reconstruct",
     "restore",

@@ -10,7 +10,7 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.mixture import MixturePrior
 
-from support.exact import random
+from support.exact import random, three_components
 
 LONG = (  # files that take more than 20 seconds of one core, the longest first
     *("test_page", "test_page_more", "test_methods", "test_scripts", "test_docs", "test_batches"),
@@ -51,10 +51,7 @@ def gaussian() -> MixturePrior:
 @pytest.fixture
 def bimodal() -> MixturePrior:
     """Three correlated components in two dimensions."""
-    L = random(3, 2, 2, seed=2) / 3
-    cov = L @ L.mT + 0.05 * torch.eye(2, dtype=torch.float64)
-    weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    return MixturePrior(weights, 1.5 * random(3, 2, seed=3), cov)
+    return three_components()
 
 
 @pytest.fixture

@@ -93,6 +93,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| colors | default |",
         "rows.csv table.md",
     ),
+    "tables/samplers.py": (
+        "--calls 16 --calls 32 --samples 2000 --sampler ddim",
+        "| `ddim, from the flow` | 16: 0.",
+        "",
+    ),
     "tables/serve.py": (
         "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
