@@ -21,6 +21,7 @@ from support import warm
 
 TWO = """
 import os, sys
+import torch._dynamo  # which optimizers import: once for both
 port, *words = sys.argv[1:]
 child = os.fork()
 place = {"RANK": str(int(child == 0)), "WORLD_SIZE": "2", "MASTER_PORT": port}
