@@ -360,8 +360,12 @@ def karras(
 
 
 def linear_table(steps: int = 1000) -> Tensor:
-    """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000."""
-    return (1 - torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)).cumprod(0)
+    """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000.
+
+    Betas are at most 0.999, which those of fewer than 21 steps would pass.
+    """
+    betas = torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)
+    return (1 - betas.clamp_max(0.999)).cumprod(0)
 
 
 def cosine_table(steps: int = 1000) -> Tensor:

@@ -67,9 +67,9 @@ def leaves_row(steps: int, count: int, seed: int) -> tuple[list[str], str]:
     model = trained(steps, seed, rng)
     k = bits_per_pixel(model, as_states(leaves(count, rng)))
     note = (
-        f"Dead leaves: {steps} steps of {BATCH} images, {model.minutes:.1f} minutes. Their noise is 5% "
-        "of the deviation of the leaves; that of 2015 is not published. A Gaussian of the same "
-        f"covariance has K = {gaussian_bound():.3f}; with this noise no model exceeds "
+        f"Dead leaves: {steps} steps of {BATCH} images, {model.minutes:.1f} minutes. Their noise "
+        "is 5% of the deviation of the leaves; that of 2015 is not published. A Gaussian of the "
+        f"same covariance has K = {gaussian_bound():.3f}; with this noise no model exceeds "
         f"{ceiling():.3f}. MCGSM has 1.244 in the images of 2015."
     )
     return row("Dead leaves, 1 pixel", k, (None, NULL), "1.489", "3.536"), note

@@ -296,6 +296,15 @@ def test_the_bound_of_a_bit_is_its_entropy() -> None:
     assert abs(total - entropy) < 1e-4
 
 
+@pytest.mark.parametrize("betas", ["linear", "cosine"])
+@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+def test_a_chain_of_few_steps_keeps_a_part_of_the_signal(betas: str, steps: int) -> None:
+    """Betas of DDPM that are scaled to fewer than 21 steps would be above 1."""
+    objective = build(f"simple(steps={steps}, betas={betas!r})", ("objectives",))
+    alpha, sigma = objective.parameterization(0.5).schedule(torch.linspace(0, 1, 9).double())
+    assert (alpha > 0).all() and (alpha.diff() < 0).all() and sigma.isfinite().all()
+
+
 def test_times_are_those_of_the_law() -> None:
     u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     for text in ("simple(steps=8)", "bits(steps=8)"):
