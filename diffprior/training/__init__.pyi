@@ -1,5 +1,6 @@
 # Written by scripts/generate_index.py.
 from . import commands as commands
+from . import dead_leaves as dead_leaves
 from . import hole_validation as hole_validation
 from . import image_files as image_files
 from . import labelled as labelled
@@ -8,6 +9,7 @@ from . import photographs as photographs
 from . import points as points
 from . import processes as processes
 from . import trainer as trainer
+from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Skipped as Skipped
 from .labelled import ClassedImages as ClassedImages

@@ -49,8 +49,8 @@ def train(  # noqa: PLR0913 (the options of the command)
     objective: Annotated[
         str | None,
         typer.Option(
-            help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
-            "vlb or x0, with settings as in 'simple(steps=500)'.",
+            help="What is minimized: bits, edm, flow, hybrid, implicit, mu, ncsn, simple, sliced, "
+            "v, vlb or x0, with settings as in 'simple(steps=500)'.",
             show_default="edm",
         ),
     ] = None,

@@ -21,7 +21,7 @@ from ..metrics import psnr
 from ..networks.dit import DiT
 from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, packed
-from ..networks.parameterizations import Karras, Parameterization
+from ..networks.parameterizations import Karras, Mean, Parameterization
 from ..networks.unet import UNet, packed_unet
 from ..objectives.base import Batch, Denoiser, Objective
 from ..priors.network import NetworkPrior
@@ -435,7 +435,8 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
     """Return what a network takes and says in the training by an objective.
 
     Raises:
-        UnsuitedError: If the network has not as many outputs as the objective needs.
+        UnsuitedError: If the network has not as many outputs as the objective needs, or cannot be
+            saved with what it says.
     """
     if network.numbers != objective.numbers:
         raise UnsuitedError(
@@ -449,7 +450,12 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
         return own
     if isinstance(network, UNet) and network.settings["time"] == "fourier":
         return objective.score_parameterization()
-    return objective.parameterization(network.sigma_data)
+    own = objective.parameterization(network.sigma_data)
+    if isinstance(network, UNet) and isinstance(own, Mean):
+        raise UnsuitedError(
+            "unet is saved for diffusers, which has no networks that say mu: use nafunet or dit"
+        )
+    return own
 
 
 def _center(x: Image, side: int) -> Image:
