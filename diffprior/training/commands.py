@@ -138,7 +138,7 @@ def train(  # noqa: PLR0913 (the options of the command)
         rate=rate,
     )
     try:
-        _check(every, holes, length, batch)
+        _check(every, holes, length)
         tuning.check()
         place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         with documents.locked(out / ".lock"):
@@ -148,12 +148,13 @@ def train(  # noqa: PLR0913 (the options of the command)
                 _tune(
                     tuning,
                     photographs,
-                    _Begun(out, place, batch or TUNED, seed),
+                    _Begun(out, place, TUNED if batch is None else batch, seed),
                     every=every,
                     **length,
                 )
             else:
-                data = _read(photographs, weights_of(source or ()), batch or BATCH, seed)
+                count = BATCH if batch is None else batch
+                data = _read(photographs, weights_of(source or ()), count, seed)
                 made, config = _prepare(*data, objective, network)
                 made = _initial(init, made) if init else made
                 trainer = _trainer(made, data[0], config, out, place)
@@ -226,11 +227,10 @@ def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     return {"minutes": 60.0 if minutes is None and steps is None else minutes, "steps": steps}
 
 
-def _check(every: float, holes: int, length: Mapping[str, Any], batch: int | None) -> None:
+def _check(every: float, holes: int, length: Mapping[str, Any]) -> None:
     """Check, before any work, the options that nothing else checks before it."""
-    from ..validation import Positive, Whole, Within, check
+    from ..validation import Positive, Whole, check
 
-    check("--batch", batch, Annotated[int, Within(1, 2**14)] | None)
     check("--every", every, Positive)
     check("--holes", holes, Whole)
     check("--minutes", length["minutes"], Positive | None)

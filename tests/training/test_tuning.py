@@ -200,7 +200,7 @@ def test_a_controlnet_opens_in_diffusers_and_here(root: Path, tmp_path: Path) ->
         (("--controlnet", "SD"), "--controlnet needs --control-images"),
         (("--lora", "SD"), "has no text: give --prompt, or a file 0.txt beside it"),
         (("--lora", "SD", "--objective", "v"), "--objective is for a new prior"),
-        (("--lora", "SD", "--batch", "0"), "--batch is"),
+        (("--lora", "SD", "--batch", "0"), "batch of RunConfig is"),
         (("--lora", "photo", "--prompt", "x"), "photo reads no text"),
         (("--lora", "SD", "--prompt", "x", "--rejected", "EMPTY"), "no image in"),
         (("--lora", "SD", "--prompt", "x", "--rejected", "ONE"), "has no rejected image of the"),
