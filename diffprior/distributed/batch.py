@@ -244,7 +244,9 @@ def _report(book: Book) -> int:
     """Say what failed, and return the exit code."""
     failures = book.failures()
     for name, error in failures[:NAMED]:
-        say(error if error.startswith(name) else f"{shown(name)}: {error}")
+        say(error if name in error else f"{shown(name)}: {error}")
+    if warned := book.warned():
+        say(f"images with a warning: {warned}; {shown(book.path)} holds them")
     if failures:
         say(
             f"{book.count('done')} images are done, {len(failures)} failed; "

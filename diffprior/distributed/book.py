@@ -11,7 +11,7 @@ from ..validation import shown
 
 __all__ = ["Book", "Entry"]
 
-FIELDS = ("input", "state", "outputs", "seconds", "worker", "error")
+FIELDS = ("input", "state", "outputs", "seconds", "worker", "error", "warnings")
 SETTINGS = ""  # the input of the row that holds the settings
 
 Entry = dict[str, Any]  # a row about an input
@@ -55,6 +55,10 @@ class Book:
     def count(self, state: Literal["done", "failed"]) -> int:
         """Return how many inputs are in a state."""
         return sum(row["state"] == state for row in self._rows.values())
+
+    def warned(self) -> int:
+        """Return of how many inputs there are warnings."""
+        return sum(bool(row["warnings"]) for row in self._rows.values())
 
     def failures(self) -> list[tuple[str, str]]:
         """Return the inputs that failed, and why, in the order of their names."""

@@ -206,7 +206,8 @@ class _Images:
         for i, item, answer in zip(numbers, items, self._solver.solve(items), strict=True):
             if isinstance(answer, Row):
                 results[i] = item.images.restore_kind(*answer.samples[0])
-                reports[i] = as_json(answer.report)
+                said = {"warnings": answer.warnings} if answer.warnings else {}
+                reports[i] = as_json({**answer.report, **said})
             else:
                 errors[i] = str(answer) or type(answer).__name__
         return {**batch, "result": results, "report": reports, "error": errors}

@@ -1,6 +1,8 @@
 """A task that keeps its prior loaded, and solves images of one size together."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from ..runtime.placement import device_of, prior_cache
 from ..runtime.signature import TaskFunction
 from ..validation import check
 
-__all__ = ["Item", "Row", "Solver", "batches", "batch_length"]
+__all__ = ["Item", "Row", "Solver", "batch_length", "batches", "hearing"]
 
 TOGETHER = 8  # images of a batch on a device that computes them together
 
@@ -39,10 +41,22 @@ class Row:
     Attributes:
         samples: All samples: values ``(1, H, W, C)`` and alpha ``(1, H, W)`` or None.
         report: How it was made.
+        warnings: What was said of it, or of an image of the same batch.
     """
 
     samples: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]]
     report: dict[str, Any]
+    warnings: Sequence[str] = ()
+
+
+@contextmanager
+def hearing() -> Iterator[list[str]]:
+    """Give the list of the warnings of this context: nobody sees the screen of a worker."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield said
+    said += dict.fromkeys(str(warning.message) for warning in caught)
 
 
 def batch_length(length: int | None, device: Any) -> int:
@@ -120,8 +134,9 @@ class Solver:
             settings[name] = _stacked(each) if isinstance(each[0], Images) else each[0]
         if self.function.task.ids:
             settings["ids"] = [item.name for item in items]
-        result = self.function(_stacked([item.images for item in items]), **settings)
-        return [_row(result, i, len(items)) for i in range(len(items))]
+        with hearing() as said:
+            result = self.function(_stacked([item.images for item in items]), **settings)
+        return [replace(_row(result, i, len(items)), warnings=said) for i in range(len(items))]
 
 
 def _kind(item: Item) -> Hashable:

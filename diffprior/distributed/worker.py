@@ -19,7 +19,7 @@ from ..errors import ImageError, PriorError, SettingError
 from ..io import files
 from ..runtime.signature import TaskFunction
 from .book import Entry
-from .solver import Item, Row, Solver
+from .solver import Item, Row, Solver, hearing
 from .stores import Store
 
 __all__ = ["FileWorker", "Order", "entry"]
@@ -43,15 +43,23 @@ class _Read(NamedTuple):
     order: Order
     file: files.File
     item: Item
+    warnings: Sequence[str] = ()
 
 
-def entry(order: Order, error: str = "", state: str = "", seconds: float = 0.0) -> Entry:
+def entry(
+    order: Order,
+    error: str = "",
+    state: str = "",
+    seconds: float = 0.0,
+    warnings: Sequence[str] = (),
+) -> Entry:
     """Return the row of the ledger about an image.
 
     Arguments:
         error: What went wrong, in one sentence; nothing if it is done.
         state: By default "done", or "failed" if there is an error.
         seconds: How long it took.
+        warnings: What was said of it.
     """
     return {
         "input": order.name,
@@ -60,6 +68,7 @@ def entry(order: Order, error: str = "", state: str = "", seconds: float = 0.0) 
         "seconds": f"{seconds:.3f}",
         "worker": f"{socket.gethostname()}:{os.getpid()}",
         "error": error,
+        "warnings": "; ".join(warnings),
     }
 
 
@@ -101,7 +110,9 @@ class FileWorker:
         images: list[_Read] = []
         for order in orders:
             try:
-                images.append(self._read(order))
+                with hearing() as said:
+                    image = self._read(order)
+                images.append(image._replace(warnings=said))
             except Exception as error:
                 entries.append(entry(order, describe(error), _state(error)))
         try:
@@ -145,7 +156,8 @@ class FileWorker:
                 self.target.write(name, data)
         except Exception as error:
             return entry(order, describe(error), seconds=seconds)
-        return entry(order, seconds=seconds)
+        said = dict.fromkeys((*image.warnings, *result.warnings))
+        return entry(order, seconds=seconds, warnings=[*said])
 
 
 def _state(error: Exception) -> str:

@@ -68,18 +68,25 @@ def results() -> dict[str, bytes]:
 
 def test_a_batch_does_each_image_once_and_lists_what_failed(place: Path, capsys) -> None:
     """The results are those of the task itself; they keep the folders of their images."""
+    Image.new("RGB", (20, 16), "gray").save("in/b.png")  # of which noise cannot be removed
     assert run(of(), Bar(quiet=True)) == 1
     found = rows()
     assert {name: row["state"] for name, row in found.items()} == dict.fromkeys(NAMES, "done") | {
         "bad.png": "failed"
     }
     said = capsys.readouterr().err
-    assert "bad.png: it is no PNG" in said and "4 images are done, 1 failed; out/ledger" in said
+    assert (
+        "diffprior: in/bad.png: it is no PNG" in said
+        and "4 images are done, 1 failed; out/ledger" in said
+    )
     assert list(results()) == [name.replace(".png", ".denoised.png") for name in sorted(NAMES)]
     with Image.open("in/deep/a.png") as image:
         alone = diffprior.denoise(np.asarray(image), **FAST, ids=["a.png"]).image
     assert results()["deep/a.denoised.png"] == np.asarray(alone).tobytes()
     assert json.loads(found["deep/a.png"]["outputs"]) == ["deep/a.denoised.png"]
+    assert "residual" not in said and "images with a warning: 1; out/ledger.csv holds" in said
+    warned = {name: row["warnings"] for name, row in found.items() if row["warnings"]}
+    assert [*warned] == ["b.png"] and warned["b.png"].startswith("the residual is")
 
 
 def test_a_run_that_was_stopped_goes_on(place: Path, monkeypatch, capsys) -> None:
