@@ -4,10 +4,11 @@ The module imports nothing heavy, so that the command line can read the options 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,12 +17,22 @@ if TYPE_CHECKING:
     from .labelled import ClassedImages
     from .photographs import Photographs
     from .points import Points
+    from .processes import Processes
+    from .runs import Run
     from .trainer import Network, Trainer, TrainingConfig
+    from .tuning import Tuning
 
 __all__ = ["train", "weights_of"]
 
 SIDE = 64  # pixels of the crops of photographs for a network of one size
+BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
 PAUSE = 0.5  # seconds between two looks of the progress bar
+
+
+def _tuning(metavar: str, help: str) -> Any:
+    """Return an option of fine-tuning."""
+    panel = "Fine-tuning of a text-to-image model"
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel)
 
 
 def train(  # noqa: PLR0913 (the options of the command)
@@ -47,8 +58,8 @@ def train(  # noqa: PLR0913 (the options of the command)
     objective: Annotated[
         str | None,
         typer.Option(
-            help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
-            "vlb or x0, with settings as in 'simple(steps=500)'.",
+            help="What is minimized: bits, edm, flow, hybrid, implicit, mu, ncsn, simple, sliced, "
+            "v, vlb or x0, with settings as in 'simple(steps=500)'.",
             show_default="edm",
         ),
     ] = None,
@@ -70,48 +81,178 @@ def train(  # noqa: PLR0913 (the options of the command)
             metavar="NAME=WEIGHT", help="How often a source of images is drawn; can be repeated."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images of each step.")] = 32,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of each step, in each process.", show_default="32, or 4 in fine-tuning"
+        ),
+    ] = None,
     holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
     device: Annotated[
         str | None, typer.Option(help="Device; default: cuda if there is one, else cpu.")
     ] = None,
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
+    lora: Annotated[
+        str | None, _tuning("MODEL", "A text-to-image model that gets a LoRA: a folder or hub id.")
+    ] = None,
+    controlnet: Annotated[
+        str | None, _tuning("MODEL", "A text-to-image model that gets a ControlNet.")
+    ] = None,
+    prompt: Annotated[
+        str | None, _tuning("TEXT", "What images show that have no .txt file beside them.")
+    ] = None,
+    class_images: Annotated[
+        Path | None, _tuning("FOLDER", "Images that the model is to draw as before.")
+    ] = None,
+    class_prompt: Annotated[str | None, _tuning("TEXT", "What they show.")] = None,
+    rejected: Annotated[
+        Path | None, _tuning("FOLDER", "The worse image of each pair, by the name of the better.")
+    ] = None,
+    control_images: Annotated[
+        Path | None, _tuning("FOLDER", "The control image of each image, by its name.")
+    ] = None,
+    rank: Annotated[int | None, _tuning("N", "Rank of the LoRA; default: 4.")] = None,
+    rate: Annotated[
+        float | None, _tuning("X", "Learning rate; default: 1e-4, or 1e-5 of a ControlNet.")
+    ] = None,
 ) -> None:
-    """Train a prior on photographs, on small images with classes, or on points.
+    """Train a prior on images or points, or fine-tune a text-to-image model on images.
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
-    OUT/curve.csv the validation table. Both are written again when a finished run is called again.
+    or one for --lora or --controlnet; OUT/curve.csv is the validation table. Both are written again
+    when a finished run is called again. Processes that torchrun or accelerate launch starts train a
+    prior together, on a GPU each.
     """
     import torch
 
-    from ..io import documents
-    from ..runtime.placement import device_of
-    from .hole_validation import HoleValidation
-    from .trainer import Trainer
+    from .tuning import Tuning
 
     length = _length(minutes, steps)
+    tuning = Tuning(
+        lora=lora,
+        controlnet=controlnet,
+        prompt=prompt,
+        class_images=class_images,
+        class_prompt=class_prompt,
+        rejected=rejected,
+        control_images=control_images,
+        rank=rank,
+        rate=rate,
+    )
     try:
         _check(every, holes, length)
-        place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-        with documents.locked(out / ".lock"):
+        tuning.check()
+        with _joined(device, out) as (processes, place):
             torch.manual_seed(seed)
-            data = _read(photographs, weights_of(source or ()), batch, seed)
-            made, config = _prepare(*data, objective, network)
-            made = _initial(init, made) if init else made
-            images = data[0]
-            images.check_room(max(config.patch, config.late_patch))
-            trainer = Trainer(made, images, config, out, place)
-            resumed = trainer.resume()
-            if compile:
-                made.compile()
-            _introduce(images, resumed)
-            measure = HoleValidation(images.validation if made.stride else [], holes, place)
-            _run(trainer, measure, every=every, **length)
+            if tuning.wanted:
+                _refuse_new(objective=objective, network=network, init=init, source=source)
+                _refuse_several(processes)
+                begun = _Begun(out, place, TUNED if batch is None else batch, seed)
+                _tune(tuning, photographs, begun, every=every, **length)
+            else:
+                count = BATCH if batch is None else batch
+                data = _read(photographs, weights_of(source or ()), count, seed)
+                made, config = _prepare(*data, objective, network)
+                made = _initial(init, made) if init else made
+                trainer = _trainer(made, data[0], config, _Place(out, place, processes))
+                if compile:
+                    made.compile()
+                if not processes.rank.is_first:
+                    trainer.run(every=every, **length)
+                    return
+                measure = _holes(made, data[0], holes, place)
+                _run(trainer, measure=measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
     print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _joined(device: str | None, out: Path) -> "Iterator[tuple[Processes, str]]":
+    """Give the processes of the run and the device of this one; the first one locks the folder."""
+    import torch
+
+    from ..io import documents
+    from ..runtime.placement import device_of
+    from ..runtime.ranks import Rank, own_device
+    from .processes import together
+
+    rank = Rank.here()
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_of(own_device(name, rank.local) if rank.size > 1 else name)
+    with ExitStack() as stack:
+        if rank.is_first:
+            stack.enter_context(documents.locked(out / ".lock"))
+        yield stack.enter_context(together(rank, place)), str(place)
+
+
+class _Begun(NamedTuple):
+    """Where a run is, and what it draws its batches by."""
+
+    out: Path
+    place: str
+    batch: int
+    seed: int
+
+
+class _Place(NamedTuple):
+    """Where a new prior is trained, and by which processes."""
+
+    out: Path
+    device: str
+    processes: "Processes"
+
+
+def _refuse_several(processes: "Processes") -> None:
+    """Refuse to fine-tune a model in several processes."""
+    if processes.rank.size > 1:
+        raise ValueError("a model is fine-tuned by one process; start the command without torchrun")
+
+
+def _refuse_new(**options: object) -> None:
+    """Refuse the options of a new prior in a run that fine-tunes a model."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
+
+
+def _tune(tuning: "Tuning", paths: Sequence[Path], begun: _Begun, **length: Any) -> None:
+    """Fine-tune a text-to-image model."""
+    from .runs import RunConfig
+    from .tuning import tuning_run
+
+    config = RunConfig(batch=begun.batch, seed=begun.seed)
+    run = tuning_run(tuning, paths, begun.out, begun.place, config)
+    print(f"{run.notes['images']} images; {'resumed' if run.resume() else 'new run'}")
+    _run(run, **length)
+
+
+def _trainer(
+    made: "Network",
+    images: "Photographs | ClassedImages | Points",
+    config: "TrainingConfig",
+    where: _Place,
+) -> "Trainer":
+    """Return the trainer of a new prior, or of one that goes on."""
+    from .trainer import Trainer
+
+    images.check_room(max(config.patch, config.late_patch))
+    trainer = Trainer(made, images, config, where.out, where.device, where.processes)
+    resumed = trainer.resume()
+    if where.processes.rank.is_first:
+        _introduce(images, resumed)
+    return trainer
+
+
+def _holes(
+    made: "Network", images: "Photographs | ClassedImages | Points", holes: int, place: str
+) -> "HoleValidation":
+    """Return the measure of holes; a network of one size is not asked to fill any."""
+    from .hole_validation import HoleValidation
+
+    return HoleValidation(images.validation if made.stride else [], holes, place)
 
 
 def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
@@ -141,7 +282,7 @@ def _introduce(images: "Photographs | ClassedImages | Points", resumed: bool) ->
         warn(str(images.skipped))
 
 
-def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
+def _run(trainer: "Trainer | Run", **length: Any) -> None:
     """Train, with a progress bar."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -151,7 +292,7 @@ def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
 
         shown = 0.0
 
-        def callback(trainer: "Trainer", share: float) -> None:
+        def callback(trainer: Any, share: float) -> None:
             nonlocal shown
             if share < 1 and time.monotonic() - shown < PAUSE:
                 return  # to read the loss is to wait for the device
@@ -159,7 +300,7 @@ def _run(trainer: "Trainer", measure: "HoleValidation", **length: Any) -> None:
             text = f"step {trainer.step}, loss {trainer.loss:.4f}"
             progress.update(bar, completed=share, description=text)
 
-        trainer.run(callback=callback, measure=measure, **length)
+        trainer.run(callback=callback, **length)
 
 
 def _initial(folder: Path, new: "Network") -> "Network":

@@ -15,7 +15,7 @@ from ..errors import ImageError, SettingError
 from ..io import files
 from ..validation import shown
 
-__all__ = ["Image", "Skipped", "read_images"]
+__all__ = ["Entry", "Image", "Skipped", "entries", "pixels_of", "read_images"]
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 PACKED = 2**28  # bytes of a file
@@ -51,7 +51,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A file of a folder, or of a ZIP file.
 
     Arguments:
@@ -83,9 +83,9 @@ def read_images(paths: Sequence[Path], skipped: Skipped) -> Iterator[tuple[str, 
         SettingError: If a path is neither a folder nor a ZIP file.
     """
     for path in paths:
-        for entry in _entries(path):
+        for entry in entries(path):
             try:
-                yield entry.source, _pixels(entry)
+                yield entry.source, pixels_of(entry)
             except ImageError as error:
                 if entry.is_image:
                     skipped.images.append(f"{shown(entry.name, 60)} ({shown(error, 60)})")
@@ -93,10 +93,11 @@ def read_images(paths: Sequence[Path], skipped: Skipped) -> Iterator[tuple[str, 
                     skipped.others += 1
 
 
-def _entries(path: Path) -> Iterator[_Entry]:
+def entries(path: Path) -> Iterator[Entry]:
+    """Yield the files of a folder or of a ZIP file; errors are those of ``read_images``."""
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            yield _Entry(str(file), file.parent.name, file.stat().st_size, _opener(file))
+            yield Entry(str(file), file.parent.name, file.stat().st_size, _opener(file))
         return
     try:
         archive = zipfile.ZipFile(path)
@@ -108,7 +109,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
         for info in sorted(archive.infolist(), key=lambda info: info.filename):
             if not info.is_dir():
                 source = Path(info.filename).parent.name
-                yield _Entry(info.filename, source, info.file_size, _unpacker(archive, info))
+                yield Entry(info.filename, source, info.file_size, _unpacker(archive, info))
 
 
 def _opener(file: Path) -> Callable[[], IO[bytes]]:
@@ -119,7 +120,7 @@ def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], I
     return lambda: archive.open(info)
 
 
-def _pixels(entry: _Entry) -> Image:
+def pixels_of(entry: Entry) -> Image:
     """Return the pixels of an image; an ``ImageError`` says why it cannot be used."""
     if entry.size > PACKED:
         raise ImageError(f"it has {entry.size} bytes; at most {PACKED} are read")

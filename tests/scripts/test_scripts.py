@@ -124,6 +124,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
+    "tables/workers.py": (
+        "--images 2 --side 16 --workers 1 --only batch",
+        "16x16 pixels",
+        "",
+    ),
     "tables/wide_holes.py": (
         "holes images --objects objects --out out --method telea --method shiftmap",
         "shiftmap: n/a: shiftmap needs opencv-contrib-python",
