@@ -65,6 +65,7 @@ def train(images: ClassedImages, objective: str, steps: int, seed: int) -> Train
         numbers=task.numbers,
         parameterization=own,
     )
+    ends: dict[str, Any]
     if isinstance(task, Steps):
         ends = {"time_scale": demand.scale(2.0)}
     else:
