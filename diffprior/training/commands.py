@@ -35,6 +35,11 @@ def _tuning(metavar: str, help: str) -> Any:
     return typer.Option(metavar=metavar, help=help, rich_help_panel=panel)
 
 
+def _staged(metavar: str | None, help: str) -> Any:
+    """Return an option of priors that are trained in two stages."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel="Two stages")
+
+
 def train(  # noqa: PLR0913 (the options of the command)
     photographs: Annotated[
         list[Path],
@@ -93,6 +98,16 @@ def train(  # noqa: PLR0913 (the options of the command)
     ] = None,
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
+    latent: Annotated[
+        int | None,
+        _staged("N", "Train an autoencoder first, with N channels, and a prior of its latents."),
+    ] = None,
+    joint: Annotated[
+        bool, _staged(None, "Train the autoencoder and the prior of its latents together, too.")
+    ] = False,
+    adversarial: Annotated[
+        float | None, _staged("X", "Weight of a critic of the autoencoder; default: no critic.")
+    ] = None,
     lora: Annotated[
         str | None, _tuning("MODEL", "A text-to-image model that gets a LoRA: a folder or hub id.")
     ] = None,
@@ -140,19 +155,26 @@ def train(  # noqa: PLR0913 (the options of the command)
         rank=rank,
         rate=rate,
     )
+    stages = {"latent": latent, "joint": joint, "adversarial": adversarial}
     try:
         _check(every, holes, length)
         tuning.check()
+        _check_stages(stages, tuning.wanted, init)
         with _joined(device, out) as (processes, place):
+            if tuning.wanted or latent is not None:
+                _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
                 _refuse_new(objective=objective, network=network, init=init, source=source)
-                _refuse_several(processes)
                 begun = _Begun(out, place, TUNED if batch is None else batch, seed)
                 _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed)
+                if latent is not None:
+                    named = {"objective": objective, "network": network}
+                    _latent(data, stages | named, out, place, length | {"every": every})
+                    return
                 made, config = _prepare(*data, objective, network)
                 made = _initial(init, made) if init else made
                 trainer = _trainer(made, data[0], config, _Place(out, place, processes))
@@ -206,9 +228,9 @@ class _Place(NamedTuple):
 
 
 def _refuse_several(processes: "Processes") -> None:
-    """Refuse to fine-tune a model in several processes."""
+    """Refuse several processes where one does the work."""
     if processes.rank.size > 1:
-        raise ValueError("a model is fine-tuned by one process; start the command without torchrun")
+        raise ValueError("several processes train plain priors alone; leave torchrun out")
 
 
 def _refuse_new(**options: object) -> None:
@@ -216,6 +238,42 @@ def _refuse_new(**options: object) -> None:
     for name, value in options.items():
         if value:
             raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
+
+
+def _check_stages(stages: Mapping[str, Any], tuned: bool, init: Path | None) -> None:
+    """Refuse the options of two stages where there are none."""
+    if stages["latent"] is None:
+        for name in ("joint", "adversarial"):
+            if stages[name]:
+                raise ValueError(f"--{name} is an option of --latent")
+    elif tuned or init:
+        raise ValueError("--latent is for a new prior: it has no --init, --lora or --controlnet")
+
+
+def _latent(
+    data: "tuple[Photographs | ClassedImages | Points, TrainingConfig]",
+    stages: Mapping[str, Any],
+    out: Path,
+    place: str,
+    length: dict[str, Any],
+) -> None:
+    """Train an autoencoder, and a prior of its latents."""
+    from .points import Points
+    from .stages import LatentWish, train_latent
+
+    images, config = data
+    if isinstance(images, Points):
+        raise ValueError("--latent is for images, and these are points")
+    given = {k: v for k, v in stages.items() if v is not None and k != "latent"}
+    wish = LatentWish(channels=stages["latent"], **given)
+    _introduce(images, (out / "checkpoint.pt").exists())
+    every = length.pop("every")
+
+    def go(run: Any, **more: Any) -> None:
+        _run(run, every=every, **more)
+
+    train_latent(images, config, wish, out, place, go, length)
+    print((out / "curve.csv").read_text(encoding="utf-8"))
 
 
 def _tune(tuning: "Tuning", paths: Sequence[Path], begun: _Begun, **length: Any) -> None:
