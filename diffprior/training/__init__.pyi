@@ -6,6 +6,8 @@ from . import labelled as labelled
 from . import muon as muon
 from . import photographs as photographs
 from . import points as points
+from . import rival as rival
+from . import teachers as teachers
 from . import trainer as trainer
 from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Skipped as Skipped
@@ -14,5 +16,6 @@ from .muon import Muon as Muon
 from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
+from .rival import Rival as Rival
 from .trainer import Trainer as Trainer
 from .trainer import TrainingConfig as TrainingConfig

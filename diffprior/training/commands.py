@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from ..objectives.base import Objective
+    from ..priors.base import Prior
     from .hole_validation import HoleValidation
     from .labelled import ClassedImages
     from .photographs import Photographs
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["train", "weights_of"]
 
 SIDE = 64  # pixels of the crops of photographs for a network of one size
+COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
@@ -48,7 +51,8 @@ def train(  # noqa: PLR0913 (the options of the command)
         str | None,
         typer.Option(
             help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
-            "vlb or x0, with settings as in 'simple(steps=500)'.",
+            "vlb or x0, with settings as in 'simple(steps=500)'; for few steps: progressive, "
+            "guided, consistency_distillation, consistency_training or denoising_gan.",
             show_default="edm",
         ),
     ] = None,
@@ -57,6 +61,14 @@ def train(  # noqa: PLR0913 (the options of the command)
         typer.Option(
             help="Network: dit, mlp, nafunet or unet, with settings as in 'unet(layers=2)'.",
             show_default="nafunet, or mlp for points",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRIOR",
+            help="Prior to learn from, for progressive, guided and "
+            "consistency_distillation: a shipped name, a folder or a hub id.",
         ),
     ] = None,
     every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5,
@@ -97,16 +109,18 @@ def train(  # noqa: PLR0913 (the options of the command)
         with documents.locked(out / ".lock"):
             torch.manual_seed(seed)
             data = _read(photographs, weights_of(source or ()), batch, seed)
-            made, config = _prepare(*data, objective, network)
+            tutor = _tutor(teacher)
+            made, config = _prepare(*data, objective, network, tutor)
             made = _initial(init, made) if init else made
             images = data[0]
             images.check_room(max(config.patch, config.late_patch))
-            trainer = Trainer(made, images, config, out, place)
+            trainer = Trainer(made, images, config, out, place, tutor)
             resumed = trainer.resume()
             if compile:
                 made.compile()
             _introduce(images, resumed)
-            measure = HoleValidation(images.validation if made.stride else [], holes, place)
+            means = made.stride and not (trainer.task.consistency or trainer.task.draws)
+            measure = HoleValidation(images.validation if means else [], holes, place)
             _run(trainer, measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -231,19 +245,31 @@ def _prepare(
     config: "TrainingConfig",
     objective: str | None = None,
     network: str | None = None,
+    teacher: "Prior | None" = None,
 ) -> "tuple[Network, TrainingConfig]":
-    """Return a new network for the images and the objective, and the configuration."""
+    """Return the network that a run begins with, and its configuration.
+
+    It is a new one for the images and the objective, or a copy of that of a teacher.
+    """
     from ..architectures.base import Architecture, Demand
     from ..catalog import build
     from ..objectives.base import Objective
     from .labelled import ClassedImages
     from .points import Points
+    from .teachers import check_teacher
 
     is_points = isinstance(images, Points)
     text = network or ("mlp" if is_points else "nafunet")
     law = objective or config.objective
     law = config.objective if law == "edm" and isinstance(images, ClassedImages) else law
     task: Objective = build(law, ("objectives",))
+    check_teacher(task, teacher)
+    if teacher is not None:
+        config = replace(config, teacher=teacher.sha256 or teacher.name)
+        if (copied := _copied(images, task, network, teacher)) is not None:
+            return copied, replace(
+                config, objective=law, warmup=10, adam_rate=COPY_RATE, muon_rate=COPY_MUON_RATE
+            )
     kind: Architecture = build(text, ("architectures",))
     shape: Sequence[int] = (3, 256, 256)
     std = 0.5
@@ -258,7 +284,7 @@ def _prepare(
     sigma_data = std if std == 0.5 else max(round(std, 2), 0.01)
     scores = getattr(kind, "time", None) == "fourier"
     demand = Demand(
-        shape=shape,
+        shape=(task.inputs * shape[0], *shape[1:]),
         sigma_data=sigma_data,
         classes=getattr(images, "classes", 0),
         numbers=task.numbers,
@@ -268,7 +294,48 @@ def _prepare(
     )
     made: Any = kind.build(demand)
     rate = config.adam_rate if text.startswith(("nafunet", "mlp")) else 3e-4
+    if task.rival:
+        rate = COPY_RATE
+        config = replace(config, muon_rate=COPY_MUON_RATE)
     return made, replace(config, objective=law, adam_rate=rate)
+
+
+def _tutor(teacher: str | None) -> "Prior | None":
+    """Return the teacher of a run, if it has one."""
+    from ..pretrained.load import load_prior
+
+    return None if teacher is None else load_prior(teacher)
+
+
+def _copied(
+    images: "Photographs | ClassedImages | Points",
+    objective: "Objective",
+    network: str | None,
+    teacher: "Prior",
+) -> "Network | None":
+    """Return a copy of the network of a teacher, if the run is to begin with one.
+
+    Raises:
+        PriorError: If the teacher is one of other images.
+    """
+    from ..errors import PriorError, UnsuitedError
+    from .teachers import copy_of
+
+    pixels = getattr(images, "pixels", None)
+    numbers = 3 if pixels is None else pixels.shape[1]
+    classes = getattr(images, "classes", 0)
+    for name, wanted, found in (
+        ("axes", 3 if pixels is None else pixels.ndim - 1, len(teacher.shape)),
+        ("channels", numbers, teacher.shape[0]),
+        ("classes", classes if teacher.classes else 0, teacher.classes),
+    ):
+        if wanted != found:
+            raise PriorError(f"the teacher has {name} {found}, and the images have {wanted}")
+    if network is None:
+        return copy_of(teacher, objective)
+    if objective.copies:
+        raise UnsuitedError("the network is a copy of that of the teacher: leave --network out")
+    return None
 
 
 def _draw_curve(out: Path) -> None:
