@@ -24,6 +24,7 @@ from . import catalog as catalog
 from . import classical as classical
 from . import densities as densities
 from . import diffusions as diffusions
+from . import distributed as distributed
 from . import editing as editing
 from . import errors as errors
 from . import evaluation as evaluation
@@ -74,6 +75,7 @@ __all__ = [
     "denoise",
     "densities",
     "diffusions",
+    "distributed",
     "edit",
     "editing",
     "errors",

@@ -48,7 +48,7 @@ class SDE:
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return f(t) and g(t)^2, in float64, by the derivatives of the schedule."""
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             u = t.detach().double().clone().requires_grad_()
             alpha, sigma = self.schedule(u)
             none = 0 * u  # of a schedule that is constant, and so has no gradient

@@ -34,10 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
+gc.disable()  # nearly all that is made until the tests begin stays
+
+
 def pytest_collection_finish() -> None:
     """Leave what was collected out of every later garbage collection: it stays to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from .parameterizations import Discrete as Discrete
 from .parameterizations import Drawn as Drawn
 from .parameterizations import Flow as Flow
 from .parameterizations import Karras as Karras
+from .parameterizations import Mean as Mean
 from .parameterizations import Parameterization as Parameterization
 from .parameterizations import Score as Score
 from .predictions import Place as Place

@@ -9,6 +9,7 @@ from . import flow as flow
 from . import guided as guided
 from . import hybrid as hybrid
 from . import implicit as implicit
+from . import mu as mu
 from . import ncsn as ncsn
 from . import progressive as progressive
 from . import simple as simple
@@ -32,6 +33,7 @@ from .flow import Flow as Flow
 from .guided import Guided as Guided
 from .hybrid import Hybrid as Hybrid
 from .implicit import Implicit as Implicit
+from .mu import Mu as Mu
 from .ncsn import NCSN as NCSN
 from .progressive import Progressive as Progressive
 from .simple import Simple as Simple

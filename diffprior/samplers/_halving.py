@@ -10,6 +10,7 @@ from torch import Tensor
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid
+from ..solvers import wide_dtype
 from ..validation import Positive
 from .base import Sampler
 
@@ -124,6 +125,5 @@ def scaled_error(error: Tensor, size: Tensor, atol: float, rtol: float) -> Tenso
 
     The sum is in float64 where the device has it, so that it does not depend on the batch.
     """
-    wide = error.dtype if error.device.type == "mps" else torch.float64
-    scaled = ((error / (atol + rtol * size)) ** 2).flatten(1).to(wide)
+    scaled = ((error / (atol + rtol * size)) ** 2).flatten(1).to(wide_dtype(error))
     return scaled.mean(1).sqrt().to(error.dtype)

@@ -1,14 +1,17 @@
 # Written by scripts/generate_index.py.
 from . import commands as commands
+from . import dead_leaves as dead_leaves
 from . import hole_validation as hole_validation
 from . import image_files as image_files
 from . import labelled as labelled
 from . import muon as muon
 from . import photographs as photographs
 from . import points as points
+from . import processes as processes
 from . import rival as rival
 from . import teachers as teachers
 from . import trainer as trainer
+from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Skipped as Skipped
 from .labelled import ClassedImages as ClassedImages
@@ -16,6 +19,7 @@ from .muon import Muon as Muon
 from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
+from .processes import Processes as Processes
 from .rival import Rival as Rival
 from .trainer import Trainer as Trainer
 from .trainer import TrainingConfig as TrainingConfig

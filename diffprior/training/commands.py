@@ -4,7 +4,8 @@ The module imports nothing heavy, so that the command line can read the options 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .labelled import ClassedImages
     from .photographs import Photographs
     from .points import Points
+    from .processes import Processes
     from .trainer import Network, Trainer, TrainingConfig
 
 __all__ = ["train", "weights_of"]
@@ -50,8 +52,8 @@ def train(  # noqa: PLR0913 (the options of the command)
     objective: Annotated[
         str | None,
         typer.Option(
-            help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
-            "vlb or x0, with settings as in 'simple(steps=500)'; for few steps: progressive, "
+            help="What is minimized: bits, edm, flow, hybrid, implicit, mu, ncsn, simple, sliced, "
+            "v, vlb or x0, with settings as in 'simple(steps=500)'; for few steps: progressive, "
             "guided, consistency_distillation, consistency_training or denoising_gan.",
             show_default="edm",
         ),
@@ -82,7 +84,7 @@ def train(  # noqa: PLR0913 (the options of the command)
             metavar="NAME=WEIGHT", help="How often a source of images is drawn; can be repeated."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images of each step.")] = 32,
+    batch: Annotated[int, typer.Option(help="Images of each step, in each process.")] = 32,
     holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
     device: Annotated[
         str | None, typer.Option(help="Device; default: cuda if there is one, else cpu.")
@@ -94,19 +96,17 @@ def train(  # noqa: PLR0913 (the options of the command)
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
     OUT/curve.csv the validation table. Both are written again when a finished run is called again.
+    Processes that torchrun or accelerate launch starts train together, on a GPU each.
     """
     import torch
 
-    from ..io import documents
-    from ..runtime.placement import device_of
     from .hole_validation import HoleValidation
     from .trainer import Trainer
 
     length = _length(minutes, steps)
     try:
         _check(every, holes, length)
-        place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-        with documents.locked(out / ".lock"):
+        with _joined(device, out) as (processes, place):
             torch.manual_seed(seed)
             data = _read(photographs, weights_of(source or ()), batch, seed)
             tutor = _tutor(teacher)
@@ -114,10 +114,13 @@ def train(  # noqa: PLR0913 (the options of the command)
             made = _initial(init, made) if init else made
             images = data[0]
             images.check_room(max(config.patch, config.late_patch))
-            trainer = Trainer(made, images, config, out, place, tutor)
+            trainer = Trainer(made, images, config, out, place, processes, tutor)
             resumed = trainer.resume()
             if compile:
                 made.compile()
+            if not processes.rank.is_first:
+                trainer.run(every=every, **length)
+                return
             _introduce(images, resumed)
             means = made.stride and not (trainer.task.consistency or trainer.task.draws)
             measure = HoleValidation(images.validation if means else [], holes, place)
@@ -126,6 +129,25 @@ def train(  # noqa: PLR0913 (the options of the command)
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
     print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _joined(device: str | None, out: Path) -> "Iterator[tuple[Processes, str]]":
+    """Give the processes of the run and the device of this one; the first one locks the folder."""
+    import torch
+
+    from ..io import documents
+    from ..runtime.placement import device_of
+    from ..runtime.ranks import Rank, own_device
+    from .processes import together
+
+    rank = Rank.here()
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_of(own_device(name, rank.local) if rank.size > 1 else name)
+    with ExitStack() as stack:
+        if rank.is_first:
+            stack.enter_context(documents.locked(out / ".lock"))
+        yield stack.enter_context(together(rank, place)), str(place)
 
 
 def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:

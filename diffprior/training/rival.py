@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..networks.critic import Critic
-from ..objectives.base import Batch, Denoiser, Objective
+from .processes import Processes
 
 __all__ = ["BETAS", "Rival"]
 
@@ -31,11 +31,11 @@ class Rival:
         self.network = Critic(shape, classes).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), rate, betas=BETAS)
 
-    def learn(self, objective: Objective, denoiser: Denoiser, batch: Batch, factor: float) -> None:
-        """Take one step, at a share of its learning rate."""
-        loss = objective.critic_losses(denoiser, batch).mean()
+    def learn(self, loss: Tensor, factor: float, processes: Processes) -> None:
+        """Take one step for a loss, at a share of its learning rate."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        processes.average([p.grad for p in self.network.parameters() if p.grad is not None])
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         self.optimizer.param_groups[0]["lr"] = self.rate * factor
         self.optimizer.step()

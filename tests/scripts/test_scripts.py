@@ -93,6 +93,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| colors | default |",
         "rows.csv table.md",
     ),
+    "tables/samplers.py": (
+        "--calls 16 --calls 32 --samples 2000 --sampler ddim",
+        "| `ddim, from the flow` | 16: 0.",
+        "",
+    ),
     "tables/serve.py": (
         "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
@@ -104,6 +109,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
+    "tables/workers.py": (
+        "--images 2 --side 16 --workers 1 --only batch",
+        "16x16 pixels",
+        "",
+    ),
     "tables/wide_holes.py": (
         "holes images --objects objects --out out --method telea --method shiftmap",
         "shiftmap: n/a: shiftmap needs opencv-contrib-python",
