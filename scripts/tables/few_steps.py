@@ -230,7 +230,7 @@ def table(rows: list[Row]) -> str:
 
 def cell(row: Row) -> str:
     """Return the text of a cell."""
-    return f"{float(row['distance']):.2f}, {float(row['told']):.2f}"
+    return f"{float(row['distance']):.3f}, {float(row['told']):.2f}"
 
 
 def draw(path: Path, rows: list[Row]) -> None:
