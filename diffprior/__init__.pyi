@@ -51,6 +51,7 @@ from . import server as server
 from . import solvers as solvers
 from . import tasks as tasks
 from . import training as training
+from . import turns as turns
 from . import validation as validation
 from .errors import DiffpriorError as DiffpriorError
 from .interop.notebook import widget as widget
@@ -113,6 +114,7 @@ __all__ = [
     "super_resolve",
     "tasks",
     "training",
+    "turns",
     "upscale",
     "validation",
     "variations",

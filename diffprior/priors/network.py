@@ -1,5 +1,6 @@
 """Networks: any pretrained denoiser of images, with classes or without."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
@@ -16,10 +17,26 @@ from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
+from ..turns import aside
 from ._conditions import ConditionalPrior
 from .base import Prior
 
-__all__ = ["NetworkPrior"]
+__all__ = ["NetworkPrior", "chains_at_once"]
+
+TOGETHER = 1536**2  # pixels of the chains that are under way at once on a CPU
+
+
+def chains_at_once(prior: Prior, size: Sequence[int] | None = None) -> int:
+    """Return how many chains of a prior are under way at a time, each on a core of its own.
+
+    Arguments:
+        size: Size ``(H, W)`` of its images; by default that of the prior.
+    """
+    inner = prior.innermost
+    half = prior.dtype in (torch.bfloat16, torch.float16)
+    if not (half and isinstance(inner, NetworkPrior) and inner.takes_turns):
+        return 1
+    return max(1, min(torch.get_num_threads(), TOGETHER // math.prod(size or prior.shape[1:])))
 
 
 class NetworkPrior(ConditionalPrior):
@@ -139,7 +156,12 @@ class NetworkPrior(ConditionalPrior):
             x = pad_to_multiple(x, self.multiple or 1)
         # the time is a number of the host: it goes along with the call, and is not copied first
         times = x_t.new_full((len(x_t),), float(time))
-        out = self.network(x, times, *self._labels(x_t))
+        inputs = (x, times, *self._labels(x_t))
+        if self.takes_turns and torch.is_autocast_enabled("cpu"):
+            with aside():
+                out = self.network(*inputs)
+        else:
+            out = self.network(*inputs)
         out = out if isinstance(out, Tensor) else out.sample
         if sides:
             out = out[..., : sides[0], : sides[1]]
@@ -148,6 +170,15 @@ class NetworkPrior(ConditionalPrior):
         out = out[:, :channels]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether calls can be under way at once, each on one core of a CPU.
+
+        In half precision such a call has the same bits on any number of threads. In float32 the
+        products of matrices round by that number, and a call keeps all threads to itself.
+        """
+        return isinstance(self.network, NAFUNet) and self.like.device.type == "cpu"
 
     def shares(self) -> Self:
         return self._replace(answers_shares=True)
