@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import base as base
 from . import bits as bits
+from . import cascade as cascade
 from . import counted as counted
 from . import gray as gray
 from . import guided as guided
@@ -20,6 +21,7 @@ from .base import Prior as Prior
 from .base import Source as Source
 from .base import Wrapper as Wrapper
 from .bits import BitsPrior as BitsPrior
+from .cascade import CascadePrior as CascadePrior
 from .counted import CountedPrior as CountedPrior
 from .gray import GrayPrior as GrayPrior
 from .guided import GuidedPrior as GuidedPrior
