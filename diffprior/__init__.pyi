@@ -24,6 +24,7 @@ from . import catalog as catalog
 from . import classical as classical
 from . import densities as densities
 from . import diffusions as diffusions
+from . import distributed as distributed
 from . import editing as editing
 from . import errors as errors
 from . import evaluation as evaluation
@@ -41,6 +42,7 @@ from . import objectives as objectives
 from . import operators as operators
 from . import pretrained as pretrained
 from . import priors as priors
+from . import processes as processes
 from . import random as random
 from . import runtime as runtime
 from . import samplers as samplers
@@ -73,6 +75,7 @@ __all__ = [
     "denoise",
     "densities",
     "diffusions",
+    "distributed",
     "edit",
     "editing",
     "errors",
@@ -96,6 +99,7 @@ __all__ = [
     "operators",
     "pretrained",
     "priors",
+    "processes",
     "random",
     "reconstruct",
     "restore",

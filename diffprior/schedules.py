@@ -22,6 +22,7 @@ __all__ = [
     "LinearBeta",
     "Rectified",
     "Schedule",
+    "SubVP",
     "Tabulated",
     "grid",
     "pairs",
@@ -91,6 +92,25 @@ class LinearBeta(Schedule):
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_alpha2 = -self.n * (self.beta_0 * t + (self.beta_1 - self.beta_0) * t**2 / 2)
         return (log_alpha2 / 2).exp(), (self.sigma_min**2 - log_alpha2.expm1()).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubVP(Schedule):
+    """sigma_t = 1 - alpha_t^2, less noise than ``LinearBeta`` has at the same alpha_t.
+
+    "Score-Based Generative Modeling through Stochastic Differential Equations" (Song et al., 2021),
+    eq. 29, https://arxiv.org/abs/2011.13456, with the betas of ``LinearBeta`` and its floor:
+    sigma_t^2 = (1 - alpha_t^2)^2 + sigma_min^2.
+    """
+
+    beta_0: float = 1e-4
+    beta_1: float = 0.02
+    n: int = 1000
+    sigma_min: float = 1e-3
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha2 = -self.n * (self.beta_0 * t + (self.beta_1 - self.beta_0) * t**2 / 2)
+        return (log_alpha2 / 2).exp(), (self.sigma_min**2 + log_alpha2.expm1() ** 2).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import typer
+
 __all__ = ["generated", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +30,7 @@ LIBRARY = ROOT / "diffprior"
 ROOT_STUB = LIBRARY / "__init__.pyi"
 MOUNTED = {  # modules with commands of their own, and the panels of the help that those stand in
     "diffprior.cli.score": "Evaluate",
+    "diffprior.distributed.commands": "Edit",
     "diffprior.evaluation.commands": "Evaluate",
     "diffprior.training.commands": "Evaluate",
     "diffprior.server.commands": "Serve",
@@ -55,6 +58,7 @@ FUNCTIONS: dict[str, dict[str, list[str]]] = {
         "paint": ["color"],
     },
     "pretrained": {"load": ["load_prior", "shipped"]},
+    "distributed": {"cluster": ["map"]},
     "interop": {"notebook": ["widget"]},
 }
 ERRORS = {"io": ["ImageError"], "pretrained": ["PriorError"]}  # that belong to a package
@@ -122,6 +126,8 @@ def index() -> str:
         module = import_module(name)
         functions = [getattr(module, word) for word in module.__all__]
         panel = MOUNTED[name]
+        groups = [f for f in functions if isinstance(f, typer.Typer)]
+        commands += [describe_group(name, group) for group in groups]
         commands += [describe_mounted(f, panel) for f in functions if returns_nothing(f)]
     return json.dumps([command.as_dict() for command in commands], indent=1) + "\n"
 

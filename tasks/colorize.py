@@ -32,11 +32,7 @@ HINTED = (  # where some colors are known: from what these spread to
     "dpir(start=0.2, steps=20)",
     "mmps(start=1.0, iterations=3, sampler=dpm(steps=12, grid='logsnr'))",
 )
-
-
-def _luma() -> Gray:
-    """Return what measures luma, a new one each time: a solve moves it to its device."""
-    return Gray("luminance")
+GRAY = Gray("luminance")
 
 
 class Hints(NamedTuple):
@@ -52,7 +48,7 @@ class Hints(NamedTuple):
         colors, certainty = (part.to(luma) for part in self)
         colors = fit_to_luma(colors, luma)
         weight = certainty * luma.new_tensor(levels).reshape(-1, 1, 1, 1)
-        A = stack(_luma(), Mask(weight, batched=True))
+        A = stack(GRAY, Mask(weight, batched=True))
         return A, A.join([luma, weight * colors]), propagate_colors(colors, weight > 0, luma)
 
 
@@ -112,10 +108,10 @@ def colorize(
 
     def problem(prior: Prior) -> Problem:
         check_colors(prior)
-        luma = _luma()(measured_pixels(images, prior))
+        luma = GRAY(measured_pixels(images, prior))
         A: LinearOperator
         if hints is None:
-            A = _luma()
+            A = GRAY
             y = luma
             guess = luma.expand(-1, 3, -1, -1)
         else:

@@ -10,21 +10,18 @@ from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.mixture import MixturePrior
 
-from support.exact import random
+from support.exact import random, three_components
 
-LONG = (  # files that take more than 20 seconds of one core, the longest first
-    *("test_page", "test_page_more", "test_methods", "test_scripts", "test_docs", "test_batches"),
-    *("test_faults_cli", "test_samplers", "test_latent_methods", "test_inpaint_wide"),
-    *(
-        "test_notebooks",
-        "test_faults_gray",
-        "test_faults_priors",
-        "test_cli",
-        "test_guided_methods",
-    ),
-    *("test_faults_border", "test_restoring", "test_boxes", "test_certification"),
-    *("test_completion", "test_steered_tasks", "test_pipelines", "test_latent_tasks"),
-    *("test_inpaint", "test_readme", "test_mcp_tools", "test_fashion"),
+LONG = (  # files that take more than 15 seconds of one core, the longest first
+    *("test_page", "test_page_more", "test_methods", "test_scripts", "test_latent_methods"),
+    *("test_inpaint_wide", "test_docs", "test_batches", "test_faults_cli", "test_samplers"),
+    *("test_faults_gray", "test_notebooks", "test_faults_priors", "test_cli"),
+    *("test_guided_methods", "test_faults_border", "test_restoring", "test_boxes"),
+    *("test_certification", "test_latent_tasks", "test_completion", "test_steered_tasks"),
+    *("test_pipelines", "test_readme", "test_mcp_tools", "test_fashion", "test_diffusers_prior"),
+    *("test_inpaint", "test_fake_device", "test_objective_runs", "test_faults_training"),
+    *("test_training", "test_processes", "test_companies", "test_benchmark", "test_packaging"),
+    *("test_edm", "test_edit", "test_faults_evaluation", "test_gray_priors", "test_help"),
 )
 
 
@@ -34,10 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
+gc.disable()  # nearly all that is made until the tests begin stays
+
+
 def pytest_collection_finish() -> None:
     """Leave what was collected out of every later garbage collection: it stays to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -51,10 +52,7 @@ def gaussian() -> MixturePrior:
 @pytest.fixture
 def bimodal() -> MixturePrior:
     """Three correlated components in two dimensions."""
-    L = random(3, 2, 2, seed=2) / 3
-    cov = L @ L.mT + 0.05 * torch.eye(2, dtype=torch.float64)
-    weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    return MixturePrior(weights, 1.5 * random(3, 2, seed=3), cov)
+    return three_components()
 
 
 @pytest.fixture

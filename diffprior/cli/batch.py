@@ -1,32 +1,41 @@
-"""One task over many files: read, run, write, report. A failed file does not stop the others."""
+"""One task over many files, here or in several processes. A failed file stops no other."""
 
-import sys
+import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from ..errors import ImageError, PriorError, SettingError
-from ..io import animations, files
+from ..errors import SettingError
 from ..runtime.placement import prior_cache
-from ..runtime.report import as_json
+from ..runtime.ranks import Rank, own_device
 from ..runtime.settings import check_counts
 from ..runtime.signature import TaskFunction
-from ..runtime.task import Task
 from ..validation import shown
-from . import work
 from .inputs import expand
-from .masks import ImageList, open_setting, read_setting, settings_of, unused, without_masks
-from .outputs import Input, Options, Targets, check_place, plan_outputs
+from .masks import unused, without_masks
+from .outputs import Input, Options, Targets, plan_outputs
+from .pool import Pool, Tell, Work
 from .process import check_signals, describe
 from .progress import Bar
-from .streams import OutputError, emit, emit_bytes, is_closed, say
+from .runs import (
+    Outcome,
+    Run,
+    open_folders,
+    read_settings,
+    suffixes,
+    threads_of_each,
+    use_threads,
+)
+from .streams import emit, say
 
 __all__ = ["Options", "run"]
+
+Items = Mapping[Input, Targets]
 
 
 @prior_cache()
@@ -39,6 +48,9 @@ def run(
 ) -> int:
     """Run a task over files. Whatever goes wrong with a file ends that file alone.
 
+    Where torchrun started several processes, each takes its share of the files, and the first one
+    reports.
+
     Arguments:
         function: The function of the task.
         names: Files, folders, patterns, or "-"; None for a task that reads nothing.
@@ -50,183 +62,222 @@ def run(
         The exit code: 0, 1 if a file failed, 2 for wrong usage, where nothing was done.
     """
     task = function.task
-    suffixes = _suffixes(task)
+    known = suffixes(task)
+    rank = Rank()
     try:
+        rank = Rank.here()
+        if rank.restarts and not o.force:
+            o = replace(o, skip_existing=True)
         samples = settings.get("samples", 1)
         check_counts(samples, settings.get("steps"))  # before any name is laid out
         found = expand(names)
-        values = _open_folders(task, settings)
+        values = open_folders(task, settings)
         inputs = without_masks(values, found.inputs)
-        plan = plan_outputs(inputs, f"{task.past}{suffixes[0]}", suffixes, samples, o)
-        values = {k: _read_setting(v, _limit(o)) for k, v in values.items()}
-    except SettingError as error:
-        return _fail(error, 2)
+        plan = plan_outputs(inputs, f"{task.past}{known[0]}", known, samples, o)
+        read = read_settings(values, o)
     except Exception as error:
         check_signals()
-        return _fail(error, 1)
-    for note in (*found.notes, *plan.notes, *unused(values, inputs)):
-        say(note)
-    code = max((_fail(fault, 1) for fault in (*found.faults, *plan.faults)), default=0)
-    return _run_all(_Run(function, values, o, bar or Bar(o.quiet)), plan.targets, code)
+        if rank.is_first:
+            say(describe(error))
+        return 2 if isinstance(error, SettingError) else 1
+    bar = bar or Bar(o.quiet)
+    report = _Report(bar, o.json)
+    if rank.is_first:
+        for note in (*found.notes, *plan.notes, *unused(values, inputs)):
+            say(note)
+        for fault in (*found.faults, *plan.faults):
+            report.fail(describe(fault))
+    items = rank.share(plan.targets)
+    crew = _Crew(function, values, o, rank)
+    here = Run(function, crew.placed(read, 0), o, bar)
+    outcomes = crew.outcomes(items, here)
+    if not rank.reports:
+        return _hand_over(outcomes, rank)
+    for outcome in outcomes:
+        if not report.take(outcome):
+            return 2
+    for line in rank.handed_over() if rank.is_first else ():
+        report.take(Outcome(*json.loads(line)))
+    return report.end()
 
 
-def _run_all(session: "_Run", plan: Mapping[Input, Targets], code: int) -> int:
-    """Run the task on all files, and return the exit code."""
-    refusals: set[str] = set()  # each is said once, as it is about all files most often
-    done = 0
-    for source, targets in plan.items():
-        try:
-            with _prefix_warnings(source):
-                session.run_one(source, targets)
-            done += 1
-        except OutputError:
-            raise
-        except PriorError as error:
-            return _fail(error, 2)
-        except SettingError as error:
-            if str(error) not in refusals:
-                _fail(error, 2)
-            refusals.add(str(error))
-        except Exception as error:
-            check_signals()
-            code = _fail(error, 1, source)
-    if session.skipped:
-        files_are = "file is" if session.skipped == 1 else "files are"
-        say(f"{session.skipped} {files_are} done already")
-    if refusals:
-        return 1 if done else 2
-    return code
-
-
-def _suffixes(task: Task) -> Sequence[str]:
-    """Return how files of results may end; the first one is the default."""
-    if task.suffix is not None:
-        return (task.suffix,)
-    return (*files.SUFFIXES, *animations.SUFFIXES) if task.animated else files.SUFFIXES
-
-
-def _limit(o: Options) -> int:
-    """Return the most pixels of an image that is read."""
-    return files.LIMIT if o.max_pixels is None else o.max_pixels
-
-
-def _open_folders(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a task, of which those that are folders of images are opened."""
-    plain = {k: str(v) if str(v) in task.keywords else v for k, v in settings.items()}
-    return {k: open_setting(v) for k, v in plain.items()}
-
-
-def _read_setting(value: Any, limit: int) -> Any:
-    """Return a setting; an image is read from its path."""
-    return read_setting(value, limit) if isinstance(value, Path | ImageList) else value
+def _hand_over(outcomes: Iterator[Outcome], rank: Rank) -> int:
+    """Leave the report of what became of the inputs, and the exit code, to the first process."""
+    with rank.handing_over() as lines:
+        for outcome in outcomes:
+            name = outcome.source and str(outcome.source)
+            lines.append(json.dumps(outcome._replace(source=name)))  # type: ignore[arg-type]
+            if outcome.fate == "no prior":
+                break
+    return 0
 
 
 @dataclass
-class _Run:
-    """One run of a task over files.
+class _Report:
+    """What is said of a run, and its exit code.
+
+    Attributes:
+        bar: The bar, which is taken away for lines.
+        json: Whether there is a line of JSON for each input.
+    """
+
+    bar: Bar
+    json: bool
+    done: int = 0
+    skipped: int = 0
+    failed: bool = False
+    refusals: set[str] = field(default_factory=set)  # each is said once: most are about all files
+
+    def fail(self, text: str) -> None:
+        """Say what went wrong."""
+        say(text)
+        self.failed = True
+
+    def take(self, outcome: Outcome) -> bool:
+        """Say what became of an input; return whether the others can be done."""
+        with self.bar.aside():
+            if outcome.fate == "failed":
+                self.fail(_named(outcome.error, outcome.source))
+            elif outcome.fate in ("refused", "no prior"):
+                if outcome.error not in self.refusals:
+                    say(outcome.error)
+                self.refusals.add(outcome.error)
+            else:
+                self._praise(outcome)
+        return outcome.fate != "no prior"
+
+    def _praise(self, outcome: Outcome) -> None:
+        """Say what there is to say of an input that is done."""
+        self.done += 1
+        self.skipped += outcome.fate == "skipped"
+        if self.json:
+            emit(outcome.line)
+        elif outcome.note:
+            say(f"{shown(outcome.source)}: {outcome.note}")
+
+    def end(self) -> int:
+        """Say how many inputs were done before, and return the exit code."""
+        if self.skipped:
+            files_are = "file is" if self.skipped == 1 else "files are"
+            say(f"{self.skipped} {files_are} done already")
+        if self.refusals:
+            return 1 if self.done else 2
+        return int(self.failed)
+
+
+def _named(error: str, source: Input) -> str:
+    """Return what went wrong with an input, with its name."""
+    known = source is None or error.startswith((str(source), shown(source)))
+    return error if known else f"{shown(source)}: {error}"
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """The processes of a run, as many as there are ``jobs``.
 
     Attributes:
         function: The function of the task.
-        values: Its settings.
+        values: Its settings, before images are read from paths.
         o: The options of the command.
-        bar: Where progress is shown.
-        skipped: The number of files that were done before this run.
-        written: The files that this run wrote, as the file system knows them.
+        rank: The place of this process among those of torchrun.
     """
 
     function: TaskFunction
     values: Mapping[str, Any]
     o: Options
-    bar: Bar
-    skipped: int = 0
-    written: set[tuple[int, int]] = field(default_factory=set)
+    rank: Rank
 
-    def run_one(self, source: Input, targets: Targets) -> None:
-        """Run the task on one file, and write its results."""
-        check_place(targets)
-        there = [path for path in targets.values() if path and path.exists()]
-        if there and not (self.o.force or self.o.skip_existing):
-            raise ImageError(
-                f"{shown(there[0])} exists; use --force to overwrite it, or --skip-existing"
-            )
-        left = targets
-        if self.o.skip_existing:
-            left = {key: path for key, path in targets.items() if path not in there}
-        note = {"skipped": True}
-        if left:
-            result = self._write_results(source, left)
-            note = result.report
+    def outcomes(self, items: Items, here: Run) -> Iterator[Outcome]:
+        """Yield what became of each input, in the order in which they end.
+
+        Arguments:
+            items: The inputs, with the files to write.
+            here: The run of this process. It takes what no other can, the standard streams, and
+                what is done already.
+        """
+        shared: Items = {s: t for s, t in items.items() if self._is_shared(s, t)}
+        jobs = min(self.o.jobs, len(shared))
+        if jobs < 2:
+            shared = {}
         else:
-            self.skipped += 1
-        self.bar.clear()
-        if self.o.json:
-            outputs = {str(k): str(p) for k, p in targets.items()}
-            emit(as_json({"input": source and str(source), "outputs": outputs, **note}))
-        elif "note" in note:
-            say(f"{shown(source)}: {note['note']}")
+            yield from self._from_processes(shared, jobs, here.bar)
+        for source, targets in items.items():
+            if source not in shared:
+                outcome = here.outcome(source, targets)
+                here.bar.clear()
+                yield outcome
 
-    def _write_results(self, source: Input, targets: Targets) -> Any:
-        """Write the results of one file, and return them."""
-        name = self.function.__name__ if source is None else str(source)
-        with self.bar.of(name, "reading" if source else "preparing"):
-            values = settings_of(self.values, source, _limit(self.o))
-            file = self._read(source)
-            work.check_depth(file, targets)
-            self.bar.stage("preparing")
-            result = work.call(self.function, file, values, self._callback)
-            self.bar.stage("writing")
-            for key, path in targets.items():
-                suffix = path.suffix.lower() if path else ".png"
-                data = work.data(key, result, file, suffix, self.o.strip_metadata)
-                if path is None:
-                    emit_bytes(data)
-                else:
-                    self._write(data, path)
-        return result
+    def _is_shared(self, source: Input, targets: Targets) -> bool:
+        """Return whether another process can, and need, do an input."""
+        paths = [path for path in targets.values() if path is not None]
+        if not isinstance(source, Path) or len(paths) < len(targets):
+            return False
+        return not (self.o.skip_existing and all(path.exists() for path in paths))
 
-    def _read(self, source: Input) -> work.Source | None:
-        """Return what an input holds; None where the task reads nothing."""
-        if source is None:
-            return None
-        if source == "-" and is_closed(sys.stdin):
-            raise ImageError("standard input is closed")
-        place = source if isinstance(source, Path) else sys.stdin.buffer
-        return work.read(self.function.task, place, _limit(self.o))
+    def placed(self, values: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+        """Return settings with the device of a process of this run."""
+        place = self.rank.local if self.rank.size > 1 else number
+        shares = self.rank.size > 1 or self.o.jobs > 1
+        if not shares or "device" not in values:
+            return values
+        return {**values, "device": own_device(values["device"], place)}
 
-    def _callback(self, x: Tensor, share: float) -> None:
-        """Show the share of the work that is done."""
-        check_signals()
-        self.bar.update(share)
-
-    def _write(self, data: bytes, path: Path) -> None:
-        """Write a file, but not over another one of this run, whatever name it goes by."""
-        if path.exists() and _number(path) in self.written:
-            raise ImageError(f"{shown(path)} is the result of another input of this run")
-        files.write(data, path, self.o.force)
-        self.written.add(_number(path))
+    def _from_processes(self, items: Items, jobs: int, bar: Bar) -> Iterator[Outcome]:
+        """Yield what became of the inputs that several processes take, one at a time."""
+        unique, twice = _told_apart(items)
+        yield from twice
+        pool = Pool(jobs, partial(_work, self, threads_of_each(jobs)))
+        shares: dict[Input, float] = {}
+        with bar.of(f"{len(unique)} files", "starting"):
+            for told in pool.run(unique):
+                source = told.job[0]
+                shares[source] = told.value if told.kind == "share" else 1.0
+                if told.kind == "warning":
+                    with bar.aside():
+                        say(told.value)
+                    continue
+                bar.update(sum(shares.values()) / len(unique))
+                if told.kind == "lost":
+                    error = f"its process {told.value}, twice; is there enough memory?"
+                    yield Outcome(source, "failed", error)
+                elif told.kind == "answer":
+                    yield told.value
 
 
-def _number(path: Path) -> tuple[int, int]:
-    """Return what the file system knows a file by."""
-    about = path.stat()
-    return about.st_dev, about.st_ino
+def _told_apart(items: Items) -> tuple[list[tuple[Input, Targets]], list[Outcome]]:
+    """Return the inputs whose results are files of their own, and that the others are not."""
+    unique: list[tuple[Input, Targets]] = []
+    twice: list[Outcome] = []
+    seen: set[str] = set()
+    for source, targets in items.items():
+        names = {os.path.realpath(path): path for path in targets.values() if path}
+        if again := [path for name, path in names.items() if name in seen]:
+            error = f"{shown(again[0])} is the result of another input of this run"
+            twice.append(Outcome(source, "failed", error))
+            continue
+        seen.update(names)
+        unique.append((source, targets))
+    return unique, twice
+
+
+class _Wire(Bar):
+    """The progress of one process, told to the one that shows it."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(quiet=True)
+        self._tell = tell
+
+    def update(self, share: float) -> None:
+        """Tell the share of the work that is done."""
+        self._tell("share", share)
 
 
 @contextmanager
-def _prefix_warnings(source: Input) -> Iterator[None]:
-    """Begin each warning with the name of the file that is worked on."""
-    name = "" if source is None else f"{shown(source)}: "
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-        warnings.showwarning = lambda message, *rest: show(
-            f"{'' if str(message).startswith(name) else name}{message}", *rest
-        )
-        yield
-
-
-def _fail(error: Exception, code: int, source: Input = None) -> int:
-    """Say what went wrong, with the file if there is one, and return the exit code."""
-    text = describe(error)
-    known = source is None or text.startswith((str(source), shown(source)))
-    say(text if known else f"{shown(source)}: {text}")
-    return code
+def _work(crew: _Crew, threads: int, number: int, tell: Tell) -> Iterator[Work]:
+    """Give the work of one process of a run: all its inputs share its prior."""
+    use_threads(threads)
+    with prior_cache(), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: tell("warning", str(message))
+        values = crew.placed(read_settings(crew.values, crew.o), number)
+        run = Run(crew.function, values, crew.o, _Wire(tell))
+        yield lambda item: run.outcome(*item)

@@ -26,11 +26,12 @@ from .progress import Bar
 from .specs import EDIT, EVALUATE, INSPECT, RESTORE, SERVE
 from .streams import MOST, emit, say
 
-__all__ = ["app", "run"]
+__all__ = ["EMPTY", "SHARED", "app", "run", "with_options"]
 
 UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer has
 
 PANELS = (RESTORE, EDIT, SERVE, INSPECT, EVALUATE)
+EMPTY = inspect.Parameter.empty
 SAMPLES = 8  # that --uncertainty draws if --samples is not set
 WIDTH = 200  # columns of a list that no terminal shows
 
@@ -58,6 +59,10 @@ UNCERTAINTY = (
 JSON = "Print one line of JSON for each file."
 QUIET = "Do not show a progress bar."
 STRIP = "Leave out date, place, camera and other metadata, and the report; colors stay right."
+JOBS = (
+    "Processes that share the files. The results are the same. Each process holds the prior, and "
+    "has its share of the cores, or a GPU of its own where there are several."
+)
 MAX_PIXELS = (
     "The limit: the largest number of pixels of an image that is read; default: 268 million. "
     "Each million takes up to 90 MB of memory."
@@ -88,6 +93,12 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "json": (_shared(bool, "--json", help=JSON), False),
     "quiet": (_shared(bool, "-q", "--quiet", help=QUIET), False),
     "strip_metadata": (_shared(bool, "--strip-metadata", help=STRIP), False),
+    "jobs": (
+        Annotated[
+            int, typer.Option("--jobs", min=1, max=1024, help=JOBS, rich_help_panel="Output")
+        ],
+        1,
+    ),
     "max_pixels": (
         Annotated[
             int | None, typer.Option(min=1, max=2**40, help=MAX_PIXELS, rich_help_panel="Output")
@@ -193,8 +204,11 @@ def _build(command: specs.Command) -> Any:
 
 def _task_function(command: specs.Command) -> Callable[..., None]:
     """Return a function with the options of a task and the shared ones, for typer to read."""
-    own = {option.name: _option(option) for option in command.options or ()}
-    offered = {"compare": command.inputs == "images", "uncertainty": "samples" in own}
+    offered = {
+        "compare": command.inputs == "images",
+        "uncertainty": any(option.name == "samples" for option in command.options or ()),
+        "jobs": command.inputs is not None,
+    }
     shared = {k: v for k, v in SHARED.items() if offered.get(k, True)}
 
     def function(context: typer.Context, **settings: Any) -> None:
@@ -212,12 +226,27 @@ def _task_function(command: specs.Command) -> Callable[..., None]:
             code = run(command.load(), files, settings, options, bar)
         raise typer.Exit(code)
 
-    empty = inspect.Parameter.empty
-    signature = [_parameter("context", typer.Context, empty)]
-    if command.inputs is not None:
-        files = IMAGES if command.inputs == "images" else NUMBERS
-        signature.append(_parameter("files", files, empty))
-    signature += [_parameter(k, *v) for k, v in {**own, **shared}.items()]
+    files = {"files": (IMAGES if command.inputs == "images" else NUMBERS, EMPTY)}
+    return with_options(function, command, files if command.inputs is not None else {}, shared)
+
+
+def with_options(
+    function: Callable[..., None],
+    command: specs.Command,
+    arguments: Mapping[str, tuple[Any, Any]],
+    shared: Mapping[str, tuple[Any, Any]],
+) -> Callable[..., None]:
+    """Give a function of a context and of settings the options of a task, for typer to read.
+
+    Arguments:
+        function: The function.
+        command: The command of the task.
+        arguments: What stands before the options of the task: annotations and defaults by name.
+        shared: What stands after them.
+    """
+    own = {option.name: _option(option) for option in command.options or ()}
+    signature = [_parameter("context", typer.Context, EMPTY)]
+    signature += [_parameter(k, *v) for k, v in {**arguments, **own, **shared}.items()]
     function.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in signature}
     return function
@@ -242,7 +271,7 @@ def _option(option: specs.Option) -> tuple[Any, Any]:
         rich_help_panel=option.panel,
         show_default=option.default is not False and "default" not in option.help.lower(),
     )
-    default = inspect.Parameter.empty if option.required else option.default
+    default = EMPTY if option.required else option.default
     return Annotated[kind, note], default
 
 

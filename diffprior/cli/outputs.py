@@ -35,6 +35,7 @@ class Options:
     quiet: bool = False
     strip_metadata: bool = False
     max_pixels: int | None = None  # None: that of diffprior.io.files
+    jobs: int = 1  # processes
 
 
 class Plan(NamedTuple):

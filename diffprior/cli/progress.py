@@ -63,6 +63,20 @@ class Bar:
         """Take the bar off the terminal, for lines of standard output."""
         self._hide(keep=False)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar off the terminal for lines of others, and show it again after them."""
+        progress = self._progress
+        if progress is None:
+            yield
+            return
+        progress.live.transient = True
+        progress.stop()
+        try:
+            yield
+        finally:
+            progress.start()
+
     def _show(self, name: str, stage: str) -> None:
         if not self._is_shown:
             return

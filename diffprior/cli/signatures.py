@@ -43,8 +43,8 @@ def describe(task: TaskFunction) -> Command:
     )
 
 
-def describe_group(module: str, group: typer.Typer, past: str) -> Command:
-    """Return the command of a group of typer, which writes images with a word in their names."""
+def describe_group(module: str, group: typer.Typer, past: str | None = None) -> Command:
+    """Return the command of a group of typer; its images may have a word in their names."""
     name, text = str(group.info.name), str(group.info.help)
     return Command(name=name, module=module, function=name, help=text, panel=EDIT, past=past)
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..batching import StepCallback
+from ..errors import SettingError
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.base import Sampler
 from ..samplers.dpm import DPM
 from ..schedules import pairs
-from ..validation import Whole
+from ..validation import Whole, literal
 from .base import Code, Inversion, Keep, unchanged
 
 __all__ = ["FlowInversion"]
@@ -26,12 +27,20 @@ class FlowInversion(Inversion):
     place of the sampler's.
 
     Arguments:
-        sampler: A deterministic sampler: ``ddim``, ``dpm`` or ``heun``.
+        sampler: A sampler that draws no noise, such as ``ddim``, ``dpm``, ``heun`` or ``unipc``.
         rounds: Corrections; one costs twice as many calls as the inversion itself.
     """
 
     sampler: Sampler = field(default_factory=DPM)
     rounds: Whole = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler.draws:
+            raise SettingError(
+                f"the sampler of flow draws no noise, got {literal(self.sampler)}; "
+                "take ddim, dpm, heun or another solver of the flow"
+            )
 
     @property
     def calls(self) -> int:

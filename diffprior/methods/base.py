@@ -317,7 +317,7 @@ class Guidance(Method[L]):
         ...         x_0 = p.prior(x_t, t)
         ...         return x_0 + 0.5 * p.likelihood.operator.pinv(p.likelihood.residual(x_0))
         >>> Nudge().sampler
-        Ancestral(steps=100, grid='time', temperature=1.0)
+        Ancestral(steps=100, grid='time', temperature=1.0, variance=0.0)
     """
 
     sampler: Sampler = field(default_factory=Ancestral)
@@ -377,6 +377,9 @@ class ConditionedPrior(Prior, Generic[L]):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.guidance.denoise(self.p, x_t, t)
+
+    def shares(self) -> Prior:
+        return self.p.prior.shares()
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         return self.guidance.kernel(self.p, x_t, t, s, eta)

@@ -13,6 +13,8 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, SVDOperator
 from ..priors.base import Prior
 from ..random import Noise
+from ..samplers.langevin import langevin_step
+from ..samplers.predictor_corrector import corrector_size
 from ..schedules import Grid
 from ..validation import Whole
 from .base import ChainMethod, LinearGaussian, LinearPosterior, Needs
@@ -57,10 +59,7 @@ class ScoreSDE(ChainMethod[LinearGaussian]):
 
     def correct(self, prior: Prior, x: Tensor, t: Tensor) -> GaussianKernel:
         """Return the Langevin step at time t."""
-        alpha_t, sigma_t = prior.diffusion.schedule(t)
-        g = (alpha_t * prior(x, t) - x) / sigma_t**2
-        h = 2 * (self.snr * sigma_t) ** 2
-        return GaussianKernel(x + h * g, 2 * h)
+        return langevin_step(prior, x, t, corrector_size(self.snr))
 
 
 def splice(p: LinearPosterior, kernel: Kernel, s: Tensor) -> SplicedKernel:

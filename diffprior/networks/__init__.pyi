@@ -26,6 +26,7 @@ from .parameterizations import Consistency as Consistency
 from .parameterizations import Discrete as Discrete
 from .parameterizations import Flow as Flow
 from .parameterizations import Karras as Karras
+from .parameterizations import Mean as Mean
 from .parameterizations import Parameterization as Parameterization
 from .parameterizations import Score as Score
 from .predictions import Place as Place

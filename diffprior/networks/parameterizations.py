@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..schedules import EDM, Cosine, Geometric, Rectified, Schedule, Tabulated
+from .predictions import Place, convert
 
 __all__ = [
     "KINDS",
@@ -19,6 +20,7 @@ __all__ = [
     "Discrete",
     "Flow",
     "Karras",
+    "Mean",
     "Parameterization",
     "Score",
     "cosine_table",
@@ -106,6 +108,32 @@ class Discrete(Parameterization):
         if self.kind == "v_prediction":
             return (alpha_t * x_t - sigma_t * out) / (alpha_t**2 + sigma_t**2)
         return out
+
+
+class Mean(Discrete):
+    """Networks of N steps that say mu, the mean E[x_s | x_t] of the state one step before.
+
+    At the first step, and below it, this is E[x_0 | x_t] itself. "Denoising Diffusion Probabilistic
+    Models" (Ho et al., 2020), sec. 3.2, https://arxiv.org/abs/2006.11239.
+
+    Arguments:
+        alphas_cumprod: The products of 1 - beta up to each step, of shape ``(N,)``.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        super().__init__(alphas_cumprod)
+
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        return convert(out, "mu", "x_0", x_t, self.place(t))
+
+    def place(self, t: Tensor) -> Place:
+        """Return alpha and sigma at times t, and one step before."""
+        s = (t - 1 / self.steps).clamp_min(0)
+        clean = s * self.steps < 0.5
+        alpha_s, sigma_s = self.schedule(s)
+        before = alpha_s.where(~clean, 1.0), sigma_s.where(~clean, 0.0)
+        alpha_t, sigma_t = self.schedule(t)
+        return Place(alpha=alpha_t, sigma=sigma_t, earlier=before)
 
 
 class Score(Parameterization):
@@ -332,8 +360,12 @@ def karras(
 
 
 def linear_table(steps: int = 1000) -> Tensor:
-    """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000."""
-    return (1 - torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)).cumprod(0)
+    """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000.
+
+    Betas are at most 0.999, which those of fewer than 21 steps would pass.
+    """
+    betas = torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)
+    return (1 - betas.clamp_max(0.999)).cumprod(0)
 
 
 def cosine_table(steps: int = 1000) -> Tensor:

@@ -5,6 +5,7 @@ from . import edm as edm
 from . import flow as flow
 from . import hybrid as hybrid
 from . import implicit as implicit
+from . import mu as mu
 from . import ncsn as ncsn
 from . import simple as simple
 from . import sliced as sliced
@@ -21,6 +22,7 @@ from .edm import EDM as EDM
 from .flow import Flow as Flow
 from .hybrid import Hybrid as Hybrid
 from .implicit import Implicit as Implicit
+from .mu import Mu as Mu
 from .ncsn import NCSN as NCSN
 from .simple import Simple as Simple
 from .sliced import Sliced as Sliced

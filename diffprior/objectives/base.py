@@ -98,14 +98,17 @@ class Objective(Checked, ABC):
     """What a network is trained to minimize, by the name of its module.
 
     Attributes:
-        numbers: What the network predicts for each number of a state: 2 with its variance.
         binary: Whether states are bits.
         probes: Whether it needs the second noise of a batch.
     """
 
-    numbers: ClassVar[int] = 1
     binary: ClassVar[bool] = False
     probes: ClassVar[bool] = False
+
+    @property
+    def numbers(self) -> int:
+        """What the network predicts for each number of a state: 2 with its variance."""
+        return 1
 
     @abstractmethod
     def parameterization(self, sigma_data: float) -> Parameterization:
@@ -150,8 +153,11 @@ class Steps(Objective):
     betas: Literal["linear", "cosine"] = "linear"
 
     def parameterization(self, sigma_data: float) -> Parameterization:
-        table = linear_table if self.betas == "linear" else cosine_table
-        return Discrete(table(self.steps), self.kind)
+        return Discrete(self.table(), self.kind)
+
+    def table(self) -> Tensor:
+        """Return the products of 1 - beta up to each step, of shape ``(steps,)``."""
+        return (linear_table if self.betas == "linear" else cosine_table)(self.steps)
 
     def times(self, u: Tensor) -> Tensor:
         return ((u * self.steps).floor().clamp(0, self.steps - 1) + 1) / self.steps

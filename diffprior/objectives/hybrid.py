@@ -1,7 +1,6 @@
 """L_hybrid (Nichol and Dhariwal, 2021): the noise by L_simple, its variance by the bound."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -26,10 +25,12 @@ class Hybrid(Steps):
         levels: As of ``vlb``.
     """
 
-    numbers: ClassVar[int] = 2
-
     weight: Positive = 1e-3
     levels: bool = True
+
+    @property
+    def numbers(self) -> int:
+        return 2
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         x_t = denoiser.noised(batch)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..densities.levels import WIDTH, log_normal_between
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel
+from ..networks.parameterizations import Mean, Parameterization
 from .base import Batch, Denoiser, Steps, column, row_means
 
 __all__ = ["VLB", "bound_terms", "wide"]
@@ -22,20 +24,35 @@ class VLB(Steps):
 
     A step t of N stands for all of them: the loss is N L_{t-1}, with
     L_{t-1} = KL(q(x_{t-1} | x_t, x_0), p(x_{t-1} | x_t)), and N L_0 at the first one, where
-    L_0 = -log p(x_0 | x_1). Its mean over t is the bound. The variances are beta_tilde, those of
-    the posterior of the forward chain. "Denoising Diffusion Probabilistic Models" (Ho et al.,
-    2020), eq. 5, https://arxiv.org/abs/2006.11239.
+    L_0 = -log p(x_0 | x_1). Its mean over t is the bound. "Denoising Diffusion Probabilistic
+    Models" (Ho et al., 2020), eq. 5, https://arxiv.org/abs/2006.11239.
 
     Arguments:
         levels: Whether states are images of 256 levels. Otherwise L_0 is a density, of points.
+        predicts: What the network says: the noise, or ``mu``, the mean of the step before.
+        variance: ``fixed`` is beta_tilde, that of the posterior of the forward chain. ``learned``
+            is beta_tilde^(1 - v) beta^v, v = (out + 1) / 2, with v a second output of the network
+            for each number, as in ``hybrid``.
     """
 
     levels: bool = True
+    predicts: Literal["epsilon", "mu"] = "epsilon"
+    variance: Literal["fixed", "learned"] = "fixed"
+
+    @property
+    def numbers(self) -> int:
+        return 2 if self.variance == "learned" else 1
+
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        own = super().parameterization(sigma_data)
+        return Mean(self.table()) if self.predicts == "mu" else own
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         x_t = denoiser.noised(batch)
-        x_0 = denoiser(x_t, batch.t)
-        terms = bound_terms(self, denoiser, batch, (x_t, x_0), levels=self.levels)
+        outputs = denoiser.outputs(x_t, batch.t)
+        x_0 = denoiser.denoised(x_t, batch.t, outputs)
+        share = (wide(outputs.chunk(2, 1)[1]) + 1) / 2 if self.numbers == 2 else None
+        terms = bound_terms(self, denoiser, batch, (x_t, x_0), share, self.levels)
         return self.steps * terms / math.log(2)
 
 

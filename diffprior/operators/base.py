@@ -1,5 +1,6 @@
 """Base classes of the operators. What an operator can do is its class: linear, SVD, diagonal."""
 
+import copy
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -84,9 +85,15 @@ class Operator(nn.Module, ABC):
         return self
 
     def beside(self, like: Tensor) -> Self:
-        """Move the operator to the device of a tensor; its numbers stay float64 if they can."""
-        has_float64 = wide_dtype(like) == torch.float64
-        return self.to(like.device) if has_float64 else self.to(like)
+        """Return the operator on the device of a tensor: ``self`` if it is there, else a copy.
+
+        Its numbers stay in float64 if the device has it.
+        """
+        target = (like.device,) if wide_dtype(like) == torch.float64 else (like.device, like.dtype)
+        numbers = itertools.chain(self.parameters(), self.buffers())
+        if all(_is_at(number, *target) for number in numbers):
+            return self
+        return copy.deepcopy(self).to(*target)
 
     def __matmul__(self, inner: "Operator") -> "Operator":
         """Return A B, which applies B first. It is linear if both are.
@@ -102,6 +109,13 @@ class Operator(nn.Module, ABC):
         if isinstance(self, LinearOperator) and isinstance(inner, LinearOperator):
             return LinearComposed(self, inner)
         return Composed(self, inner)
+
+
+def _is_at(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> bool:
+    """Return whether a tensor is on a device, and, if it has no whole numbers, of a dtype."""
+    whole = not (x.is_floating_point() or x.is_complex())
+    cast = dtype is None or whole or x.dtype in (dtype, dtype.to_complex())
+    return x.device == device and cast
 
 
 class LinearOperator(Operator, ABC):

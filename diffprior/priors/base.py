@@ -241,6 +241,16 @@ class Prior(nn.Module, ABC):
             return self.diffusion.renoise(x_t, x_0, t, s, eta)
         return self.diffusion.bridge(x_t, x_0, t, s, eta)
 
+    def shares(self) -> "Prior":
+        """Return a prior whose answer is the share v of the variance that its network has learned.
+
+        A kernel has the variance beta_tilde^(1 - v) beta^v, element by element.
+
+        Raises:
+            SettingError: If the network has learned none.
+        """
+        raise SettingError(f"{self.name} has learned no variances: variance is a number in [0, 1]")
+
     def score(
         self, x: Tensor, t: Tensor | None = None, *, sigma: Tensor | float | None = None
     ) -> Tensor:
@@ -653,6 +663,9 @@ class Wrapper(Prior, ABC):
     @property
     def first(self) -> Prior | None:
         return self.inner.first
+
+    def shares(self) -> Prior:
+        return self.with_inner(self.inner.shares())
 
     def encode(self, image: Tensor) -> Tensor:
         return self.inner.encode(image)

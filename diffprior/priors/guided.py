@@ -86,6 +86,9 @@ class GuidedPrior(Prior):
         ratio = x_0.std(axes, keepdim=True) / guided.std(axes, keepdim=True)
         return torch.lerp(guided, guided * ratio, self.rescale)
 
+    def shares(self) -> Prior:
+        return self.conditional.shares()
+
     def encode(self, image: Tensor) -> Tensor:
         return self.conditional.encode(image)
 

@@ -36,7 +36,7 @@ class NetworkPrior(ConditionalPrior):
     Arguments:
         network: A map from images ``(B, C, H, W)`` and times ``(B,)``, and from classes ``(B,)`` if
             it has any, to images: a tensor, or an object of diffusers with a ``sample``. Channels
-            after the first C, such as learned variances, are ignored.
+            after the first C are learned variances, which ``shares`` reads.
         parameterization: What the network takes, and what its output means.
         shape: Shape of one image, ``(C, H, W)``; ``for_shape`` returns the prior of another size.
         classes: Number of classes of the network; 0 for none. ``for_label`` chooses one; until then
@@ -73,6 +73,7 @@ class NetworkPrior(ConditionalPrior):
         self.null_label: int | None = None
         self.multiple = multiple
         self.clip = clip
+        self.answers_shares = False
         self.objective: str | None = None
 
     @classmethod
@@ -114,11 +115,23 @@ class NetworkPrior(ConditionalPrior):
         # the time is a number of the host: it goes along with the call, and is not copied first
         times = x_t.new_full((len(x_t),), float(time))
         out = self.network(x, times, *self._labels(x_t))
-        out = (out if isinstance(out, Tensor) else out.sample)[:, :channels]
+        out = out if isinstance(out, Tensor) else out.sample
         if sides:
             out = out[..., : sides[0], : sides[1]]
+        if self.answers_shares:
+            return self._shares_of(out, channels).to(x_t.dtype)
+        out = out[:, :channels]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
+
+    def shares(self) -> Self:
+        return self._replace(answers_shares=True)
+
+    def _shares_of(self, out: Tensor, channels: int) -> Tensor:
+        """Return v of improved diffusion, (out + 1) / 2, from the channels after those of x_0."""
+        if out.shape[1] < 2 * channels:
+            super().shares()  # which says that there is none
+        return (out[:, channels : 2 * channels] + 1) / 2
 
     def _labels(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """Return the class of each row of a batch, if the prior has one."""

@@ -12,6 +12,7 @@ from . import parameters as parameters
 from . import placement as placement
 from . import places as places
 from . import problem as problem
+from . import ranks as ranks
 from . import references as references
 from . import report as report
 from . import restoration as restoration
@@ -34,6 +35,7 @@ from .problem import Problem as Problem
 from .problem import ProblemFor as ProblemFor
 from .problem import ProblemInParts as ProblemInParts
 from .problem import Window as Window
+from .ranks import Rank as Rank
 from .references import Given as Given
 from .report import Meter as Meter
 from .report import Report as Report

@@ -80,13 +80,16 @@ def dtype_of(name: str | torch.dtype, device: torch.device) -> torch.dtype | Non
 
 
 @contextmanager
-def prior_cache() -> Iterator[None]:
+def prior_cache(priors: dict[str, Prior] | None = None) -> Iterator[None]:
     """Load each prior once while this context is open, however many calls use it.
 
     The command line opens it around a batch of files. Priors that were loaded in it are let go when
     it closes.
+
+    Arguments:
+        priors: The priors of an earlier context, which are kept for a later one.
     """
-    token = _open_priors.set({})
+    token = _open_priors.set({} if priors is None else priors)
     try:
         yield
     finally:

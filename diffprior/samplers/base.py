@@ -56,6 +56,21 @@ class Sampler(Checked, ABC):
             carry: None at the first step, then the value that the last step returned.
         """
 
+    @property
+    def draws(self) -> bool:
+        """Return whether it draws noise. One that does not also runs up in time, to noise."""
+        return False
+
+    def stream(self, noise: Noise | None) -> Noise:
+        """Return the streams of noise that a sampler draws from.
+
+        Raises:
+            TypeError: If there are none.
+        """
+        if noise is None:
+            raise TypeError(f"{type(self).__name__} draws noise: give it a stream")
+        return noise
+
     def with_steps(self, steps: int) -> Self:
         """Return the same sampler with ``steps`` steps."""
         return replace(self, steps=steps)
@@ -76,7 +91,7 @@ class Sampler(Checked, ABC):
 
         Arguments:
             x: States, of shape ``(B, *prior.shape)``.
-            noise: One stream a row; a deterministic sampler needs none.
+            noise: One stream a row; a sampler that does not draw needs none.
             callback: Called after each step with the states and the share of the chain done.
         """
         carry = None

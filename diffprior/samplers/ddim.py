@@ -25,12 +25,14 @@ class DDIM(Sampler):
 
     eta: Share = 0.0
 
+    @property
+    def draws(self) -> bool:
+        return self.eta > 0
+
     def step(
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: None, noise: Noise | None
     ) -> tuple[Tensor, None]:
         kernel = prior.kernel(x_t, t, s, self.eta)
         if self.eta == 0:
             return kernel.mean, None
-        if noise is None:
-            raise TypeError("DDIM with eta > 0 draws noise: give it a stream")
-        return kernel.sample(noise), None
+        return kernel.sample(self.stream(noise)), None

@@ -25,7 +25,7 @@ from . import events, openapi, previews, states
 from .answers import Health, ImageInfo, JobInfo, JobTicket, ServerInfo, TaskInfo
 from .finders import FINDERS, find
 from .forms import Form, forms
-from .iopaint import inpaint_of, model_info, server_config
+from .iopaint import SAMPLERS, ModelChoice, chosen_model, inpaint_of, model_info, server_config
 from .jobs import Job, Worker
 from .limits import Refusal
 from .orders import flag, orders_of, suffix_of
@@ -161,6 +161,16 @@ def _add_server(app: FastAPI, service: Service) -> None:
     def model() -> dict[str, Any]:
         """Say what IOPaint says of its model."""
         return model_info(service.prior)
+
+    @app.post(f"{API}/model")
+    def switch_model(choice: ModelChoice) -> dict[str, Any]:
+        """Take a model by its name, as IOPaint does: there is the server's own prior alone."""
+        return chosen_model(service.prior, choice.name)
+
+    @app.get(f"{API}/samplers")
+    def samplers() -> list[str]:
+        """List the samplers that IOPaint lets choose from: here the task chooses."""
+        return SAMPLERS
 
     @app.get(f"{API}/server-config")
     def configuration() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ..io import files
 from ..io.arrays import LUMA
@@ -25,7 +25,16 @@ from .limits import Refusal
 from .service import Service
 from .store import Image, Store, reading
 
-__all__ = ["FIELDS", "SCHEMA", "inpaint_of", "model_info", "server_config"]
+__all__ = [
+    "FIELDS",
+    "SAMPLERS",
+    "SCHEMA",
+    "ModelChoice",
+    "chosen_model",
+    "inpaint_of",
+    "model_info",
+    "server_config",
+]
 
 SEED = 42  # that IOPaint takes by default
 RANDOM = -1  # a seed that stands for any
@@ -112,6 +121,12 @@ NO_MODEL = {
 SAMPLERS: list[str] = []
 
 
+class ModelChoice(BaseModel):
+    """The model that a program wants to work with."""
+
+    name: str
+
+
 def inpaint_of(body: bytes, service: Service) -> tuple[Order, int]:
     """Return the order of a request of IOPaint, and its seed.
 
@@ -152,6 +167,18 @@ def model_info(prior: Any) -> dict[str, Any]:
         "support_strength": False,
         **NO_MODEL,
     }
+
+
+def chosen_model(prior: Any, name: str) -> dict[str, Any]:
+    """Return the prior as IOPaint answers a choice of its model.
+
+    Raises:
+        Refusal: If another model is asked for: a server keeps the prior that it was started with.
+    """
+    if name != prior.name:
+        told = f"this server was started with the prior {prior.name}"
+        raise Refusal(404, f"{told}; there is no model {literal(name, 40)}")
+    return model_info(prior)
 
 
 def server_config(prior: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from . import captioned as captioned
 from . import cascades as cascades
 from . import commands as commands
 from . import control as control
+from . import dead_leaves as dead_leaves
 from . import hole_validation as hole_validation
 from . import image_files as image_files
 from . import labelled as labelled
@@ -12,6 +13,7 @@ from . import lora as lora
 from . import muon as muon
 from . import photographs as photographs
 from . import points as points
+from . import processes as processes
 from . import runs as runs
 from . import stages as stages
 from . import text_model as text_model
@@ -23,6 +25,7 @@ from .captioned import Captioned as Captioned
 from .captioned import Picture as Picture
 from .cascades import UpsamplerTrainer as UpsamplerTrainer
 from .control import ControlRun as ControlRun
+from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Entry as Entry
 from .image_files import Skipped as Skipped
@@ -37,6 +40,7 @@ from .muon import Muon as Muon
 from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
+from .processes import Processes as Processes
 from .runs import Run as Run
 from .runs import RunConfig as RunConfig
 from .stages import LatentWish as LatentWish

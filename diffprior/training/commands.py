@@ -4,7 +4,8 @@ The module imports nothing heavy, so that the command line can read the options 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .labelled import ClassedImages
     from .photographs import Photographs
     from .points import Points
+    from .processes import Processes
     from .runs import Run
     from .trainer import Network, Trainer, TrainingConfig
     from .tuning import Tuning
@@ -61,8 +63,8 @@ def train(  # noqa: PLR0913 (the options of the command)
     objective: Annotated[
         str | None,
         typer.Option(
-            help="What is minimized: bits, edm, flow, hybrid, implicit, ncsn, simple, sliced, v, "
-            "vlb or x0, with settings as in 'simple(steps=500)'.",
+            help="What is minimized: bits, edm, flow, hybrid, implicit, mu, ncsn, simple, sliced, "
+            "v, vlb or x0, with settings as in 'simple(steps=500)'.",
             show_default="edm",
         ),
     ] = None,
@@ -86,7 +88,9 @@ def train(  # noqa: PLR0913 (the options of the command)
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Images of each step.", show_default="32, or 4 in fine-tuning"),
+        typer.Option(
+            help="Images of each step, in each process.", show_default="32, or 4 in fine-tuning"
+        ),
     ] = None,
     holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
     device: Annotated[
@@ -135,12 +139,11 @@ def train(  # noqa: PLR0913 (the options of the command)
 
     A run that was stopped goes on with the same command. OUT/weights is a model folder for --prior,
     or one for --lora or --controlnet; OUT/curve.csv is the validation table. Both are written again
-    when a finished run is called again.
+    when a finished run is called again. Processes that torchrun or accelerate launch starts train a
+    prior together, on a GPU each.
     """
     import torch
 
-    from ..io import documents
-    from ..runtime.placement import device_of
     from .tuning import Tuning
 
     length = _length(minutes, steps)
@@ -160,18 +163,14 @@ def train(  # noqa: PLR0913 (the options of the command)
         _check(every, holes, length)
         tuning.check()
         _check_stages(stages, tuning.wanted, init)
-        place = str(device_of(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-        with documents.locked(out / ".lock"):
+        with _joined(device, out) as (processes, place):
+            if tuning.wanted or cascade or latent is not None:
+                _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
                 _refuse_new(objective=objective, network=network, init=init, source=source)
-                _tune(
-                    tuning,
-                    photographs,
-                    _Begun(out, place, TUNED if batch is None else batch, seed),
-                    every=every,
-                    **length,
-                )
+                begun = _Begun(out, place, TUNED if batch is None else batch, seed)
+                _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed)
@@ -181,15 +180,37 @@ def train(  # noqa: PLR0913 (the options of the command)
                     return
                 made, config = _prepare(*data, objective, network)
                 made = _initial(init, made) if init else made
-                trainer = _trainer(made, data[0], config, out, place)
+                trainer = _trainer(made, data[0], config, _Place(out, place, processes))
                 if compile:
                     made.compile()
+                if not processes.rank.is_first:
+                    trainer.run(every=every, **length)
+                    return
                 measure = _holes(made, data[0], holes, place)
                 _run(trainer, measure=measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
     print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _joined(device: str | None, out: Path) -> "Iterator[tuple[Processes, str]]":
+    """Give the processes of the run and the device of this one; the first one locks the folder."""
+    import torch
+
+    from ..io import documents
+    from ..runtime.placement import device_of
+    from ..runtime.ranks import Rank, own_device
+    from .processes import together
+
+    rank = Rank.here()
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_of(own_device(name, rank.local) if rank.size > 1 else name)
+    with ExitStack() as stack:
+        if rank.is_first:
+            stack.enter_context(documents.locked(out / ".lock"))
+        yield stack.enter_context(together(rank, place)), str(place)
 
 
 class _Begun(NamedTuple):
@@ -199,6 +220,20 @@ class _Begun(NamedTuple):
     place: str
     batch: int
     seed: int
+
+
+class _Place(NamedTuple):
+    """Where a new prior is trained, and by which processes."""
+
+    out: Path
+    device: str
+    processes: "Processes"
+
+
+def _refuse_several(processes: "Processes") -> None:
+    """Refuse several processes where one does the work."""
+    if processes.rank.size > 1:
+        raise ValueError("several processes train plain priors alone; leave torchrun out")
 
 
 def _refuse_new(**options: object) -> None:
@@ -271,15 +306,16 @@ def _trainer(
     made: "Network",
     images: "Photographs | ClassedImages | Points",
     config: "TrainingConfig",
-    out: Path,
-    place: str,
+    where: _Place,
 ) -> "Trainer":
     """Return the trainer of a new prior, or of one that goes on."""
     from .trainer import Trainer
 
     images.check_room(max(config.patch, config.late_patch))
-    trainer = Trainer(made, images, config, out, place)
-    _introduce(images, trainer.resume())
+    trainer = Trainer(made, images, config, where.out, where.device, where.processes)
+    resumed = trainer.resume()
+    if where.processes.rank.is_first:
+        _introduce(images, resumed)
     return trainer
 
 

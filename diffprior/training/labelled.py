@@ -78,7 +78,12 @@ class ClassedImages:
         """Do nothing: images are whole."""
 
     def batch(
-        self, rng: np.random.Generator, n: int, side: int, crops: Crops | None = None
+        self,
+        rng: np.random.Generator,
+        n: int,
+        side: int,
+        crops: Crops | None = None,
+        rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, Tensor]:
         """Return random images, uint8 of shape ``(n, C, H, W)``, and their labels ``(n,)``.
 
@@ -87,8 +92,10 @@ class ClassedImages:
             n: Number of images.
             side: Ignored; images are whole.
             crops: Ignored.
+            rows: Which of the images are returned.
         """
-        index = torch.from_numpy(rng.integers(len(self.pixels), size=n)).to(self.pixels.device)
+        drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
+        index = drawn[rows].to(self.pixels.device)
         return self.pixels[index], self.labels[index]
 
 

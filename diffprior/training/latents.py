@@ -67,7 +67,12 @@ class Latents:
 
     @torch.no_grad()
     def batch(
-        self, rng: np.random.Generator, n: int, side: int, crops: Crops | None = None
+        self,
+        rng: np.random.Generator,
+        n: int,
+        side: int,
+        crops: Crops | None = None,
+        rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, Tensor | None]:
         """Return random latents, float32 of shape ``(n, *shape)``, and the labels of their images.
 
@@ -76,8 +81,9 @@ class Latents:
             n: Number of latents.
             side: Ignored.
             crops: How crops of photographs are drawn.
+            rows: Which of the latents are returned.
         """
-        pixels, labels = self.images.batch(rng, n, self.side, crops or Crops())
+        pixels, labels = self.images.batch(rng, n, self.side, crops or Crops(), rows)
         code = self.vae.encode(colored(pixels)).latent_dist
         noise = torch.from_numpy(rng.standard_normal(code.mean.shape)).to(code.mean)
         return self.scale * (code.mean + code.std * noise), labels

@@ -182,6 +182,7 @@ class Photographs:
         n: int,
         side: int,
         crops: Crops = Crops(),  # noqa: B008
+        rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, None]:
         """Return random crops, uint8 of shape ``(n, 3, side, side)``, and None for their labels.
 
@@ -190,8 +191,9 @@ class Photographs:
             n: Number of crops.
             side: Side of the crops in pixels.
             crops: How crops are drawn.
+            rows: Which of the crops are cut and returned.
         """
-        views = torch.from_numpy(np.stack(self.views(rng, n, side, crops), 1))
+        views = torch.from_numpy(np.stack(self.views(rng, n, side, crops), 1))[rows]
         views = views.to(self.pixels.device, non_blocking=True)
         corner, down, right = views[:, :, None, None].unbind(1)
         steps = torch.arange(side, device=self.pixels.device)

@@ -62,7 +62,12 @@ class Points:
         """Do nothing: points have no sides."""
 
     def batch(
-        self, rng: np.random.Generator, n: int, side: int, crops: Crops | None = None
+        self,
+        rng: np.random.Generator,
+        n: int,
+        side: int,
+        crops: Crops | None = None,
+        rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, None]:
         """Return random points, float32 of shape ``(n, D)``, and None for their labels.
 
@@ -70,6 +75,8 @@ class Points:
             rng: Source of randomness.
             n: Number of points.
             side, crops: Ignored.
+            rows: Which of the points are returned.
         """
-        index = torch.from_numpy(rng.integers(len(self.pixels), size=n)).to(self.pixels.device)
+        drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
+        index = drawn[rows].to(self.pixels.device)
         return self.pixels[index], None

@@ -21,7 +21,7 @@ from ..metrics import psnr
 from ..networks.dit import DiT
 from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, packed
-from ..networks.parameterizations import Karras, Parameterization
+from ..networks.parameterizations import Karras, Mean, Parameterization
 from ..networks.unet import UNet, packed_unet
 from ..objectives.base import Batch, Denoiser, Objective
 from ..priors.network import NetworkPrior
@@ -31,6 +31,7 @@ from .labelled import ClassedImages
 from .muon import Muon
 from .photographs import Crops, Photographs
 from .points import Points
+from .processes import Processes
 
 __all__ = ["SIGMAS", "Network", "Trainer", "TrainingConfig", "network_task"]
 
@@ -56,7 +57,7 @@ class TrainingConfig(Checked):
     pixels.
 
     Arguments:
-        batch: Crops of a step in the first part of the run.
+        batch: Crops of a step in the first part of the run, in each process.
         patch: Side of the crops in pixels, a multiple of the stride of the network.
         late_patch: Side of the crops in the last part.
         decay: Share of the run in which the learning rates fall, in [0, 1].
@@ -106,12 +107,16 @@ class Trainer:
     are written again from the checkpoint when the run goes on. A kill while a file is written
     leaves the last one.
 
+    Several processes train as one with a batch as large as all of theirs: each has a part of it,
+    and their gradients are averaged. The first one writes the files.
+
     Arguments:
         network: Network to train.
         images: Images to draw batches from.
         config: Settings of the run.
         folder: Folder of the run.
         device: Device of the network and the images.
+        processes: The processes that train together.
     """
 
     def __init__(
@@ -121,12 +126,14 @@ class Trainer:
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
+        processes: Processes = Processes(),  # noqa: B008 (frozen)
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images = images.to(device)
         self.config = config
         self.folder = folder
         self.device = torch.device(device)
+        self.processes = processes
         self.objective = build(config.objective, ("objectives",))
         self.task = network_task(self.objective, network)
         if self.objective.binary != getattr(images, "binary", False):
@@ -210,11 +217,13 @@ class Trainer:
             SettingError: If it is damaged, or is that of a run with another network or with other
                 settings.
         """
-        if not self.checkpoint.exists():
+        path = self.checkpoint
+        is_here = self.processes.rank.is_first and path.exists()
+        data = self.processes.copy(documents.read_bytes(path, LARGEST) if is_here else None)
+        if data is None:
             return False
-        path = documents.regular(self.checkpoint, LARGEST)
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(BytesIO(data), map_location=self.device, weights_only=True)
             self._check_config(state.get("config", {}))
             self._restore(state)
         except SettingError:
@@ -263,6 +272,9 @@ class Trainer:
         denoiser = Denoiser(network=self._forward, parameterization=self.task, labels=labels)
         loss = self.objective.losses(denoiser, batch).mean()
         loss.backward()
+        mean: Tensor = loss.detach().float()  # a bound is summed in float64
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.processes.average([mean, *gradients])
         nn.utils.clip_grad_norm_(self.others, self.config.clip)
         factor = self.config.rate(progress, self.step)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -271,8 +283,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        out: Tensor = loss.detach().float()  # a bound is summed in float64
-        return out
+        return mean
 
     def _forward(self, *inputs: Tensor) -> Tensor:
         """Return what the network says; images pass it in bfloat16."""
@@ -280,23 +291,29 @@ class Trainer:
             return self.network(*inputs)  # type: ignore[no-any-return]
 
     def _draw(self, progress: float) -> tuple[Batch, Tensor | None]:
-        """Return a batch, and the labels ``(B,)`` of its images."""
+        """Return a batch, and the labels ``(B,)`` of its images.
+
+        All is drawn for the batch of all processes; each takes its rows.
+        """
         config = self.config
         rng = np.random.default_rng([config.seed, self.step])
-        n, side = config.shape(progress)
-        images, labels = self.images.batch(rng, n, side, config.crops)
+        own, side = config.shape(progress)
+        rows = self.processes.rows(own)
+        n = own * self.processes.rank.size
+        images, labels = self.images.batch(rng, n, side, config.crops, rows)
         x_0 = images
         if images.dtype == torch.uint8:
             x_0 = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
-        t = self.objective.times(levels).float().to(self.device, non_blocking=True)
+        t = self.objective.times(levels).float()[rows].to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         draws = 2 if self.objective.probes else 1
+        shape = (n, *x_0.shape[1:])
         noise, *probe = (
-            torch.randn(x_0.shape, generator=generator, device=self.device) for _ in range(draws)
+            torch.randn(shape, generator=generator, device=self.device)[rows] for _ in range(draws)
         )
         if labels is not None:
-            dropped = torch.from_numpy(rng.random(n) < config.drop).to(self.device)
+            dropped = torch.from_numpy(rng.random(n) < config.drop)[rows].to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
         return Batch(x_0=x_0, t=t, noise=noise, probe=probe[0] if probe else None), labels
 
@@ -335,10 +352,11 @@ class Trainer:
         """
         share = self._clock(minutes, steps)
         check("every", every, Positive)
-        if self.step and self.checkpoint.exists():
+        writes = self.processes.rank.is_first
+        if writes and self.step and self.checkpoint.exists():
             self.mend(measure)
         due = self.seconds + 60 * every
-        while (done := share()) < 1:
+        while (done := self.processes.agree(share())) < 1:
             start = time.perf_counter()
             loss = self.train_step(done)
             mean = 0.99 * self.running + 0.01 * loss
@@ -346,7 +364,7 @@ class Trainer:
             self.seconds += time.perf_counter() - start
             if callback is not None:
                 callback(self, share())
-            if self.seconds >= due or share() >= 1:
+            if writes and (self.seconds >= due or share() >= 1):
                 self.save()
                 self.record(measure)
                 due = self.seconds + 60 * every
@@ -417,7 +435,8 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
     """Return what a network takes and says in the training by an objective.
 
     Raises:
-        UnsuitedError: If the network has not as many outputs as the objective needs.
+        UnsuitedError: If the network has not as many outputs as the objective needs, or cannot be
+            saved with what it says.
     """
     if network.numbers != objective.numbers:
         raise UnsuitedError(
@@ -431,7 +450,12 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
         return own
     if isinstance(network, UNet) and network.settings["time"] == "fourier":
         return objective.score_parameterization()
-    return objective.parameterization(network.sigma_data)
+    own = objective.parameterization(network.sigma_data)
+    if isinstance(network, UNet) and isinstance(own, Mean):
+        raise UnsuitedError(
+            "unet is saved for diffusers, which has no networks that say mu: use nafunet or dit"
+        )
+    return own
 
 
 def _center(x: Image, side: int) -> Image:

@@ -1,171 +1,74 @@
-"""Repeat experiments of 2015 in small: what is trained here, beside what was published.
+"""Repeat experiments of two papers in small: what is trained here, beside what was published.
 
-    python scripts/tables/experiments.py
+    python scripts/tables/experiments.py --clothes fashion_mnist.npz
 
-The Swiss roll (points) and the heartbeat (bits) of "Deep Unsupervised Learning using Nonequilibrium
-Thermodynamics" (Sohl-Dickstein et al., 2015), https://arxiv.org/abs/1503.03585, table 1. Each
-network trains for some minutes. K is the lower bound of the mean of log2 p(x_0), in bits a state,
-and K - L_null what is gained over a Gaussian, or over independent bits, of the same moments.
+The Swiss roll (points), the heartbeat (bits), dead leaves (images) and multiplied distributions of
+"Deep Unsupervised Learning using Nonequilibrium Thermodynamics" (Sohl-Dickstein et al., 2015),
+https://arxiv.org/abs/1503.03585; the ablation of "Denoising Diffusion Probabilistic Models" (Ho et
+al., 2020), https://arxiv.org/abs/2006.11239, table 2, on Fashion-MNIST. Each network trains for
+some minutes. K is the lower bound of the mean of log2 p(x_0), in bits, and K - L_null what is
+gained over a Gaussian, or over independent bits, of the same moments.
 """
 
-import math
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import torch
 import typer
-from torch import Tensor
+from experiment_ablation import VARIANTS, ablation_table
+from experiment_leaves import leaves_row
+from experiment_points import beat_row, roll_row
+from experiment_products import products_table
 
-from diffprior.architectures import MLP
-from diffprior.architectures.base import Demand
-from diffprior.catalog import build
 from diffprior.cli.scripts import chosen, run
-from diffprior.densities.nonequilibrium import nonequilibrium_bound
-from diffprior.diffusions import Diffusion
 from diffprior.evaluation import tables
-from diffprior.objectives.base import Objective
-from diffprior.priors.network import NetworkPrior
-from diffprior.random import Noise
-from diffprior.schedules import grid
-from diffprior.training.points import Points
-from diffprior.training.trainer import Trainer, TrainingConfig
 
-PERIOD = 5  # of the heartbeat: one bit in five is 1
-BITS = 20  # of a sequence
-SIZE = 6.6  # the deviation of the spiral, which is divided by it
-NOISE = 0.04  # of the points of the roll
-Data = np.ndarray[Any, Any]
+NAMES = ("roll", "heartbeat", "leaves", "products", "ablation")
+CLASSIFIER = Path(__file__).parents[2] / "data" / "fashion"
+HEAD = ["data", "K, bits", "truth", "K - L_null", "K of 2015", "K - L_null of 2015"]
 
 
-def spiral(share: Data) -> Data:
-    """Return points of a spiral of about unit deviation, ``(N, 2)``, at shares of its angle."""
-    angle = 1.5 * math.pi * (1 + 2 * share)
-    return np.stack([angle * np.cos(angle), angle * np.sin(angle)], 1) / SIZE
-
-
-def swiss_roll(count: int, rng: np.random.Generator) -> Data:
-    """Return points of a spiral with a little noise."""
-    x = spiral(rng.random(count))
-    return np.asarray(x + NOISE * rng.standard_normal(x.shape))
-
-
-def roll_log_prob(x: Tensor) -> Tensor:
-    """Return the log-density of the Swiss roll in bits, by a sum over its angles."""
-    centers = torch.from_numpy(spiral((np.arange(4000) + 0.5) / 4000)).to(x)
-    squares = torch.cdist(x, centers) ** 2 / (2 * NOISE**2)
-    nats = (-squares).logsumexp(1) - math.log(len(centers) * 2 * math.pi * NOISE**2)
-    return nats / math.log(2)
-
-
-def heartbeat(count: int, rng: np.random.Generator) -> Data:
-    """Return sequences of bits with a 1 at every fifth place, at one of five phases."""
-    phase = rng.integers(PERIOD, size=(count, 1))
-    return np.asarray((np.arange(BITS) + phase) % PERIOD == 0)
-
-
-def trained(x: Data, objective: str, width: int, minutes: float, seed: int) -> NetworkPrior:
-    """Return the prior of a network that was trained on points or bits for some minutes."""
-    torch.manual_seed(seed)
-    config = TrainingConfig(objective=objective, batch=256, adam_rate=3e-3, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(file := Path(folder) / "x.npy", x)
-        points = Points(file)
-        task: Objective = build(objective, ("objectives",))
-        deviation = float(points.pixels.std())
-        demand = Demand(
-            shape=x.shape[1:],
-            sigma_data=deviation,
-            classes=0,
-            numbers=1,
-            parameterization=task.parameterization(deviation),
-        )
-        trainer = Trainer(MLP(width=width).build(demand), points, config, Path(folder))
-        trainer.run(minutes=minutes, every=minutes)
-        return trainer.prior(trainer.averaged())
-
-
-@dataclass(frozen=True)
-class Together:
-    """A prior that asks its network for all rows at once, where it would for each by itself."""
-
-    prior: NetworkPrior
-
-    @property
-    def diffusion(self) -> Diffusion:
-        """Return how noise is added to states."""
-        return self.prior.diffusion
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return E[x_0 | x_t]."""
-        own = self.prior.parameterization
-        x, time = own.inputs(x_t, t)
-        return own.denoised(x_t, t, self.prior.network(x, time.to(x_t).expand(len(x_t))))
-
-
-def bound(prior: NetworkPrior, x_0: Tensor, kind: str, steps: int) -> Tensor:
-    """Return K of each row, in bits."""
-    times = grid(prior.diffusion.schedule, kind, steps)[:-1]  # type: ignore[arg-type]
-    noise = Noise(seed=1, ids=range(len(x_0)))
-    return nonequilibrium_bound(Together(prior), x_0, times, noise) / math.log(2)
-
-
-def roll_row(minutes: float, count: int, seed: int) -> list[str]:
-    """Return the row of the Swiss roll."""
-    rng = np.random.default_rng(seed)
-    x = swiss_roll(20_000, rng).astype(np.float32)
-    law = "edm(p_mean=-2.0, sigma_min=0.002, sigma_max=50)"
-    prior = trained(x, law, 256, minutes, seed)
-    fresh = torch.from_numpy(swiss_roll(count, rng).astype(np.float32))
-    null = -math.log2(2 * math.pi * math.e)
-    k, truth = bound(prior, fresh, "logsnr", 1000), float(roll_log_prob(fresh.double()).mean())
-    return row("Swiss roll, 2 numbers", k, (truth, null), "2.35", "6.45")
-
-
-def beat_row(minutes: float, count: int, seed: int) -> list[str]:
-    """Return the row of the heartbeat."""
-    rng = np.random.default_rng(seed)
-    prior = trained(heartbeat(20_000, rng), "bits(steps=2000)", 256, minutes, seed)
-    fresh = torch.from_numpy(heartbeat(count, rng).astype(np.float32))
-    share = 1 / PERIOD
-    null = BITS * (share * math.log2(share) + (1 - share) * math.log2(1 - share))
-    k = bound(prior, fresh, "time", 2000)
-    return row(f"Heartbeat, {BITS} bits", k, (-math.log2(PERIOD), null), "-2.414", "12.024")
-
-
-def row(name: str, k: Tensor, known: tuple[float, float], theirs: str, gain: str) -> list[str]:
-    """Return a row: K with its standard error, the truth, K - L_null, and what was published.
-
-    Arguments:
-        known: The mean of log2 p(x_0), and L_null.
-    """
-    error = float(k.std()) / math.sqrt(len(k))
-    mean = float(k.mean())
-    truth, null = known
-    ours = [f"{mean:.3f} ({error:.3f})", f"{truth:.3f}", f"{mean - null:.3f}"]
-    return [name, *ours, theirs, gain]
-
-
-ROWS: dict[str, Callable[[float, int, int], list[str]]] = {"roll": roll_row, "heartbeat": beat_row}
-
-
-def main(
+def main(  # noqa: PLR0913 (the options of the command)
     only: Annotated[
-        list[str] | None, typer.Option(help="roll or heartbeat; can be repeated.")
+        list[str] | None, typer.Option(help=f"{', '.join(NAMES)}; can be repeated.")
     ] = None,
-    minutes: Annotated[float, typer.Option(help="Minutes that each network trains.")] = 2,
-    count: Annotated[int, typer.Option(help="Fresh states that K is measured on.")] = 1000,
+    clothes: Annotated[
+        Path | None, typer.Option(help="NPZ file with x_train, y_train and x_test, for ablation.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Row of the ablation; can be repeated.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Minutes that a network of points trains.")] = 2,
+    steps: Annotated[int, typer.Option(help="Steps that a network of images trains.")] = 1500,
+    chain: Annotated[int, typer.Option(help="Steps of chains: products, ablation.")] = 100,
+    count: Annotated[int, typer.Option(help="Fresh points, bits and products.")] = 1000,
+    measurements: Annotated[int, typer.Option(help="Measurements of each product.")] = 4,
+    images: Annotated[int, typer.Option(help="Fresh images that are measured or drawn.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and noise.")] = 0,
 ) -> None:
-    """Print the table."""
-    names = chosen("--only", only, tuple(ROWS))
-    lines = [ROWS[name](minutes, count, seed) for name in names]
-    head = ["data", "K, bits", "truth", "K - L_null", "K of 2015", "K - L_null of 2015"]
-    print(tables.markdown(head, lines))
-    print("The roll of 2015 has a noise of its own, which is not published.")
+    """Print the tables."""
+    names = chosen("--only", only, NAMES)
+    variants = chosen("--variant", variant, tuple(VARIANTS))
+    lines, notes = [], []
+    for name, make in (("roll", roll_row), ("heartbeat", beat_row)):
+        if name in names:
+            lines.append(make(minutes, count, seed))
+    if "roll" in names:
+        notes.append("The roll of 2015 has a noise of its own, which is not published.")
+    if "leaves" in names:
+        line, note = leaves_row(steps, images, seed)
+        lines.append(line)
+        notes.append(note)
+    if lines:
+        print("\n".join([tables.markdown(HEAD, lines), *notes]), end="\n\n")
+    if "products" in names:
+        print(products_table((count, measurements, chain)), end="\n\n")
+    if "ablation" not in names:
+        return
+    if clothes is None:
+        print("The ablation needs --clothes, an NPZ file such as Fashion-MNIST.")
+    else:
+        sizes = steps, chain, images
+        print(ablation_table(clothes, CLASSIFIER, variants, sizes, seed))
 
 
 if __name__ == "__main__":

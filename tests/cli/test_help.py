@@ -123,8 +123,8 @@ def test_the_help_has_five_panels_in_order() -> None:
         "upscale",
     }
     assert {n for n, p in panels.items() if p == "Edit"} == {
-        *("blend", "edit", "generate", "interpolate", "invert", "mask", "sdedit", "style"),
-        "variations",
+        *("batch", "blend", "edit", "generate", "interpolate", "invert", "mask", "sdedit"),
+        *("style", "variations"),
     }
     assert {n for n, p in panels.items() if p == "Inspect"} == {*LISTS, "tasks"}
     evaluate = {n for n, p in panels.items() if p == "Evaluate"}

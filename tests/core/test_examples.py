@@ -13,6 +13,7 @@ MODULES = [
     "likelihoods.base",
     "methods.base",
     "operators.base",
+    "processes",
     "random",
     "samplers.base",
     "schedules",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffprior import metrics
@@ -80,3 +81,21 @@ def test_lpips_without_its_weights_says_so_in_one_line(monkeypatch):
         metrics.lpips(*pair(1, 64))
     assert "\n" not in str(error.value)
     assert np.isfinite(metrics.psnr(*pair())).all()
+
+
+def test_the_frechet_distance_is_its_formula():
+    """By scipy's root of a matrix, also for fewer rows than features; 0 of a set to itself."""
+    x = Noise(0, samples=1).normal(torch.empty(1, 300, 6)).double()[0]
+    a, b = x[:200] @ torch.diag(torch.arange(1.0, 7.0).double()), x[200:] @ x[:6] + 0.5
+    for a_, b_ in ((a, b), (a[:4], b[:5])):
+        covs = [np.cov(v.numpy().T) for v in (a_, b_)]
+        shift = ((a_.mean(0) - b_.mean(0)) ** 2).sum().item()
+        values = np.linalg.eigvals(covs[0] @ covs[1]).astype(complex)
+        expected = shift + np.trace(covs[0] + covs[1]) - 2 * np.sqrt(values).real.sum()
+        assert metrics.frechet_distance(a_, b_).item() == pytest.approx(expected, rel=1e-6)
+    root = sqrtm(np.cov(a.numpy().T) @ np.cov(b.numpy().T)).real
+    known = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(
+        np.cov(a.numpy().T) + np.cov(b.numpy().T) - 2 * root
+    )
+    assert metrics.frechet_distance(a.float(), b.float()).item() == pytest.approx(known, rel=1e-5)
+    assert metrics.frechet_distance(a, a).item() < 1e-9

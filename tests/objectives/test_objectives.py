@@ -26,7 +26,10 @@ GAUSSIAN = [
     "simple(steps=50)",
     "v(steps=50, betas='cosine')",
     "x0(steps=50)",
+    "mu(steps=50)",
     "vlb(steps=50, levels=False)",
+    "vlb(steps=50, levels=False, predicts='mu')",
+    "vlb(steps=50, levels=False, variance='learned')",
     "hybrid(steps=50, levels=False)",
     "ncsn",
     "implicit",
@@ -128,7 +131,7 @@ def test_score_matching_has_three_faces() -> None:
 def test_losses_of_one_map_are_multiples_of_each_other() -> None:
     """That of the noise is alpha / sigma times that of x_0; v has (alpha^2 + sigma^2) / sigma."""
     u, losses = 0.4, {}
-    for name in ("simple", "x0", "v"):
+    for name in ("simple", "x0", "v", "mu"):
         objective = build(f"{name}(steps=50)", ("objectives",))
         batch = exact_batch(objective, u)
         model, _ = denoiser(objective, batch, 0.2)
@@ -137,6 +140,24 @@ def test_losses_of_one_map_are_multiples_of_each_other() -> None:
     torch.testing.assert_close(losses["simple"], (alpha / sigma) ** 2 * losses["x0"])
     factor = (alpha**2 + sigma**2) / sigma
     torch.testing.assert_close(losses["v"], factor**2 * losses["x0"])
+    # of mu it is the weight of x_0 in eq. 7 of DDPM, sqrt(product before) beta / sigma^2
+    before = model.schedule(batch.t[0] - 1 / 50)[0]
+    weight = before * (1 - (alpha / before) ** 2) / sigma**2
+    torch.testing.assert_close(losses["mu"], weight**2 * losses["x0"], rtol=1e-3, atol=0)
+
+
+def test_the_bound_does_not_ask_what_the_network_says() -> None:
+    """Of one denoiser: by its noise, by mu, and with v = 0 learned, at the first step, too."""
+    for u in (0.001, 0.4):
+        losses = []
+        for settings in ("", ", predicts='mu'", ", variance='learned'"):
+            objective = build(f"vlb(steps=50, levels=False{settings})", ("objectives",))
+            batch = exact_batch(objective, u)
+            model, network = denoiser(objective, batch, 0.2)
+            network.out = None if network.out is None else network.out - 1
+            losses.append(objective.losses(model, batch))
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(losses[2], losses[0], rtol=1e-6, atol=1e-9)
 
 
 def test_a_term_of_the_bound_is_that_of_the_paper() -> None:
@@ -273,6 +294,15 @@ def test_the_bound_of_a_bit_is_its_entropy() -> None:
         total += float((q[:, 0] * losses).sum()) / steps
     entropy = -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
     assert abs(total - entropy) < 1e-4
+
+
+@pytest.mark.parametrize("betas", ["linear", "cosine"])
+@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+def test_a_chain_of_few_steps_keeps_a_part_of_the_signal(betas: str, steps: int) -> None:
+    """Betas of DDPM that are scaled to fewer than 21 steps would be above 1."""
+    objective = build(f"simple(steps={steps}, betas={betas!r})", ("objectives",))
+    alpha, sigma = objective.parameterization(0.5).schedule(torch.linspace(0, 1, 9).double())
+    assert (alpha > 0).all() and (alpha.diff() < 0).all() and sigma.isfinite().all()
 
 
 def test_times_are_those_of_the_law() -> None:

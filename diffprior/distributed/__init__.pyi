@@ -1,0 +1,20 @@
+# Written by scripts/generate_index.py.
+from . import batch as batch
+from . import book as book
+from . import cluster as cluster
+from . import commands as commands
+from . import solver as solver
+from . import stores as stores
+from . import worker as worker
+from .batch import Batch as Batch
+from .book import Book as Book
+from .cluster import Resources as Resources
+from .cluster import map as map
+from .solver import Item as Item
+from .solver import Row as Row
+from .solver import Solver as Solver
+from .stores import Folder as Folder
+from .stores import Remote as Remote
+from .stores import Store as Store
+from .worker import FileWorker as FileWorker
+from .worker import Order as Order
