@@ -54,7 +54,8 @@ def generate(
         chosen = _sampler(sampler, steps, prior)
 
         def chain(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
-            return prior.decode(chosen(prior, x_T, noise, callback=callback))
+            shown = _after_first(prior, chosen, x_T, noise)
+            return prior.decode(chosen(shown, x_T, noise, callback=callback))
 
         noise = Noise(settings.seed, samples=samples)
         x_T = prior.diffusion.terminal((samples, *prior.shape)).sample(noise).to(prior.like)
@@ -62,6 +63,17 @@ def generate(
         return Edited(x=x, report={"sampler": repr(chosen), **counts})
 
     return Edit(draw=draw, size=(height, width))
+
+
+def _after_first(prior: Prior, chosen: Sampler, x_T: Tensor, noise: Noise) -> Prior:
+    """Return the prior under the small images that a cascade draws first; others as they are."""
+    first = prior.first
+    if first is None:
+        return prior
+    terminal = first.diffusion.terminal((len(x_T), *first.shape)).sample(noise).to(first.like)
+    small = chosen(first, terminal, noise)
+    fresh = noise.normal(x_T)
+    return prior.map_inner(lambda inner: inner._show(small=small, noise=fresh))
 
 
 def _sampler(sampler: Sampler | str | None, steps: int | None, prior: Prior) -> Sampler:

@@ -438,6 +438,14 @@ class Prior(nn.Module, ABC):
         """Return the prior inside all wrappers."""
         return self
 
+    @property
+    def first(self) -> "Prior | None":
+        """Return the prior of what is drawn before this one's images; None if nothing is.
+
+        ``_show(small=..., noise=...)`` then sets what was drawn.
+        """
+        return None
+
     def map_inner(self, change: Callable[["Prior"], "Prior"]) -> "Prior":
         """Return this prior with its innermost one changed; wrappers and source stay."""
         return self._keep_source(change(self))
@@ -654,6 +662,10 @@ class Wrapper(Prior, ABC):
     @property
     def innermost(self) -> Prior:
         return self.inner.innermost
+
+    @property
+    def first(self) -> Prior | None:
+        return self.inner.first
 
     def shares(self) -> Prior:
         return self.with_inner(self.inner.shares())

@@ -149,9 +149,12 @@ class NetworkPrior(ConditionalPrior):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
-    def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def _denoise(self, x_t: Tensor, t: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return E[x_0 | x_t]; the network takes the channels of ``seen`` after those of x_t."""
         channels, *sides = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
+        if seen is not None:
+            x = torch.cat([x, seen.to(x)], 1)
         if sides:
             x = pad_to_multiple(x, self.multiple or 1)
         # the time is a number of the host: it goes along with the call, and is not copied first

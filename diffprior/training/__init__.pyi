@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import autoencoder as autoencoder
 from . import captioned as captioned
+from . import cascades as cascades
 from . import commands as commands
 from . import control as control
 from . import dead_leaves as dead_leaves
@@ -24,6 +25,7 @@ from .autoencoder import AutoencoderConfig as AutoencoderConfig
 from .autoencoder import AutoencoderRun as AutoencoderRun
 from .captioned import Captioned as Captioned
 from .captioned import Picture as Picture
+from .cascades import UpsamplerTrainer as UpsamplerTrainer
 from .control import ControlRun as ControlRun
 from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation

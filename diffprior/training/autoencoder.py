@@ -45,7 +45,7 @@ class AutoencoderConfig(RunConfig):
     batch: int = 32
     rate: Positive = 1e-3
     channels: int = 4
-    widths: Sequence[int] = (32, 64, 64)
+    widths: Sequence[int] = (16, 32, 64)
     kl: float = 0.01
     spread: Positive = 0.1
     adversarial: float = 0.0

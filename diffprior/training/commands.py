@@ -120,6 +120,9 @@ def train(  # noqa: PLR0913 (the options of the command)
     adversarial: Annotated[
         float | None, _staged("X", "Weight of a critic of the autoencoder; default: no critic.")
     ] = None,
+    cascade: Annotated[
+        bool, _staged(None, "Train a prior of images of half the size, and one that enlarges them.")
+    ] = False,
     lora: Annotated[
         str | None, _tuning("MODEL", "A text-to-image model that gets a LoRA: a folder or hub id.")
     ] = None,
@@ -167,13 +170,13 @@ def train(  # noqa: PLR0913 (the options of the command)
         rank=rank,
         rate=rate,
     )
-    stages = {"latent": latent, "joint": joint, "adversarial": adversarial}
+    stages = {"latent": latent, "cascade": cascade, "joint": joint, "adversarial": adversarial}
     try:
         _check(every, holes, length)
         tuning.check()
         _check_stages(stages, tuning.wanted or bool(init or teacher))
         with _joined(device, out) as (processes, place):
-            if tuning.wanted or latent is not None:
+            if tuning.wanted or cascade or latent is not None:
                 _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
@@ -184,9 +187,9 @@ def train(  # noqa: PLR0913 (the options of the command)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed)
-                if latent is not None:
+                if latent is not None or cascade:
                     named = {"objective": objective, "network": network}
-                    _latent(data, stages | named, out, place, length | {"every": every})
+                    _in_stages(data, stages | named, out, place, length | {"every": every})
                     return
                 tutor = _tutor(teacher)
                 made, config = _prepare(*data, objective, network, tutor)
@@ -256,38 +259,50 @@ def _refuse_new(**options: object) -> None:
 
 def _check_stages(stages: Mapping[str, Any], built_on: bool) -> None:
     """Refuse the options of two stages where there are none."""
-    if stages["latent"] is None:
+    kinds = [f"--{name}" for name in ("latent", "cascade") if stages[name] not in (None, False)]
+    if "--latent" not in kinds:
         for name in ("joint", "adversarial"):
             if stages[name]:
                 raise ValueError(f"--{name} is an option of --latent")
-    elif built_on:
+    if len(kinds) == 2:
+        raise ValueError("a prior is one of latents or a cascade: give --latent or --cascade")
+    if kinds and built_on:
         others = "--init, --teacher, --lora or --controlnet"
-        raise ValueError(f"--latent is for a new prior: it has no {others}")
+        raise ValueError(f"{kinds[0]} is for a new prior: it has no {others}")
 
 
-def _latent(
+def _in_stages(
     data: "tuple[Photographs | ClassedImages | Points, TrainingConfig]",
     stages: Mapping[str, Any],
     out: Path,
     place: str,
     length: dict[str, Any],
 ) -> None:
-    """Train an autoencoder, and a prior of its latents."""
+    """Train a prior of latents after an autoencoder, or a cascade."""
+    from .labelled import ClassedImages
     from .points import Points
-    from .stages import LatentWish, train_latent
+    from .stages import LatentWish, train_cascade, train_latent
 
     images, config = data
-    if isinstance(images, Points):
-        raise ValueError("--latent is for images, and these are points")
-    given = {k: v for k, v in stages.items() if v is not None and k != "latent"}
-    wish = LatentWish(channels=stages["latent"], **given)
-    _introduce(images, (out / "checkpoint.pt").exists())
     every = length.pop("every")
 
     def go(run: Any, **more: Any) -> None:
         _run(run, every=every, **more)
 
-    train_latent(images, config, wish, out, place, go, length)
+    if stages["cascade"]:
+        if not isinstance(images, ClassedImages):
+            raise ValueError("--cascade is for small images, in an .npz file")
+        _introduce(images, (out / "base" / "checkpoint.pt").exists())
+        config = replace(config, objective=stages["objective"] or config.objective)
+        train_cascade(images, config, stages["network"], out, place, go, length)
+    else:
+        if isinstance(images, Points):
+            raise ValueError("--latent is for images, and these are points")
+        _introduce(images, (out / "autoencoder" / "checkpoint.pt").exists())
+        names = ("joint", "adversarial", "objective", "network")
+        given = {k: stages[k] for k in names if stages[k] is not None}
+        wish = LatentWish(channels=stages["latent"], **given)
+        train_latent(images, config, wish, out, place, go, length)
     print((out / "curve.csv").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Priors that are trained in stages: an autoencoder first, then a prior of its latents."""
+"""Priors that are trained in two stages: in latents, and in a cascade of sizes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,16 +13,18 @@ from ..networks.unet import UNet
 from ..objectives.base import Objective
 from ..validation import Checked, Within
 from .autoencoder import AutoencoderConfig, AutoencoderRun
+from .cascades import UpsamplerTrainer, shrunk
 from .labelled import ClassedImages
 from .latents import JointRun, Latents, LatentTrainer
 from .photographs import Photographs
 from .runs import RunConfig
-from .trainer import TrainingConfig
+from .trainer import Trainer, TrainingConfig
 
-__all__ = ["LatentWish", "new_unet", "train_latent"]
+__all__ = ["LatentWish", "new_unet", "train_cascade", "train_latent"]
 
 OBJECTIVE = "v(betas='cosine')"
-NETWORK = "unet(channels=[64], layers=3)"  # latents are small: all of it has attention
+NETWORK = "unet(channels=[64], layers=2)"  # latents are small: all of it has attention
+BASE, UPSAMPLER = "unet(channels=[32, 64])", "unet(channels=[32, 64, 64])"  # of a cascade
 Go = Callable[..., None]  # runs a stage, with a progress bar
 
 
@@ -44,8 +46,21 @@ class LatentWish(Checked):
     network: str | None = None
 
 
-def new_unet(text: str, shape: tuple[int, int, int], objective: Objective, classes: int) -> UNet:
-    """Return a new U-Net of states of deviation 1, by the text of its architecture.
+def new_unet(
+    text: str,
+    shape: tuple[int, int, int],
+    objective: Objective,
+    classes: int,
+    sigma_data: float = 1.0,
+) -> UNet:
+    """Return a new U-Net, by the text of its architecture.
+
+    Arguments:
+        text: The text.
+        shape: Shape of a state.
+        objective: What it is trained by.
+        classes: Number of classes.
+        sigma_data: Deviation of the states.
 
     Raises:
         UnsuitedError: If it is another architecture, or does not fit the states.
@@ -57,11 +72,13 @@ def new_unet(text: str, shape: tuple[int, int, int], objective: Objective, class
     return kind.build(
         Demand(
             shape=shape,
-            sigma_data=1.0,
+            sigma_data=sigma_data,
             classes=classes,
             numbers=objective.numbers,
             parameterization=(
-                objective.score_parameterization() if scores else objective.parameterization(1.0)
+                objective.score_parameterization()
+                if scores
+                else objective.parameterization(sigma_data)
             ),
         )
     )
@@ -113,6 +130,48 @@ def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
     trainer = LatentTrainer(network, latents, settings, out, place)
     trainer.resume()
     go(trainer, measure=trainer.measure, **part)
+
+
+def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how long
+    images: ClassedImages,
+    config: TrainingConfig,
+    network: str | None,
+    out: Path,
+    place: str,
+    go: Go,
+    length: Mapping[str, Any],
+) -> None:
+    """Train a prior of small images for half of the run, and one of large ones under them.
+
+    Arguments:
+        images: The images.
+        config: Settings of both trainings.
+        network: Text of the architecture of both.
+        out: Folder of the run; that of the small images is inside.
+        place: Device.
+        go: Runs a stage.
+        length: ``minutes`` or ``steps`` of the whole.
+    """
+    part = halved(length)
+    small = shrunk(images)
+    task: Objective = build(config.objective, ("objectives",))
+    made = []
+    for data, usual, seen in ((small, BASE, 0), (images, UPSAMPLER, images.pixels.shape[1] + 1)):
+        channels, height, width = data.pixels.shape[1:]
+        std = float((data.pixels[::50].float() / 127.5 - 1).std())
+        shape, std = (channels, height, width), max(round(std, 2), 0.01)
+        plain = new_unet(network or usual, shape, task, data.classes, std)
+        made.append(UNet(**plain.settings | {"seen": seen}))
+    side = small.pixels.shape[-1]
+    settings = replace(config, patch=side, late_patch=side, adam_rate=1e-3)
+    base = Trainer(made[0], small, settings, out / "base", place)
+    base.resume()
+    go(base, **part)
+    settings = replace(config, adam_rate=1e-3)
+    upsampler = UpsamplerTrainer(made[1], images, settings, out, place)
+    upsampler.base = base._packed()
+    upsampler.resume()
+    go(upsampler, **part)
 
 
 def halved(length: Mapping[str, Any]) -> dict[str, Any]:
