@@ -75,6 +75,10 @@ class NetworkPrior(ConditionalPrior):
         self.clip = clip
         self.answers_shares = False
         self.objective: str | None = None
+        self.few_steps: int | None = None
+        self.folded_guidance: float | None = None
+        if parameterization.consistency or parameterization.draws:
+            self.label_guidance = 1.0  # a sample is not extrapolated as a mean is
 
     @classmethod
     def of(
@@ -100,6 +104,30 @@ class NetworkPrior(ConditionalPrior):
         )
         prior.objective = objective
         return prior
+
+    def distilled(self, steps: int | None, guidance_scale: float | None) -> Self:
+        """Return this prior as one whose network was distilled, which it then says of itself.
+
+        Arguments:
+            steps: The steps of DDIM that it was distilled to; None if to no number of them.
+            guidance_scale: The guidance of classes that its network has learned; None for none.
+        """
+        changes: dict[str, Any] = {"few_steps": steps, "folded_guidance": guidance_scale}
+        if steps is not None:
+            changes["usual_sampler"] = f"ddim(steps={steps})"
+        if guidance_scale is not None:
+            changes["label_guidance"] = 1.0
+        return self._replace(**changes)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Return what a config has to say of how the network was trained."""
+        notes = {
+            "_objective": self.objective,
+            "_steps": self.few_steps,
+            "_guidance_scale": self.folded_guidance,
+        }
+        return {name: value for name, value in notes.items() if value is not None}
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
@@ -189,5 +217,4 @@ class NetworkPrior(ConditionalPrior):
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        notes = {"_objective": self.objective} if self.objective else None
-        save_network(self.network, Path(folder), dtype=None, notes=notes)
+        save_network(self.network, Path(folder), dtype=None, notes=self.notes)

@@ -1,4 +1,5 @@
 # Written by scripts/generate_index.py.
+from . import autoencoder as autoencoder
 from . import captioned as captioned
 from . import commands as commands
 from . import control as control
@@ -6,15 +7,21 @@ from . import dead_leaves as dead_leaves
 from . import hole_validation as hole_validation
 from . import image_files as image_files
 from . import labelled as labelled
+from . import latents as latents
 from . import lora as lora
 from . import muon as muon
 from . import photographs as photographs
 from . import points as points
 from . import processes as processes
+from . import rival as rival
 from . import runs as runs
+from . import stages as stages
+from . import teachers as teachers
 from . import text_model as text_model
 from . import trainer as trainer
 from . import tuning as tuning
+from .autoencoder import AutoencoderConfig as AutoencoderConfig
+from .autoencoder import AutoencoderRun as AutoencoderRun
 from .captioned import Captioned as Captioned
 from .captioned import Picture as Picture
 from .control import ControlRun as ControlRun
@@ -23,6 +30,9 @@ from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Entry as Entry
 from .image_files import Skipped as Skipped
 from .labelled import ClassedImages as ClassedImages
+from .latents import JointRun as JointRun
+from .latents import Latents as Latents
+from .latents import LatentTrainer as LatentTrainer
 from .lora import LoraConfig as LoraConfig
 from .lora import LoraRun as LoraRun
 from .lora import PreferenceRun as PreferenceRun
@@ -31,8 +41,10 @@ from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
 from .processes import Processes as Processes
+from .rival import Rival as Rival
 from .runs import Run as Run
 from .runs import RunConfig as RunConfig
+from .stages import LatentWish as LatentWish
 from .text_model import Draws as Draws
 from .text_model import Rows as Rows
 from .text_model import TextModel as TextModel

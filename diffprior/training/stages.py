@@ -1,0 +1,124 @@
+"""Priors that are trained in stages: an autoencoder first, then a prior of its latents."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from ..architectures.base import Demand
+from ..architectures.unet import UNet as UNetSettings
+from ..catalog import build
+from ..errors import UnsuitedError
+from ..networks.unet import UNet
+from ..objectives.base import Objective
+from ..validation import Checked, Within
+from .autoencoder import AutoencoderConfig, AutoencoderRun
+from .labelled import ClassedImages
+from .latents import JointRun, Latents, LatentTrainer
+from .photographs import Photographs
+from .runs import RunConfig
+from .trainer import TrainingConfig
+
+__all__ = ["LatentWish", "new_unet", "train_latent"]
+
+OBJECTIVE = "v(betas='cosine')"
+NETWORK = "unet(channels=[64], layers=3)"  # latents are small: all of it has attention
+Go = Callable[..., None]  # runs a stage, with a progress bar
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentWish(Checked):
+    """What a person asks for.
+
+    Attributes:
+        channels: Numbers of a latent, each of 4 x 4 pixels.
+        joint: Whether the autoencoder goes on learning, together with the prior.
+        adversarial: Weight of the critic of the autoencoder.
+        objective, network: As of the command.
+    """
+
+    channels: Annotated[int, Within(1, 256)] = 4
+    joint: bool = False
+    adversarial: float = 0.0
+    objective: str | None = None
+    network: str | None = None
+
+
+def new_unet(text: str, shape: tuple[int, int, int], objective: Objective, classes: int) -> UNet:
+    """Return a new U-Net of states of deviation 1, by the text of its architecture.
+
+    Raises:
+        UnsuitedError: If it is another architecture, or does not fit the states.
+    """
+    kind = build(text, ("architectures",))
+    if not isinstance(kind, UNetSettings):
+        raise UnsuitedError("a prior of latents, and a cascade, has a unet for its network")
+    scores = kind.time == "fourier"
+    return kind.build(
+        Demand(
+            shape=shape,
+            sigma_data=1.0,
+            classes=classes,
+            numbers=objective.numbers,
+            parameterization=(
+                objective.score_parameterization() if scores else objective.parameterization(1.0)
+            ),
+        )
+    )
+
+
+def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
+    images: Photographs | ClassedImages,
+    config: TrainingConfig,
+    wish: LatentWish,
+    out: Path,
+    place: str,
+    go: Go,
+    length: Mapping[str, Any],
+) -> None:
+    """Train an autoencoder for half of the run, and a prior of its latents for the rest.
+
+    Arguments:
+        images: The images.
+        config: Batch, seed and side of the crops.
+        wish: What is asked for.
+        out: Folder of the run; that of the autoencoder is inside.
+        place: Device.
+        go: Runs a stage.
+        length: ``minutes`` or ``steps`` of the whole.
+    """
+    part = halved(length)
+    side = config.patch
+    coder = AutoencoderConfig(
+        batch=config.batch,
+        seed=config.seed,
+        channels=wish.channels,
+        adversarial=wish.adversarial,
+    )
+    images.check_room(side)
+    first = AutoencoderRun(images, side, coder, out / "autoencoder", place)
+    first.resume()
+    go(first, **part)
+    latents = Latents(images, first.settle(), side)
+    objective = wish.objective or OBJECTIVE
+    task: Objective = build(objective, ("objectives",))
+    network = new_unet(wish.network or NETWORK, latents.shape, task, latents.classes)
+    if wish.joint:
+        both = RunConfig(batch=config.batch, seed=config.seed, rate=1e-3)
+        run = JointRun(latents, network, objective, both, out, coder.spread)
+        run.resume()
+        go(run, **part)
+        return
+    settings = replace(config, late_patch=side, objective=objective, adam_rate=1e-3)
+    trainer = LatentTrainer(network, latents, settings, out, place)
+    trainer.resume()
+    go(trainer, measure=trainer.measure, **part)
+
+
+def halved(length: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the length of one of two stages; of a run of one step each has one."""
+    minutes, steps = length["minutes"], length["steps"]
+    return {
+        "minutes": None if minutes is None else minutes / 2,
+        "steps": None if steps is None else max(1, steps // 2),
+    }
