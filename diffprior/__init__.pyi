@@ -51,6 +51,7 @@ from . import server as server
 from . import solvers as solvers
 from . import tasks as tasks
 from . import training as training
+from . import turns as turns
 from . import validation as validation
 from .errors import DiffpriorError as DiffpriorError
 from .interop.notebook import widget as widget
@@ -113,6 +114,7 @@ __all__ = [
     "super_resolve",
     "tasks",
     "training",
+    "turns",
     "upscale",
     "validation",
     "variations",
@@ -694,8 +696,8 @@ def generate(
         width: Width in pixels, from 16 on; default: that of the prior's own images.
         height: Height in pixels, from 16 on; default: that of the prior's own images.
         sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of
-            multistep sampling for a consistency model. The default takes the grid that suits the
-            prior's schedule.
+            multistep sampling for a consistency model, or that of a distilled prior. The default
+            takes the grid that suits the prior's schedule.
         steps: Steps of the sampler; default: as many as the sampler has.
         samples: Number of images to draw; default 1. One result is the best guess where the method
             has one; several are samples.

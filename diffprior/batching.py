@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .random import Noise
 from .schedules import pairs
+from .turns import Callback, in_turns, joint_callbacks
 from .validation import warn
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "step_callback",
 ]
 
-Callback = Callable[[Tensor, float], None]  # takes states, and the share of the work done, 0 to 1
 Report = Callable[[Tensor], None]  # takes the states after a step
 StepCallback = Callable[[Tensor, int], Tensor]  # takes states and step number, returns states
 T = TypeVar("T")
@@ -78,6 +78,7 @@ def batched(
     *,
     of: int | None = None,
     whole: bool = False,
+    at_once: int = 1,
 ) -> Tensor:
     """Return the results of all rows, computed ``size`` rows at a time.
 
@@ -89,13 +90,16 @@ def batched(
         size: The most rows at a time.
         of: Rows of one image; none of another run together with them. None is all rows.
         whole: Whether rows that run together cannot be split when memory runs out.
+        at_once: Parts that are under way at a time, each on a core of its own.
     """
     images = torch.split(torch.arange(len(noise)), of or len(noise))
     parts = [part for image in images for part in torch.split(image, size)]
-    results = []
-    for k, part in enumerate(parts):
-        results.append(_run_part(work, noise, part_callback(callback, k, len(parts)), part, whole))
-    return torch.cat(results)
+    callbacks = joint_callbacks(callback, len(parts))
+    pieces = [
+        partial(_run_part, work, noise, told or silent, part, whole)
+        for told, part in zip(callbacks, parts, strict=True)
+    ]
+    return torch.cat(in_turns(pieces, at_once))
 
 
 def _run_part(

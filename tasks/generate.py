@@ -33,7 +33,7 @@ def generate(
     sampler: Annotated[
         Sampler | str | None,
         'Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of '
-        "multistep sampling for a consistency model.",
+        "multistep sampling for a consistency model, or that of a distilled prior.",
     ] = None,
     steps: Annotated[
         int | None, "Steps of the sampler; default: as many as the sampler has."
@@ -79,7 +79,7 @@ def _after_first(prior: Prior, chosen: Sampler, x_T: Tensor, noise: Noise) -> Pr
 def _sampler(sampler: Sampler | str | None, steps: int | None, prior: Prior) -> Sampler:
     """Return the sampler of the call, or the one that suits the prior."""
     usual = STRAIGHT if isinstance(prior.diffusion.schedule, Rectified) else SAMPLER
-    usual = ENDS if prior.consistency else usual
+    usual = ENDS if prior.consistency else prior.usual_sampler or usual
     chosen: Sampler
     chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))
     return chosen if steps is None else chosen.with_steps(steps)

@@ -36,9 +36,10 @@ from diffprior.validation import literal
 
 __all__ = ["inpaint"]
 
-FILL = "dpir(start={}, steps=30, spread=32)"  # for one result
-THIN, THICK, DEEP = map(FILL.format, (0.15, 0.4, 0.7))
-DEPTHS = {1.6: THIN, 2.5: THICK, math.inf: DEEP}  # px; mean distance of lost pixels to known ones
+FILL = "dpir(start={}, steps=12, spread=32, ahead=True)"  # for one result
+DEPTHS = (1.6, 2.5, math.inf)  # px; mean distance of lost pixels to known ones, for
+STARTS = (0.13, 0.4, 0.5)  # noise levels: what is known less well starts noisier
+SMOOTHLY = THIN, THICK, DEEP = tuple(map(FILL.format, STARTS))
 SEVERAL = "mmps(start=1.0, iterations=2, sampler=dpm(steps=10, grid='logsnr'))"
 REFERENCE, LED = "reference", "prior"  # in reports
 FILLS = AUTO, SMOOTH, TEXTURE, STRUCTURE = "auto", "smooth", "texture", "structure"
@@ -260,7 +261,7 @@ def _methods(
         textured: Whether the others get the detail of a sample.
     """
     narrow = hole & ~wide
-    one, several = as_method(_smooth(narrow, unknown)), as_method(SEVERAL)
+    one, several = as_method(SMOOTHLY[thickness(narrow, unknown)]), as_method(SEVERAL)
     if textured:
         one = several = Textured(mean=one, sample=several)
     copy, draw = (Exemplar(tries=n, references=tuple(sources)) for n in (TRIES, 1))
@@ -273,11 +274,15 @@ def _methods(
     return (copy, draw) if wide.any() or nothing_left else (one, several)
 
 
-def _smooth(hole: Tensor, unknown: Tensor) -> str:
-    """Return the method for narrow holes, ``(1, H, W)``: what is known less well starts noisier."""
+def thickness(hole: Tensor, unknown: Tensor) -> int:
+    """Return how thick narrow holes ``(1, H, W)`` are: 0 thin, 1 thick, 2 deep.
+
+    Arguments:
+        unknown: The holes, and further pixels of which nothing is known.
+    """
     depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
-    return next(text for most, text in DEPTHS.items() if lost < most)
+    return next(i for i, most in enumerate(DEPTHS) if lost < most)
 
 
 def _soft_mask(images: Images, mask: Any, dilate: int, feather: int, fit: bool) -> SoftMask:

@@ -53,7 +53,7 @@ def super_resolve(
         white=True,
         scale=scale,
         guess=partial(F.interpolate, size=(scale * height, scale * width), mode="bicubic"),
-        one="dpir(start=0.4, steps=30)",
+        one="dpir(start=0.4, steps=12, ahead=True)",
         several="mmps(start=1.0, iterations=2, sampler=dpm(steps=12, grid='logsnr'))",
         report={"scale": scale, "kernel": kernel},
     )

@@ -17,6 +17,7 @@ from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator, Operator, SVDOperator
 from ..priors.base import Prior
+from ..priors.network import chains_at_once
 from ..random import Noise, stream_ids
 from ..samplers.ancestral import Ancestral
 from ..samplers.base import Sampler
@@ -219,7 +220,8 @@ class Method(Checked, ABC, Generic[L]):
 
         size = n if self.joint else batch_size or count * n
         alone = n if prior.like.device.type == "cpu" and batch_size is None else None
-        x = batched(draw, noise, callback, size, of=alone, whole=self.joint)
+        together = chains_at_once(prior)
+        x = batched(draw, noise, callback, size, of=alone, whole=self.joint, at_once=together)
         return x if count == 1 else x.reshape(count, n, *x.shape[1:])
 
     def bind(self, prior: Prior, likelihood: Likelihood[Any]) -> Posterior[L]:

@@ -19,6 +19,9 @@ from .base import Method, Needs, Posterior
 
 __all__ = ["DPIR"]
 
+FEW, MANY = 12, 30  # rounds: those that go furthest, and those that need not
+RELAXATION, MOMENTUM = 1.0, 0.3  # beyond x_0, with few
+
 Conditionable = ConditionableLikelihood[LinearOperator]
 P = Posterior[Conditionable]
 
@@ -40,12 +43,20 @@ class DPIR(Method[Conditionable]):
     would add up. Behind a ``Mask`` the error at measured pixels shows them: with a ``spread`` its
     local mean is taken from x_0 where nothing is measured, too.
 
+    A round moves where little is measured by a part of what is still missing, so that deep holes
+    take many. With ``ahead`` each goes further (over-relaxation, and the heavy ball of Polyak,
+    1964): x_0 becomes x + r (x_0 - x) + m (x - its value a round before). r = 2 and m = 0.3 suit 12
+    rounds, which then do the work of 30; with more, both fall, and 30 are those of the paper. So is
+    the last round. With noisy data it goes further only in what A does not measure (by A^+ A): it
+    would take the noise for what is missing.
+
     Arguments:
         start, stop: First and last noise level, in units of the image ([-1, 1]); neither is
             ever below the noise of the data. The levels in between fall geometrically.
         steps: How many levels.
         weight: Trust in the prior against noisy data (lambda in the paper); exact data are kept.
         spread: Side of the blocks that this mean is of, in pixels; 0 for none, as in the paper.
+        ahead: Whether fewer than 30 rounds go further; False as in the paper.
     """
 
     start: float | None = 98 / 255
@@ -53,6 +64,7 @@ class DPIR(Method[Conditionable]):
     steps: int = 30
     weight: Positive = 0.23
     spread: Whole = 0
+    ahead: bool = False
 
     stochastic: ClassVar[bool] = False
     noise_levels: ClassVar[tuple[str, ...]] = ("start", "stop")
@@ -73,13 +85,29 @@ class DPIR(Method[Conditionable]):
         end = float(p.schedule.time(max(self.stop, p.likelihood.sigma)))
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
-        x = x_T
-        for t, report in progress(times[: self.steps].unbind(), callback):
+        x, last = x_T, x_T
+        for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
             x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            x = p.likelihood.condition(x_0, (sigma_t / alpha_t) ** 2 / self.weight)
+            goal = x_0 if i == self.steps else x_0 + self._beyond(p, x_0 - x, x - last)
+            last = x
+            x = p.likelihood.condition(goal, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
         return x if p.likelihood.sigma == 0 else x_0
+
+    def _beyond(self, p: P, move: Tensor, before: Tensor) -> Tensor | float:
+        """Return how far a round goes beyond its x_0.
+
+        Arguments:
+            move: The way to x_0.
+            before: The way of the round before.
+        """
+        share = min(max((MANY - self.steps) / (MANY - FEW), 0), 1)
+        if not self.ahead or share == 0:
+            return 0.0
+        A = p.likelihood.operator
+        more = share * (RELAXATION * move + MOMENTUM * before)
+        return more if p.likelihood.sigma == 0 else more - A.pinv(A(more))
 
     def _leveled(self, p: P, x_0: Tensor) -> Tensor:
         """Return x_0 without the local mean of its error where nothing is measured."""

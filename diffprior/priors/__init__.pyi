@@ -3,6 +3,7 @@ from . import base as base
 from . import bits as bits
 from . import cascade as cascade
 from . import counted as counted
+from . import denoising_gan as denoising_gan
 from . import gray as gray
 from . import guided as guided
 from . import half as half
@@ -23,6 +24,8 @@ from .base import Wrapper as Wrapper
 from .bits import BitsPrior as BitsPrior
 from .cascade import CascadePrior as CascadePrior
 from .counted import CountedPrior as CountedPrior
+from .denoising_gan import DenoisingGANPrior as DenoisingGANPrior
+from .denoising_gan import DrawnKernel as DrawnKernel
 from .gray import GrayPrior as GrayPrior
 from .guided import GuidedPrior as GuidedPrior
 from .half import HalfPrior as HalfPrior

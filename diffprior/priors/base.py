@@ -144,6 +144,7 @@ class Prior(nn.Module, ABC):
             in place of the mean: "Consistency Models" (Song et al., 2023),
             https://arxiv.org/abs/2303.01469. Its kernels are then those of the multistep sampling
             of that paper, and samplers that walk the flow do not suit it.
+        usual_sampler: The text of the sampler that its network was trained for, if for one alone.
     """
 
     diffusion: Diffusion
@@ -161,6 +162,7 @@ class Prior(nn.Module, ABC):
     takes_control: bool = False
     local: bool = False
     consistency: bool = False
+    usual_sampler: str | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
@@ -429,6 +431,7 @@ class Prior(nn.Module, ABC):
         self.takes_control = prior.takes_control
         self.local = prior.local
         self.consistency = prior.consistency
+        self.usual_sampler = prior.usual_sampler
 
     @property
     def innermost(self) -> "Prior":

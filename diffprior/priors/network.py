@@ -1,5 +1,6 @@
 """Networks: any pretrained denoiser of images, with classes or without."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
@@ -16,10 +17,26 @@ from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
+from ..turns import aside
 from ._conditions import ConditionalPrior
 from .base import Prior
 
-__all__ = ["NetworkPrior"]
+__all__ = ["NetworkPrior", "chains_at_once"]
+
+TOGETHER = 1536**2  # pixels of the chains that are under way at once on a CPU
+
+
+def chains_at_once(prior: Prior, size: Sequence[int] | None = None) -> int:
+    """Return how many chains of a prior are under way at a time, each on a core of its own.
+
+    Arguments:
+        size: Size ``(H, W)`` of its images; by default that of the prior.
+    """
+    inner = prior.innermost
+    half = prior.dtype in (torch.bfloat16, torch.float16)
+    if not (half and isinstance(inner, NetworkPrior) and inner.takes_turns):
+        return 1
+    return max(1, min(torch.get_num_threads(), TOGETHER // math.prod(size or prior.shape[1:])))
 
 
 class NetworkPrior(ConditionalPrior):
@@ -75,6 +92,10 @@ class NetworkPrior(ConditionalPrior):
         self.clip = clip
         self.answers_shares = False
         self.objective: str | None = None
+        self.few_steps: int | None = None
+        self.folded_guidance: float | None = None
+        if parameterization.consistency or parameterization.draws:
+            self.label_guidance = 1.0  # a sample is not extrapolated as a mean is
 
     @classmethod
     def of(
@@ -101,6 +122,30 @@ class NetworkPrior(ConditionalPrior):
         prior.objective = objective
         return prior
 
+    def distilled(self, steps: int | None, guidance_scale: float | None) -> Self:
+        """Return this prior as one whose network was distilled, which it then says of itself.
+
+        Arguments:
+            steps: The steps of DDIM that it was distilled to; None if to no number of them.
+            guidance_scale: The guidance of classes that its network has learned; None for none.
+        """
+        changes: dict[str, Any] = {"few_steps": steps, "folded_guidance": guidance_scale}
+        if steps is not None:
+            changes["usual_sampler"] = f"ddim(steps={steps})"
+        if guidance_scale is not None:
+            changes["label_guidance"] = 1.0
+        return self._replace(**changes)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Return what a config has to say of how the network was trained."""
+        notes = {
+            "_objective": self.objective,
+            "_steps": self.few_steps,
+            "_guidance_scale": self.folded_guidance,
+        }
+        return {name: value for name, value in notes.items() if value is not None}
+
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
@@ -114,7 +159,12 @@ class NetworkPrior(ConditionalPrior):
             x = pad_to_multiple(x, self.multiple or 1)
         # the time is a number of the host: it goes along with the call, and is not copied first
         times = x_t.new_full((len(x_t),), float(time))
-        out = self.network(x, times, *self._labels(x_t))
+        inputs = (x, times, *self._labels(x_t))
+        if self.takes_turns and torch.is_autocast_enabled("cpu"):
+            with aside():
+                out = self.network(*inputs)
+        else:
+            out = self.network(*inputs)
         out = out if isinstance(out, Tensor) else out.sample
         if sides:
             out = out[..., : sides[0], : sides[1]]
@@ -123,6 +173,15 @@ class NetworkPrior(ConditionalPrior):
         out = out[:, :channels]
         x_0 = self.parameterization.denoised(x_t, t, out.to(x_t.dtype))
         return x_0.clamp(-1, 1) if self.clip else x_0
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether calls can be under way at once, each on one core of a CPU.
+
+        In half precision such a call has the same bits on any number of threads. In float32 the
+        products of matrices round by that number, and a call keeps all threads to itself.
+        """
+        return isinstance(self.network, NAFUNet) and self.like.device.type == "cpu"
 
     def shares(self) -> Self:
         return self._replace(answers_shares=True)
@@ -192,5 +251,4 @@ class NetworkPrior(ConditionalPrior):
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        notes = {"_objective": self.objective} if self.objective else None
-        save_network(self.network, Path(folder), dtype=None, notes=notes)
+        save_network(self.network, Path(folder), dtype=None, notes=self.notes)

@@ -3,12 +3,15 @@
 import json
 import math
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
+
+from torch.utils.hooks import RemovableHandle
 
 from .. import __version__
 from ..io.arrays import as_images, digest
@@ -120,26 +123,44 @@ class Report(TypedDict, total=False):
 
 
 @dataclass
+class _Watch:
+    """The hooks on a prior, and how many chains want them."""
+
+    hooks: tuple[RemovableHandle, RemovableHandle]
+    count: int = 0
+
+
+@dataclass
 class Meter:
-    """Counts the calls of a prior and their seconds, and the seconds since it was built."""
+    """Counts the calls of a prior and their seconds, and the seconds since it was built.
+
+    Calls that are under way at once, in several threads, count their seconds once.
+    """
 
     calls: int = 0
     seconds: float = 0.0
+    _open: set[int] = field(default_factory=set, repr=False)  # threads that are in a call
     _start: float = field(default=0.0, repr=False)
+    _watched: dict[int, "_Watch"] = field(default_factory=dict, repr=False)
     _built: float = field(default_factory=time.perf_counter, repr=False)
 
     @contextmanager
     def on(self, prior: Prior) -> Iterator[None]:
-        """Watch a prior for a while."""
-        hooks = (
-            prior.register_forward_pre_hook(self._before),
-            prior.register_forward_hook(self._after),
-        )
+        """Watch a prior for a while; one that is watched already is counted once."""
+        if id(prior) not in self._watched:
+            before = prior.register_forward_pre_hook(self._before)
+            after = prior.register_forward_hook(self._after)
+            self._watched[id(prior)] = _Watch((before, after))
+        watch = self._watched[id(prior)]
+        watch.count += 1
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            watch.count -= 1
+            if not watch.count:
+                del self._watched[id(prior)]
+                for hook in watch.hooks:
+                    hook.remove()
 
     def report(self) -> dict[str, Any]:
         """Return what was counted, for a result's report."""
@@ -150,11 +171,15 @@ class Meter:
         }
 
     def _before(self, *_: Any) -> None:
-        self._start = time.perf_counter()
+        if not self._open:
+            self._start = time.perf_counter()
+        self._open.add(threading.get_ident())
 
     def _after(self, *_: Any) -> None:
         self.calls += 1
-        self.seconds += time.perf_counter() - self._start
+        self._open.discard(threading.get_ident())
+        if not self._open:
+            self.seconds += time.perf_counter() - self._start
 
 
 def report_header(

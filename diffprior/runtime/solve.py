@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
 
-from ..batching import Callback, part_callback
+from ..batching import Callback
 from ..errors import ResidualWarning
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
 from ..priors.base import Prior
+from ..priors.network import chains_at_once
 from ..random import stream_ids
+from ..turns import in_turns, joint_callbacks
 from ..validation import warn
 from .boxes import InBoxes, fits_boxes, solve_in_boxes
 from .defaults import choose_methods
@@ -118,14 +120,12 @@ def _solve_parts(
 ) -> _Solved:
     """Return what the parts of a batch come to, in the order of the batch."""
     ids = stream_ids(settings.ids, len(images))
-    solved = []
-    for k, part in enumerate(parts):
-        own = replace(
-            settings,
-            ids=[ids[i] for i in part.rows],
-            callback=part_callback(settings.callback, k, len(parts)),
-        )
-        solved.append(_solve(task, images.select(part.rows), part.stated, prior, own))
+    callbacks = joint_callbacks(settings.callback, len(parts))
+    pieces = []
+    for part, callback in zip(parts, callbacks, strict=True):
+        own = replace(settings, ids=[ids[i] for i in part.rows], callback=callback)
+        pieces.append(partial(_solve, task, images.select(part.rows), part.stated, prior, own))
+    solved = in_turns(pieces, chains_at_once(prior, images.size))
     if len(solved) == 1:
         return solved[0]._replace(images=images)
     rows = [i for part in parts for i in part.rows]
@@ -210,9 +210,13 @@ class _Solver:
         samples = [torch.empty(0)] * len(self.images)
         fits = [0.0] * len(self.images)
         groups = self._groups()
-        for k, group in enumerate(groups):
-            callback = part_callback(self.settings.callback, k, len(groups))
-            x, fit = self._draw_group(group, n, meter, callback)
+        callbacks = joint_callbacks(self.settings.callback, len(groups))
+        pieces = [
+            partial(self._draw_group, group, n, meter, callback)
+            for group, callback in zip(groups, callbacks, strict=True)
+        ]
+        together = min(chains_at_once(kind.prior) for kind in self.kinds)
+        for group, (x, fit) in zip(groups, in_turns(pieces, together), strict=True):
             for j, i in enumerate(group.rows):
                 samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
                 fits[i] = fit[j]

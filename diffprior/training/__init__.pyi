@@ -14,8 +14,10 @@ from . import muon as muon
 from . import photographs as photographs
 from . import points as points
 from . import processes as processes
+from . import rival as rival
 from . import runs as runs
 from . import stages as stages
+from . import teachers as teachers
 from . import text_model as text_model
 from . import trainer as trainer
 from . import tuning as tuning
@@ -41,6 +43,7 @@ from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
 from .processes import Processes as Processes
+from .rival import Rival as Rival
 from .runs import Run as Run
 from .runs import RunConfig as RunConfig
 from .stages import LatentWish as LatentWish

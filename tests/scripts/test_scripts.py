@@ -41,6 +41,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "rows.csv table.md",
     ),
     "peers/opencv_fill.py": ("telea images/a.png objects/a_thing.png filled.png", "", ""),
+    "tables/calls.py": (
+        "images --out out --side 40 --crop 32 --limit 1 --problem text",
+        "| 12 calls, ahead |",
+        "rows.csv",
+    ),
     "tables/classes.py": (
         "--out out --samples 1 --limit 1 --steps 2 --inversion flow --guidance 2 --start 1.5",
         "| `flow` |",
@@ -88,6 +93,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "",
     ),
     "tables/masks.py": ("images --side 64 --limit 1 --kind color", "| paint, JPEG 75 |", ""),
+    "tables/memory.py": (
+        "images/a.png --megapixels 0.02 --task denoise",
+        "| denoise |",
+        "",
+    ),
     "tables/noise.py": ("images --side 32 --limit 1 --level 50", "| gray | 50 |", ""),
     "tables/restoration.py": (
         "images --out out --side 32 --limit 1 --problem colors",
@@ -107,6 +117,11 @@ CALLS = {  # arguments, what is printed, and what is written
     "tables/speed.py": (
         "images/a.png --call 32 --side 32 --repeats 1 --batch 0",
         "| side | seconds | network calls |",
+        "",
+    ),
+    "tables/speedup.py": (
+        "images --side 40 --limit 1 --hole scratches --batch 2 --batch-side 32 --rounds 1",
+        "| 2 fills of 32 x 32, seconds |",
         "",
     ),
     "tables/watcher.py": ("9 cat page.md", ', 0, ""]', ""),
