@@ -696,8 +696,8 @@ def generate(
         width: Width in pixels, from 16 on; default: that of the prior's own images.
         height: Height in pixels, from 16 on; default: that of the prior's own images.
         sampler: Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of
-            multistep sampling for a consistency model. The default takes the grid that suits the
-            prior's schedule.
+            multistep sampling for a consistency model, or that of a distilled prior. The default
+            takes the grid that suits the prior's schedule.
         steps: Steps of the sampler; default: as many as the sampler has.
         samples: Number of images to draw; default 1. One result is the best guess where the method
             has one; several are samples.

@@ -33,7 +33,7 @@ def generate(
     sampler: Annotated[
         Sampler | str | None,
         'Sampler, as in "heun(steps=50)"; default: DPM-Solver++ in 30 steps, or 4 steps of '
-        "multistep sampling for a consistency model.",
+        "multistep sampling for a consistency model, or that of a distilled prior.",
     ] = None,
     steps: Annotated[
         int | None, "Steps of the sampler; default: as many as the sampler has."
@@ -54,7 +54,8 @@ def generate(
         chosen = _sampler(sampler, steps, prior)
 
         def chain(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
-            return prior.decode(chosen(prior, x_T, noise, callback=callback))
+            shown = _after_first(prior, chosen, x_T, noise)
+            return prior.decode(chosen(shown, x_T, noise, callback=callback))
 
         noise = Noise(settings.seed, samples=samples)
         x_T = prior.diffusion.terminal((samples, *prior.shape)).sample(noise).to(prior.like)
@@ -64,10 +65,21 @@ def generate(
     return Edit(draw=draw, size=(height, width))
 
 
+def _after_first(prior: Prior, chosen: Sampler, x_T: Tensor, noise: Noise) -> Prior:
+    """Return the prior under the small images that a cascade draws first; others as they are."""
+    first = prior.first
+    if first is None:
+        return prior
+    terminal = first.diffusion.terminal((len(x_T), *first.shape)).sample(noise).to(first.like)
+    small = chosen(first, terminal, noise)
+    fresh = noise.normal(x_T)
+    return prior.map_inner(lambda inner: inner._show(small=small, noise=fresh))
+
+
 def _sampler(sampler: Sampler | str | None, steps: int | None, prior: Prior) -> Sampler:
     """Return the sampler of the call, or the one that suits the prior."""
     usual = STRAIGHT if isinstance(prior.diffusion.schedule, Rectified) else SAMPLER
-    usual = ENDS if prior.consistency else usual
+    usual = ENDS if prior.consistency else prior.usual_sampler or usual
     chosen: Sampler
     chosen = sampler if isinstance(sampler, Sampler) else build(sampler or usual, ("samplers",))
     return chosen if steps is None else chosen.with_steps(steps)

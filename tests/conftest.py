@@ -12,19 +12,16 @@ from diffprior.priors.mixture import MixturePrior
 
 from support.exact import random, three_components
 
-LONG = (  # files that take more than 20 seconds of one core, the longest first
-    *("test_page", "test_page_more", "test_methods", "test_scripts", "test_docs", "test_batches"),
-    *("test_faults_cli", "test_samplers", "test_latent_methods", "test_inpaint_wide"),
-    *(
-        "test_notebooks",
-        "test_faults_gray",
-        "test_faults_priors",
-        "test_cli",
-        "test_guided_methods",
-    ),
-    *("test_faults_border", "test_restoring", "test_boxes", "test_certification"),
-    *("test_completion", "test_steered_tasks", "test_pipelines", "test_latent_tasks"),
-    *("test_inpaint", "test_readme", "test_mcp_tools", "test_fashion"),
+LONG = (  # files that take more than 15 seconds of one core, the longest first
+    *("test_page", "test_page_more", "test_methods", "test_scripts", "test_latent_methods"),
+    *("test_inpaint_wide", "test_docs", "test_batches", "test_faults_cli", "test_samplers"),
+    *("test_faults_gray", "test_notebooks", "test_faults_priors", "test_cli"),
+    *("test_guided_methods", "test_faults_border", "test_restoring", "test_boxes"),
+    *("test_certification", "test_latent_tasks", "test_completion", "test_steered_tasks"),
+    *("test_pipelines", "test_readme", "test_mcp_tools", "test_fashion", "test_diffusers_prior"),
+    *("test_inpaint", "test_fake_device", "test_objective_runs", "test_faults_training"),
+    *("test_training", "test_processes", "test_companies", "test_benchmark", "test_packaging"),
+    *("test_edm", "test_edit", "test_faults_evaluation", "test_gray_priors", "test_help"),
 )
 
 

@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import adm as adm
 from . import autoencoder as autoencoder
+from . import critic as critic
 from . import dit as dit
 from . import edm as edm
 from . import mlp as mlp
@@ -14,6 +15,7 @@ from .adm import ADM as ADM
 from .adm import Layout as Layout
 from .autoencoder import Decoder as Decoder
 from .autoencoder import Encoder as Encoder
+from .critic import Critic as Critic
 from .dit import DiT as DiT
 from .edm import EDMLayout as EDMLayout
 from .edm import EDMUNet as EDMUNet
@@ -24,6 +26,7 @@ from .parameterizations import VP as VP
 from .parameterizations import Bits as Bits
 from .parameterizations import Consistency as Consistency
 from .parameterizations import Discrete as Discrete
+from .parameterizations import Drawn as Drawn
 from .parameterizations import Flow as Flow
 from .parameterizations import Karras as Karras
 from .parameterizations import Mean as Mean

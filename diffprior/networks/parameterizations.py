@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..schedules import EDM, Cosine, Geometric, Rectified, Schedule, Tabulated
+from ..schedules import EDM, Cosine, Geometric, LinearBeta, Rectified, Schedule, Tabulated
 from .predictions import Place, convert
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Bits",
     "Consistency",
     "Discrete",
+    "Drawn",
     "Flow",
     "Karras",
     "Mean",
@@ -46,11 +47,13 @@ class Parameterization(ABC):
         schedule: The schedule of the states x_t = alpha_t x_0 + sigma_t eps, x_0 in [-1, 1].
         consistency: Whether ``denoised`` returns the end of the flow, in place of the mean.
         binary: Whether states are bits, which are flipped in place of noise that is added.
+        draws: Whether the network takes a noise beside x_t, and draws x_0, in place of the mean.
     """
 
     schedule: Schedule
     consistency: bool = False
     binary: bool = False
+    draws: bool = False
 
     @abstractmethod
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,24 +252,34 @@ class Consistency(Parameterization):
     c_out = d s / sqrt(sigma_t^2 + s^2), s = sigma_data.
 
     "Consistency Models" (Song et al., 2023), app. C, https://arxiv.org/abs/2303.01469.
+
+    Arguments:
+        sigma_min, sigma_max: Noise levels of the training, in [-1, 1] units.
+        sigma_data: Standard deviation of the data.
+        scale: The network takes the time ``scale`` log(sigma): 250 is that of the paper, 1/4 that
+            of ``Karras``, so that a network can begin as a copy of one.
     """
 
     def __init__(
-        self, sigma_min: float = 0.002, sigma_max: float = 80.0, sigma_data: float = 0.5
+        self,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        sigma_data: float = 0.5,
+        scale: float = 250.0,
     ) -> None:
         self.schedule = EDM(sigma_min=sigma_min, sigma_max=sigma_max)
         self.consistency = True
-        self.sigma_min = sigma_min
         self.sigma_data = sigma_data
+        self.scale = scale
 
     def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.schedule(t)[1]
-        return x_t / (sigma**2 + self.sigma_data**2).sqrt(), 250 * sigma.log()
+        return x_t / (sigma**2 + self.sigma_data**2).sqrt(), self.scale * sigma.log()
 
     def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         sigma = self.schedule(t)[1]
         s = self.sigma_data
-        d = sigma - self.sigma_min
+        d = sigma - self.schedule(torch.zeros_like(t))[1]  # exactly 0 at t = 0
         return s**2 / (d**2 + s**2) * x_t + d * s / (sigma**2 + s**2).sqrt() * out
 
 
@@ -307,6 +320,28 @@ class Flow(Parameterization):
     def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
         x, s = self._place(x_t, t)
         return x - s * out
+
+
+class Drawn(Parameterization):
+    """Draws of x_0 in N steps: the network takes x_t, a noise of its own beside it, and N t.
+
+    "Tackling the Generative Learning Trilemma with Denoising Diffusion GANs" (Xiao et al., 2022),
+    https://arxiv.org/abs/2112.07804. Only the times 1/N, 2/N, ..., 1 are known to it.
+
+    Arguments:
+        steps: N.
+    """
+
+    def __init__(self, steps: int = 4) -> None:
+        self.schedule = LinearBeta()
+        self.draws = True
+        self.steps = steps
+
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return x_t, self.steps * t
+
+    def denoised(self, x_t: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        return out
 
 
 class Bits(Parameterization):

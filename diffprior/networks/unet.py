@@ -34,6 +34,7 @@ class UNet(nn.Module):
         numbers: Outputs for each number of an image.
         classes: Number of classes; 0 for none.
         sigma_data: Standard deviation of the data.
+        seen: Channels that the network takes after those of the image.
     """
 
     def __init__(  # noqa: PLR0913 - as many as the network has
@@ -48,6 +49,7 @@ class UNet(nn.Module):
         numbers: int = 1,
         classes: int = 0,
         sigma_data: float = 0.5,
+        seen: int = 0,
     ) -> None:
         from diffusers import UNet2DModel
 
@@ -63,7 +65,7 @@ class UNet(nn.Module):
         attends = [size >> i <= attention for i in range(len(channels))]
         self.unet = UNet2DModel(
             sample_size=size,
-            in_channels=image_channels,
+            in_channels=image_channels + seen,
             out_channels=numbers * image_channels,
             layers_per_block=layers,
             block_out_channels=tuple(channels),

@@ -1,10 +1,11 @@
 """What an objective is: a law of times, a network's task at each, and a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import SettingError, UnsuitedError
@@ -26,9 +27,12 @@ __all__ = [
     "Levels",
     "Objective",
     "Steps",
+    "Teacher",
     "check_levels",
     "column",
+    "evenly",
     "row_means",
+    "taught_by",
 ]
 
 
@@ -41,12 +45,38 @@ class Batch:
         t: What ``Objective.times`` returns for them, of shape ``(B,)``.
         noise: Standard normal numbers, of the shape of ``x_0``.
         probe: More of them, if the objective asks for them.
+        draws: As many more of them as the objective asks for, each of the shape of ``x_0``.
+        progress: The share of the run that is done, in [0, 1].
     """
 
     x_0: Tensor
     t: Tensor
     noise: Tensor
     probe: Tensor | None = None
+    draws: Sequence[Tensor] = ()
+    progress: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Teacher:
+    """A prior that a network learns from, each row at a time of its own.
+
+    Arguments:
+        denoise: A map from states ``(B, *shape)``, times ``(B,)`` and labels ``(B,)`` or None to
+            E[x_0 | x_t]. No gradient passes it.
+        schedule: The schedule of the states.
+        classes: Number of its classes, and the label of no class; 0 for none.
+    """
+
+    denoise: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    schedule: Schedule
+    classes: int = 0
+
+    def at_level(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        """Return E[x_0 | x] of states x = x_0 + sigma eps, for noise levels ``(B,)``."""
+        levels, rows = torch.unique(sigma, return_inverse=True)  # few: to find a time takes long
+        t = self.schedule.time(levels).to(sigma)[rows]
+        return self.denoise(column(self.schedule(t)[0], x) * x, t, labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,11 +88,16 @@ class Denoiser:
             there are any, to states, with more channels if it predicts more.
         parameterization: What the network takes, and what its output means.
         labels: The class of each row.
+        teacher: What it learns from, if the objective asks for it.
+        critic: A map from two states ``(B, *shape)``, times ``(B,)`` and labels to numbers ``(B,)``
+            that are high for data, if the objective asks for it.
     """
 
     network: Callable[..., Tensor]
     parameterization: Parameterization
     labels: Tensor | None = None
+    teacher: Teacher | None = None
+    critic: Callable[..., Tensor] | None = None
 
     @property
     def schedule(self) -> Schedule:
@@ -100,10 +135,20 @@ class Objective(Checked, ABC):
     Attributes:
         binary: Whether states are bits.
         probes: Whether it needs the second noise of a batch.
+        draws: How many more noises of a batch it needs.
+        inputs: States that the network takes: 2 with a noise of its own.
+        taught: Whether it needs a teacher.
+        copies: Whether its network begins as a copy of its teacher, and has its parameterization.
+        rival: Whether it needs a critic, which is trained against the network.
     """
 
     binary: ClassVar[bool] = False
     probes: ClassVar[bool] = False
+    draws: ClassVar[int] = 0
+    inputs: ClassVar[int] = 1
+    taught: ClassVar[bool] = False
+    copies: ClassVar[bool] = False
+    rival: ClassVar[bool] = False
 
     @property
     def numbers(self) -> int:
@@ -137,6 +182,14 @@ class Objective(Checked, ABC):
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         """Return the loss of each row, of shape ``(B,)``."""
 
+    def critic_losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Return the loss of the critic for each row, of shape ``(B,)``.
+
+        Raises:
+            UnsuitedError: If the objective has none.
+        """
+        raise UnsuitedError(f"{type(self).__name__} has no critic")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Objective):
@@ -160,7 +213,7 @@ class Steps(Objective):
         return (linear_table if self.betas == "linear" else cosine_table)(self.steps)
 
     def times(self, u: Tensor) -> Tensor:
-        return ((u * self.steps).floor().clamp(0, self.steps - 1) + 1) / self.steps
+        return evenly(u, self.steps)
 
     def own_losses(self, denoiser: Denoiser, batch: Batch, target: Tensor) -> Tensor:
         """Return the mean square error of what the network itself says."""
@@ -198,6 +251,22 @@ class Levels(Objective):
     def times(self, u: Tensor) -> Tensor:
         last = self.levels - 1
         return (u * self.levels).floor().clamp(0, last) / max(last, 1)
+
+
+def evenly(u: Tensor, steps: int) -> Tensor:
+    """Return the times 1 / N, 2 / N, ..., 1 of N steps from numbers that are uniform in (0, 1)."""
+    return ((u * steps).floor().clamp(0, steps - 1) + 1) / steps
+
+
+def taught_by(denoiser: Denoiser) -> Teacher:
+    """Return the teacher of a network.
+
+    Raises:
+        UnsuitedError: If it has none.
+    """
+    if denoiser.teacher is None:
+        raise UnsuitedError("this objective learns from a prior, and no teacher was given")
+    return denoiser.teacher
 
 
 def check_levels(sigma_min: float, sigma_max: float) -> None:

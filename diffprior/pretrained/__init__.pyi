@@ -2,6 +2,7 @@
 import diffprior.errors as _errors
 
 from . import adm as adm
+from . import cascade as cascade
 from . import checkpoints as checkpoints
 from . import components as components
 from . import diffusers as diffusers
@@ -15,6 +16,7 @@ from . import pipelines as pipelines
 from . import schedulers as schedulers
 from . import settings as settings
 from .adm import ADMSettings as ADMSettings
+from .cascade import CascadeSettings as CascadeSettings
 from .diffusers import NetworkSettings as NetworkSettings
 from .layouts import Network as Network
 from .load import load_prior as load_prior

@@ -23,7 +23,7 @@ from .components import network_in_folder, place_of, quiet, tell_average
 from .schedulers import CONFIG, check_scheduler, scheduler_in
 from .settings import LabelSettings, check_channels, check_side
 
-__all__ = ["NetworkSettings", "load_unet", "parameterization_of", "unet_prior"]
+__all__ = ["NetworkSettings", "load_unet", "opened_unet", "parameterization_of", "unet_prior"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,17 @@ class NetworkSettings(LabelSettings):
 
 def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     """Open a folder with a ``UNet2DModel``, or with ``unet/``, and its scheduler's config."""
+    unet, parameterization = opened_unet(folder)
+    check_channels(unet.config.in_channels, unet.config.out_channels)
+    home = _home(folder)
+    null = read_json(home / "config.json").get("_null_label")  # of a network trained here
+    if null is not None and settings.null_label is None:
+        settings = replace(settings, null_label=null)
+    return unet_prior(unet, parameterization, settings)
+
+
+def opened_unet(folder: Path) -> tuple[Any, Parameterization]:
+    """Return the network of such a folder, and how it was trained; its channels are not checked."""
     places = (folder / "scheduler", folder)
     place = next((p for p in places if (p / CONFIG).exists()), None)
     if place is None:
@@ -50,14 +61,14 @@ def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     with quiet():
         scheduler = scheduler_in(place)
     parameterization = parameterization_of(scheduler)
-    home = place_of(folder, "unet") if (folder / "unet").is_dir() else folder
-    unet = _network(home)
+    unet = _network(_home(folder))
     tell_average(folder, "unet")
-    check_channels(unet.config.in_channels, unet.config.out_channels)
-    null = read_json(home / "config.json").get("_null_label")  # of a network trained here
-    if null is not None and settings.null_label is None:
-        settings = replace(settings, null_label=null)
-    return unet_prior(unet, parameterization, settings)
+    return unet, parameterization
+
+
+def _home(folder: Path) -> Path:
+    """Return the folder of the network itself."""
+    return place_of(folder, "unet") if (folder / "unet").is_dir() else folder
 
 
 def unet_prior(

@@ -15,6 +15,7 @@ from ..catalog import shipped_priors
 from ..errors import PriorError
 from ..priors.base import Prior, Source
 from .adm import ADMSettings, load_adm
+from .cascade import CascadeSettings, load_cascade
 from .checkpoints import SUFFIXES, read_json, settings_beside
 from .components import INDEX, download, is_latent, parts, place_of
 from .diffusers import NetworkSettings, load_unet
@@ -151,6 +152,7 @@ def _open(place: Path, dtype: torch.dtype | None, settings: dict[str, Any]) -> t
 FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
     **{name: (load_native, NativeSettings) for name in NATIVE},
     "UNet2DModel": (load_unet, NetworkSettings),
+    "CascadePrior": (load_cascade, CascadeSettings),
 }
 
 
@@ -158,6 +160,9 @@ def _weights(folder: Path) -> Iterator[Path]:
     if is_latent(folder):
         for part in parts(folder):
             yield from _weights(place_of(folder, part))
+        return
+    if (folder / "upsampler").is_dir():
+        yield from chain(_weights(folder / "base"), _weights(folder / "upsampler"))
         return
     network = place_of(folder, "unet")
     for pattern, place in product(("*.safetensors", "*.bin"), (folder, network)):

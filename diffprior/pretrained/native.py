@@ -14,8 +14,9 @@ from ..networks.mlp import MLP
 from ..networks.nafunet import CONFIG, WEIGHTS, NAFUNet
 from ..networks.parameterizations import Parameterization
 from ..objectives.base import Objective
+from ..priors.denoising_gan import prior_of
 from ..priors.network import NetworkPrior
-from ..validation import Positive, Within, check
+from ..validation import ANYWHERE, Positive, Within, check
 from .checkpoints import fit, read_json, room, size_of
 from .settings import check_channels, check_side
 
@@ -46,30 +47,45 @@ def load_native(folder: Path, settings: NativeSettings) -> NetworkPrior:
     entries = read_json(folder / CONFIG)
     kind: Any = NATIVE[entries.get("_class_name", NAFUNet.__name__)]
     config = {k: v for k, v in entries.items() if not k.startswith("_")}
-    _check_config(config, kind)
+    text = entries.get("_objective")
+    objective = None if text is None else _objective(text)
+    _check_config(config, kind, 1 if objective is None else objective.inputs)
     state = load_file(folder / WEIGHTS)
     with torch.device("meta"), room(size_of(state)):
         network = kind(**config)
     fit(network, state)
-    text = entries.get("_objective")
-    return NetworkPrior.of(network, _task(text, network), text).for_label(settings.label)
+    steps, scale = (entries.get(name) for name in ("_steps", "_guidance_scale"))
+    check("its _steps", steps, int | None)
+    check("its _guidance_scale", scale, float | None, ANYWHERE)
+    prior = prior_of(network, _task(objective, network), text).distilled(steps, scale)
+    return prior.for_label(settings.label)
 
 
-def _task(text: Any, network: Any) -> Parameterization | None:
-    """Return what a network takes and says, from the text of its objective."""
-    if text is None:
+def _objective(text: Any) -> Objective:
+    """Return the objective that a network was trained by, from its text."""
+    check("its _objective", text, str)
+    objective: Objective = build(text, ("objectives",))
+    return objective
+
+
+def _task(objective: Objective | None, network: Any) -> Parameterization | None:
+    """Return what a network takes and says."""
+    if objective is None:
         if not isinstance(network, NAFUNet):
             raise ValueError("its config has no _objective, which says how it was trained")
         return None
-    check("its _objective", text, str)
-    objective: Objective = build(text, ("objectives",))
     if objective.numbers != network.numbers:
-        raise ValueError(f"its objective {text[:60]!r} needs {objective.numbers} outputs a number")
+        name = type(objective).__name__
+        raise ValueError(f"its objective {name} needs {objective.numbers} outputs a number")
     return objective.parameterization(network.sigma_data)
 
 
-def _check_config(config: dict[str, Any], kind: type) -> None:
-    """Refuse a config that is none of its network, by the entry that is wrong."""
+def _check_config(config: dict[str, Any], kind: type, inputs: int) -> None:
+    """Refuse a config that is none of its network, by the entry that is wrong.
+
+    Arguments:
+        inputs: States that the network takes.
+    """
     known = signature(kind).parameters
     for name, value in config.items():
         if name not in known:
@@ -80,7 +96,8 @@ def _check_config(config: dict[str, Any], kind: type) -> None:
             check(f"its {name}", number, _kind(name))
     values = {k: parameter.default for k, parameter in known.items()} | config
     if "image_channels" in values:
-        check_channels(values["image_channels"], values["image_channels"])
+        channels = values["image_channels"] / inputs
+        check_channels(channels, channels)
     check_side(values["size"])
     if kind is NAFUNet:
         _check_levels(values)

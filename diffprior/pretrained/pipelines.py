@@ -99,7 +99,7 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
         _check_channels(network, latents)
-        inner = unet_prior(network.float(), parameterization, _labelled(settings))
+        inner = unet_prior(network.float(), parameterization, _labelled(settings, folder, kind))
         patch = 1
     else:
         family = _family(network, models, index(folder), settings)
@@ -124,8 +124,10 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
     )
 
 
-def _labelled(settings: PipelineSettings) -> NetworkSettings:
-    return NetworkSettings(label=settings.label)
+def _labelled(settings: PipelineSettings, folder: Path, part: str) -> NetworkSettings:
+    """Return the class, and that of no class, which a network that was trained here has."""
+    null = read_json(place_of(folder, part) / "config.json").get("_null_label")
+    return NetworkSettings(label=settings.label, null_label=null)
 
 
 def _family(

@@ -1,7 +1,9 @@
 # Written by scripts/generate_index.py.
 from . import base as base
 from . import bits as bits
+from . import cascade as cascade
 from . import counted as counted
+from . import denoising_gan as denoising_gan
 from . import gray as gray
 from . import guided as guided
 from . import half as half
@@ -20,7 +22,10 @@ from .base import Prior as Prior
 from .base import Source as Source
 from .base import Wrapper as Wrapper
 from .bits import BitsPrior as BitsPrior
+from .cascade import CascadePrior as CascadePrior
 from .counted import CountedPrior as CountedPrior
+from .denoising_gan import DenoisingGANPrior as DenoisingGANPrior
+from .denoising_gan import DrawnKernel as DrawnKernel
 from .gray import GrayPrior as GrayPrior
 from .guided import GuidedPrior as GuidedPrior
 from .half import HalfPrior as HalfPrior

@@ -18,6 +18,7 @@ class ConditionalPrior(Prior, ABC):
     """
 
     usual_guidance: float = PROMPT_GUIDANCE  # of prompts
+    label_guidance: float = LABEL_GUIDANCE  # of classes; 1 where the network has it, or cannot
     embeds_guidance: bool = False
 
     def with_embedded_guidance(self, scale: float) -> Prior:
@@ -55,7 +56,7 @@ class ConditionalPrior(Prior, ABC):
         conditional = self if label is None else self.for_label(label)
         if conditional.label is None:
             raise ValueError(f"guidance_scale={scale} strengthens a label, and none was set")
-        if scale == 1:
+        if (self.label_guidance if scale is None else scale) == 1:
             return conditional
         try:
             free = self.for_label(None)
@@ -66,4 +67,4 @@ class ConditionalPrior(Prior, ABC):
                 f"guidance_scale={scale} needs a network that was trained without labels, too, "
                 "and this one was not: its guidance_scale is 1"
             ) from None
-        return GuidedPrior(conditional, free, LABEL_GUIDANCE if scale is None else scale)
+        return GuidedPrior(conditional, free, self.label_guidance if scale is None else scale)

@@ -144,6 +144,7 @@ class Prior(nn.Module, ABC):
             in place of the mean: "Consistency Models" (Song et al., 2023),
             https://arxiv.org/abs/2303.01469. Its kernels are then those of the multistep sampling
             of that paper, and samplers that walk the flow do not suit it.
+        usual_sampler: The text of the sampler that its network was trained for, if for one alone.
     """
 
     diffusion: Diffusion
@@ -161,6 +162,7 @@ class Prior(nn.Module, ABC):
     takes_control: bool = False
     local: bool = False
     consistency: bool = False
+    usual_sampler: str | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path | None = None, **settings: Any) -> Self:
@@ -429,11 +431,20 @@ class Prior(nn.Module, ABC):
         self.takes_control = prior.takes_control
         self.local = prior.local
         self.consistency = prior.consistency
+        self.usual_sampler = prior.usual_sampler
 
     @property
     def innermost(self) -> "Prior":
         """Return the prior inside all wrappers."""
         return self
+
+    @property
+    def first(self) -> "Prior | None":
+        """Return the prior of what is drawn before this one's images; None if nothing is.
+
+        ``_show(small=..., noise=...)`` then sets what was drawn.
+        """
+        return None
 
     def map_inner(self, change: Callable[["Prior"], "Prior"]) -> "Prior":
         """Return this prior with its innermost one changed; wrappers and source stay."""
@@ -651,6 +662,10 @@ class Wrapper(Prior, ABC):
     @property
     def innermost(self) -> Prior:
         return self.inner.innermost
+
+    @property
+    def first(self) -> Prior | None:
+        return self.inner.first
 
     def shares(self) -> Prior:
         return self.with_inner(self.inner.shares())

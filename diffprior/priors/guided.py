@@ -95,6 +95,13 @@ class GuidedPrior(Prior):
     def decode(self, state: Tensor) -> Tensor:
         return self.conditional.decode(state)
 
+    @property
+    def first(self) -> Prior | None:
+        conditional, free = self.conditional.first, self.free.first
+        if conditional is None or free is None:
+            return None
+        return type(self)(conditional, free, self.scale, self.interval, self.rescale)
+
     def with_inner(self, conditional: Prior, free: Prior) -> Self:
         """Return the same guidance between two other priors."""
         return type(self)(conditional, free, self.scale, self.interval, self.rescale)

@@ -92,6 +92,10 @@ class NetworkPrior(ConditionalPrior):
         self.clip = clip
         self.answers_shares = False
         self.objective: str | None = None
+        self.few_steps: int | None = None
+        self.folded_guidance: float | None = None
+        if parameterization.consistency or parameterization.draws:
+            self.label_guidance = 1.0  # a sample is not extrapolated as a mean is
 
     @classmethod
     def of(
@@ -118,12 +122,39 @@ class NetworkPrior(ConditionalPrior):
         prior.objective = objective
         return prior
 
+    def distilled(self, steps: int | None, guidance_scale: float | None) -> Self:
+        """Return this prior as one whose network was distilled, which it then says of itself.
+
+        Arguments:
+            steps: The steps of DDIM that it was distilled to; None if to no number of them.
+            guidance_scale: The guidance of classes that its network has learned; None for none.
+        """
+        changes: dict[str, Any] = {"few_steps": steps, "folded_guidance": guidance_scale}
+        if steps is not None:
+            changes["usual_sampler"] = f"ddim(steps={steps})"
+        if guidance_scale is not None:
+            changes["label_guidance"] = 1.0
+        return self._replace(**changes)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Return what a config has to say of how the network was trained."""
+        notes = {
+            "_objective": self.objective,
+            "_steps": self.few_steps,
+            "_guidance_scale": self.folded_guidance,
+        }
+        return {name: value for name, value in notes.items() if value is not None}
+
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return row_by_row(lambda row: self._denoise(row, t), x_t)
 
-    def _denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def _denoise(self, x_t: Tensor, t: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return E[x_0 | x_t]; the network takes the channels of ``seen`` after those of x_t."""
         channels, *sides = x_t.shape[1:]
         x, time = self.parameterization.inputs(x_t, t)
+        if seen is not None:
+            x = torch.cat([x, seen.to(x)], 1)
         if sides:
             x = pad_to_multiple(x, self.multiple or 1)
         # the time is a number of the host: it goes along with the call, and is not copied first
@@ -220,5 +251,4 @@ class NetworkPrior(ConditionalPrior):
                 "save_pretrained writes a NAFUNet, and this network is a "
                 f"{type(self.network).__name__}; keep it in the format that it was opened from"
             )
-        notes = {"_objective": self.objective} if self.objective else None
-        save_network(self.network, Path(folder), dtype=None, notes=notes)
+        save_network(self.network, Path(folder), dtype=None, notes=self.notes)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 if TYPE_CHECKING:
+    from ..objectives.base import Objective
+    from ..priors.base import Prior
     from .hole_validation import HoleValidation
     from .labelled import ClassedImages
     from .photographs import Photographs
@@ -26,6 +28,7 @@ __all__ = ["train", "weights_of"]
 
 SIDE = 64  # pixels of the crops of photographs for a network of one size
 BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
+COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
@@ -33,6 +36,11 @@ def _tuning(metavar: str, help: str) -> Any:
     """Return an option of fine-tuning."""
     panel = "Fine-tuning of a text-to-image model"
     return typer.Option(metavar=metavar, help=help, rich_help_panel=panel)
+
+
+def _staged(metavar: str | None, help: str) -> Any:
+    """Return an option of priors that are trained in two stages."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel="Two stages")
 
 
 def train(  # noqa: PLR0913 (the options of the command)
@@ -59,7 +67,8 @@ def train(  # noqa: PLR0913 (the options of the command)
         str | None,
         typer.Option(
             help="What is minimized: bits, edm, flow, hybrid, implicit, mu, ncsn, simple, sliced, "
-            "v, vlb or x0, with settings as in 'simple(steps=500)'.",
+            "v, vlb or x0, with settings as in 'simple(steps=500)'; for few steps: progressive, "
+            "guided, consistency_distillation, consistency_training or denoising_gan.",
             show_default="edm",
         ),
     ] = None,
@@ -68,6 +77,14 @@ def train(  # noqa: PLR0913 (the options of the command)
         typer.Option(
             help="Network: dit, mlp, nafunet or unet, with settings as in 'unet(layers=2)'.",
             show_default="nafunet, or mlp for points",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRIOR",
+            help="Prior to learn from, for progressive, guided and "
+            "consistency_distillation: a shipped name, a folder or a hub id.",
         ),
     ] = None,
     every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5,
@@ -93,6 +110,19 @@ def train(  # noqa: PLR0913 (the options of the command)
     ] = None,
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
+    latent: Annotated[
+        int | None,
+        _staged("N", "Train an autoencoder first, with N channels, and a prior of its latents."),
+    ] = None,
+    joint: Annotated[
+        bool, _staged(None, "Train the autoencoder and the prior of its latents together, too.")
+    ] = False,
+    adversarial: Annotated[
+        float | None, _staged("X", "Weight of a critic of the autoencoder; default: no critic.")
+    ] = None,
+    cascade: Annotated[
+        bool, _staged(None, "Train a prior of images of half the size, and one that enlarges them.")
+    ] = False,
     lora: Annotated[
         str | None, _tuning("MODEL", "A text-to-image model that gets a LoRA: a folder or hub id.")
     ] = None,
@@ -140,28 +170,37 @@ def train(  # noqa: PLR0913 (the options of the command)
         rank=rank,
         rate=rate,
     )
+    stages = {"latent": latent, "cascade": cascade, "joint": joint, "adversarial": adversarial}
     try:
         _check(every, holes, length)
         tuning.check()
+        _check_stages(stages, tuning.wanted or bool(init or teacher))
         with _joined(device, out) as (processes, place):
+            if tuning.wanted or cascade or latent is not None:
+                _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
-                _refuse_new(objective=objective, network=network, init=init, source=source)
-                _refuse_several(processes)
+                new = {"objective": objective, "network": network, "teacher": teacher}
+                _refuse_new(**new, init=init, source=source)
                 begun = _Begun(out, place, TUNED if batch is None else batch, seed)
                 _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed)
-                made, config = _prepare(*data, objective, network)
+                if latent is not None or cascade:
+                    named = {"objective": objective, "network": network}
+                    _in_stages(data, stages | named, out, place, length | {"every": every})
+                    return
+                tutor = _tutor(teacher)
+                made, config = _prepare(*data, objective, network, tutor)
                 made = _initial(init, made) if init else made
-                trainer = _trainer(made, data[0], config, _Place(out, place, processes))
+                trainer = _trainer(made, data[0], config, _Place(out, place, processes), tutor)
                 if compile:
                     made.compile()
                 if not processes.rank.is_first:
                     trainer.run(every=every, **length)
                     return
-                measure = _holes(made, data[0], holes, place)
+                measure = _holes(trainer, data[0], holes, place)
                 _run(trainer, measure=measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -206,9 +245,9 @@ class _Place(NamedTuple):
 
 
 def _refuse_several(processes: "Processes") -> None:
-    """Refuse to fine-tune a model in several processes."""
+    """Refuse several processes where one does the work."""
     if processes.rank.size > 1:
-        raise ValueError("a model is fine-tuned by one process; start the command without torchrun")
+        raise ValueError("several processes train plain priors alone; leave torchrun out")
 
 
 def _refuse_new(**options: object) -> None:
@@ -216,6 +255,55 @@ def _refuse_new(**options: object) -> None:
     for name, value in options.items():
         if value:
             raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
+
+
+def _check_stages(stages: Mapping[str, Any], built_on: bool) -> None:
+    """Refuse the options of two stages where there are none."""
+    kinds = [f"--{name}" for name in ("latent", "cascade") if stages[name] not in (None, False)]
+    if "--latent" not in kinds:
+        for name in ("joint", "adversarial"):
+            if stages[name]:
+                raise ValueError(f"--{name} is an option of --latent")
+    if len(kinds) == 2:
+        raise ValueError("a prior is one of latents or a cascade: give --latent or --cascade")
+    if kinds and built_on:
+        others = "--init, --teacher, --lora or --controlnet"
+        raise ValueError(f"{kinds[0]} is for a new prior: it has no {others}")
+
+
+def _in_stages(
+    data: "tuple[Photographs | ClassedImages | Points, TrainingConfig]",
+    stages: Mapping[str, Any],
+    out: Path,
+    place: str,
+    length: dict[str, Any],
+) -> None:
+    """Train a prior of latents after an autoencoder, or a cascade."""
+    from .labelled import ClassedImages
+    from .points import Points
+    from .stages import LatentWish, train_cascade, train_latent
+
+    images, config = data
+    every = length.pop("every")
+
+    def go(run: Any, **more: Any) -> None:
+        _run(run, every=every, **more)
+
+    if stages["cascade"]:
+        if not isinstance(images, ClassedImages):
+            raise ValueError("--cascade is for small images, in an .npz file")
+        _introduce(images, (out / "base" / "checkpoint.pt").exists())
+        config = replace(config, objective=stages["objective"] or config.objective)
+        train_cascade(images, config, stages["network"], out, place, go, length)
+    else:
+        if isinstance(images, Points):
+            raise ValueError("--latent is for images, and these are points")
+        _introduce(images, (out / "autoencoder" / "checkpoint.pt").exists())
+        names = ("joint", "adversarial", "objective", "network")
+        given = {k: stages[k] for k in names if stages[k] is not None}
+        wish = LatentWish(channels=stages["latent"], **given)
+        train_latent(images, config, wish, out, place, go, length)
+    print((out / "curve.csv").read_text(encoding="utf-8"))
 
 
 def _tune(tuning: "Tuning", paths: Sequence[Path], begun: _Begun, **length: Any) -> None:
@@ -234,12 +322,13 @@ def _trainer(
     images: "Photographs | ClassedImages | Points",
     config: "TrainingConfig",
     where: _Place,
+    tutor: "Prior | None" = None,
 ) -> "Trainer":
     """Return the trainer of a new prior, or of one that goes on."""
     from .trainer import Trainer
 
     images.check_room(max(config.patch, config.late_patch))
-    trainer = Trainer(made, images, config, where.out, where.device, where.processes)
+    trainer = Trainer(made, images, config, where.out, where.device, where.processes, tutor)
     resumed = trainer.resume()
     if where.processes.rank.is_first:
         _introduce(images, resumed)
@@ -247,12 +336,14 @@ def _trainer(
 
 
 def _holes(
-    made: "Network", images: "Photographs | ClassedImages | Points", holes: int, place: str
+    trainer: "Trainer", images: "Photographs | ClassedImages | Points", holes: int, place: str
 ) -> "HoleValidation":
-    """Return the measure of holes; a network of one size is not asked to fill any."""
+    """Return the measure of holes, for a network of any size that learns means."""
     from .hole_validation import HoleValidation
 
-    return HoleValidation(images.validation if made.stride else [], holes, place)
+    draws = trainer.task.consistency or trainer.task.draws
+    means = trainer.network.stride and not draws
+    return HoleValidation(images.validation if means else [], holes, place)
 
 
 def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
@@ -372,19 +463,31 @@ def _prepare(
     config: "TrainingConfig",
     objective: str | None = None,
     network: str | None = None,
+    teacher: "Prior | None" = None,
 ) -> "tuple[Network, TrainingConfig]":
-    """Return a new network for the images and the objective, and the configuration."""
+    """Return the network that a run begins with, and its configuration.
+
+    It is a new one for the images and the objective, or a copy of that of a teacher.
+    """
     from ..architectures.base import Architecture, Demand
     from ..catalog import build
     from ..objectives.base import Objective
     from .labelled import ClassedImages
     from .points import Points
+    from .teachers import check_teacher
 
     is_points = isinstance(images, Points)
     text = network or ("mlp" if is_points else "nafunet")
     law = objective or config.objective
     law = config.objective if law == "edm" and isinstance(images, ClassedImages) else law
     task: Objective = build(law, ("objectives",))
+    check_teacher(task, teacher)
+    if teacher is not None:
+        config = replace(config, teacher=teacher.sha256 or teacher.name)
+        if (copied := _copied(images, task, network, teacher)) is not None:
+            return copied, replace(
+                config, objective=law, warmup=10, adam_rate=COPY_RATE, muon_rate=COPY_MUON_RATE
+            )
     kind: Architecture = build(text, ("architectures",))
     shape: Sequence[int] = (3, 256, 256)
     std = 0.5
@@ -399,7 +502,7 @@ def _prepare(
     sigma_data = std if std == 0.5 else max(round(std, 2), 0.01)
     scores = getattr(kind, "time", None) == "fourier"
     demand = Demand(
-        shape=shape,
+        shape=(task.inputs * shape[0], *shape[1:]),
         sigma_data=sigma_data,
         classes=getattr(images, "classes", 0),
         numbers=task.numbers,
@@ -409,7 +512,48 @@ def _prepare(
     )
     made: Any = kind.build(demand)
     rate = config.adam_rate if text.startswith(("nafunet", "mlp")) else 3e-4
+    if task.rival:
+        rate = COPY_RATE
+        config = replace(config, muon_rate=COPY_MUON_RATE)
     return made, replace(config, objective=law, adam_rate=rate)
+
+
+def _tutor(teacher: str | None) -> "Prior | None":
+    """Return the teacher of a run, if it has one."""
+    from ..pretrained.load import load_prior
+
+    return None if teacher is None else load_prior(teacher)
+
+
+def _copied(
+    images: "Photographs | ClassedImages | Points",
+    objective: "Objective",
+    network: str | None,
+    teacher: "Prior",
+) -> "Network | None":
+    """Return a copy of the network of a teacher, if the run is to begin with one.
+
+    Raises:
+        PriorError: If the teacher is one of other images.
+    """
+    from ..errors import PriorError, UnsuitedError
+    from .teachers import copy_of
+
+    pixels = getattr(images, "pixels", None)
+    numbers = 3 if pixels is None else pixels.shape[1]
+    classes = getattr(images, "classes", 0)
+    for name, wanted, found in (
+        ("axes", 3 if pixels is None else pixels.ndim - 1, len(teacher.shape)),
+        ("channels", numbers, teacher.shape[0]),
+        ("classes", classes if teacher.classes else 0, teacher.classes),
+    ):
+        if wanted != found:
+            raise PriorError(f"the teacher has {name} {found}, and the images have {wanted}")
+    if network is None:
+        return copy_of(teacher, objective)
+    if objective.copies:
+        raise UnsuitedError("the network is a copy of that of the teacher: leave --network out")
+    return None
 
 
 def _draw_curve(out: Path) -> None:

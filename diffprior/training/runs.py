@@ -80,7 +80,11 @@ class Run(ABC):
         """Take the parameters that are trained, by their names."""
         self.parameters = dict(parameters)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), self.config.rate, betas=(0.9, 0.99), weight_decay=0.0
+            self.parameters.values(),
+            self.config.rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+            fused=True,
         )
 
     @property

@@ -24,6 +24,10 @@ from ..networks.nafunet import NAFUNet, packed
 from ..networks.parameterizations import Karras, Mean, Parameterization
 from ..networks.unet import UNet, packed_unet
 from ..objectives.base import Batch, Denoiser, Objective
+from ..objectives.guided import Guided
+from ..objectives.progressive import Progressive
+from ..priors.base import Prior
+from ..priors.denoising_gan import prior_of
 from ..priors.network import NetworkPrior
 from ..validation import Checked, Positive, Share, Whole, Within, check, shown
 from .image_files import Image
@@ -32,6 +36,8 @@ from .muon import Muon
 from .photographs import Crops, Photographs
 from .points import Points
 from .processes import Processes
+from .rival import BETAS, Rival
+from .teachers import as_teacher, check_teacher
 
 __all__ = ["SIGMAS", "Network", "Trainer", "TrainingConfig", "network_task"]
 
@@ -70,6 +76,7 @@ class TrainingConfig(Checked):
         ema: Width of the moving average of the weights, relative to the number of steps so far.
         drop: Share of the class labels that are hidden from the network.
         seed: Seed of crops and noise.
+        teacher: The SHA-256 of the weights of the teacher; empty for none.
     """
 
     batch: Annotated[int, Within(1, 2**14)] = 32
@@ -85,6 +92,7 @@ class TrainingConfig(Checked):
     ema: Annotated[float, Within(0, 0.25, above=True)] = 0.05
     drop: Share = 0.1
     seed: Whole = 0
+    teacher: str = ""
 
     def rate(self, progress: float, step: int) -> float:
         """Return the factor of both learning rates, in (0, 1], at a share of the run in [0, 1]."""
@@ -117,9 +125,10 @@ class Trainer:
         folder: Folder of the run.
         device: Device of the network and the images.
         processes: The processes that train together.
+        teacher: The prior that an objective of distillation learns from.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         network: Network,
         images: Photographs | ClassedImages | Points,
@@ -127,6 +136,7 @@ class Trainer:
         folder: Path,
         device: str = "cpu",
         processes: Processes = Processes(),  # noqa: B008 (frozen)
+        teacher: Prior | None = None,
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images = images.to(device)
@@ -135,19 +145,25 @@ class Trainer:
         self.device = torch.device(device)
         self.processes = processes
         self.objective = build(config.objective, ("objectives",))
-        self.task = network_task(self.objective, network)
+        check_teacher(self.objective, teacher)
+        self.teacher = None if teacher is None else teacher.to(device)
+        self.task = self._task(network)
         if self.objective.binary != getattr(images, "binary", False):
             raise UnsuitedError(
                 "bits is the objective of an .npy file of booleans, and of no other"
             )
+        self.rival: Rival | None = None
+        if self.objective.rival:
+            self.rival = Rival(self._state_shape(), network.classes, config.adam_rate, self.device)
         self.step = 0
         self.seconds = 0.0
         muon = isinstance(network, NAFUNet)
         named = [(p, muon and _is_kernel(n, p)) for n, p in network.named_parameters()]
         kernels = [p for p, is_kernel in named if is_kernel]
         self.others = [p for p, is_kernel in named if not is_kernel]
+        betas = (0.9, 0.99) if self.rival is None else BETAS
         adam = torch.optim.AdamW(
-            self.others, config.adam_rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+            self.others, config.adam_rate, betas=betas, weight_decay=0, fused=True
         )
         self.optimizers: list[torch.optim.Optimizer] = [adam]
         self.rates = [config.adam_rate]
@@ -157,6 +173,18 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.running = torch.full((), math.nan, device=self.device)
         self.curve: list[Row] = []
+
+    def _task(self, network: Network) -> Parameterization:
+        """Return what the network takes and says; that of a copy is that of its teacher."""
+        if not self.objective.copies:
+            return network_task(self.objective, network)
+        assert isinstance(self.teacher, NetworkPrior)  # of which the network is a copy
+        return self.teacher.parameterization
+
+    def _state_shape(self) -> tuple[int, ...]:
+        """Return the shape of a state, which is a part of what the network takes."""
+        channels, *sides = self.network.shape
+        return (channels // self.objective.inputs, *sides)
 
     @property
     def loss(self) -> float:
@@ -180,6 +208,8 @@ class Trainer:
             "curve": self.curve,
             "config": asdict(self.config),
         }
+        if self.rival is not None:
+            state["rival"] = self.rival.state()
         file = BytesIO()
         torch.save(state, file)
         documents.write(file.getvalue(), self.checkpoint)
@@ -199,14 +229,16 @@ class Trainer:
 
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the model folder: float16, but float32 where a network is small."""
-        notes = {"_objective": self._noted()}
         if isinstance(self.network, UNet):
+            notes = {"_objective": self._noted()}
             return packed_unet(self.network, self.ema, self.task, notes)
         dtype = torch.float16 if isinstance(self.network, NAFUNet) else None
-        return packed(self.network, self.ema, dtype, notes if self._noted() else None)
+        return packed(self.network, self.ema, dtype, self.prior(self.averaged()).notes)
 
     def _noted(self) -> str | None:
         """Return the objective, if the settings of the network do not say how it was trained."""
+        if self.objective.copies:
+            return getattr(self.teacher, "objective", None)
         plain = isinstance(self.network, NAFUNet) and isinstance(self.task, Karras)
         return None if plain else self.config.objective
 
@@ -253,6 +285,8 @@ class Trainer:
         }:
             raise SettingError("the moving average is that of another network")
         self.ema = state["ema"]
+        if self.rival is not None:
+            self.rival.restore(state["rival"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
         self.running = torch.tensor(float(state.get("loss", math.nan)), device=self.device)
@@ -269,14 +303,23 @@ class Trainer:
     def train_step(self, progress: float) -> Tensor:
         """Take one step at a share of the run, in [0, 1]; return the loss, on the device."""
         batch, labels = self._draw(progress)
-        denoiser = Denoiser(network=self._forward, parameterization=self.task, labels=labels)
+        denoiser = Denoiser(
+            network=self._forward,
+            parameterization=self.task,
+            labels=labels,
+            teacher=None if self.teacher is None else as_teacher(self.teacher),
+            critic=None if self.rival is None else self.rival.network,
+        )
+        factor = self.config.rate(progress, self.step)
+        if self.rival is not None:
+            losses = self.objective.critic_losses(denoiser, batch)
+            self.rival.learn(losses.mean(), factor, self.processes)
         loss = self.objective.losses(denoiser, batch).mean()
         loss.backward()
         mean: Tensor = loss.detach().float()  # a bound is summed in float64
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         self.processes.average([mean, *gradients])
         nn.utils.clip_grad_norm_(self.others, self.config.clip)
-        factor = self.config.rate(progress, self.step)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.step()
@@ -307,15 +350,24 @@ class Trainer:
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         t = self.objective.times(levels).float()[rows].to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        draws = 2 if self.objective.probes else 1
+        probes = int(self.objective.probes)
         shape = (n, *x_0.shape[1:])
-        noise, *probe = (
-            torch.randn(shape, generator=generator, device=self.device)[rows] for _ in range(draws)
+        noise, *more = (
+            torch.randn(shape, generator=generator, device=self.device)[rows]
+            for _ in range(1 + probes + self.objective.draws)
         )
         if labels is not None:
             dropped = torch.from_numpy(rng.random(n) < config.drop)[rows].to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
-        return Batch(x_0=x_0, t=t, noise=noise, probe=probe[0] if probe else None), labels
+        batch = Batch(
+            x_0=x_0,
+            t=t,
+            noise=noise,
+            probe=more[0] if probes else None,
+            draws=more[probes:],
+            progress=progress,
+        )
+        return batch, labels
 
     def _average(self) -> None:
         """Update the moving average, a power law of relative width ``config.ema``.
@@ -394,7 +446,14 @@ class Trainer:
 
     def prior(self, network: Network) -> NetworkPrior:
         """Return the prior of a network that was trained so."""
-        return NetworkPrior.of(network, self.task, self._noted())
+        made = prior_of(network, self.task, self._noted())
+        steps = getattr(self.teacher, "few_steps", None)
+        scale = getattr(self.teacher, "folded_guidance", None)
+        if isinstance(self.objective, Progressive):
+            steps = self.objective.steps
+        if isinstance(self.objective, Guided):
+            scale = self.objective.guidance_scale
+        return made.distilled(steps if self.objective.copies else None, scale)
 
     def averaged(self) -> Network:
         """Return the network with the moving average as its weights."""
@@ -404,7 +463,12 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, network: Network) -> dict[str, float]:
-        """Return the mean denoising PSNR in dB at each of ``SIGMAS``; nothing without images."""
+        """Return the mean denoising PSNR in dB at each of ``SIGMAS``.
+
+        Nothing without images, or for a network that does not say E[x_0 | x_t] at all times.
+        """
+        if self.task.consistency or self.task.draws:
+            return {}
         side = min(128, self.config.late_patch)
         crops = [_center(x, side) for x in self.images.validation if min(x.shape[:2]) >= side]
         if not crops:
@@ -445,7 +509,7 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
         )
     if isinstance(network, NAFUNet):
         own = objective.parameterization(network.sigma_data)
-        if type(own.schedule).__name__ == "EDM":
+        if isinstance(own, Karras) and type(own.schedule).__name__ == "EDM":
             return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
         return own
     if isinstance(network, UNet) and network.settings["time"] == "fourier":

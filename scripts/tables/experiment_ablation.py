@@ -36,12 +36,12 @@ class Variant:
 
 
 VARIANTS = {
-    "mu, L, learned": Variant(objective="vlb(predicts='mu', variance='learned')", fid="23.69"),
-    "mu, L, fixed": Variant(objective="vlb(predicts='mu')", fid="13.22"),
-    "mu, square error, fixed": Variant(objective="mu()", fid="unstable"),
-    "eps, L, learned": Variant(objective="vlb(variance='learned')", fid="unstable"),
-    "eps, L, fixed": Variant(objective="vlb()", fid="13.51", bits="3.70"),
-    "eps, L_simple, fixed": Variant(objective="simple()", fid="3.17", bits="3.75"),
+    "mu-L-learned": Variant(objective="vlb(predicts='mu', variance='learned')", fid="23.69"),
+    "mu-L-fixed": Variant(objective="vlb(predicts='mu')", fid="13.22"),
+    "mu-square-fixed": Variant(objective="mu()", fid="unstable"),
+    "eps-L-learned": Variant(objective="vlb(variance='learned')", fid="unstable"),
+    "eps-L-fixed": Variant(objective="vlb()", fid="13.51", bits="3.70"),
+    "eps-simple-fixed": Variant(objective="simple()", fid="3.17", bits="3.75"),
 }
 
 

@@ -28,13 +28,18 @@ from diffprior.random import Noise
 from diffprior.samplers.ancestral import Ancestral
 
 CENTERS, ARCS = 400, 20  # of the roll
-STEPS = 100
-METHODS: dict[str, Method[Any]] = {
-    "r at every step": Tilt(r="constant", sampler=Ancestral(steps=STEPS)),
-    "r^(1 - t)": Tilt(r="annealed", sampler=Ancestral(steps=STEPS)),
-    "r_t of the moments": Tilt(sampler=Ancestral(steps=STEPS)),
-    "particles": TwistedSMC(proposal=Tilt(), steps=STEPS),
-}
+DRAWN = 20_000  # of an exact posterior
+
+
+def methods(steps: int) -> dict[str, Method[Any]]:
+    """Return the ways to multiply, by the function r of the steps that each takes."""
+    sampler = Ancestral(steps=steps)
+    return {
+        "r at every step": Tilt(r="constant", sampler=sampler),
+        "r^(1 - t)": Tilt(r="annealed", sampler=sampler),
+        "r_t of the moments": Tilt(sampler=sampler),
+        "particles": TwistedSMC(proposal=Tilt(), steps=steps),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +57,14 @@ class Product:
     parts: Callable[[Tensor], Tensor]
     exact: Callable[[Any], Tensor]
 
-    def row(self, name: str, count: int, seeds: int) -> list[str]:
-        """Return a row: the total variation between draws and the product, by each method."""
+    def row(self, name: str, sizes: tuple[int, int, int]) -> list[str]:
+        """Return a row: the total variation between draws and the product, by each method.
+
+        Arguments:
+            sizes: Draws, measurements, and steps of the chains.
+        """
+        count, seeds, steps = sizes
+        ways = methods(steps)
         errors: dict[str, list[Tensor]] = {}
         for seed in range(seeds):
             streams = Noise(seed, ["truth"])
@@ -61,10 +72,10 @@ class Product:
             law = self.exact(seen)
             drawn = torch.multinomial(law, count, replacement=True)
             errors.setdefault("chance", []).append(variation(drawn, law))
-            for method, make in METHODS.items():
+            for method, make in ways.items():
                 x = make(self.prior, seen, n=count, seed=seed)
                 errors.setdefault(method, []).append(variation(self.parts(x), law))
-        means = [torch.stack(errors[key]).mean().item() for key in (*METHODS, "chance")]
+        means = [torch.stack(errors[key]).mean().item() for key in (*ways, "chance")]
         return [name, *(f"{mean:.3f}" for mean in means)]
 
     def truth(self, noise: Noise) -> Tensor:
@@ -94,7 +105,7 @@ def roll(likelihood: GaussianLikelihood[Any]) -> Product:
     def exact(seen: GaussianLikelihood[Any]) -> Tensor:
         posterior, generator = prior.posterior(seen), torch.Generator().manual_seed(0)
         weights = posterior.log_weights.exp()
-        which = torch.multinomial(weights, 100_000, replacement=True, generator=generator)
+        which = torch.multinomial(weights, DRAWN, replacement=True, generator=generator)
         z = torch.randn(len(which), 2, 1, generator=generator, dtype=torch.float64)
         roots = torch.linalg.cholesky(posterior.covs())[which]
         x = posterior.means[which] + (roots @ z)[..., 0]
@@ -119,8 +130,12 @@ def beat(likelihood: FlipLikelihood[Any]) -> Product:
     return Product(prior=prior, likelihood=likelihood, parts=phases, exact=exact)
 
 
-def products_table(count: int, seeds: int = 4) -> str:
-    """Return the table: how far draws are from the product of two distributions."""
+def products_table(sizes: tuple[int, int, int]) -> str:
+    """Return the table: how far draws are from the product of two distributions.
+
+    Arguments:
+        sizes: Draws, measurements, and steps of the chains.
+    """
     first = torch.tensor([1.0, 0.0], dtype=torch.float64)
     few = (torch.arange(20) < 3).double()
     problems = {
@@ -133,5 +148,5 @@ def products_table(count: int, seeds: int = 4) -> str:
         "heartbeat, 20% of the bits flipped": beat(FlipLikelihood(operator=Identity(), rate=0.2)),
         "heartbeat, 17 bits of 20 missing": beat(FlipLikelihood(operator=Mask(few), rate=0.02)),
     }
-    lines = [problem.row(name, count, seeds) for name, problem in problems.items()]
-    return tables.markdown(["product", *METHODS, "chance alone"], lines)
+    lines = [problem.row(name, sizes) for name, problem in problems.items()]
+    return tables.markdown(["product", *methods(1), "chance alone"], lines)

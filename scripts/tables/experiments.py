@@ -39,8 +39,9 @@ def main(  # noqa: PLR0913 (the options of the command)
     ] = None,
     minutes: Annotated[float, typer.Option(help="Minutes that a network of points trains.")] = 2,
     steps: Annotated[int, typer.Option(help="Steps that a network of images trains.")] = 1500,
-    chain: Annotated[int, typer.Option(help="Steps of the chains of the ablation.")] = 100,
+    chain: Annotated[int, typer.Option(help="Steps of chains: products, ablation.")] = 100,
     count: Annotated[int, typer.Option(help="Fresh points, bits and products.")] = 1000,
+    measurements: Annotated[int, typer.Option(help="Measurements of each product.")] = 4,
     images: Annotated[int, typer.Option(help="Fresh images that are measured or drawn.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and noise.")] = 0,
 ) -> None:
@@ -60,7 +61,7 @@ def main(  # noqa: PLR0913 (the options of the command)
     if lines:
         print("\n".join([tables.markdown(HEAD, lines), *notes]), end="\n\n")
     if "products" in names:
-        print(products_table(count), end="\n\n")
+        print(products_table((count, measurements, chain)), end="\n\n")
     if "ablation" not in names:
         return
     if clothes is None:

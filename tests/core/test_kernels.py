@@ -41,6 +41,18 @@ def test_bernoulli_tilt_is_the_product_of_two_bernoullis() -> None:
     torch.testing.assert_close(tilted, c * d / (c * d + (1 - c) * (1 - d)))
 
 
+def test_the_perturbed_bits_are_those_of_all_states() -> None:
+    """Four bits with r(x) a product: p r over all 16 states, and not "x d" in place of "c d"."""
+    c, d = random(4).sigmoid(), random(4, seed=1).sigmoid()
+    states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 4)
+    p, r = ((states * a + (1 - states) * (1 - a)).prod(1) for a in (c, d))
+    kernel = BernoulliKernel(c.logit()[None]).tilt(d.logit()[None])
+    torch.testing.assert_close(kernel.log_prob(states).exp(), p * r / (p * r).sum())
+    for x in (0.0, 1.0):  # the form with the state itself is no distribution of it
+        wrong = c * d / (x * d + (1 - c) * (1 - d))
+        assert ((wrong - kernel.mean[0]).abs() > 0.01).all()
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (N, 3)], ids=str)
 def test_gaussian_draws(shape: tuple[int, ...]) -> None:
     loc = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

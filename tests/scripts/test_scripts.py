@@ -62,8 +62,9 @@ CALLS = {  # arguments, what is printed, and what is written
         "sdedit.csv sdedit.md",
     ),
     "tables/experiments.py": (
-        "--minutes 0.002 --count 4",
-        "| Swiss roll, 2 numbers |",
+        "--minutes 0.002 --count 4 --steps 1 --images 2 --chain 25 --measurements 1 "
+        "--clothes labeled.npz --variant mu-L-learned",
+        "| mu-L-learned |",
         "",
     ),
     "tables/fashion_classifier.py": (

@@ -21,6 +21,7 @@ from diffprior.likelihoods.jpeg import CellLikelihood, Coefficients, standard
 from diffprior.likelihoods.reward import RewardLikelihood
 from diffprior.methods.base import Method
 from diffprior.networks.nafunet import NAFUNet
+from diffprior.networks.parameterizations import Drawn
 from diffprior.operators.base import LinearOperator, Operator, SVDOperator, stack
 from diffprior.operators.blur import Blur
 from diffprior.operators.circular_blur import CircularBlur
@@ -30,6 +31,7 @@ from diffprior.operators.matrix import Matrix
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.counted import CountedPrior
+from diffprior.priors.denoising_gan import DenoisingGANPrior
 from diffprior.priors.gray import GrayPrior
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.latent import LatentPrior
@@ -159,10 +161,19 @@ def full() -> MixturePrior:
     return MixturePrior(torch.ones(2), MEANS, L @ L.mT + 0.1 * torch.eye(192))
 
 
+def gan() -> DenoisingGANPrior:
+    """Return a prior of five steps that draws; its times are 0.2, 0.4 ... 1."""
+    torch.manual_seed(0)
+    inner = NAFUNet(channels=(8, 8), blocks=(1, 1), image_channels=6, embedding=16, size=16)
+    torch.nn.init.normal_(inner.last.weight, std=0.1)
+    return DenoisingGANPrior.of(inner, Drawn(5))
+
+
 PRIORS: dict[str, Callable[[], Prior]] = {
     "bits": lambda: BitsPrior(torch.tensor([0.4, 0.6]), rand(2, *SHAPE, seed=4).sigmoid()),
     "by hand": ByHand,
     "counted": lambda: CountedPrior(MIXTURE),
+    "denoising_gan": gan,
     "gray": lambda: GrayPrior(network()).for_shape((1, 16, 16)),
     "guided": lambda: classes(dtype=torch.float32).with_condition(label=1, guidance_scale=2.0),
     "half": lambda: HalfPrior(network().for_shape((3, 16, 16))),

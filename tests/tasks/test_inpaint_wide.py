@@ -78,9 +78,10 @@ def test_samples_are_layouts_and_their_deviation_is_theirs() -> None:
 
 
 def test_images_of_a_batch_get_what_they_get_alone() -> None:
+    part = (..., slice(10, 130), slice(20, 140))  # with the holes and the scratch
     photos = np.stack([photo(), photo()[::-1]])
-    x = torch.from_numpy(photos).permute(0, 3, 1, 2) / 255
-    masks = torch.from_numpy(np.stack([disc(24), disc(28) | scratch()]))[:, None]
+    x = (torch.from_numpy(photos).permute(0, 3, 1, 2) / 255)[part]
+    masks = torch.from_numpy(np.stack([disc(24), disc(28) | scratch()]))[:, None][part]
     both = diffprior.inpaint(x, masks, steps=2).image
     for i in range(2):
         alone = diffprior.inpaint(x[i], masks[i], steps=2).image

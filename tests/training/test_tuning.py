@@ -104,11 +104,11 @@ def test_a_subject_is_learned_and_its_class_kept(root: Path, model: TextModel) -
     rows = model.rows(pictures(root))
     kept = model.rows(read_captioned([root / "noise"], (SIDE, SIDE), "a dog"))
     before = model.measured(rows), model.measured(kept)
-    steps(LoraRun(model, rows, FAST, root / "a"), 12)
+    steps(LoraRun(model, rows, FAST, root / "a"), 8)
     alone = model.measured(rows), model.measured(kept)
     torch.manual_seed(0)
     again = TextModel(load_prior(root / "sd"))
-    steps(LoraRun(again, again.rows(pictures(root)), FAST, root / "b", kept), 12)
+    steps(LoraRun(again, again.rows(pictures(root)), FAST, root / "b", kept), 8)
     both = again.measured(rows), again.measured(kept)
     assert alone[0] < 0.95 * before[0] and both[0] < 0.95 * before[0]
     assert both[1] < alone[1]
@@ -171,7 +171,7 @@ def test_a_controlnet_begins_as_the_model(root: Path, model: TextModel) -> None:
     run = ControlRun(model, rows, RunConfig(batch=4, rate=1e-2, warmup=1), root / "d")
     assert torch.equal(said(model, rows), before)
     error = model.measured(rows)
-    steps(run, 12)
+    steps(run, 8)
     assert model.measured(rows) < 0.97 * error
     turned = Rows(rows.z, rows.conditions, 1 - rows.control)
     assert not torch.equal(said(model, turned), said(model, rows))
