@@ -33,7 +33,7 @@ class CascadePrior(NetworkPrior):
         level: Share of noise in the small image that the network sees, in [0, 1).
 
     Attributes:
-        small: The small images, of shape ``(B, *base.shape)``; None for none.
+        seen: What the network sees of small images, ``(B, C + 1, H, W)``; None for none.
     """
 
     def __init__(  # noqa: PLR0913 - those of a network prior, and two more
@@ -59,7 +59,8 @@ class CascadePrior(NetworkPrior):
             raise SettingError(f"level of a cascade lies in [0, 1), got {level}")
         self.base = base
         self.level = level
-        self.seen: Tensor | None = None
+        self.seen: Tensor | None
+        self.register_buffer("seen", None, persistent=False)
 
     @property
     def first(self) -> Prior:
@@ -69,7 +70,7 @@ class CascadePrior(NetworkPrior):
         channels = x_t.shape[1]
         seen = self.seen
         if seen is None:
-            seen = seen_image(None, None, torch.ones(len(x_t)), x_t)
+            seen = seen_image(None, None, x_t.new_ones(len(x_t)), x_t)
         joined = torch.cat([x_t, seen.to(x_t).expand(len(x_t), -1, -1, -1)], 1)
         return row_by_row(
             lambda row: self._denoise(row[:, :channels], t, row[:, channels:]), joined

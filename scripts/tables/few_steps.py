@@ -8,6 +8,7 @@ all classes: the Frechet distance of its features to those of test images, and t
 that it tells as their class. Runs and rows that are there are not made again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -157,17 +158,21 @@ class Draws(Together):
         return type(kernel)(lambda z: bridge(x_t, draw(z), t, s), lambda: x_t, x_t)  # type: ignore
 
 
-def make(data: Path, out: Path, name: str) -> Path:
-    """Return the folder of the weights of a run, which is made if it is not there."""
+def make(data: Path, out: Path, name: str, share: float = 1.0) -> Path:
+    """Return the folder of the weights of a run, which is made if it is not there.
+
+    Arguments:
+        share: Of the minutes of the run.
+    """
     own = RUNS[name]
     weights = out / name / "weights"
     if weights.exists():
         return weights
-    teacher = own.teacher if own.teacher not in RUNS else str(make(data, out, own.teacher))
+    teacher = own.teacher if own.teacher not in RUNS else str(make(data, out, own.teacher, share))
     train(
         [data],
         out / name,
-        minutes=own.minutes,
+        minutes=share * own.minutes,
         objective=own.objective,
         teacher=teacher,
         init=None if own.init is None else Path(own.init),
@@ -188,8 +193,16 @@ def samples(inner: Prior, way: Way, steps: int, count: int) -> tuple[Tensor, Ten
     return sampler(prior, x_T, noise).clamp(-1, 1), labels
 
 
-def rows_of(data: Path, out: Path, folder: Path, count: int) -> list[Row]:
-    """Return the rows of the table; those that are not in the ledger are measured."""
+def rows_of(
+    data: Path, out: Path, folder: Path, count: int, ways: Sequence[Way], share: float
+) -> list[Row]:
+    """Return the rows of the table; those that are not in the ledger are measured.
+
+    Arguments:
+        count: Samples of each class.
+        ways: What is measured, beside the training images.
+        share: Of the minutes of each run.
+    """
     ledger = Ledger(out / "rows.csv", FIELDS, 2)
     with np.load(data) as file:
         judge = Judge(folder, states(file["x_test"]))
@@ -203,12 +216,12 @@ def rows_of(data: Path, out: Path, folder: Path, count: int) -> list[Row]:
         ledger.add(row)
         print(row, flush=True)
 
-    for way in WAYS:
+    for way in ways:
         for steps in way.steps:
             if (way.name, steps) in ledger:
                 continue
             name = way.prior.format(steps)
-            prior = load_prior(str(make(data, out, name)) if name in RUNS else name)
+            prior = load_prior(str(make(data, out, name, share)) if name in RUNS else name)
             x, labels = samples(prior, way, steps, count)
             add(way.name, steps, steps * way.calls, x, labels)
     if ("training images", 0) not in ledger:
@@ -254,9 +267,12 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the runs, the rows, table and plot.")],
     classifier: Annotated[Path, typer.Option(help="Its folder.")] = ROOT / "data/fashion",
     count: Annotated[int, typer.Option(help="Samples of each class.")] = 50,
+    only: Annotated[str, typer.Option(help="How the names of the rows begin.")] = "",
+    share: Annotated[float, typer.Option(help="Share of the minutes of each run.")] = 1.0,
 ) -> None:
     """Train what is not there, measure, and print the table."""
-    rows = rows_of(data, out, classifier, count)
+    ways = [way for way in WAYS if way.name.startswith(only)]
+    rows = rows_of(data, out, classifier, count, ways, share)
     text = table(rows)
     print(text)
     (out / "table.md").write_text(text + "\n")

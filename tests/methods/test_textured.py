@@ -72,7 +72,7 @@ def test_the_task_takes_the_hole_into_account() -> None:
     x = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
     thin, thick, deep = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     thin[:, ::4], thick[:, 20:26], deep[:, 20:44, 20:44] = True, True, True
-    for hole, start in ((thin, "DPIR(start=0.15"), (thick, "DPIR(start=0.4"), (deep, "Exemplar")):
+    for hole, start in ((thin, "DPIR(start=0.13"), (thick, "DPIR(start=0.4"), (deep, "Exemplar")):
         out = diffprior.inpaint(x, hole, fill="texture", steps=2)
         assert start in out.report["method"]
         assert torch.equal(out.image[:, ~hole[0]], x[:, ~hole[0]])

@@ -222,7 +222,7 @@ def test_the_names_of_other_libraries_exist(section: str, modules: list[str]) ->
 
 
 def test_images_are_small_and_used() -> None:
-    shown = set(re.findall(r"pictures/([\w.-]+\.(?:jpg|svg|webp))", "\n".join(TEXTS.values())))
+    shown = set(re.findall(r"pictures/([\w.-]+\.(?:jpg|png|svg|webp))", "\n".join(TEXTS.values())))
     there = {path.name: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
     assert set(there) == shown
     assert max(there.values()) < 60_000

@@ -218,6 +218,8 @@ def test_of_one_point_only_the_floor_of_the_schedule_is_left(
     """Whatever the steps: no noise of the last level but one survives, only sigma at t = 0."""
     if name in EXPLICIT or (name == "pndm" and steps == 10 and schedule in (Cosine(), Rectified())):
         pytest.skip("not exact for a point, or not stable where sigma / alpha falls by a hundred")
+    if name == "adaptive_sde" and steps == 100:
+        pytest.skip("halves the steps as it needs: more of them change nothing")
     prior = one(0.0, schedule)
     exact = {
         "langevin": {"repeats": 1000 // steps, "size": 0.2},

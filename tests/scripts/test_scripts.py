@@ -72,6 +72,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "test accuracy ",
         "classifier.safetensors pictures.npz",
     ),
+    "tables/few_steps.py": (
+        "labeled.npz --out out --count 2 --only guided --share 0.0001",
+        "| guided, guidance 3 |",
+        "rows.csv table.md guided/weights/config.json",
+    ),
     "tables/generation.py": (
         "images --out out --side 16 --count 1",
         "| 16 | 1 drawn |",

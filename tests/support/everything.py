@@ -30,6 +30,7 @@ from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.bits import BitsPrior
+from diffprior.priors.cascade import CascadePrior
 from diffprior.priors.counted import CountedPrior
 from diffprior.priors.denoising_gan import DenoisingGANPrior
 from diffprior.priors.gray import GrayPrior
@@ -169,9 +170,30 @@ def gan() -> DenoisingGANPrior:
     return DenoisingGANPrior.of(inner, Drawn(5))
 
 
+class Joined(torch.nn.Module):
+    """A network of states beside a small image, which mixes them first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network().network
+        self.register_buffer("mix", rand(3, 7, 1, 1, seed=12))
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        mixed = torch.nn.functional.conv2d(x, self.mix.to(x.dtype))
+        return self.inner(mixed, c_noise)  # type: ignore[no-any-return]
+
+
+def cascade() -> Prior:
+    """Return a prior under a small image."""
+    shape = (3, 16, 16)
+    prior = CascadePrior(MIXTURE, Joined(), network().parameterization, shape)
+    return prior._show(small=rand(1, 3, 8, 8, seed=13), noise=rand(1, *shape, seed=14))
+
+
 PRIORS: dict[str, Callable[[], Prior]] = {
     "bits": lambda: BitsPrior(torch.tensor([0.4, 0.6]), rand(2, *SHAPE, seed=4).sigmoid()),
     "by hand": ByHand,
+    "cascade": cascade,
     "counted": lambda: CountedPrior(MIXTURE),
     "denoising_gan": gan,
     "gray": lambda: GrayPrior(network()).for_shape((1, 16, 16)),
