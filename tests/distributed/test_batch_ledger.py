@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -121,6 +122,8 @@ def test_processes_do_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Also where one of them is killed by an image, of which the others know nothing."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a process that is forked has no other ones
+    pool = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # ends its threads here: a forked process would wait for them for ever
     monkeypatch.setattr(module, "Pool", partial(Pool, method="fork"))
     work = FileWorker.__call__
 
@@ -134,6 +137,7 @@ def test_processes_do_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.undo()
     os.chdir(place)
     torch.set_num_threads(threads)
+    cv2.setNumThreads(pool)
     found = rows()
     assert {name for name, row in found.items() if row["error"]} == {"b.png", "bad.png"}
     assert "was killed by SIGKILL, twice" in found["b.png"]["error"]
