@@ -4,7 +4,8 @@ import csv
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..io import documents
 from ..io.ledger import Row
 from ..validation import Checked, Positive, Whole, Within, check, shown
 
-__all__ = ["Run", "RunConfig", "share_of"]
+__all__ = ["Run", "RunConfig", "reading_checkpoint", "share_of", "write_curve"]
 
 LARGEST = 2**36  # bytes of a checkpoint
 
@@ -190,12 +191,7 @@ class Run(ABC):
         """Write the result, and the validation table."""
         for name, data in self.files().items():
             documents.write(data, self.folder / "weights" / name)
-        columns = dict.fromkeys(name for row in self.curve for name in row)
-        file = StringIO()
-        writer = csv.DictWriter(file, [*columns], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.curve)
-        documents.write(file.getvalue().encode(), self.folder / "curve.csv")
+        write_curve(self.curve, self.folder)
 
     def resume(self) -> bool:
         """Load the checkpoint if there is one; return whether there was.
@@ -206,17 +202,10 @@ class Run(ABC):
         if not self.checkpoint.exists():
             return False
         path = documents.regular(self.checkpoint, LARGEST)
-        try:
+        with reading_checkpoint(path):
             state = torch.load(path, map_location="cpu", weights_only=True)
             self._check_notes(state.get("notes", {}))
             self._restore(state)
-        except SettingError:
-            raise
-        except Exception as error:  # torch raises anything on damaged data
-            raise SettingError(
-                f"{shown(path)} is damaged, or is the checkpoint of another network; choose "
-                "another folder, or remove it to begin anew"
-            ) from error
         return True
 
     def _check_notes(self, before: Mapping[str, Any]) -> None:
@@ -241,6 +230,30 @@ class Run(ABC):
         self.seconds = float(state["seconds"])
         self.running = float(state["loss"])
         self.curve = [dict(row) for row in state["curve"]]
+
+
+def write_curve(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write the validation table of a run; a row may lack columns that others have."""
+    file = StringIO()
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(file, [*columns], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    documents.write(file.getvalue().encode(), folder / "curve.csv")
+
+
+@contextmanager
+def reading_checkpoint(path: Path) -> Iterator[None]:
+    """Say in one sentence that a checkpoint is damaged: torch raises anything on damaged data."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:
+        raise SettingError(
+            f"{shown(path)} is damaged, or is the checkpoint of another network; choose "
+            "another folder, or remove it to begin anew"
+        ) from error
 
 
 def share_of(run: Any, minutes: float | None, steps: int | None) -> Callable[[], float]:

@@ -1,11 +1,10 @@
 """Training of a noise-conditioned network; a run that was killed goes on."""
 
-import csv
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +36,7 @@ from .photographs import Crops, Photographs
 from .points import Points
 from .processes import Processes
 from .rival import BETAS, Rival
+from .runs import reading_checkpoint, share_of, write_curve
 from .teachers import as_teacher, check_teacher
 
 __all__ = ["SIGMAS", "Network", "Trainer", "TrainingConfig", "network_task"]
@@ -220,12 +220,7 @@ class Trainer:
         for name, data in self._packed().items():
             documents.write(data, self.folder / "weights" / name)
         if self.curve:
-            file = StringIO()
-            columns = dict.fromkeys(name for row in self.curve for name in row)
-            writer = csv.DictWriter(file, [*columns], restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.curve)
-            documents.write(file.getvalue().encode(), self.folder / "curve.csv")
+            write_curve(self.curve, self.folder)
 
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the model folder: float16, but float32 where a network is small."""
@@ -254,17 +249,10 @@ class Trainer:
         data = self.processes.copy(documents.read_bytes(path, LARGEST) if is_here else None)
         if data is None:
             return False
-        try:
+        with reading_checkpoint(path):
             state = torch.load(BytesIO(data), map_location=self.device, weights_only=True)
             self._check_config(state.get("config", {}))
             self._restore(state)
-        except SettingError:
-            raise
-        except Exception as error:  # torch raises anything on damaged data
-            raise SettingError(
-                f"{shown(path)} is damaged, or is the checkpoint of another network; choose "
-                "another folder, or remove it to begin anew"
-            ) from error
         return True
 
     def _check_config(self, before: Mapping[str, Any]) -> None:
@@ -402,7 +390,7 @@ class Trainer:
             measure: Returns more columns of the validation table, for the averaged network.
             steps: Length of the whole run, in place of ``minutes``.
         """
-        share = self._clock(minutes, steps)
+        share = share_of(self, minutes, steps)
         check("every", every, Positive)
         writes = self.processes.rank.is_first
         if writes and self.step and self.checkpoint.exists():
@@ -420,17 +408,6 @@ class Trainer:
                 self.save()
                 self.record(measure)
                 due = self.seconds + 60 * every
-
-    def _clock(self, minutes: float | None, steps: int | None) -> Callable[[], float]:
-        """Return a function that returns the share of the run that is done."""
-        if (minutes is None) == (steps is None):
-            raise SettingError("a run has a length in minutes or in steps, and not both")
-        if steps is not None:
-            check("steps", steps, int)
-            return lambda: self.step / steps
-        check("minutes", minutes, Positive)
-        seconds = 60 * float(minutes or 0)
-        return lambda: self.seconds / seconds
 
     def record(self, measure: Callable[[NetworkPrior], dict[str, float]] | None = None) -> None:
         """Add the validation row of the moving average to the table, and save."""
