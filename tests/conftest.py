@@ -1,6 +1,7 @@
 """Exact problems that many tests share."""
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _same_folder() -> Iterator[None]:
+    """Each test leaves the working folder as it found it, on which the next ones stand."""
+    before = os.getcwd()
+    yield
+    after = os.getcwd()
+    os.chdir(before)
+    assert after == before, f"the test left the working folder at {after}"
 
 
 @pytest.fixture

@@ -124,7 +124,6 @@ def test_processes_do_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     torch.set_num_threads(1)  # a process that is forked has no other ones
     pool = cv2.getNumThreads()
     cv2.setNumThreads(1)  # ends its threads here: a forked process would wait for them for ever
-    monkeypatch.setattr(module, "Pool", partial(Pool, method="fork"))
     work = FileWorker.__call__
 
     def killed(self: FileWorker, orders: list[Order]) -> list:
@@ -132,10 +131,10 @@ def test_processes_do_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
             os.kill(os.getpid(), signal.SIGKILL)
         return work(self, orders)
 
-    monkeypatch.setattr(FileWorker, "__call__", killed)
-    assert run(of(workers=2), Bar(quiet=True)) == 1
-    monkeypatch.undo()
-    os.chdir(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Pool", partial(Pool, method="fork"))
+        patch.setattr(FileWorker, "__call__", killed)
+        assert run(of(workers=2), Bar(quiet=True)) == 1
     torch.set_num_threads(threads)
     cv2.setNumThreads(pool)
     found = rows()
