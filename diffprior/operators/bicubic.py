@@ -26,6 +26,7 @@ class Bicubic(SVDOperator):
         shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
+    by_channel = True
     s: Tensor
     U_h: Tensor
     V_h: Tensor

@@ -37,6 +37,7 @@ class Blur(LinearOperator):
     """
 
     kernel: Tensor
+    by_channel = True
 
     def __init__(self, kernel: Tensor | str, boundary: str = "reflect") -> None:
         super().__init__()

@@ -92,7 +92,8 @@ class TiledPrior(Wrapper):
             window = self._denoise(x[..., rows, columns], t, cut.rows, again)
             total[..., rows, columns] += ramp * window
             weight[..., rows, columns] += ramp
-        return (total / weight)[..., :h, :w]
+        mean = total / weight if total.requires_grad else total.div_(weight)
+        return mean[..., :h, :w]
 
     def _denoise(self, x: Tensor, t: Tensor, rows: int, again: bool) -> Tensor:
         """Denoise one window; with ``again`` its graph is dropped, and rebuilt on the way back."""
