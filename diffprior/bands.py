@@ -19,7 +19,12 @@ BAND = 2**20  # elements of a band, about
 
 def is_large(x: Tensor) -> bool:
     """Return whether a batch is one of large images ``(B, C, H, W)``, to be taken in bands."""
-    return x.ndim == 4 and x.numel() > LARGE and not (x.requires_grad and torch.is_grad_enabled())
+    return x.ndim == 4 and x.numel() > LARGE and not _is_watched(x)
+
+
+def _is_watched(x: Tensor) -> bool:
+    """Return whether a gradient is asked for."""
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def bands(x: Tensor, grain: int = 1) -> Iterator[slice]:
@@ -34,18 +39,21 @@ def bands(x: Tensor, grain: int = 1) -> Iterator[slice]:
         yield slice(top, min(height, top + rows))
 
 
-def in_bands(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+def in_bands(
+    function: Callable[..., Tensor], *tensors: Tensor, into: Tensor | None = None
+) -> Tensor:
     """Return what a function of pixels makes of images, in bands where they are large.
 
     Arguments:
         function: Gets as many tensors; each pixel of its result depends on this pixel of theirs.
         tensors: The first one has the height of the result; those of another height, such as
             numbers, go to the function as they are.
+        into: One of them that nobody else looks at: of large images it becomes the result.
     """
     first = tensors[0]
-    if not any(map(is_large, tensors)):
+    if not any(map(is_large, tensors)) or any(map(_is_watched, tensors)):
         return function(*tensors)
-    out: Tensor | None = None
+    out = into
     for rows in bands(max(tensors, key=Tensor.numel)):
         part = function(*(_cut(x, rows, first.shape[-2]) for x in tensors))
         if out is None:

@@ -112,7 +112,8 @@ class GaussianDiffusion(Diffusion):
 
         def loc(x_t: Tensor, x_0: Tensor) -> Tensor:
             eps = (x_t - alpha_t * x_0) / sigma_t
-            return alpha_s * x_0 + (1 - eta**2) ** 0.5 * sigma_s * eps
+            mean: Tensor = alpha_s * x_0 + (1 - eta**2) ** 0.5 * sigma_s * eps
+            return mean
 
         return GaussianKernel(in_bands(loc, x_t, x_0), eta**2 * sigma_s**2)
 

@@ -97,7 +97,7 @@ class GaussianKernel(Kernel):
 
     def sample(self, noise: Noise) -> Tensor:
         z = noise.normal(self.loc)
-        return in_bands(lambda z, loc, var: loc + var.sqrt() * z, z, self.loc, self.var)
+        return in_bands(lambda z, loc, var: loc + var.sqrt() * z, z, self.loc, self.var, into=z)
 
     def log_prob(self, x: Tensor) -> Tensor:
         log_p = (x - self.loc) ** 2 / self.var + (2 * torch.pi * self.var).log()

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self, cast
 import torch
 from torch import Tensor
 
-from ..bands import rows_of
 from ..batching import Callback
 from ..errors import ResidualWarning
 from ..io.arrays import Images
