@@ -19,6 +19,7 @@ from diffprior.samplers.base import Sampler
 
 from . import architectures as architectures
 from . import attention as attention
+from . import bands as bands
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
@@ -66,6 +67,7 @@ __all__ = [
     "__version__",
     "architectures",
     "attention",
+    "bands",
     "batching",
     "blend",
     "catalog",
@@ -143,7 +145,7 @@ def blend(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -192,8 +194,8 @@ def blend(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -236,7 +238,7 @@ def colorize(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -288,8 +290,8 @@ def colorize(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -331,7 +333,7 @@ def deblur(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -382,8 +384,8 @@ def deblur(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -423,7 +425,7 @@ def dejpeg(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -467,8 +469,8 @@ def dejpeg(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -506,7 +508,7 @@ def denoise(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -545,8 +547,8 @@ def denoise(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -588,7 +590,7 @@ def edit(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
@@ -640,8 +642,8 @@ def edit(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -685,7 +687,7 @@ def generate(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     callback: Callable[[torch.Tensor, float], None] | None = None,
@@ -717,8 +719,8 @@ def generate(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -762,7 +764,7 @@ def inpaint(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -827,8 +829,8 @@ def inpaint(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -863,7 +865,7 @@ def interpolate(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
@@ -899,8 +901,8 @@ def interpolate(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -938,7 +940,7 @@ def invert(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
@@ -979,8 +981,8 @@ def invert(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -1021,7 +1023,7 @@ def reconstruct(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -1062,8 +1064,8 @@ def reconstruct(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1107,7 +1109,7 @@ def restore(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -1156,8 +1158,8 @@ def restore(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1199,7 +1201,7 @@ def sdedit(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -1248,8 +1250,8 @@ def sdedit(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1288,7 +1290,7 @@ def style(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -1330,8 +1332,8 @@ def style(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1371,7 +1373,7 @@ def super_resolve(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     ids: Sequence[int | str] | None = None,
@@ -1414,8 +1416,8 @@ def super_resolve(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1450,7 +1452,7 @@ def variations(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     ids: Sequence[int | str] | None = None,
@@ -1486,8 +1488,8 @@ def variations(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
