@@ -210,7 +210,6 @@ class Table:
         self.classifier = load(folder)
         with np.load(data) as file:
             self.test = states(file["x_test"])
-            self.truth = torch.from_numpy(file["y_test"]).long() if "y_test" in file else None
         self.judge = Judge(folder, self.test)
         self.labels = torch.arange(10).repeat_interleave(count)
 
@@ -265,8 +264,8 @@ class Table:
             size = prior.shape[1:]
             self.add("base, bicubic", lambda: F.interpolate(small, size, mode="bicubic"))
         noise = torch.randn(len(small), *prior.shape, generator=torch.Generator().manual_seed(1))
-        seen = prior._show(small=small, noise=noise).seen  # type: ignore[attr-defined]
-        large = labelled(prior, self.labels, seen)
+        shown: Any = prior._show(small=small, noise=noise)
+        large = labelled(prior, self.labels, shown.seen)
         self.add(name, lambda: large.draw(len(small), self.steps))
 
     def condition(self, prior: ConditionedPrior) -> None:
@@ -301,8 +300,6 @@ def main(
     table = Table(data, out, classifier, count, steps, minutes)
     for name in chosen("--only", only, RUNS):
         table.run(name)
-    index = torch.cat([torch.arange(len(table.test))[:: max(1, len(table.test) // 500)]])
-    print(f"test images, some: {table.judge(table.test[index]):.3f}")
     lines = [[row[k] for k in FIELDS] for row in table.ledger.rows]
     text = tables.markdown(["", "Frechet", "told as their class", "dB"], lines)
     print(text)
