@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["train", "weights_of"]
 
 PARTS = ("text", "latent", "cascade", "condition")  # options of priors of several parts
+STRIDE = 16  # of which the sides of crops are multiples
 BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
 COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
 PAUSE = 0.5  # seconds between two looks of the progress bar
@@ -502,6 +503,7 @@ def _read(
     stages: Mapping[str, Any],
 ) -> "tuple[Photographs | ClassedImages | Points, TrainingConfig]":
     """Return the images or points, and a configuration for their kind."""
+    from ..validation import Within, check
     from .captioned import CaptionedImages
     from .labelled import ClassedImages
     from .photographs import Photographs
@@ -516,6 +518,9 @@ def _read(
     if side is not None:
         if paths[0].suffix in (".npz", ".npy"):
             raise ValueError("--side is for folders and ZIP files: an array has its own shape")
+        check("--side", side, int, Within(STRIDE, 1024))
+        if side % STRIDE:
+            raise ValueError(f"--side is a multiple of {STRIDE}, got {side}")
         config = replace(config, patch=side, late_patch=side)
     if paths[0].suffix == ".npy":
         return Points(paths[0]), config

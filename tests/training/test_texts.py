@@ -229,6 +229,8 @@ def test_the_command_trains_in_pixels_and_in_latents(folder: Path, tmp_path: Pat
         (["--text", "--network", "dit"], "a network that sees texts is a unet"),
         (["--text"], "d.png has no text: give --prompt"),
         (["--prompt", "a wall"], "--prompt is an option of --text, --lora or --controlnet"),
+        (["--side", "20"], "--side is a multiple of 16, got 20"),
+        (["--side", "0"], "--side"),
     ],
 )
 def test_what_does_not_fit_a_text_is_one_sentence(
