@@ -500,7 +500,7 @@ def _read(
     weights: dict[str, float],
     batch: int,
     seed: int,
-    stages: Mapping[str, Any],
+    stages: Mapping[str, Any] | None = None,
 ) -> "tuple[Photographs | ClassedImages | Points, TrainingConfig]":
     """Return the images or points, and a configuration for their kind."""
     from ..validation import Within, check
@@ -511,7 +511,8 @@ def _read(
     from .trainer import TrainingConfig
 
     config = TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
-    side = stages["side"]
+    given = stages or {}
+    side = given.get("side")
     for suffix, what in ((".npz", "classes"), (".npy", "points")):
         if len(paths) > 1 and any(path.suffix == suffix for path in paths):
             raise ValueError(f"an {suffix} file of {what} is the only source of a run")
@@ -524,8 +525,8 @@ def _read(
         config = replace(config, patch=side, late_patch=side)
     if paths[0].suffix == ".npy":
         return Points(paths[0]), config
-    if stages["text"]:
-        texts = CaptionedImages(paths, config.patch, stages["prompt"])
+    if given.get("text"):
+        texts = CaptionedImages(paths, config.patch, given.get("prompt"))
         side = texts.pixels.shape[-1]
         return texts, replace(config, patch=side, late_patch=side)
     if paths[0].suffix != ".npz":
