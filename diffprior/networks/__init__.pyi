@@ -10,6 +10,7 @@ from . import padding as padding
 from . import parameterizations as parameterizations
 from . import predictions as predictions
 from . import text_to_image as text_to_image
+from . import text_unet as text_unet
 from . import unet as unet
 from .adm import ADM as ADM
 from .adm import Layout as Layout
@@ -35,4 +36,5 @@ from .parameterizations import Score as Score
 from .predictions import Place as Place
 from .text_to_image import Family as Family
 from .text_to_image import StableDiffusion as StableDiffusion
+from .text_unet import TextUNet as TextUNet
 from .unet import UNet as UNet

@@ -32,6 +32,7 @@ __all__ = [
 
 Kind = Literal["epsilon", "v_prediction", "sample"]
 KINDS = ("epsilon", "v_prediction", "sample")
+FEW = 20  # steps of a chain, for which betas of DDPM would reach 1
 
 
 class Parameterization(ABC):
@@ -397,10 +398,14 @@ def karras(
 def linear_table(steps: int = 1000) -> Tensor:
     """Return the products of 1 - beta for betas from 0.1 / N to 20 / N, as DDPM with N = 1000.
 
-    Betas are at most 0.999, which those of fewer than 21 steps would pass.
+    Of fewer than 21 steps the last of these betas would be 1 or more. Their products are those of
+    the limit of many steps at the same times, exp(-0.1 t - 9.95 t^2).
     """
+    if steps <= FEW:
+        t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+        return (-0.1 * t - 9.95 * t**2).exp()
     betas = torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)
-    return (1 - betas.clamp_max(0.999)).cumprod(0)
+    return (1 - betas).cumprod(0)
 
 
 def cosine_table(steps: int = 1000) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .nafunet import CONFIG, WEIGHTS
 from .parameterizations import Discrete, Flow, Karras, Parameterization, Score
 
-__all__ = ["UNet", "packed_unet"]
+__all__ = ["UNet", "packed_unet", "scheduler_config"]
 
 SCHEDULER = "scheduler_config.json"
 
@@ -109,7 +109,7 @@ def packed_unet(
     tensors = {k.removeprefix("unet."): v.contiguous() for k, v in weights.items()}
     return {
         CONFIG: _json(config | dict(notes)),
-        SCHEDULER: _json(_scheduler(own, network.numbers)),
+        SCHEDULER: _json(scheduler_config(own, network.numbers)),
         WEIGHTS: save(tensors, metadata={"format": "pt"}),
     }
 
@@ -118,8 +118,13 @@ def _json(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
-def _scheduler(own: Parameterization, numbers: int) -> dict[str, Any]:
-    """Return the config of the scheduler of diffusers that says how a network was trained."""
+def scheduler_config(own: Parameterization, numbers: int) -> dict[str, Any]:
+    """Return the config of the scheduler of diffusers that says how a network was trained.
+
+    Arguments:
+        own: How it was trained.
+        numbers: Its outputs for each number of an image.
+    """
     if isinstance(own, Discrete):
         products = own.schedule.alphas_cumprod.double()  # type: ignore[attr-defined]
         betas = 1 - products / products.roll(1).index_fill(0, products.new_zeros(1).long(), 1.0)

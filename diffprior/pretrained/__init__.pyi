@@ -5,6 +5,7 @@ from . import adm as adm
 from . import cascade as cascade
 from . import checkpoints as checkpoints
 from . import components as components
+from . import conditioned as conditioned
 from . import diffusers as diffusers
 from . import edm as edm
 from . import layer_names as layer_names

@@ -18,6 +18,7 @@ from .adm import ADMSettings, load_adm
 from .cascade import CascadeSettings, load_cascade
 from .checkpoints import SUFFIXES, read_json, settings_beside
 from .components import INDEX, download, is_latent, parts, place_of
+from .conditioned import load_conditioned
 from .diffusers import NetworkSettings, load_unet
 from .edm import is_edm, load_edm
 from .native import NATIVE, NativeSettings, load_native
@@ -153,6 +154,7 @@ FOLDERS: dict[str, tuple[Callable[[Path, Any], Prior], type]] = {
     **{name: (load_native, NativeSettings) for name in NATIVE},
     "UNet2DModel": (load_unet, NetworkSettings),
     "CascadePrior": (load_cascade, CascadeSettings),
+    "ConditionedPrior": (load_conditioned, NetworkSettings),
 }
 
 
@@ -164,7 +166,7 @@ def _weights(folder: Path) -> Iterator[Path]:
     if (folder / "upsampler").is_dir():
         yield from chain(_weights(folder / "base"), _weights(folder / "upsampler"))
         return
-    network = place_of(folder, "unet")
+    network = folder / "network" if (folder / "network").is_dir() else place_of(folder, "unet")
     for pattern, place in product(("*.safetensors", "*.bin"), (folder, network)):
         files = sorted(place.glob(pattern))
         yield from files

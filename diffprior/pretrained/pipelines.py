@@ -26,6 +26,7 @@ from .settings import check_side, several
 __all__ = ["PipelineSettings", "load_pipeline"]
 
 WORDLESS = "UNet2DModel"
+PIXELS = "UNet2DConditionModel"  # the network that may be one of pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,44 +85,55 @@ class PipelineSettings:
 
 
 def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
-    """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler."""
-    coder, kind, scheduler = _three(named := parts(folder))
+    """Open a folder that diffusers wrote: network, text encoders, autoencoder and scheduler.
+
+    Without an autoencoder, which the index then says, the network is one of pixels.
+    """
+    coder, kind, scheduler = _three(named := parts(folder), _is_of_pixels(folder))
     models = {
         name: opened(place_of(folder, name), name, *part, settings.dtype)
         for name, part in named.items()
     }
     tell_average(folder, kind)
-    vae, network = models[coder], models[kind]
+    network = models[kind]
     parameterization = parameterization_of(models[scheduler])
-    latents = vae.config.latent_channels
-    inner: Prior
+    vae: Any = models[coder] if coder is not None else None
+    prior: Prior
     if type(network).__name__ == WORDLESS:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
-        _check_channels(network, latents)
-        inner = unet_prior(network.float(), parameterization, _labelled(settings, folder, kind))
+        _check_channels(network, vae.config.latent_channels)
+        prior = unet_prior(network.float(), parameterization, _labelled(settings, folder, kind))
         patch = 1
     else:
         family = _family(network, models, index(folder), settings)
-        inner = TextPrior(
+        prior = TextPrior(
             family, parameterization, _shape(network, vae), distilled=settings.distilled
         )
         patch = family.patch
-    stride = pixels_per_latent(vae)
-    prior = LatentPrior(
-        inner,
-        Encoder(vae),
-        Decoder(vae),
-        stride=stride,
-        multiple=stride * patch,
-        stays=settings.offload,
-    )
+    if vae is not None:
+        stride = pixels_per_latent(vae)
+        prior = LatentPrior(
+            prior,
+            Encoder(vae),
+            Decoder(vae),
+            stride=stride,
+            multiple=stride * patch,
+            stays=settings.offload,
+        )
+    elif settings.offload or settings.controlnet:
+        raise ValueError("controlnet and offload are for networks of latents")
     return prior.with_condition(
         prompt=settings.prompt,
         negative_prompt=settings.negative_prompt,
         label=settings.label,
         guidance_scale=settings.guidance_scale,
     )
+
+
+def _is_of_pixels(folder: Path) -> bool:
+    """Return whether a pipeline says that it has no autoencoder, as one that was trained here."""
+    return all(index(folder).get(name) in (None, [None, None]) for name in CODERS)
 
 
 def _labelled(settings: PipelineSettings, folder: Path, part: str) -> NetworkSettings:
@@ -149,18 +161,24 @@ def _family(
     return family(pipe, control, settings.control_scale)
 
 
-def _three(named: dict[str, tuple[str, str]]) -> tuple[str, str, str]:
-    """Return the names of the autoencoder, the network and the scheduler of a pipeline."""
-    picked = [
+def _three(named: dict[str, tuple[str, str]], of_pixels: bool) -> tuple[str | None, str, str]:
+    """Return the names of the autoencoder, the network and the scheduler of a pipeline.
+
+    Arguments:
+        named: Its parts.
+        of_pixels: Whether it has no autoencoder.
+    """
+    coder, network, scheduler = [
         next((name for name in names if name in named), None)
         for names in (CODERS, NETWORKS, ("scheduler",))
     ]
-    coder, network, scheduler = picked
-    if coder is None or network is None or scheduler is None:
+    if (coder is None) != of_pixels or network is None or scheduler is None:
         raise ValueError(
             f"its {INDEX} is to name a vae, a unet or transformer, and a scheduler; it names "
             f"{', '.join(named)}"
         )
+    if of_pixels and named[network][1] != PIXELS:
+        raise ValueError(f"a pipeline without a vae has a {PIXELS}, and no {named[network][1]}")
     if (kind := named[network][1]) not in (WORDLESS, *FAMILIES):
         raise ValueError(
             f"its {network} is a {kind}; it is to be a {WORDLESS} or, for "
@@ -199,7 +217,8 @@ def _shape(network: Any, vae: Any) -> tuple[int, int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     for side in (height, width):
         check_side(side)
-    return vae.config.latent_channels, height, width
+    channels = network.config.in_channels if vae is None else vae.config.latent_channels
+    return channels, height, width
 
 
 def _controlnet(folder: Path | str, family: type[Family], dtype: torch.dtype) -> Any:

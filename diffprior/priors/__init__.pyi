@@ -2,6 +2,7 @@
 from . import base as base
 from . import bits as bits
 from . import cascade as cascade
+from . import conditioned as conditioned
 from . import counted as counted
 from . import denoising_gan as denoising_gan
 from . import gray as gray
@@ -16,6 +17,7 @@ from . import text as text
 from . import tiled as tiled
 from . import tilted as tilted
 from ._conditions import ConditionalPrior as ConditionalPrior
+from ._seeing import SeeingPrior as SeeingPrior
 from .base import AddedWeights as AddedWeights
 from .base import Condition as Condition
 from .base import Prior as Prior
@@ -23,6 +25,7 @@ from .base import Source as Source
 from .base import Wrapper as Wrapper
 from .bits import BitsPrior as BitsPrior
 from .cascade import CascadePrior as CascadePrior
+from .conditioned import ConditionedPrior as ConditionedPrior
 from .counted import CountedPrior as CountedPrior
 from .denoising_gan import DenoisingGANPrior as DenoisingGANPrior
 from .denoising_gan import DrawnKernel as DrawnKernel

@@ -80,6 +80,10 @@ class TextPrior(ConditionalPrior):
     def guidance_scale(self) -> float:
         return self.distilled if self.embeds_guidance else 1.0
 
+    def encode(self, image: Tensor) -> Tensor:
+        """Return images as states: without an autoencoder the network may be one of gray images."""
+        return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
+
     @property
     def embedding(self) -> Tensor:
         return self.conditioning["encoder_hidden_states"]

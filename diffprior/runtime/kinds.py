@@ -14,6 +14,7 @@ from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
 from ..priors.base import Prior, show_image
+from ..priors.conditioned import ConditionedPrior
 from ..priors.gray import GrayPrior
 from .gray import Tone, gray_images, tones
 from .memory import image_shape, measured_pixels
@@ -77,7 +78,19 @@ class Kind:
     @property
     def shown(self) -> bool:
         """Whether the network is shown what is known of the image."""
+        if isinstance(self.prior.innermost, ConditionedPrior):
+            return self._measured
         return self.problem.keep is not None and self.prior.sees_image
+
+    @cached_property
+    def _measured(self) -> bool:
+        """Whether y is what the network was trained to see."""
+        leaf = self.prior.innermost
+        return (
+            isinstance(leaf, ConditionedPrior)
+            and leaf.shape == image_shape(self.prior)
+            and leaf.measures(self.problem.operator.for_shape(leaf.shape).beside(leaf.like))
+        )
 
     def suited(self, method: Method[Any]) -> Method[Any]:
         """Return a method for the states of the prior.
@@ -88,8 +101,16 @@ class Kind:
         return method.at_levels(3**-0.5) if isinstance(self.prior, GrayPrior) else method
 
     def prior_of(self, rows: Tensor) -> Prior:
-        """Return the prior of some images, its network shown the image where it sees one."""
-        if not self.shown or self.problem.keep is None:
+        """Return the prior of some images, its network shown the image where it sees one.
+
+        A network that was trained to see y is shown it; the likelihood counts, too.
+        """
+        if not self.shown:
+            return self.prior
+        leaf = self.prior.innermost
+        if isinstance(leaf, ConditionedPrior):
+            return self.prior.map_inner(lambda _: leaf.given(self.likelihood.select(rows).y))
+        if self.problem.keep is None:
             return self.prior
         keep = self.problem.keep[rows].to(self.x)
         return show_image(self.prior, self.x[rows] * keep, 1 - keep)

@@ -3,6 +3,7 @@ from . import autoencoder as autoencoder
 from . import captioned as captioned
 from . import cascades as cascades
 from . import commands as commands
+from . import conditions as conditions
 from . import control as control
 from . import dead_leaves as dead_leaves
 from . import hole_validation as hole_validation
@@ -19,13 +20,17 @@ from . import runs as runs
 from . import stages as stages
 from . import teachers as teachers
 from . import text_model as text_model
+from . import texts as texts
 from . import trainer as trainer
 from . import tuning as tuning
 from .autoencoder import AutoencoderConfig as AutoencoderConfig
 from .autoencoder import AutoencoderRun as AutoencoderRun
 from .captioned import Captioned as Captioned
+from .captioned import CaptionedImages as CaptionedImages
 from .captioned import Picture as Picture
 from .cascades import UpsamplerTrainer as UpsamplerTrainer
+from .conditions import ConditionTrainer as ConditionTrainer
+from .conditions import SeeingTrainer as SeeingTrainer
 from .control import ControlRun as ControlRun
 from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation
@@ -50,6 +55,7 @@ from .stages import LatentWish as LatentWish
 from .text_model import Draws as Draws
 from .text_model import Rows as Rows
 from .text_model import TextModel as TextModel
+from .texts import TextTrainer as TextTrainer
 from .trainer import Trainer as Trainer
 from .trainer import TrainingConfig as TrainingConfig
 from .tuning import Tuning as Tuning

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train", "weights_of"]
 
-SIDE = 64  # pixels of the crops of photographs for a network of one size
+PARTS = ("text", "latent", "cascade", "condition")  # options of priors of several parts
+STRIDE = 16  # of which the sides of crops are multiples
 BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
 COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
 PAUSE = 0.5  # seconds between two looks of the progress bar
@@ -39,8 +40,8 @@ def _tuning(metavar: str, help: str) -> Any:
 
 
 def _staged(metavar: str | None, help: str) -> Any:
-    """Return an option of priors that are trained in two stages."""
-    return typer.Option(metavar=metavar, help=help, rich_help_panel="Two stages")
+    """Return an option of priors of several parts."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel="Texts, latents, cascades")
 
 
 def train(  # noqa: PLR0913 (the options of the command)
@@ -110,6 +111,21 @@ def train(  # noqa: PLR0913 (the options of the command)
     ] = None,
     compile: Annotated[bool, typer.Option(help="Compile the network.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Side of the crops of photographs in pixels, or of images with texts.",
+            show_default="64, and later 128 where the network allows it",
+        ),
+    ] = None,
+    text: Annotated[
+        bool,
+        _staged(
+            None,
+            "Train a prior that reads texts; those of dog.png are in dog.txt or metadata.jsonl.",
+        ),
+    ] = False,
     latent: Annotated[
         int | None,
         _staged("N", "Train an autoencoder first, with N channels, and a prior of its latents."),
@@ -123,6 +139,13 @@ def train(  # noqa: PLR0913 (the options of the command)
     cascade: Annotated[
         bool, _staged(None, "Train a prior of images of half the size, and one that enlarges them.")
     ] = False,
+    condition: Annotated[
+        str | None,
+        _staged(
+            "OPERATOR",
+            "Train a prior that sees what an operator leaves of an image, as in gray.",
+        ),
+    ] = None,
     lora: Annotated[
         str | None, _tuning("MODEL", "A text-to-image model that gets a LoRA: a folder or hub id.")
     ] = None,
@@ -162,7 +185,7 @@ def train(  # noqa: PLR0913 (the options of the command)
     tuning = Tuning(
         lora=lora,
         controlnet=controlnet,
-        prompt=prompt,
+        prompt=None if text else prompt,
         class_images=class_images,
         class_prompt=class_prompt,
         rejected=rejected,
@@ -170,13 +193,19 @@ def train(  # noqa: PLR0913 (the options of the command)
         rank=rank,
         rate=rate,
     )
-    stages = {"latent": latent, "cascade": cascade, "joint": joint, "adversarial": adversarial}
+    stages: dict[str, Any] = {
+        "latent": latent,
+        "cascade": cascade,
+        "joint": joint,
+        "adversarial": adversarial,
+    }
+    stages |= {"text": text, "condition": condition, "side": side, "prompt": prompt}
     try:
         _check(every, holes, length)
         tuning.check()
-        _check_stages(stages, tuning.wanted or bool(init or teacher))
+        staged = _check_stages(stages, tuning.wanted or bool(init or teacher))
         with _joined(device, out) as (processes, place):
-            if tuning.wanted or cascade or latent is not None:
+            if tuning.wanted or staged:
                 _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
@@ -186,8 +215,8 @@ def train(  # noqa: PLR0913 (the options of the command)
                 _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
-                data = _read(photographs, weights_of(source or ()), count, seed)
-                if latent is not None or cascade:
+                data = _read(photographs, weights_of(source or ()), count, seed, stages)
+                if staged:
                     named = {"objective": objective, "network": network}
                     _in_stages(data, stages | named, out, place, length | {"every": every})
                     return
@@ -257,18 +286,25 @@ def _refuse_new(**options: object) -> None:
             raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
 
 
-def _check_stages(stages: Mapping[str, Any], built_on: bool) -> None:
-    """Refuse the options of two stages where there are none."""
-    kinds = [f"--{name}" for name in ("latent", "cascade") if stages[name] not in (None, False)]
-    if "--latent" not in kinds:
-        for name in ("joint", "adversarial"):
-            if stages[name]:
-                raise ValueError(f"--{name} is an option of --latent")
-    if len(kinds) == 2:
-        raise ValueError("a prior is one of latents or a cascade: give --latent or --cascade")
+def _check_stages(stages: Mapping[str, Any], built_on: bool) -> bool:
+    """Return whether a prior has several parts; refuse options of parts that are not there."""
+    kinds = [f"--{name}" for name in PARTS if _is_given(stages[name])]
+    for name in ("joint", "adversarial"):
+        if stages[name] and "--latent" not in kinds:
+            raise ValueError(f"--{name} is an option of --latent")
+    if stages["joint"] and "--text" in kinds:
+        raise ValueError("--joint trains a prior without texts: leave --text out")
+    if len(kinds) > 1 and kinds != ["--text", "--latent"]:
+        raise ValueError(f"a prior is one of them: give {' or '.join(kinds)}, or --text --latent N")
     if kinds and built_on:
         others = "--init, --teacher, --lora or --controlnet"
         raise ValueError(f"{kinds[0]} is for a new prior: it has no {others}")
+    return bool(kinds)
+
+
+def _is_given(value: Any) -> bool:
+    """Return whether an option is there; a number of 0 is."""
+    return value is not None and value is not False
 
 
 def _in_stages(
@@ -278,32 +314,56 @@ def _in_stages(
     place: str,
     length: dict[str, Any],
 ) -> None:
-    """Train a prior of latents after an autoencoder, or a cascade."""
-    from .labelled import ClassedImages
-    from .points import Points
-    from .stages import LatentWish, train_cascade, train_latent
+    """Train a prior of several parts."""
+    from .stages import (
+        OBJECTIVE,
+        LatentWish,
+        train_cascade,
+        train_conditioned,
+        train_latent,
+        train_text,
+    )
 
-    images, config = data
+    images: Any = data[0]
+    config = data[1]
+    objective, network = stages["objective"], stages["network"]
     every = length.pop("every")
 
     def go(run: Any, **more: Any) -> None:
         _run(run, every=every, **more)
 
-    if stages["cascade"]:
-        if not isinstance(images, ClassedImages):
-            raise ValueError("--cascade is for small images, in an .npz file")
-        _introduce(images, (out / "base" / "checkpoint.pt").exists())
-        config = replace(config, objective=stages["objective"] or config.objective)
-        train_cascade(images, config, stages["network"], out, place, go, length)
-    else:
-        if isinstance(images, Points):
-            raise ValueError("--latent is for images, and these are points")
-        _introduce(images, (out / "autoencoder" / "checkpoint.pt").exists())
+    begun = {"latent": out / "autoencoder", "cascade": out / "base"}
+    parts = [folder for name, folder in begun.items() if stages[name]]
+    kind = _kind(images, stages)
+    _introduce(images, ((parts or [out])[0] / "checkpoint.pt").exists())
+    if kind == "latent":
         names = ("joint", "adversarial", "objective", "network")
         given = {k: stages[k] for k in names if stages[k] is not None}
         wish = LatentWish(channels=stages["latent"], **given)
         train_latent(images, config, wish, out, place, go, length)
+    else:
+        usual = OBJECTIVE if kind == "text" else config.objective
+        config = replace(config, objective=objective or usual)
+        if kind == "condition":
+            operator = stages["condition"]
+            train_conditioned(images, config, (operator, network), out, place, go, length)
+        else:
+            start = train_text if kind == "text" else train_cascade
+            start(images, config, network, out, place, go, length)
     print((out / "curve.csv").read_text(encoding="utf-8"))
+
+
+def _kind(images: Any, stages: Mapping[str, Any]) -> str:
+    """Return of which kind a prior of several parts is, for images that suit it."""
+    from .labelled import ClassedImages
+    from .points import Points
+
+    kind = next(name for name in ("latent", *PARTS) if _is_given(stages[name]))
+    if isinstance(images, Points):
+        raise ValueError(f"--{kind} is for images, and these are points")
+    if kind == "cascade" and not isinstance(images, ClassedImages):
+        raise ValueError("--cascade is for small images, in an .npz file")
+    return kind
 
 
 def _tune(tuning: "Tuning", paths: Sequence[Path], begun: _Begun, **length: Any) -> None:
@@ -437,23 +497,44 @@ def weights_of(sources: Sequence[str]) -> dict[str, float]:
 
 
 def _read(
-    paths: Sequence[Path], weights: dict[str, float], batch: int, seed: int
+    paths: Sequence[Path],
+    weights: dict[str, float],
+    batch: int,
+    seed: int,
+    stages: Mapping[str, Any] | None = None,
 ) -> "tuple[Photographs | ClassedImages | Points, TrainingConfig]":
     """Return the images or points, and a configuration for their kind."""
+    from ..validation import Within, check
+    from .captioned import CaptionedImages
     from .labelled import ClassedImages
     from .photographs import Photographs
     from .points import Points
     from .trainer import TrainingConfig
 
     config = TrainingConfig(batch=batch, seed=seed)  # checked before the images are read
+    given = stages or {}
+    side = given.get("side")
     for suffix, what in ((".npz", "classes"), (".npy", "points")):
         if len(paths) > 1 and any(path.suffix == suffix for path in paths):
             raise ValueError(f"an {suffix} file of {what} is the only source of a run")
+    if side is not None:
+        if paths[0].suffix in (".npz", ".npy"):
+            raise ValueError("--side is for folders and ZIP files: an array has its own shape")
+        check("--side", side, int, Within(STRIDE, 1024))
+        if side % STRIDE:
+            raise ValueError(f"--side is a multiple of {STRIDE}, got {side}")
+        config = replace(config, patch=side, late_patch=side)
     if paths[0].suffix == ".npy":
         return Points(paths[0]), config
+    if given.get("text"):
+        texts = CaptionedImages(paths, config.patch, given.get("prompt"))
+        side = texts.pixels.shape[-1]
+        return texts, replace(config, patch=side, late_patch=side)
     if paths[0].suffix != ".npz":
         return Photographs(paths, weights=weights), config
     images = ClassedImages(paths[0])
+    if images.captions:
+        raise ValueError("y_train holds texts: give --text")
     side = images.pixels.shape[-1]
     law = "edm(p_mean=-0.6, p_std=1.4)"
     return images, replace(config, patch=side, late_patch=side, objective=law)
@@ -498,8 +579,8 @@ def _prepare(
         shape = tuple(images.pixels.shape[1:])
         std = float((images.pixels[::50].float() / 127.5 - 1).std())
     elif text.partition("(")[0] != "nafunet":
-        shape = (3, SIDE, SIDE)  # other networks have one size
-        config = replace(config, patch=SIDE, late_patch=SIDE)
+        shape = (3, config.patch, config.patch)  # other networks have one size
+        config = replace(config, late_patch=config.patch)
     sigma_data = std if std == 0.5 else max(round(std, 2), 0.01)
     scores = getattr(kind, "time", None) == "fourier"
     demand = Demand(

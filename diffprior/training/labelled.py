@@ -1,6 +1,7 @@
 """Small images with class labels, in memory, for a class-conditional network."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from ..validation import shown
 from .image_files import UNREADABLE, Image, Skipped
 from .photographs import Crops
 
-__all__ = ["ClassedImages"]
+__all__ = ["ClassedImages", "numbered"]
 
 HELD_OUT = 256  # test images for validation
 MOST_CLASSES = 10_000
@@ -29,7 +30,7 @@ class ClassedImages:
 
     The file holds ``x_train``, uint8 of shape ``(N, H, W)`` or ``(N, H, W, C)``, its labels
     ``y_train`` of shape ``(N,)``, and ``x_test`` for validation. Images are drawn whole, neither
-    mirrored nor turned.
+    mirrored nor turned. Labels are numbers; ``CaptionedImages`` has texts in their place.
 
     Arguments:
         path: The file.
@@ -54,14 +55,23 @@ class ClassedImages:
                 f"in {where}"
             )
         _check_images(x, where)
-        if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= MOST_CLASSES:
+        self.captions: list[str] = []
+        if y.dtype.kind == "U":
+            self.captions, self.labels = numbered(y.tolist())
+        elif y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= MOST_CLASSES:
             raise ImageError(f"y_train must be whole numbers from 0 to {MOST_CLASSES - 1}: {where}")
+        else:
+            self.labels = torch.from_numpy(y.astype(np.int64))
         self.skipped = Skipped()
         self.pixels = _channels_first(x)
-        self.labels = torch.from_numpy(y.astype(np.int64))
         chosen = test[:: max(1, len(test) // HELD_OUT)]
         self.validation: list[Image] = [*(chosen if x.ndim == 4 else chosen[..., None])]
         self.sources: dict[str, list[Any]] = {path.stem: [*range(len(x))]}
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the pixels in [-1, 1], of some images, to two digits."""
+        return max(round(float((self.pixels[::50].float() / 127.5 - 1).std()), 2), 0.01)
 
     @property
     def classes(self) -> int:
@@ -97,6 +107,12 @@ class ClassedImages:
         drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
         index = drawn[rows].to(self.pixels.device)
         return self.pixels[index], self.labels[index]
+
+
+def numbered(texts: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Return the different texts, and the number of each text among them, int64 ``(N,)``."""
+    known = {text: i for i, text in enumerate(sorted(set(texts)))}
+    return [*known], torch.tensor([known[text] for text in texts])
 
 
 def _channels_first(x: np.ndarray[Any, Any]) -> Tensor:

@@ -25,7 +25,7 @@ from .photographs import Crops, Photographs
 from .runs import Run, RunConfig
 from .trainer import Trainer, TrainingConfig, network_task
 
-__all__ = ["JointRun", "LatentTrainer", "Latents"]
+__all__ = ["INDEX", "JointRun", "LatentTrainer", "Latents", "held_out_loss"]
 
 INDEX = "model_index.json"
 
@@ -115,23 +115,9 @@ class LatentTrainer(Trainer):
         super().__init__(network, cast(Any, latents), config, folder, device)
         self.latents = latents
 
-    def _forward(self, *inputs: Tensor) -> Tensor:
-        """Return what the network says; small states are quicker in float32 on a CPU."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"):
-            return self.network(*inputs)  # type: ignore[no-any-return]
-
     def measure(self, prior: NetworkPrior) -> dict[str, float]:
         """Return the loss of held-out images at fixed times and noise."""
-        z = self.latents.held_out()
-        if not len(z):
-            return {}
-        labels = None
-        if self.network.classes:
-            labels = torch.full((len(z),), self.network.classes, device=z.device)
-        denoiser = Denoiser(network=prior.network, parameterization=self.task, labels=labels)
-        with torch.no_grad():
-            losses = self.objective.losses(denoiser, fixed(self.objective, z))
-        return {"held_out": float(losses.mean())}
+        return held_out_loss(self, self.latents.held_out(), prior.network)
 
     def _packed(self) -> dict[str, bytes]:
         return packed_pipeline(cast(UNet, self.network), self.ema, self.task, self.latents.vae)
@@ -232,6 +218,24 @@ class JointRun(Run):
         """Return the pipeline."""
         state = self.network.state_dict()
         return packed_pipeline(self.network, state, self.task, self.vae)
+
+
+@torch.no_grad()
+def held_out_loss(trainer: Trainer, z: Tensor, network: Any) -> dict[str, float]:
+    """Return the loss of states under no class, at fixed times and noise; nothing of no states.
+
+    Arguments:
+        trainer: Whose objective it is.
+        z: The states.
+        network: The averaged network.
+    """
+    if not len(z):
+        return {}
+    classes = trainer.network.classes
+    labels = torch.full((len(z),), classes, device=z.device) if classes else None
+    denoiser = Denoiser(network=network, parameterization=trainer.task, labels=labels)
+    losses = trainer.objective.losses(denoiser, fixed(trainer.objective, z))
+    return {"held_out": float(losses.mean())}
 
 
 def fixed(objective: Objective, z: Tensor, seed: int = 0) -> Batch:

@@ -1,4 +1,4 @@
-"""Priors that are trained in two stages: in latents, and in a cascade of sizes."""
+"""Priors of more than one part: in latents, in a cascade of sizes, and under texts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,14 +13,25 @@ from ..networks.unet import UNet
 from ..objectives.base import Objective
 from ..validation import Checked, Within
 from .autoencoder import AutoencoderConfig, AutoencoderRun
+from .captioned import CaptionedImages
 from .cascades import UpsamplerTrainer, shrunk
+from .conditions import ConditionTrainer
 from .labelled import ClassedImages
 from .latents import JointRun, Latents, LatentTrainer
 from .photographs import Photographs
 from .runs import RunConfig
+from .texts import TextTrainer
 from .trainer import Trainer, TrainingConfig
 
-__all__ = ["LatentWish", "new_unet", "train_cascade", "train_latent"]
+__all__ = [
+    "OBJECTIVE",
+    "LatentWish",
+    "new_unet",
+    "train_cascade",
+    "train_conditioned",
+    "train_latent",
+    "train_text",
+]
 
 OBJECTIVE = "v(betas='cosine')"
 NETWORK = "unet(channels=[64], layers=2)"  # latents are small: all of it has attention
@@ -118,6 +129,12 @@ def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
     go(first, **part)
     latents = Latents(images, first.settle(), side)
     objective = wish.objective or OBJECTIVE
+    settings = replace(config, late_patch=side, objective=objective, adam_rate=1e-3)
+    if isinstance(images, CaptionedImages):
+        words = TextTrainer.of(images, latents, settings, wish.network or NETWORK, out, place)
+        words.resume()
+        go(words, measure=words.measure, **part)
+        return
     task: Objective = build(objective, ("objectives",))
     network = new_unet(wish.network or NETWORK, latents.shape, task, latents.classes)
     if wish.joint:
@@ -126,10 +143,71 @@ def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
         run.resume()
         go(run, **part)
         return
-    settings = replace(config, late_patch=side, objective=objective, adam_rate=1e-3)
     trainer = LatentTrainer(network, latents, settings, out, place)
     trainer.resume()
     go(trainer, measure=trainer.measure, **part)
+
+
+def train_text(
+    images: CaptionedImages,
+    config: TrainingConfig,
+    network: str | None,
+    out: Path,
+    place: str,
+    go: Go,
+    length: Mapping[str, Any],
+) -> None:
+    """Train a prior of pixels under texts.
+
+    Arguments:
+        images: The images with their texts.
+        config: Settings of the training.
+        network: Text of the architecture.
+        out: Folder of the run.
+        place: Device.
+        go: Runs it.
+        length: ``minutes`` or ``steps``.
+    """
+    trainer = TextTrainer.of(images, None, replace(config, adam_rate=1e-3), network, out, place)
+    trainer.resume()
+    go(trainer, **length)
+
+
+def train_conditioned(
+    images: Photographs | ClassedImages,
+    config: TrainingConfig,
+    texts: tuple[str, str | None],
+    out: Path,
+    place: str,
+    go: Go,
+    length: Mapping[str, Any],
+) -> None:
+    """Train a prior that sees what an operator leaves of an image.
+
+    Arguments:
+        images: The images.
+        config: Settings of the training.
+        texts: The operator, and the architecture of the network.
+        out: Folder of the run.
+        place: Device.
+        go: Runs it.
+        length: ``minutes`` or ``steps``.
+    """
+    operator, network = texts
+    side = config.patch
+    images.check_room(side)
+    channels, deviation, classes = 3, 0.5, 0
+    if isinstance(images, ClassedImages):
+        channels = images.pixels.shape[1]
+        deviation, classes = images.deviation, images.classes
+    shape = channels, side, side
+    task: Objective = build(config.objective, ("objectives",))
+    plain = new_unet(network or UPSAMPLER, shape, task, classes, deviation)
+    made = UNet(**plain.settings | {"seen": shape[0] + 1})
+    settings = replace(config, late_patch=side, adam_rate=1e-3)
+    trainer = ConditionTrainer(operator, made, images, settings, out, place)
+    trainer.resume()
+    go(trainer, **length)
 
 
 def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how long
@@ -140,6 +218,7 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
     place: str,
     go: Go,
     length: Mapping[str, Any],
+    augment: float = 0.6,
 ) -> None:
     """Train a prior of small images for half of the run, and one of large ones under them.
 
@@ -151,6 +230,7 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
         place: Device.
         go: Runs a stage.
         length: ``minutes`` or ``steps`` of the whole.
+        augment: The largest share of noise in the small images that the network of large ones sees.
     """
     part = halved(length)
     small = shrunk(images)
@@ -158,9 +238,8 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
     made = []
     for data, usual, seen in ((small, BASE, 0), (images, UPSAMPLER, images.pixels.shape[1] + 1)):
         channels, height, width = data.pixels.shape[1:]
-        std = float((data.pixels[::50].float() / 127.5 - 1).std())
-        shape, std = (channels, height, width), max(round(std, 2), 0.01)
-        plain = new_unet(network or usual, shape, task, data.classes, std)
+        shape = channels, height, width
+        plain = new_unet(network or usual, shape, task, data.classes, data.deviation)
         made.append(UNet(**plain.settings | {"seen": seen}))
     side = small.pixels.shape[-1]
     settings = replace(config, patch=side, late_patch=side, adam_rate=1e-3)
@@ -168,7 +247,7 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
     base.resume()
     go(base, **part)
     settings = replace(config, adam_rate=1e-3)
-    upsampler = UpsamplerTrainer(made[1], images, settings, out, place)
+    upsampler = UpsamplerTrainer(made[1], images, settings, out, place, augment)
     upsampler.base = base._packed()
     upsampler.resume()
     go(upsampler, **part)

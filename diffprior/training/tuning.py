@@ -63,6 +63,7 @@ class Tuning:
             if value is not None and (name not in allowed or not self.wanted):
                 whose = "--lora" if name in lora else "--controlnet"
                 whose = "--lora or --controlnet" if name in own else whose
+                whose = f"--text, {whose}" if name == "prompt" else whose
                 raise SettingError(f"--{name.replace('_', '-')} is an option of {whose}")
         if self.lora and self.controlnet:
             raise SettingError("a run trains one thing: give --lora or --controlnet, and not both")

@@ -305,12 +305,39 @@ def test_the_bound_of_a_bit_is_its_entropy() -> None:
 
 
 @pytest.mark.parametrize("betas", ["linear", "cosine"])
-@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+@pytest.mark.parametrize("steps", [1, 4, 5, 8, 20, 21, 100])
 def test_a_chain_of_few_steps_keeps_a_part_of_the_signal(betas: str, steps: int) -> None:
     """Betas of DDPM that are scaled to fewer than 21 steps would be above 1."""
     objective = build(f"simple(steps={steps}, betas={betas!r})", ("objectives",))
     alpha, sigma = objective.parameterization(0.5).schedule(torch.linspace(0, 1, 9).double())
     assert (alpha > 0).all() and (alpha.diff() < 0).all() and sigma.isfinite().all()
+    if betas == "linear" and steps < 21:
+        assert 0.006 < alpha[-1] < 0.007  # as of 1000 steps
+
+
+@pytest.mark.parametrize("text", ["vlb", "vlb(variance='learned')", "hybrid"])
+@pytest.mark.parametrize("steps", [2, 5, 8])
+def test_the_bound_of_a_few_steps_is_that_of_the_formula(text: str, steps: int) -> None:
+    """Values in closed form; with times in float32 and a wrong network, losses are finite."""
+    chosen = f"{text.rstrip(')')}{', ' if '(' in text else '('}levels=False, steps={steps})"
+    objective = build(chosen, ("objectives",))
+    total = 0.0
+    for i in range(steps):
+        batch = exact_batch(objective, (i + 0.5) / steps)
+        model, network = denoiser(objective, batch)
+        network.out = None if network.out is None else network.out - 1  # v = 0: beta_tilde
+        if text != "hybrid":
+            total += objective.losses(model, batch).mean().item() / steps
+        late = Batch(x_0=batch.x_0.float(), t=batch.t.float(), noise=batch.noise.float())
+        w = torch.zeros((), requires_grad=True)
+        wrong = Denoiser(
+            network=lambda x, t, w=w: (w + x).repeat(1, objective.numbers),
+            parameterization=model.parameterization,
+        )
+        losses = objective.losses(wrong, late)
+        (gradient,) = torch.autograd.grad(losses.mean(), w)
+        assert losses.isfinite().all() and gradient.isfinite().all()
+    assert text == "hybrid" or abs(total - gaussian_bound(objective)) < 1e-6
 
 
 def test_times_are_those_of_the_law() -> None:

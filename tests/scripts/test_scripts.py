@@ -140,6 +140,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "shiftmap: n/a: shiftmap needs opencv-contrib-python",
         "rows.csv table.md table.csv sheet_moved_a_thing.png fills/objects/a_thing.telea.png",
     ),
+    "tables/stages.py": (
+        "labeled.npz --out out --count 1 --steps 2 --minutes 0.0001 --only condition",
+        "| condition, not shown |",
+        "rows.csv table.md condition/weights/network/config.json",
+    ),
     "tables/startup.py": ("--runs 1 -- --version", "| `diffprior --version` |", ""),
 }
 

@@ -31,6 +31,7 @@ from diffprior.operators.matrix import Matrix
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.cascade import CascadePrior
+from diffprior.priors.conditioned import ConditionedPrior
 from diffprior.priors.counted import CountedPrior
 from diffprior.priors.denoising_gan import DenoisingGANPrior
 from diffprior.priors.gray import GrayPrior
@@ -190,10 +191,19 @@ def cascade() -> Prior:
     return prior._show(small=rand(1, 3, 8, 8, seed=13), noise=rand(1, *shape, seed=14))
 
 
+def conditioned() -> Prior:
+    """Return a prior under averages of pixels."""
+    shape = (3, 16, 16)
+    average = made("average(factor=2)")
+    prior = ConditionedPrior(average, Joined(), network().parameterization, shape)
+    return prior.given(rand(1, 3, 8, 8, seed=13))
+
+
 PRIORS: dict[str, Callable[[], Prior]] = {
     "bits": lambda: BitsPrior(torch.tensor([0.4, 0.6]), rand(2, *SHAPE, seed=4).sigmoid()),
     "by hand": ByHand,
     "cascade": cascade,
+    "conditioned": conditioned,
     "counted": lambda: CountedPrior(MIXTURE),
     "denoising_gan": gan,
     "gray": lambda: GrayPrior(network()).for_shape((1, 16, 16)),

@@ -14,7 +14,8 @@ import diffprior
 from diffprior.catalog import build
 from diffprior.networks.unet import UNet
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.cascade import CascadePrior, seen_image
+from diffprior.priors._seeing import seen_image
+from diffprior.priors.cascade import CascadePrior
 from diffprior.random import Noise
 from diffprior.training.cascades import UpsamplerTrainer, shrunk
 from diffprior.training.commands import train

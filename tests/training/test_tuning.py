@@ -192,7 +192,7 @@ def test_a_controlnet_opens_in_diffusers_and_here(root: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--prompt", "x"), "--prompt is an option of --lora or --controlnet"),
+        (("--prompt", "x"), "--prompt is an option of --text, --lora or --controlnet"),
         (("--rank", "2"), "--rank is an option of --lora"),
         (("--lora", "SD", "--control-images", "dog"), "--control-images is an option of"),
         (("--lora", "SD", "--controlnet", "SD"), "give --lora or --controlnet, and not both"),
