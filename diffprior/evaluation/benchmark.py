@@ -44,6 +44,7 @@ class Options(Checked):
         samples: Posterior samples of each item; 2 or more for coverage.
         seed: Seed of the methods. The measurements have their own.
         dtype: Number format of the network: "auto", "float32", "bfloat16" or "float16".
+        backend: What computes the network: "torch" or "openvino"; by default torch.
         lpips: Whether to measure LPIPS, which takes longer than all else for a small image.
         device: Device of the prior; by default the fastest that is available.
         batch: Images at a time, of the same operator, noise and size; by default what fits.
@@ -54,6 +55,7 @@ class Options(Checked):
     samples: Annotated[int, Within(1, 10_000)] = 1
     seed: Whole = 0
     dtype: str = "auto"
+    backend: str | None = None
     lpips: bool = True
     device: str | None = None
     batch: int | None = None
@@ -241,7 +243,7 @@ class _Runner:
         """
         options = self.options
         method = self.methods[text]
-        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype)
+        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype, backend=options.backend)
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)
         start = time.perf_counter()

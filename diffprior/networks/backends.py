@@ -1,0 +1,210 @@
+"""Backends: what computes a network. That is torch, or OpenVINO on a CPU, an optional package.
+
+OpenVINO runs the layers of a network on one another's output while it is in the cache of a core.
+https://docs.openvino.ai
+"""
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ExtraError, SettingError
+from ..validation import shown, warn
+from .nafunet import NAFUNet
+
+__all__ = ["BACKENDS", "OpenVINONetwork", "check_backend", "in_torch", "on_openvino"]
+
+BACKENDS = ("torch", "openvino")
+KEPT = 4  # compiled models of one network, the last ones that were used
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+SLOW = (
+    "the backend openvino computes in float32 here, in which it is slower than torch: it is faster "
+    "in bfloat16, on a CPU with AMX or AVX-512 BF16 (--dtype bfloat16)"
+)
+DERIVED = (
+    "this asks for derivatives of the network, and torch computes these calls: the backend "
+    "openvino computes only calls without derivatives"
+)
+
+
+def check_backend(name: str) -> str:
+    """Return the name of a backend.
+
+    Raises:
+        SettingError: If there is no such backend.
+    """
+    if name not in BACKENDS:
+        raise SettingError(f"no backend {shown(name, 40)}; there are {' and '.join(BACKENDS)}")
+    return name
+
+
+def in_torch(network: nn.Module) -> nn.Module:
+    """Return the network of torch that a backend computes, or a network of torch as it is."""
+    return network.network if isinstance(network, OpenVINONetwork) else network
+
+
+def on_openvino(network: nn.Module) -> "OpenVINONetwork":
+    """Return a network that OpenVINO computes.
+
+    Raises:
+        ExtraError: If OpenVINO is not installed.
+        SettingError: If the network is not in float32 on a CPU.
+    """
+    if isinstance(network, OpenVINONetwork):
+        return network
+    _openvino()
+    for weight in network.parameters():
+        _check_input(weight)
+    return OpenVINONetwork(network)
+
+
+class OpenVINONetwork(nn.Module):
+    """A network of torch, computed by OpenVINO where no derivative is asked.
+
+    A call in which torch records derivatives is computed by torch, and the first one says so. The
+    number format is that of torch.autocast, float32 without; the threads are as many as those of
+    torch. The result of a row is the same to the bit in every batch and on any number of threads.
+
+    The first call in a number format converts the network, which takes about two seconds. One of
+    another architecture than ``NAFUNet`` is converted for each size of image. Weights that change
+    later have no effect.
+
+    Arguments:
+        network: Maps tensors to a tensor, or to an object with a ``sample``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.local = bool(getattr(network, "local", False))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the network, in float32."""
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            _models(self.network).say(DERIVED)
+            return _tensor(self.network(*inputs))
+        _check_input(inputs[0])
+        rows = zip(*(x.split(1) for x in inputs), strict=True)
+        return torch.cat([_models(self.network)(self.network, row) for row in rows])
+
+
+class _Models:
+    """The compiled models of a network, and what has been said about them."""
+
+    def __init__(self) -> None:
+        self._compiled: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
+        self._said: set[str] = set()
+        self._lock = Lock()  # a compiled model answers one call at a time
+
+    def __call__(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return the output for inputs of one row each."""
+        half = torch.is_autocast_enabled("cpu")
+        precision = _precision(torch.get_autocast_dtype("cpu") if half else torch.float32)
+        if precision == "f32":
+            self.say(SLOW)
+        key = (precision, torch.get_num_threads(), len(inputs), *_fixed_sizes(network, inputs))
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = _compile(network, inputs, precision)
+            self._compiled.move_to_end(key)
+            if len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+            out = self._compiled[key]([x.detach().contiguous().numpy() for x in inputs])[0]
+            return torch.from_numpy(out.copy())  # the model writes its next answer to the same
+
+    def say(self, message: str) -> None:
+        """Warn, once for a network."""
+        if message not in self._said:
+            self._said.add(message)
+            warn(message)
+
+
+_known: WeakKeyDictionary[nn.Module, _Models] = WeakKeyDictionary()
+
+
+def _models(network: nn.Module) -> _Models:
+    """Return the compiled models of a network, which all priors that share it use."""
+    return _known.setdefault(network, _Models())
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ExtraError(
+            "the backend openvino needs a package: pip install 'diffprior[openvino]'"
+        ) from error
+    return openvino
+
+
+def _check_input(x: Tensor) -> None:
+    """Refuse what OpenVINO does not compute here."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        kind = str(x.dtype).removeprefix("torch.")
+        raise SettingError(
+            "the backend openvino computes networks with float32 weights on the device cpu, got "
+            f"{kind} on {x.device}; the backend torch takes any"
+        )
+
+
+def _precision(dtype: torch.dtype) -> str:
+    """Return the number format of a compiled model; float32 where the CPU has no other."""
+    if dtype not in PRECISIONS:
+        kind = str(dtype).removeprefix("torch.")
+        raise SettingError(
+            f"the backend openvino computes in float32 or bfloat16, not in {kind}: set dtype"
+        )
+    has = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return PRECISIONS[dtype] if "BF16" in has else "f32"
+
+
+def _fixed_sizes(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[torch.Size, ...]:
+    """Return the shapes that a compiled model of the network is for; none where it is for all."""
+    return () if isinstance(network, NAFUNet) else tuple(x.shape for x in inputs)
+
+
+class _Plain(nn.Module):
+    """A network that returns a tensor, whatever the one inside returns."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return _tensor(self.network(*inputs))
+
+
+def _tensor(out: Any) -> Tensor:
+    return out if isinstance(out, Tensor) else out.sample  # type: ignore[no-any-return]
+
+
+def _compile(network: nn.Module, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
+    """Return a network as a function of arrays, of one row each."""
+    openvino = _openvino()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, about sizes that become constants
+            traced = torch.jit.trace(_Plain(network), inputs, check_trace=False)
+            model = openvino.convert_model(traced, example_input=inputs)
+    except Exception as error:  # of three libraries, about layers that one of them does not know
+        reason = " ".join(str(error).split())[:80]
+        raise SettingError(
+            f"the backend openvino does not compute a {type(network).__name__} ({reason}): use the "
+            "backend torch"
+        ) from error
+    if sizes := _fixed_sizes(network, inputs):
+        model.reshape(dict(enumerate(map(list, sizes))))
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": False,  # processes that share cores would all take the first ones
+    }
+    compiled: Callable[..., Any] = openvino.Core().compile_model(model, "CPU", settings)
+    return compiled
