@@ -146,6 +146,7 @@ def blend(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -198,6 +199,9 @@ def blend(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -239,6 +243,7 @@ def colorize(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -294,6 +299,9 @@ def colorize(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -334,6 +342,7 @@ def deblur(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -388,6 +397,9 @@ def deblur(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -426,6 +438,7 @@ def dejpeg(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
@@ -473,6 +486,9 @@ def dejpeg(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -509,6 +525,7 @@ def denoise(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -551,6 +568,9 @@ def denoise(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -591,6 +611,7 @@ def edit(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
     source_prompt: str | None = None,
@@ -646,6 +667,9 @@ def edit(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -688,6 +712,7 @@ def generate(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
     """Draw images from the prior, or from a prompt or a class, as PIL images.
@@ -723,6 +748,9 @@ def generate(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         callback: Function that is called after each step with the states and the share of work
             done. The share lies in (0, 1]. An exception that it raises ends the call.
 
@@ -765,6 +793,7 @@ def inpaint(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -833,6 +862,9 @@ def inpaint(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -866,6 +898,7 @@ def interpolate(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -905,6 +938,9 @@ def interpolate(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. Nothing
             is drawn. The noise of an image depends on ``seed`` and its id alone, not on its
             neighbors.
@@ -941,6 +977,7 @@ def invert(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> InversionResult:
@@ -985,6 +1022,9 @@ def invert(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1024,6 +1064,7 @@ def reconstruct(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
@@ -1068,6 +1109,9 @@ def reconstruct(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1110,6 +1154,7 @@ def restore(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1162,6 +1207,9 @@ def restore(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1202,6 +1250,7 @@ def sdedit(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1254,6 +1303,9 @@ def sdedit(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1291,6 +1343,7 @@ def style(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1336,6 +1389,9 @@ def style(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1374,6 +1430,7 @@ def super_resolve(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1420,6 +1477,9 @@ def super_resolve(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1453,6 +1513,7 @@ def variations(
     tile_size: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1492,6 +1553,9 @@ def variations(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work

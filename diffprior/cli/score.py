@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ImageError, PriorError, SettingError
+from ..errors import ExtraError, ImageError, PriorError, SettingError
 from .progress import Bar
 from .serving import Backend, Device, Prior
 from .streams import OutputError, emit, is_closed, say
@@ -122,7 +122,7 @@ def _wrong_usage() -> Iterator[None]:
     """Report settings and priors that cannot be used as wrong usage."""
     try:
         yield
-    except (SettingError, PriorError) as error:
+    except (ExtraError, PriorError, SettingError) as error:
         raise typer.BadParameter(str(error)) from None
 
 

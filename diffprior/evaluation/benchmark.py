@@ -20,6 +20,7 @@ from ..io.arrays import to_pil
 from ..io.ledger import Ledger, Row
 from ..likelihoods.base import Likelihood
 from ..methods.base import Method
+from ..networks.backends import check_backend
 from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.counted import CountedPrior
@@ -65,6 +66,8 @@ class Options(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         dtype_of(self.dtype, torch.device("cpu"))
+        if self.backend is not None:
+            check_backend(self.backend)
         if not 0 <= self.rank < self.world:
             raise SettingError(f"rank must be in 0 ... {self.world - 1}, got {self.rank}")
 
@@ -102,6 +105,8 @@ def benchmark(
     device = device_of(options.device)
     with documents.locked(out / f".rows.{options.rank}.lock"):
         model = prior if isinstance(prior, Prior) else load_prior(prior, device)
+        if options.backend is not None:
+            model = model.with_backend(options.backend)
         settings = _settings(model, options)
         _check_settings(documents.inside(out, "run.json"), settings)
         path = out / f"rows.{options.rank}.jsonl"
@@ -156,6 +161,7 @@ def _settings(model: Prior, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "precision": options.dtype,
         "lpips": options.lpips,
+        **({} if options.backend is None else {"backend": options.backend}),
     }
 
 
@@ -243,7 +249,9 @@ class _Runner:
         """
         options = self.options
         method = self.methods[text]
-        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype, backend=options.backend)
+        ready = prepare_prior(
+            self.prior, truth.shape[1:], dtype=options.dtype, backend=options.backend
+        )
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)
         start = time.perf_counter()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ExtraError, SettingError
-from ..validation import shown, warn
+from ..validation import literal, warn
 from .nafunet import NAFUNet
 
 __all__ = ["BACKENDS", "OpenVINONetwork", "check_backend", "in_torch", "on_openvino"]
@@ -40,7 +40,7 @@ def check_backend(name: str) -> str:
         SettingError: If there is no such backend.
     """
     if name not in BACKENDS:
-        raise SettingError(f"no backend {shown(name, 40)}; there are {' and '.join(BACKENDS)}")
+        raise SettingError(f"no backend {literal(name, 40)}; there are {' and '.join(BACKENDS)}")
     return name
 
 
@@ -54,41 +54,45 @@ def on_openvino(network: nn.Module) -> "OpenVINONetwork":
 
     Raises:
         ExtraError: If OpenVINO is not installed.
-        SettingError: If the network is not in float32 on a CPU.
+        SettingError: If the network is no NAFUNet, or is not in float32 on a CPU.
     """
     if isinstance(network, OpenVINONetwork):
         return network
+    if not isinstance(network, NAFUNet):  # OpenVINO 2026.4 ends the process on a UNet
+        raise SettingError(
+            "the backend openvino computes a NAFUNet, such as that of the shipped priors, and this "
+            f"network is a {type(network).__name__}: use the backend torch"
+        )
     _openvino()
-    for weight in network.parameters():
-        _check_input(weight)
+    _check_input(next(network.parameters()))
     return OpenVINONetwork(network)
 
 
 class OpenVINONetwork(nn.Module):
-    """A network of torch, computed by OpenVINO where no derivative is asked.
+    """A NAFUNet, computed by OpenVINO where no derivative is asked.
 
     A call in which torch records derivatives is computed by torch, and the first one says so. The
     number format is that of torch.autocast, float32 without; the threads are as many as those of
     torch. The result of a row is the same to the bit in every batch and on any number of threads.
 
-    The first call in a number format converts the network, which takes about two seconds. One of
-    another architecture than ``NAFUNet`` is converted for each size of image. Weights that change
-    later have no effect.
+    The first call in a number format converts the network for images of any size, which takes
+    about two seconds. Weights that change later have no effect.
 
     Arguments:
-        network: Maps tensors to a tensor, or to an object with a ``sample``.
+        network: The network, in float32 on a CPU.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: NAFUNet) -> None:
         super().__init__()
         self.network = network
-        self.local = bool(getattr(network, "local", False))
+        self.local = network.local
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output of the network, in float32."""
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
             _models(self.network).say(DERIVED)
-            return _tensor(self.network(*inputs))
+            out: Tensor = self.network(*inputs)
+            return out
         _check_input(inputs[0])
         rows = zip(*(x.split(1) for x in inputs), strict=True)
         return torch.cat([_models(self.network)(self.network, row) for row in rows])
@@ -98,7 +102,7 @@ class _Models:
     """The compiled models of a network, and what has been said about them."""
 
     def __init__(self) -> None:
-        self._compiled: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str, int, int], Callable[..., Any]] = OrderedDict()
         self._said: set[str] = set()
         self._lock = Lock()  # a compiled model answers one call at a time
 
@@ -108,7 +112,7 @@ class _Models:
         precision = _precision(torch.get_autocast_dtype("cpu") if half else torch.float32)
         if precision == "f32":
             self.say(SLOW)
-        key = (precision, torch.get_num_threads(), len(inputs), *_fixed_sizes(network, inputs))
+        key = precision, torch.get_num_threads(), len(inputs)
         with self._lock:
             if key not in self._compiled:
                 self._compiled[key] = _compile(network, inputs, precision)
@@ -164,42 +168,13 @@ def _precision(dtype: torch.dtype) -> str:
     return PRECISIONS[dtype] if "BF16" in has else "f32"
 
 
-def _fixed_sizes(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[torch.Size, ...]:
-    """Return the shapes that a compiled model of the network is for; none where it is for all."""
-    return () if isinstance(network, NAFUNet) else tuple(x.shape for x in inputs)
-
-
-class _Plain(nn.Module):
-    """A network that returns a tensor, whatever the one inside returns."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return _tensor(self.network(*inputs))
-
-
-def _tensor(out: Any) -> Tensor:
-    return out if isinstance(out, Tensor) else out.sample  # type: ignore[no-any-return]
-
-
 def _compile(network: nn.Module, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
-    """Return a network as a function of arrays, of one row each."""
+    """Return a network as a function of arrays of one row, for images of any size."""
     openvino = _openvino()
-    try:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the tracer, about sizes that become constants
-            traced = torch.jit.trace(_Plain(network), inputs, check_trace=False)
-            model = openvino.convert_model(traced, example_input=inputs)
-    except Exception as error:  # of three libraries, about layers that one of them does not know
-        reason = " ".join(str(error).split())[:80]
-        raise SettingError(
-            f"the backend openvino does not compute a {type(network).__name__} ({reason}): use the "
-            "backend torch"
-        ) from error
-    if sizes := _fixed_sizes(network, inputs):
-        model.reshape(dict(enumerate(map(list, sizes))))
+    with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer of torch, the one that OpenVINO reads
+        traced = torch.jit.trace(network, inputs, check_trace=False)
+        model = openvino.convert_model(traced, example_input=inputs)
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "NUM_STREAMS": 1,

@@ -534,8 +534,8 @@ class Prior(nn.Module, ABC):
     def with_backend(self, backend: str) -> "Prior":
         """Return this prior with its network computed by a backend.
 
-        "openvino" is for networks on a CPU, in bfloat16, and needs the extra ``openvino``. Calls
-        that ask for derivatives are computed by torch, with a warning: no method is refused.
+        "openvino" is for a ``NAFUNet`` on a CPU, in bfloat16, and needs the extra ``openvino``.
+        Calls that ask for derivatives are computed by torch, with a warning.
 
         Arguments:
             backend: "torch" or "openvino".
@@ -551,7 +551,7 @@ class Prior(nn.Module, ABC):
         if check_backend(backend) == "torch":
             return self
         raise SettingError(
-            f"the backend {backend} computes a single network of images or latents, and "
+            f"the backend {backend} computes the NAFUNet of a prior, and "
             f"{self.name} is a {type(self).__name__}: use the backend torch"
         )
 
