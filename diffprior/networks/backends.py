@@ -4,11 +4,13 @@ OpenVINO runs the layers of a network on one another's output while it is in the
 https://docs.openvino.ai
 """
 
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib import import_module
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -94,7 +96,7 @@ class OpenVINONetwork(nn.Module):
             out: Tensor = self.network(*inputs)
             return out
         _check_input(inputs[0])
-        rows = zip(*(x.split(1) for x in inputs), strict=True)
+        rows = zip(*(torch.split(x, 1) for x in inputs), strict=True)
         return torch.cat([_models(self.network)(self.network, row) for row in rows])
 
 
@@ -102,6 +104,7 @@ class _Models:
     """The compiled models of a network, and what has been said about them."""
 
     def __init__(self) -> None:
+        self._converted: dict[int, Any] = {}  # by number of inputs: with classes or without
         self._compiled: OrderedDict[tuple[str, int, int], Callable[..., Any]] = OrderedDict()
         self._said: set[str] = set()
         self._lock = Lock()  # a compiled model answers one call at a time
@@ -115,7 +118,9 @@ class _Models:
         key = precision, torch.get_num_threads(), len(inputs)
         with self._lock:
             if key not in self._compiled:
-                self._compiled[key] = _compile(network, inputs, precision)
+                if len(inputs) not in self._converted:
+                    self._converted[len(inputs)] = _convert(network, inputs)
+                self._compiled[key] = _compile(self._converted[len(inputs)], precision)
             self._compiled.move_to_end(key)
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
@@ -138,13 +143,22 @@ def _models(network: nn.Module) -> _Models:
 
 
 def _openvino() -> Any:
+    """Return the package, which is imported without the part that reports its use to its maker."""
+    known = sys.modules.get("openvino")
+    if known is not None:
+        return known
+    reports = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = cast(Any, None)  # as if it were not installed
     try:
-        import openvino
+        return import_module("openvino")
     except ImportError as error:
         raise ExtraError(
             "the backend openvino needs a package: pip install 'diffprior[openvino]'"
         ) from error
-    return openvino
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if reports is not None:
+            sys.modules["openvino_telemetry"] = reports
 
 
 def _check_input(x: Tensor) -> None:
@@ -168,18 +182,21 @@ def _precision(dtype: torch.dtype) -> str:
     return PRECISIONS[dtype] if "BF16" in has else "f32"
 
 
-def _compile(network: nn.Module, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
-    """Return a network as a function of arrays of one row, for images of any size."""
-    openvino = _openvino()
+def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """Return a network as a model of OpenVINO for images of any size."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer of torch, the one that OpenVINO reads
-        traced = torch.jit.trace(network, inputs, check_trace=False)
-        model = openvino.convert_model(traced, example_input=inputs)
+        traced = torch.jit.trace(network, inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        return _openvino().convert_model(traced, example_input=inputs)
+
+
+def _compile(model: Any, precision: str) -> Callable[..., Any]:
+    """Return a model as a function of arrays, on as many threads as torch has now."""
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": False,  # processes that share cores would all take the first ones
     }
-    compiled: Callable[..., Any] = openvino.Core().compile_model(model, "CPU", settings)
+    compiled: Callable[..., Any] = _openvino().Core().compile_model(model, "CPU", settings)
     return compiled

@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,24 @@ from diffprior.evaluation.datasets import load
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.dps import DPS
 from diffprior.networks.backends import OpenVINONetwork
+from diffprior.networks.mlp import MLP
 from diffprior.networks.nafunet import NAFUNet
 from diffprior.networks.parameterizations import Karras
-from diffprior.networks.unet import UNet
 from diffprior.operators.generators.masks import draw
 from diffprior.operators.identity import Identity
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.network import NetworkPrior
+from diffprior.samplers.ddim import DDIM
 
 from support import command
 
 TIME = torch.tensor(0.3, dtype=torch.float64)
+
+
+def need_openvino() -> None:
+    """Skip where OpenVINO is not installed, without importing it."""
+    if find_spec("openvino") is None:
+        pytest.skip("needs the extra openvino")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def prior() -> NetworkPrior:
 @pytest.fixture(scope="module")
 def fast(prior: NetworkPrior) -> NetworkPrior:
     """The same, computed by OpenVINO; its slow number format is known to the tests."""
-    pytest.importorskip("openvino", reason="needs the extra openvino")
+    need_openvino()
     made = prior.with_backend("openvino")
     assert isinstance(made, NetworkPrior)
     with warnings.catch_warnings(), torch.no_grad():
@@ -99,12 +107,13 @@ def test_derivatives_are_those_of_torch_and_said_once(
     prior: NetworkPrior, fast: NetworkPrior
 ) -> None:
     y = torch.full((1, 3, 16, 16), 0.2)
+    method = DPS(sampler=DDIM(steps=2))
     known = GaussianLikelihood(y=y, operator=Identity(), sigma=0.1)
     with pytest.warns(UserWarning, match="torch computes these calls") as said:
-        got = DPS(steps=2)(fast, known, 1, 0)
-        DPS(steps=2)(fast, known, 1, 0)
+        got = method(fast, known, 1, 0)
+        method(fast, known, 1, 0)
     assert len(said) == 1
-    torch.testing.assert_close(got, DPS(steps=2)(prior, known, 1, 0))
+    torch.testing.assert_close(got, method(prior, known, 1, 0))
 
 
 def test_a_prior_says_its_backend_and_goes_back(prior: NetworkPrior, fast: NetworkPrior) -> None:
@@ -125,7 +134,7 @@ def test_a_folder_of_a_fast_prior_is_that_of_torch(
 
 
 def test_a_fill_by_the_shipped_prior_is_that_of_torch_within_0_05_db() -> None:
-    pytest.importorskip("openvino", reason="needs the extra openvino")
+    need_openvino()
     truth = load(Path("data/samples/dog.png"), 96)[..., :64, :64].contiguous()
     hole = draw("strokes", 64, 64, 0)[None]
     call = {"fill": "smooth", "steps": 4, "dtype": "bfloat16"}
@@ -145,12 +154,11 @@ def test_a_fill_by_the_shipped_prior_is_that_of_torch_within_0_05_db() -> None:
     ("asked", "said"),
     [
         ("abacus", "no backend 'abacus'; there are torch and openvino"),
-        ("openvino", "computes a NAFUNet, such as that of the shipped priors, and this network is"),
+        ("openvino", "computes a NAFUNet, such as that of the shipped priors, and this "),
     ],
 )
 def test_another_backend_or_network_is_refused(asked: str, said: str) -> None:
-    network = UNet(size=16, channels=(8, 8), attention=8)
-    prior = NetworkPrior(network, Karras(sigma_data=0.5), (3, 16, 16))
+    prior = NetworkPrior(MLP(), Karras(sigma_data=0.5), (2,))
     with pytest.raises(SettingError, match=said) as refused:
         prior.with_backend(asked)
     assert len(str(refused.value)) < 300
@@ -162,6 +170,10 @@ def test_other_devices_and_number_formats_are_refused(fast: NetworkPrior) -> Non
         fast.with_backend("torch").to("meta").with_backend("openvino")
     with pytest.raises(SettingError, match="float32 or bfloat16, not in float16"), torch.no_grad():
         HalfPrior(fast, torch.float16)(torch.zeros(1, 3, 16, 16), TIME)
+
+
+def test_no_use_is_reported(fast: NetworkPrior) -> None:
+    assert fast.backend == "openvino" and "openvino_telemetry" not in sys.modules
 
 
 def test_without_its_package_it_says_how_to_install_it(
