@@ -3,7 +3,6 @@
 The module imports nothing heavy, so that the command line can read the options of its functions.
 """
 
-import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,24 +97,21 @@ def bench(  # noqa: PLR0913 (the options of the command)
     same command. Several processes share the work: torchrun -m diffprior bench ... The exit code is
     1 if a row is an error.
     """
-    import torch
-
+    from ..runtime.ranks import Rank, own_device
     from .benchmark import Options, benchmark
 
     with _wrong_usage():
-        rank, world, local = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK"), (0, 1, 0))
-        if device is None and world > 1 and torch.cuda.is_available():
-            device = f"cuda:{local % torch.cuda.device_count()}"
+        rank = Rank.here()
         options = Options(
             samples=samples,
             seed=seed,
             dtype=precision,
             backend=backend,
             lpips=lpips,
-            device=device,
+            device=own_device(device, rank.local) if rank.size > 1 else device,
             batch=batch,
-            rank=rank,
-            world=world,
+            rank=rank.number,
+            world=rank.size,
         )
         errors = benchmark(data, out, method, options, prior=prior)
         print((out / "table.md").read_text(encoding="utf-8"))
@@ -129,14 +125,6 @@ def _wrong_usage() -> Iterator[None]:
         yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _number(name: str, default: int) -> int:
-    """Return the whole number of an environment variable that torchrun sets."""
-    text = os.environ.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"the environment variable {name} is a whole number, got {text!r}")
-    return int(text)
 
 
 def certify(

@@ -367,8 +367,9 @@ def _introduce(images: "Photographs | ClassedImages | Points", resumed: bool) ->
     """Say what the run has, and what it passed over."""
     from ..validation import shown, warn
 
-    counts = {shown(name): len(levels) for name, levels in images.sources.items()}
-    print(f"{counts}, {len(images.validation)} held out; {'resumed' if resumed else 'new run'}")
+    counts = [f"{len(levels)} of {shown(name)}" for name, levels in images.sources.items()]
+    held_out = f"{len(images.validation)} held out"
+    print(f"{', '.join(counts)}; {held_out}; {'resumed' if resumed else 'new run'}")
     if str(images.skipped):
         warn(str(images.skipped))
 
