@@ -77,8 +77,9 @@ class OpenVINONetwork(nn.Module):
     number format is that of torch.autocast, float32 without; the threads are as many as those of
     torch. The result of a row is the same to the bit in every batch and on any number of threads.
 
-    The first call in a number format converts the network for images of any size, which takes
-    about two seconds. Weights that change later have no effect.
+    The first call converts the network, and the first one of each size compiles it for images of
+    this size, which makes a call faster by a seventh or more. Weights that change later have no
+    effect.
 
     Arguments:
         network: The network, in float32 on a CPU.
@@ -105,7 +106,7 @@ class _Models:
 
     def __init__(self) -> None:
         self._converted: dict[int, Any] = {}  # by number of inputs: with classes or without
-        self._compiled: OrderedDict[tuple[str, int, int], Callable[..., Any]] = OrderedDict()
+        self._compiled: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
         self._said: set[str] = set()
         self._lock = Lock()  # a compiled model answers one call at a time
 
@@ -115,12 +116,14 @@ class _Models:
         precision = _precision(torch.get_autocast_dtype("cpu") if half else torch.float32)
         if precision == "f32":
             self.say(SLOW)
-        key = precision, torch.get_num_threads(), len(inputs)
+        key = precision, torch.get_num_threads(), len(inputs), inputs[0].shape
         with self._lock:
             if key not in self._compiled:
                 if len(inputs) not in self._converted:
                     self._converted[len(inputs)] = _convert(network, inputs)
-                self._compiled[key] = _compile(self._converted[len(inputs)], precision)
+                model = self._converted[len(inputs)].clone()
+                model.reshape({i: [*x.shape] for i, x in enumerate(inputs)})
+                self._compiled[key] = _compile(model, precision)
             self._compiled.move_to_end(key)
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
