@@ -19,6 +19,7 @@ from diffprior.samplers.base import Sampler
 
 from . import architectures as architectures
 from . import attention as attention
+from . import bands as bands
 from . import batching as batching
 from . import catalog as catalog
 from . import classical as classical
@@ -66,6 +67,7 @@ __all__ = [
     "__version__",
     "architectures",
     "attention",
+    "bands",
     "batching",
     "blend",
     "catalog",
@@ -143,7 +145,7 @@ def blend(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -193,8 +195,8 @@ def blend(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -240,7 +242,7 @@ def colorize(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -293,8 +295,8 @@ def colorize(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -339,7 +341,7 @@ def deblur(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -391,8 +393,8 @@ def deblur(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -435,7 +437,7 @@ def dejpeg(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -480,8 +482,8 @@ def dejpeg(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -522,7 +524,7 @@ def denoise(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -562,8 +564,8 @@ def denoise(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -608,7 +610,7 @@ def edit(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     backend: str | None = None,
@@ -661,8 +663,8 @@ def edit(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -709,7 +711,7 @@ def generate(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -742,8 +744,8 @@ def generate(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -790,7 +792,7 @@ def inpaint(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -856,8 +858,8 @@ def inpaint(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -895,7 +897,7 @@ def interpolate(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     backend: str | None = None,
@@ -932,8 +934,8 @@ def interpolate(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -974,7 +976,7 @@ def invert(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     backend: str | None = None,
@@ -1016,8 +1018,8 @@ def invert(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
@@ -1061,7 +1063,7 @@ def reconstruct(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -1103,8 +1105,8 @@ def reconstruct(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1151,7 +1153,7 @@ def restore(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -1201,8 +1203,8 @@ def restore(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1247,7 +1249,7 @@ def sdedit(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -1297,8 +1299,8 @@ def sdedit(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1340,7 +1342,7 @@ def style(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -1383,8 +1385,8 @@ def style(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1427,7 +1429,7 @@ def super_resolve(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     backend: str | None = None,
@@ -1471,8 +1473,8 @@ def super_resolve(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
@@ -1510,7 +1512,7 @@ def variations(
     controlnet: str | Path | None = None,
     control_image: Any = None,
     offload: bool = False,
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     backend: str | None = None,
@@ -1547,8 +1549,8 @@ def variations(
             the result; default: none.
         offload: Keep in GPU memory only the network at work, and the others in main memory;
             default: keep all.
-        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on;
-            default: 1024 for images over 2.4 megapixels, otherwise no windows.
+        tile_size: Side of the windows that a large image is worked on in, in pixels, from 128 on,
+            or auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.
         device: Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, a GPU
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,

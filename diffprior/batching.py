@@ -99,7 +99,8 @@ def batched(
         partial(_run_part, work, noise, told or silent, part, whole)
         for told, part in zip(callbacks, parts, strict=True)
     ]
-    return torch.cat(in_turns(pieces, at_once))
+    done = in_turns(pieces, at_once)
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def _run_part(

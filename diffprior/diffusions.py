@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .bands import in_bands
 from .kernels import BernoulliKernel, GaussianKernel, Kernel
 from .schedules import Cosine, Schedule
 
@@ -92,8 +93,12 @@ class GaussianDiffusion(Diffusion):
     ) -> GaussianKernel:
         (alpha_s, sigma_s), (alpha_t, sigma_t) = self.schedule(s), self.schedule(t)
         tau = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-        eps = (x_t - alpha_t * x_0) / sigma_t
-        return GaussianKernel(alpha_s * x_0 + sigma_s * (1 - tau).sqrt() * eps, tau * sigma_s**2)
+
+        def loc(x_t: Tensor, x_0: Tensor) -> Tensor:
+            eps = (x_t - alpha_t * x_0) / sigma_t
+            return alpha_s * x_0 + sigma_s * (1 - tau).sqrt() * eps
+
+        return GaussianKernel(in_bands(loc, x_t, x_0), tau * sigma_s**2)
 
     def renoise(
         self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0
@@ -104,9 +109,13 @@ class GaussianDiffusion(Diffusion):
         al., 2024), https://arxiv.org/abs/2402.19159, with gamma = eta.
         """
         (alpha_s, sigma_s), (alpha_t, sigma_t) = self.schedule(s), self.schedule(t)
-        eps = (x_t - alpha_t * x_0) / sigma_t
-        loc = alpha_s * x_0 + (1 - eta**2) ** 0.5 * sigma_s * eps
-        return GaussianKernel(loc, eta**2 * sigma_s**2)
+
+        def loc(x_t: Tensor, x_0: Tensor) -> Tensor:
+            eps = (x_t - alpha_t * x_0) / sigma_t
+            mean: Tensor = alpha_s * x_0 + (1 - eta**2) ** 0.5 * sigma_s * eps
+            return mean
+
+        return GaussianKernel(in_bands(loc, x_t, x_0), eta**2 * sigma_s**2)
 
     def terminal(self, shape: Sequence[int]) -> GaussianKernel:
         _, sigma = self.schedule(torch.ones((), dtype=torch.float64))

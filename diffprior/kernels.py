@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .bands import in_bands
 from .errors import UnsuitedError
 from .random import Noise
 from .solvers import row_sums
@@ -95,7 +96,8 @@ class GaussianKernel(Kernel):
         return self.loc
 
     def sample(self, noise: Noise) -> Tensor:
-        return self.loc + self.var.sqrt() * noise.normal(self.loc)
+        z = noise.normal(self.loc)
+        return in_bands(lambda z, loc, var: loc + var.sqrt() * z, z, self.loc, self.var, into=z)
 
     def log_prob(self, x: Tensor) -> Tensor:
         log_p = (x - self.loc) ** 2 / self.var + (2 * torch.pi * self.var).log()

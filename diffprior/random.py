@@ -59,6 +59,16 @@ class _Stream:
             room = torch.empty(missing, pin_memory=pinned)
             self.coming = _threads().submit(self._fill, room)
 
+    def fill(self, out: Tensor) -> None:
+        """Put the next numbers, those that ``take`` would return, into a tensor ``(count,)``."""
+        self._settle()
+        held = self.drawn[self.at : self.at + len(out)]
+        out[: len(held)] = held
+        self.at += len(held)
+        if len(held) < len(out):
+            self._hold(torch.empty(0))
+            self._fill(out[len(held) :])
+
     def _pass(self, count: int) -> int:
         """Return where the next numbers begin in what is drawn; they count as taken."""
         self._settle()
@@ -158,6 +168,11 @@ def _fill(streams: list[_Stream], like: Tensor) -> Tensor:
     if len(streams) != len(like):
         raise ValueError(f"{len(streams)} streams of noise cannot fill a batch of {len(like)}")
     count = like[0].numel()
+    if like.device.type == "cpu" and count > BLOCK:  # drawn in place, and not held beside it
+        rows = torch.empty(len(streams), count)
+        for stream, row in zip(streams, rows, strict=True):
+            stream.fill(row)
+        return rows.reshape(like.shape).to(like)
     if like.device.type == "cpu":
         draws = np.concatenate([stream.take_array(count) for stream in streams])
         return torch.from_numpy(draws).reshape(like.shape).to(like)

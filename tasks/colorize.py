@@ -157,4 +157,6 @@ def _with_luma(x: Tensor, luma: Tensor, levels: Sequence[float]) -> Tensor:
     n = len(x) // len(luma)
     exact = torch.tensor([level == 0 for level in levels], device=x.device).repeat_interleave(n)
     fitted = fit_to_luma(x, luma.repeat_interleave(n, 0))
+    if exact.all():
+        return fitted
     return torch.where(exact.reshape(-1, 1, 1, 1), fitted, x)

@@ -97,10 +97,9 @@ def sdedit(
             known = GaussianLikelihood(operator=keep, y=keep(z))
             for k in range(repeats):
                 noise = Noise(settings.seed, [f"{streams[i]} {k}" for i in index.tolist()])
-                x_T = method.noised(shown, z, noise)
-                z = method.run(
-                    Posterior(shown, known), x_T, noise, part_callback(callback, k, repeats)
-                )
+                start = [method.noised(shown, z, noise)]  # held by nobody but the chain
+                told = part_callback(callback, k, repeats)
+                z = method.run(Posterior(shown, known), start.pop(), noise, told)
             return prior.decode(z)
 
         x = _painted(image, strokes).to(prior.like).repeat_interleave(settings.samples, 0)

@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..bands import in_bands
 from ..batching import row_by_row
 from ..operators.gray import Gray
 from ..solvers import cg
@@ -24,6 +25,10 @@ def fit_to_luma(colors: Tensor, luma: Tensor) -> Tensor:
         colors: Of shape ``(B, 3, H, W)``, in [-1, 1].
         luma: Of shape ``(B, 1, H, W)``.
     """
+    return in_bands(_fit_to_luma, colors, luma)
+
+
+def _fit_to_luma(colors: Tensor, luma: Tensor) -> Tensor:
     chroma = colors - GRAY(colors)
     room = torch.where(chroma > 0, 1 - luma, 1 + luma) / chroma.abs().clamp_min(1e-6)
     return luma + chroma * room.amin(1, keepdim=True).clamp(0, 1)

@@ -17,6 +17,7 @@ from ..io import animations, files
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
+from ..turns import each_window
 from ..validation import shown
 from . import work
 from .masks import ImageList, open_setting, read_setting, settings_of
@@ -156,7 +157,8 @@ class Run:
             file = self._read(source)
             work.check_depth(file, targets)
             self.bar.stage("preparing")
-            result = work.call(self.function, file, values, self._callback)
+            with each_window(self._window):
+                result = work.call(self.function, file, values, self._callback)
             self.bar.stage("writing")
             for key, path in targets.items():
                 suffix = path.suffix.lower() if path else ".png"
@@ -180,6 +182,11 @@ class Run:
         """Show the share of the work that is done."""
         check_signals()
         self.bar.update(share)
+
+    def _window(self, done: int, count: int) -> None:
+        """Show the windows of a large image, of which a step takes minutes."""
+        check_signals()
+        self.bar.stage(f"window {done} of {count}")
 
     def _write(self, data: bytes, path: Path) -> None:
         """Write a file, but not over another one of this run, whatever name it goes by."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..bands import rows_of
 from ..batching import Callback, batched, row_by_row
 from ..catalog import SettingError
 from ..io.arrays import ImageError, Images, as_images
@@ -53,7 +54,7 @@ def run_chain(
     meter = Meter()
 
     def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
-        return chain(part, z[part], streams, callback)
+        return chain(part, rows_of(z, part), streams, callback)
 
     with meter.on(model):
         x = batched(work, noise, callback, batch_size(model))

@@ -92,11 +92,14 @@ class Images:
         """
         lost = None if self.alpha is None else _invisible(self.alpha)
         values = self.values if lost is None or not lost.any() else _extended(self.values, lost)
-        x = _unit(values).astype(np.float32, copy=False)
-        x *= 2  # in place, as large images fill the memory
-        x -= 1
-        repeated = np.broadcast_to(x, (*x.shape[:-1], 3))
-        return torch.from_numpy(np.moveaxis(repeated, -1, 1).copy())
+        height, width = self.size
+        out = np.empty((len(self), 3, height, width), np.float32)
+        for rows in _bands(height, width):  # all at once would take several times the image
+            x = _unit(values[:, rows]).astype(np.float32, copy=False)
+            x *= 2
+            x -= 1
+            out[:, :, rows] = np.moveaxis(x, -1, 1)
+        return torch.from_numpy(out)
 
     def holes(self) -> Tensor | None:
         """Return 1 - alpha as float32 ``(B, 1, H, W)`` in [0, 1], or None if all is opaque."""
@@ -136,7 +139,7 @@ class Images:
 
         return np.stack([cv2.resize(a, (size[1], size[0])) for a in self.alpha])
 
-    def blend(self, x: Tensor, mask: Tensor | None = None) -> np.ndarray:
+    def blend(self, x: Tensor, mask: Tensor | None = None, clip: bool = False) -> np.ndarray:
         """Return the values with x blended over them, in their own dtype, ``(B', H, W, C)``.
 
         Arguments:
@@ -145,6 +148,7 @@ class Images:
             mask: The weight of x, ``(1 or B or B', 1, H, W)`` in [0, 1]. Where it is 0 the values
                 stay bit for bit; where it is 1 they are those of x. None is 1 everywhere, and then
                 x may have any size.
+            clip: Whether infinity is clipped as other values are.
 
         Raises:
             ImageError: If x holds NaN or infinity where its weight is not 0.
@@ -153,14 +157,17 @@ class Images:
         if len(x) % len(self) or not len(x):
             raise ValueError(f"{len(x)} fillings cannot be shared out to {len(self)} images")
         height, width = x.shape[-2:]
-        step = max(1, BAND // width)
-        bands = [slice(top, top + step) for top in range(0, height, step)]
-        return np.concatenate([self._blend_band(x, mask, band) for band in bands], axis=1)
+        count, channels = len(x), self.values.shape[-1]
+        out = np.empty((count, height, width, channels), self.values.dtype)
+        for rows in _bands(height, width):
+            part = x[..., rows, :]
+            part = part.clamp(-1, 1) if clip else part
+            weight = None if mask is None else mask[..., rows, :]
+            out[:, rows] = self._blend_band(part, weight, rows)
+        return out
 
     def _blend_band(self, x: Tensor, mask: Tensor | None, rows: slice) -> np.ndarray:
         """Return some rows of `blend`; all at once would take several times the image."""
-        x = x[..., rows, :]
-        mask = None if mask is None else mask[..., rows, :]
         work = np.result_type(self.values, np.float32)
         dtype = self.values.dtype
         m = _channels_last(torch.ones_like(x[:, :1]) if mask is None else mask, work)
@@ -353,6 +360,12 @@ def _luma(x: np.ndarray) -> np.ndarray:
     b = x[..., -1:]
     red, _, blue = LUMA
     return np.asarray(g + red * (r - g) + blue * (b - g))
+
+
+def _bands(height: int, width: int) -> list[slice]:
+    """Return the rows of bands of an image."""
+    step = max(1, BAND // width)
+    return [slice(top, top + step) for top in range(0, height, step)]
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:

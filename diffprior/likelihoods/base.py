@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 import torch
 from torch import Tensor
 
+from ..bands import rows_of
 from ..operators.base import Composed, Operator
 from ..random import Noise
 
@@ -69,7 +70,7 @@ class Likelihood(ABC, Generic[O]):
 
     def select(self, index: Tensor) -> Self:
         """Return the likelihood of some images of the batch, in this order; they may repeat."""
-        return replace(self, operator=self.operator.select(index), y=self.y[index])
+        return replace(self, operator=self.operator.select(index), y=rows_of(self.y, index))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,12 @@ class ConditionableLikelihood(Likelihood[O], ABC):
 
     def measured_count(self) -> Tensor:
         """Return how many numbers of each y were measured, at least 1, of shape ``(B,)``."""
+        return self.unclamped_count().clamp_min(1)
+
+    def unclamped_count(self) -> Tensor:
+        """Return how many numbers of each y were measured, of shape ``(B,)``."""
         ones = torch.ones_like(self.y)
-        return self.operator.mask_unmeasured(ones).flatten(1).sum(1).clamp_min(1)
+        return self.operator.mask_unmeasured(ones).flatten(1).sum(1)
 
 
 def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Gaussian noise, or none."""
 
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
+from ..bands import bands, is_large
 from ..operators.base import LinearOperator, SVDOperator
 from ..random import Noise
 from ..solvers import cg
@@ -56,7 +58,10 @@ class GaussianLikelihood(ConditionableLikelihood[O]):
         the rounding error of numbers about 1 counts as that.
         """
         sigma = max(self.sigma, torch.finfo(x.dtype).eps)
-        return self.residual(x).flatten(1).square().sum(1) / (self.measured_count() * sigma**2)
+        squares = [part.residual(x[at]).flatten(1).square().sum(1) for part, at in self._parts(x)]
+        counts = [part.unclamped_count() for part, _ in self._parts(x)]
+        total, count = (torch.stack(sums).sum(0) for sums in (squares, counts))
+        return total / (count.clamp_min(1) * sigma**2)
 
     def apply_gain(self, r: Tensor, var: Tensor | float) -> Tensor:
         """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""
@@ -72,4 +77,30 @@ class GaussianLikelihood(ConditionableLikelihood[O]):
 
         It is x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
         """
+        if not is_large(x_0):
+            return self._condition(x_0, var)
+        x = torch.empty_like(x_0)
+        for part, at in self._parts(x_0):
+            x[at] = part._condition(x_0[at], var)
+        return x
+
+    def _condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         return x_0 + var * self.apply_gain(self.residual(x_0), var)
+
+    def _parts(self, x: Tensor) -> Iterator[tuple[Self, Any]]:
+        """Yield the likelihood of parts of states that are measured by themselves, and where.
+
+        Small states are one part, and so are all that an operator has no parts of.
+        """
+        A = self.operator
+        if is_large(x) and A.grain:
+            for rows in bands(x, A.grain):
+                measured = slice(rows.start // A.grain, rows.stop // A.grain)
+                y = self.y[..., measured, :]
+                yield replace(self, operator=A.band(rows), y=y), (..., rows, slice(None))
+        elif is_large(x) and A.by_channel:
+            for c in range(x.shape[1]):
+                at = slice(None), slice(c, c + 1)
+                yield replace(self, y=self.y[at]), at
+        else:
+            yield self, slice(None)

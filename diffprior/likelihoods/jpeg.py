@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..bands import LARGE, bands, is_large
 from ..io.arrays import LUMA, as_stored, upright
 from ..io.jpeg import RATIOS, Coding, Colors, Subsampling, standard
 from ..operators.base import Composed, LinearOperator
@@ -37,8 +38,10 @@ def detect(x: Tensor) -> Coding | None:
     rounding of its pixels. The result is the most likely quality of libjpeg.
 
     Arguments:
-        x: One image ``(3, H, W)`` in [-1, 1], whose first block begins at its upper left corner.
+        x: One image ``(3, H, W)`` in [-1, 1], whose first block begins at its upper left corner. Of
+            a large one its middle is looked at.
     """
+    x = _middle(x)
     planes = {s: _planes(x, s) for s in USUAL}
     luma = planes["4:4:4"][:1]
     codings = [standard(q) for q in range(1, 101)]
@@ -62,9 +65,26 @@ def agrees(x: Tensor, coding: Coding) -> bool:
     h, w = (n - n % 8 for n in stored.shape[-2:])  # whole blocks
     if h * w == 0:
         return True
-    z = _planes(stored[:, :h, :w], "4:4:4", coding.colors)[0]
-    step = torch.tensor(coding.luma[1:]).to(z)
-    return bool(((z - step * (z / step).round()).norm(dim=1) <= 8).all())
+    step = torch.tensor(coding.luma[1:]).to(x)
+    whole = stored[None, :, :h, :w]
+    for rows in bands(whole, 8) if is_large(whole) else [slice(None)]:
+        z = _planes(whole[0, :, rows], "4:4:4", coding.colors)[0]
+        if not ((z - step * (z / step).round()).norm(dim=1) <= 8).all():
+            return False
+    return True
+
+
+def _middle(x: Tensor) -> Tensor:
+    """Return the middle of a large image ``(C, H, W)``, from the corner of a block on."""
+    if x.numel() <= LARGE:
+        return x
+    share = (LARGE / x.numel()) ** 0.5
+    parts = []
+    for n in x.shape[-2:]:
+        side = max(16, int(n * share))
+        start = (n - side) // 2 // 32 * 32
+        parts.append(slice(start, min(n, start + side)))
+    return x[:, *parts]
 
 
 def _planes(x: Tensor, subsampling: Subsampling, colors: Colors = "YCbCr") -> list[Tensor]:
@@ -105,6 +125,7 @@ class Coefficients(LinearOperator):
 
     def __init__(self, shape: Sequence[int], coding: Coding) -> None:
         super().__init__()
+        self.coding = coding
         self.ratio = RATIOS[coding.subsampling]
         self.orientation = coding.orientation
         c, h, w = shape
@@ -127,6 +148,25 @@ class Coefficients(LinearOperator):
         colors = planes if c == 3 else torch.ones(1, 1)  # a gray image is luma alone
         self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
+
+    @property
+    def rows(self) -> int:
+        """Rows of pixels whose blocks are theirs alone; 0 in a file that lies on its side."""
+        return 8 * self.ratio[0] if self.orientation == 1 else 0
+
+    def of_rows(self, rows: slice) -> "Coefficients":
+        """Return the operator for these rows of pixels, from a multiple of ``rows`` on."""
+        c, h, w = self.shape
+        return Coefficients((c, min(h, rows.stop) - rows.start, w), self.coding).to(self.basis)
+
+    def cut(self, z: Tensor, rows: slice) -> Tensor:
+        """Return the coefficients of these rows of pixels."""
+        parts = []
+        for p, (height, _) in zip(self.split(z), self.sizes, strict=True):
+            taller = 8 * self.sizes[0][0] // height  # rows of pixels of a row of blocks
+            end = len(p[0]) if rows.stop >= self.shape[-2] else rows.stop // taller
+            parts.append(p[:, rows.start // taller : end].flatten(1))
+        return torch.cat(parts, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._code(self._planes(x))
@@ -164,6 +204,18 @@ class Coefficients(LinearOperator):
         ]
 
     def _planes(self, x: Tensor) -> list[Tensor]:
+        if not (is_large(x) and self.rows):
+            return self._planes_at_once(x)
+        planes = [x.new_empty(len(x), h, w) for h, w in self.sizes]
+        for rows in bands(x, self.rows):
+            for whole, part in zip(
+                planes, self.of_rows(rows)._planes_at_once(x[..., rows, :]), strict=True
+            ):
+                top = rows.start * whole.shape[1] // self.sizes[0][0]
+                whole[:, top : top + part.shape[1]] = part
+        return planes
+
+    def _planes_at_once(self, x: Tensor) -> list[Tensor]:
         x = as_stored(x, self.orientation)
         x = F.pad(x, (0, self.right, 0, self.below), mode="replicate")
         luma, *chroma = torch.einsum("cd,bdhw->cbhw", self.colors, x)
@@ -171,10 +223,17 @@ class Coefficients(LinearOperator):
 
     def _code(self, planes: Sequence[Tensor]) -> Tensor:
         blocks = [p.reshape(len(p), p.shape[1] // 8, 8, -1, 8) for p in planes]
-        C = self.basis
-        return torch.cat(
-            [torch.einsum("ki,bhiwj,lj->bhwkl", C, p, C).flatten(1) for p in blocks], 1
-        )
+        if not any(is_large(p[:, None]) for p in planes):
+            return torch.cat([self._transformed(p).flatten(1) for p in blocks], 1)
+        z = planes[0].new_empty(len(planes[0]), self.step.shape[1])
+        for p, own in zip(blocks, self.split(z), strict=True):
+            for rows in bands(own.flatten(2, 4)[:, None]):
+                own[:, rows] = self._transformed(p[:, rows])
+        return z
+
+    def _transformed(self, blocks: Tensor) -> Tensor:
+        """Return the coefficients ``(B, h, w, 8, 8)`` of blocks ``(B, h, 8, w, 8)``."""
+        return torch.einsum("ki,bhiwj,lj->bhwkl", self.basis, blocks, self.basis)
 
     def _pixels(self, z: Tensor) -> Tensor:
         p = torch.einsum("ki,bhwkl,lj->bhiwj", self.basis, z, self.basis)
@@ -227,6 +286,16 @@ class CellLikelihood(ConditionableLikelihood[Coefficients]):
         Those of luma are, for a gray image; chroma is correlated with luma, and has more pixels
         than coefficients.
         """
+        A = self.operator
+        if is_large(x_0) and A.rows:
+            x = torch.empty_like(x_0)
+            for rows in bands(x_0, A.rows):
+                part = replace(self, operator=A.of_rows(rows), y=A.cut(self.y, rows))
+                x[..., rows, :] = part._condition(x_0[..., rows, :], var)
+            return x
+        return self._condition(x_0, var)
+
+    def _condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         A = self.operator
         z = A(x_0)
         half = A.step / 2

@@ -2,13 +2,14 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from ..bands import rows_of
 from ..batching import Callback, Report, batched, chain
 from ..diffusions import Diffusion
 from ..errors import UnsuitedError
@@ -176,7 +177,7 @@ class Method(Checked, ABC, Generic[L]):
         n: int = 1,
         seed: int = 0,
         *,
-        guess: Tensor | None = None,
+        guess: Tensor | Callable[[], Tensor] | None = None,
         ids: Sequence[int | str] | None = None,
         batch_size: int | None = None,
         callback: Callback | None = None,
@@ -188,6 +189,7 @@ class Method(Checked, ABC, Generic[L]):
             seed: Of the random numbers; the same seed gives the same samples.
             guess: First guesses of the images, of shape ``(B, *shape)``, for a chain that has a
                 ``start``; by default the smallest image that explains y, for a linear operator.
+                A function that returns them saves memory: they are held as long as needed.
             ids: An id for each image; images of different ids get different noise. By default
                 all images share their noise, so that each one's samples are those it gets alone.
             batch_size: The most states in a batch. By default all samples of one image on a CPU,
@@ -214,9 +216,11 @@ class Method(Checked, ABC, Generic[L]):
             images = torch.arange(int(at[0]), int(at[-1]) + 1)
             each = at - at[0]
             own = p.select(images)
-            first = guess[images] if _is_for_each(guess, p) else guess
-            x_T = self.initial(own, first, each, streams)
-            return prior.decode(self.run(own.select(each), x_T, streams, callback))
+            first = guess() if callable(guess) else guess
+            first = rows_of(first, images) if _is_for_each(first, p) else first
+            start = [self.initial(own, first, each, streams)]
+            del first
+            return prior.decode(self.run(own.select(each), start.pop(), streams, callback))
 
         size = n if self.joint else batch_size or count * n
         alone = n if prior.like.device.type == "cpu" and batch_size is None else None
@@ -270,7 +274,7 @@ class Method(Checked, ABC, Generic[L]):
             raise ValueError(
                 f"{type(self).__name__}(start={self.start}) needs a guess to start from"
             )
-        x_0 = x_0.expand(len(likelihood.y), *prior.shape)[images]
+        x_0 = rows_of(x_0.expand(len(likelihood.y), *prior.shape), images).contiguous()
         return self.noised(prior, x_0, noise)
 
     def noised(self, prior: Prior, x_0: Tensor, noise: Noise) -> Tensor:

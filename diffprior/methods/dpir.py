@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..bands import in_bands
 from ..batching import Callback, progress
 from ..classical.fill import local_mean
 from ..diffusions import GaussianDiffusion
@@ -86,28 +87,41 @@ class DPIR(Method[Conditionable]):
         start = max(self.start_time(p.prior), end)
         times = grid(p.schedule, "logsnr", max(self.steps - 1, 1), start, end)
         x, last = x_T, x_T
+        del x_T  # a large image is let go where it is not looked at again
         for i, (t, report) in enumerate(progress(times[: self.steps].unbind(), callback), 1):
             alpha_t, sigma_t = p.schedule(t)
-            x_0 = self._leveled(p, p.prior(alpha_t * x, t))
-            goal = x_0 if i == self.steps else x_0 + self._beyond(p, x_0 - x, x - last)
-            last = x
+            goal = self._leveled(p, p.prior(alpha_t * x, t))
+            if i < self.steps:
+                goal = self._beyond(p, goal, x, last)
+            last = x if self._share else goal
+            x = goal
             x = p.likelihood.condition(goal, (sigma_t / alpha_t) ** 2 / self.weight)
             report(x)
-        return x if p.likelihood.sigma == 0 else x_0
+        return x if p.likelihood.sigma == 0 else goal
 
-    def _beyond(self, p: P, move: Tensor, before: Tensor) -> Tensor | float:
-        """Return how far a round goes beyond its x_0.
+    @property
+    def _share(self) -> float:
+        """The share of the way that is gone beyond x_0; 0 for none."""
+        return min(max((MANY - self.steps) / (MANY - FEW), 0), 1) if self.ahead else 0.0
+
+    def _beyond(self, p: P, x_0: Tensor, x: Tensor, last: Tensor) -> Tensor:
+        """Return where a round goes, which is its x_0 or beyond.
 
         Arguments:
-            move: The way to x_0.
-            before: The way of the round before.
+            x: Where it comes from.
+            last: Where the round before came from.
         """
-        share = min(max((MANY - self.steps) / (MANY - FEW), 0), 1)
-        if not self.ahead or share == 0:
-            return 0.0
-        A = p.likelihood.operator
-        more = share * (RELAXATION * move + MOMENTUM * before)
-        return more if p.likelihood.sigma == 0 else more - A.pinv(A(more))
+        share, A = self._share, p.likelihood.operator
+        if share == 0:
+            return x_0
+
+        def further(x_0: Tensor, x: Tensor, last: Tensor) -> Tensor:
+            return share * (RELAXATION * (x_0 - x) + MOMENTUM * (x - last))
+
+        if p.likelihood.sigma == 0:
+            return in_bands(lambda *states: states[0] + further(*states), x_0, x, last)
+        more = in_bands(further, x_0, x, last)
+        return x_0 + (more - A.pinv(A(more)))
 
     def _leveled(self, p: P, x_0: Tensor) -> Tensor:
         """Return x_0 without the local mean of its error where nothing is measured."""

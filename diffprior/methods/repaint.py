@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..bands import in_bands
 from ..batching import Callback, progress
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
@@ -42,6 +43,7 @@ class RePaint(ChainMethod[GaussianLikelihood[Mask]]):
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         x = x_T
+        del x_T
         y = p.likelihood.y
         keep = p.likelihood.operator.s
         times = self.times(p.prior).flip(0)
@@ -52,9 +54,14 @@ class RePaint(ChainMethod[GaussianLikelihood[Mask]]):
                 continue
             x = p.prior.kernel(x, times[a], times[b]).sample(noise)
             data = p.diffusion.noise(y, times[b]).sample(noise)
-            x = keep * data + (1 - keep) * x
+            x = in_bands(_spliced, x, data, keep, into=data)
+            del data
             report(x)
-        return keep * y + (1 - keep) * x
+        return in_bands(_spliced, x, y, keep)
+
+
+def _spliced(x: Tensor, data: Tensor, keep: Tensor) -> Tensor:
+    return keep * data + (1 - keep) * x
 
 
 def travel(steps: int, jump: int, repeats: int) -> Iterator[int]:

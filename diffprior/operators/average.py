@@ -27,7 +27,7 @@ class Average(SVDOperator):
         super().__init__()
         if factor < 2:
             raise ValueError(f"the factor of an average is an integer from 2 on, got {factor}")
-        self.factor = factor
+        self.factor = self.grain = factor
         s = torch.zeros(factor, 1, factor)  # of a block in (H / N, N, W / N, N)
         s[0, 0, 0] = 1 / factor
         self.register_buffer("s", s)

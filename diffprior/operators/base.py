@@ -51,6 +51,8 @@ class Operator(nn.Module, ABC):
     """
 
     neutral: ClassVar[bool] = False  # True of the identity, which a composition leaves out
+    by_channel: ClassVar[bool] = False  # True where each channel is measured by itself
+    grain: int = 0  # rows of pixels that make one row of y, and no other; 0 where there is no such
 
     def __getattr__(self, name: str) -> Any:
         """Explain a missing attribute of an operator whose shape is not set yet."""
@@ -78,6 +80,10 @@ class Operator(nn.Module, ABC):
 
     def select(self, index: Tensor) -> Self:
         """Return the operator for these images of the batch; ``self`` if it is the same for all."""
+        return self
+
+    def band(self, rows: slice) -> Self:
+        """Return the operator for these rows of pixels alone, where it has a ``grain``."""
         return self
 
     def for_shape(self, shape: Sequence[int]) -> Self:

@@ -12,6 +12,8 @@ from .base import SVDOperator
 
 __all__ = ["Bicubic", "weights"]
 
+LONG = 2048  # entries of an axis; matrices of longer ones fill the memory in float64
+
 
 class Bicubic(SVDOperator):
     """y = A_h x A_w^T, both of the rows of ``weights``: antialiased, like MATLAB's ``imresize``.
@@ -26,6 +28,7 @@ class Bicubic(SVDOperator):
         shape: The shape of one state; ``for_shape`` sets it later if it is not known yet.
     """
 
+    by_channel = True
     s: Tensor
     U_h: Tensor
     V_h: Tensor
@@ -39,12 +42,10 @@ class Bicubic(SVDOperator):
         self.factor = factor
         self.shape = tuple(shape or ())
         if self.shape:
-            (U_h, s_h, V_h), (U_w, s_w, V_w) = (_svd(n, factor) for n in self.shape[-2:])
+            (U_h, s_h, V_h), (U_w, s_w, V_w) = (_svd(n, factor, _dtype(n)) for n in self.shape[-2:])
             self.register_buffer("s", torch.outer(s_h, s_w).to(torch.get_default_dtype()))
             for name, part in {"U_h": U_h, "V_h": V_h, "U_w": U_w, "V_w": V_w}.items():
-                self.register_buffer(
-                    name, part
-                )  # float64, so that they are orthonormal in float64 too
+                self.register_buffer(name, part)
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         return self if tuple(shape) == self.shape else type(self)(self.factor, shape)
@@ -106,8 +107,14 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x <= 1, near, torch.where(x < 2, far, 0))
 
 
+def _dtype(n: int) -> torch.dtype:
+    """Return the dtype of matrices: float64, so that they are orthonormal in float64, too."""
+    return torch.get_default_dtype() if n > LONG else torch.float64
+
+
 @lru_cache(maxsize=8)
-def _svd(n: int, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U, s padded with zeros to ``n`` entries, and V."""
+def _svd(n: int, factor: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Return U, s padded with zeros to ``n`` entries, and V, computed in float64."""
     U, s, Vh = torch.linalg.svd(weights(n, factor))
-    return U, F.pad(s, (0, n - len(s))), Vh.mT
+    parts = U, F.pad(s, (0, n - len(s))), Vh.mT
+    return tuple(part.to(dtype) for part in parts)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..bands import bands, is_large
 from ._fft import convolve
 from .base import LinearOperator
 from .generators.kernels import kernel as read
@@ -14,6 +15,7 @@ __all__ = ["Blur"]
 
 MODES = {"reflect": "reflect", "circular": "circular", "zero": "constant"}  # of F.pad
 BOUNDARIES = ("free", *MODES)
+ROWS = 512  # of a large image that are transformed at a time
 
 
 class Blur(LinearOperator):
@@ -37,6 +39,7 @@ class Blur(LinearOperator):
     """
 
     kernel: Tensor
+    by_channel = True
 
     def __init__(self, kernel: Tensor | str, boundary: str = "reflect") -> None:
         super().__init__()
@@ -57,12 +60,33 @@ class Blur(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = self.kernel.shape[-2:]
-        return self._filter(self._surrounded(x))[..., h - 1 :, w - 1 :]
+        x = self._surrounded(x)
+        if not is_large(x):
+            return self._filter(x)[..., h - 1 :, w - 1 :]
+        y = x.new_empty(*x.shape[:-2], x.shape[-2] - h + 1, x.shape[-1] - w + 1)
+        for rows in bands(y, ROWS):
+            part = x[..., rows.start : rows.stop + h - 1, :]
+            y[..., rows, :] = self._filter(part)[..., h - 1 :, w - 1 :]
+        return y
 
     def adjoint(self, y: Tensor) -> Tensor:
         h, w = self.kernel.shape[-2:]
-        x = self._filter(F.pad(y, (w - 1, 0, h - 1, 0)), adjoint=True)
+        if is_large(y):
+            x = self._spread(y)
+        else:
+            x = self._filter(F.pad(y, (w - 1, 0, h - 1, 0)), adjoint=True)
         return x if self.boundary == "free" else self._fold(self._fold(x, h, -2), w, -1)
+
+    def _spread(self, y: Tensor) -> Tensor:
+        """Return the adjoint of a large y, with what is beyond the border of x."""
+        h, w = self.kernel.shape[-2:]
+        x = y.new_empty(*y.shape[:-2], y.shape[-2] + h - 1, y.shape[-1] + w - 1)
+        for rows in bands(x, ROWS):
+            part = y[..., max(0, rows.start - h + 1) : rows.stop, :]
+            above, below = max(0, h - 1 - rows.start), max(0, rows.stop - y.shape[-2])
+            wide = F.pad(part, (w - 1, 0, above, below))
+            x[..., rows, :] = self._filter(wide, adjoint=True)[..., : rows.stop - rows.start, :]
+        return x
 
     def _surrounded(self, x: Tensor) -> Tensor:
         """Return x with what is beyond its border; x itself where that is a part of it."""

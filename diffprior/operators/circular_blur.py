@@ -29,6 +29,7 @@ class CircularBlur(SVDOperator):
     """
 
     kernel: Tensor
+    by_channel = True
     s: Tensor
     cos: Tensor
     sin: Tensor

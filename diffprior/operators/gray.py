@@ -32,6 +32,7 @@ class Gray(SVDOperator):
 
     w: Tensor
     s: Tensor
+    grain = 1
 
     def __init__(self, weights: str = "mean") -> None:
         super().__init__()

@@ -14,6 +14,7 @@ class Identity(DiagonalOperator):
     """y = x."""
 
     s: Tensor
+    grain = 1
     neutral: ClassVar[bool] = True
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..bands import rows_of
 from .base import DiagonalOperator
 
 __all__ = ["Mask"]
@@ -20,6 +21,7 @@ class Mask(DiagonalOperator):
     """
 
     s: Tensor
+    grain = 1
 
     def __init__(self, keep: Tensor, batched: bool = False) -> None:
         super().__init__()
@@ -30,4 +32,8 @@ class Mask(DiagonalOperator):
         return (self.s != 0) * y
 
     def select(self, index: Tensor) -> Self:
-        return type(self)(self.s[index], batched=True) if self.batched else self
+        return type(self)(rows_of(self.s, index), batched=True) if self.batched else self
+
+    def band(self, rows: slice) -> Self:
+        s = self.s[..., rows, :] if self.s.ndim >= 2 and self.s.shape[-2] > 1 else self.s
+        return type(self)(s, batched=self.batched)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..networks.padding import pad
+from ..turns import window_done
 from ..validation import warn
 from .base import Prior, Wrapper
 
@@ -87,12 +88,14 @@ class TiledPrior(Wrapper):
             cut = replace(cut, tile=min(cut.tile, GRADED))
         windows = list(self._windows(x.shape[-2], x.shape[-1], cut))
         again = x.requires_grad and len(windows) > 1
-        for rows, columns in windows:
+        for done, (rows, columns) in enumerate(windows, 1):
             ramp = _ramp(rows, x, cut.overlap)[:, None] * _ramp(columns, x, cut.overlap)
             window = self._denoise(x[..., rows, columns], t, cut.rows, again)
             total[..., rows, columns] += ramp * window
             weight[..., rows, columns] += ramp
-        return (total / weight)[..., :h, :w]
+            window_done(done, len(windows))
+        mean = total / weight if total.requires_grad else total.div_(weight)
+        return mean[..., :h, :w]
 
     def _denoise(self, x: Tensor, t: Tensor, rows: int, again: bool) -> Tensor:
         """Denoise one window; with ``again`` its graph is dropped, and rebuilt on the way back."""

@@ -1,6 +1,7 @@
 """Gray images, and those of one tone, such as sepia: what they are in one channel, and back."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..bands import is_large
 from ..io.arrays import Images
 from .noise_level import wavelet_noise
 
@@ -17,6 +19,7 @@ CLOSE = 4 / 127.5  # [-1, 1]; an image that is nowhere farther from a tone has t
 SHARE = 1 / 3  # of the noise; so far, root mean square, an image may be from its tone, too
 BINS = 64  # grays between black and white that a tone is measured at
 LEAST_PIXELS = 1024  # fewer do not show a tone
+GLANCE = 512  # px; side of the parts that show that a large image has many colors
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -83,9 +86,25 @@ def tones(images: Images, lost: Tensor | None = None) -> list[Tone | None]:
         lost: As of ``gray_images``.
     """
     return [
-        Tone.of(x, known) if known.sum() >= LEAST_PIXELS else None
+        Tone.of(x, known) if known.sum() >= LEAST_PIXELS and not _is_colorful(x, known) else None
         for x, known in zip(images.tensor(), _known(images, lost), strict=True)
     ]
+
+
+def _is_colorful(x: Tensor, known: Mask) -> bool:
+    """Return whether a part of a large image ``(3, H, W)`` has many colors, as it then has itself.
+
+    Its tone would take several times its memory, and a part of nearly every photograph shows that
+    there is none.
+    """
+    if not is_large(x[None]):
+        return False
+    ends = [((n - GLANCE) * k // 2 for k in range(3)) for n in x.shape[-2:]]
+    for top, left in product(*ends):
+        part = slice(max(top, 0), top + GLANCE), slice(max(left, 0), left + GLANCE)
+        if known[part].sum() >= LEAST_PIXELS and Tone.of(x[:, *part], known[part]) is None:
+            return True
+    return False
 
 
 def _curve(gray: Array, shift: Array) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..bands import rows_of
 from ..diffusions import GaussianDiffusion
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
@@ -61,6 +62,17 @@ class Kind:
     def guess(self) -> Tensor | None:
         """First guesses of all images; None where there is none."""
         return None if self.problem.guess is None else self.problem.guess(self.x)
+
+    def guess_of(self, rows: Tensor) -> Callable[[], Tensor] | None:
+        """Return what makes the first guesses of some images; that of a single one is not held."""
+        make = self.problem.guess
+        if make is None:
+            return None
+        if len(self.images) == 1:
+            return lambda: make(self.x)
+        guess = self.guess
+        assert guess is not None
+        return lambda: rows_of(guess, rows)
 
     @property
     def shown(self) -> bool:

@@ -4,6 +4,7 @@ import warnings
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import SettingError
@@ -75,7 +76,7 @@ def wavelet_noise(x: Tensor) -> list[float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of small images, and of flat ones, which have no details
-        channels = [estimate_sigma(p.double().cpu().numpy() / 2, channel_axis=0) for p in x]
+        channels = [[estimate_sigma(c.double().cpu().numpy() / 2) for c in p] for p in x]
     return [float(np.nan_to_num(levels).mean()) for levels in channels]
 
 
@@ -111,6 +112,8 @@ def _window(y: Tensor) -> Tensor:
     """Return the window of an image that holds the fewest values at the ends of their range."""
     h, w = (min(n, WINDOW) for n in y.shape[-2:])
     windows = y.unfold(2, h, (h + 1) // 2).unfold(3, w, (w + 1) // 2)  # (1, 3, rows, columns, h, w)
-    clipped = (windows.abs() > 1 - 1 / 255).float().mean((0, 1, 4, 5))
+    clipped = torch.stack(  # row by row: all windows are four times the image
+        [(row.abs() > 1 - 1 / 255).float().mean((0, 1, 3, 4)) for row in windows.unbind(2)]
+    )
     i, j = divmod(int(clipped.argmin()), clipped.shape[1])
     return windows[:, :, i, j].contiguous()

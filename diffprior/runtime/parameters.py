@@ -202,9 +202,10 @@ PRIOR = (
     ),
     Parameter(
         name="tile_size",
-        kind="int | None",
-        help="Side of the windows that a large image is worked on in, in pixels, from 128 on; "
-        "default: 1024 for images over 2.4 megapixels, otherwise no windows.",
+        kind="int | str | None",
+        default="auto",
+        help="Side of the windows that a large image is worked on in, in pixels, from 128 on, or "
+        "auto; default: auto, 1024 for images over 2.4 megapixels and otherwise no windows.",
     ),
     Parameter(
         name="device",

@@ -17,7 +17,7 @@ from ..priors.base import Prior
 from ..priors.half import HalfPrior
 from ..priors.latent import LatentPrior
 from ..priors.tiled import TiledPrior
-from ..validation import renamed
+from ..validation import renamed, shown
 from .memory import WHOLE, image_shape
 from .parameters import RENAMED
 from .settings import Settings, with_condition
@@ -133,7 +133,7 @@ def prepare_prior(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
-    tile_size: int | None = None,
+    tile_size: int | str | None = "auto",
     **settings: Any,
 ) -> Prior:
     """Return a prior of images ``(C, H, W)`` of this shape, on its device, in its number format.
@@ -144,7 +144,7 @@ def prepare_prior(
             images.
         device: As ``device_of`` takes it.
         dtype: As ``dtype_of`` takes it.
-        tile_size: Side of the windows, in pixels; by default images over 2.4 megapixels are cut.
+        tile_size: Side of the windows, in pixels, or "auto": images over 2.4 megapixels are cut.
         settings: Fields of ``runtime.settings.Settings``: the condition, LoRA, ControlNet, backend.
     """
     call = Settings(prior=prior, device=device, dtype=dtype, tile_size=tile_size, **settings)
@@ -167,9 +167,7 @@ def fit_prior(
         condition: Whether the prior is to be under the condition.
         widen: Makes a control image one of this shape, where it is that of a part.
     """
-    tile = settings.tile_size
-    if tile is not None and tile < OVERLAP * 2:
-        raise SettingError(f"a tile is at least {OVERLAP * 2} pixels wide, got {tile}")
+    tile = _side(settings.tile_size)
     image = settings.control_image
     control = None if image is None else as_images(image).tensor()
     if control is not None and widen is not None:
@@ -183,6 +181,25 @@ def fit_prior(
         raise
     except ValueError as error:
         raise SettingError(str(error)) from error
+
+
+def _side(tile: int | str | None) -> int | None:
+    """Return the side of windows that a call asks for; None for the rule.
+
+    The rule looks at the size of the image alone. Results depend on the windows, and are to be the
+    same on a machine with more memory.
+    """
+    if tile is None or tile == "auto":
+        return None
+    try:
+        side = int(tile)
+    except (ValueError, TypeError, OverflowError):
+        side = 0
+    if side < OVERLAP * 2:
+        raise SettingError(
+            f"a tile is auto or a whole number of pixels from {OVERLAP * 2} on, got {shown(tile)}"
+        )
+    return side
 
 
 def _full_shape(shape: Sequence[int | None], prior: Prior, control: Tensor | None) -> list[int]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from .. import __version__
 from ..io.arrays import as_images, digest
-from ..priors.base import Prior
+from ..priors.base import Prior, Wrapper
+from ..priors.tiled import TiledPrior
 from ..validation import shown
 from .settings import Settings
 
@@ -69,6 +71,7 @@ class Report(TypedDict, total=False):
         fill: How holes were filled: "reference", "smooth", "texture" or "structure", or several.
         reference: What became of the further images of the scene.
         mask: How the mask was read, where it is not just black and white.
+        tile: Side of the windows that the image was worked on in, in pixels, where it was cut.
         boxes: Number of boxes that were filled one after the other, where there was more than one.
         note: A remark, such as that there was nothing to do.
     """
@@ -120,6 +123,7 @@ class Report(TypedDict, total=False):
     fill: str | None
     reference: str
     mask: str
+    tile: int
     boxes: int
     note: str
 
@@ -208,7 +212,19 @@ def report_header(
         "task": task,
         **texts,
         **(guidance_entry(prior, settings.condition) if condition else {}),
+        **_windows(prior),
     }
+
+
+def _windows(prior: Prior) -> dict[str, int]:
+    """Return the side of the windows of a prior, where it has more than one."""
+    at: Any = prior
+    while isinstance(at, Wrapper) and not isinstance(at, TiledPrior):
+        at = at.inner
+    if not isinstance(at, TiledPrior):
+        return {}
+    windows = list(islice(at.windows(*at.shape[-2:]), 2))
+    return {"tile": at.tile * prior.stride} if len(windows) > 1 else {}
 
 
 def join_reports(reports: Sequence[Mapping[str, Any]], order: Sequence[int]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..bands import bands, is_large
 from ..io.arrays import Images
 from ..io.previews import as_uri, heat_map, preview
 from .report import Report, as_json
@@ -158,19 +159,19 @@ def make_result(
         opaque: Whether transparency was what was filled, and is gone.
         before: The images that the task was given; None where it was given none.
     """
-    x = x.clamp(-1, 1).expand(-1, 3, -1, -1)
+    x = x.expand(-1, 3, -1, -1)
     count = len(x) // len(images)
     alpha = None if opaque else images.opacity(x.shape[-2:])
     weight = cover if opaque else _seen(images, x, cover)
-    values = images.blend(x, weight)
+    values = images.blend(x, weight, clip=True)
     values = values.reshape(len(images), count, *values.shape[1:])
     shown = [images.restore_kind(values[:, j % count], alpha) for j in range(samples)]
     own = torch.ones(len(images), 1, *x.shape[-2:]) if cover is None else cover
     if samples == 1:
         return _finished(before, shown, own, report)
     states = x.reshape(len(images), count, *x.shape[1:])
-    mean = images.restore_kind(images.blend(states.mean(1), weight), alpha)
-    spread = states.std(1, correction=1 if count > 1 else 0) / 2
+    middle, spread = _mean_and_deviation(states)
+    mean = images.restore_kind(images.blend(middle, weight), alpha)
     spread = spread if cover is None else spread * cover.to(x)
     return _finished(before, shown, own, report, mean, spread)
 
@@ -241,6 +242,17 @@ def _moments(samples: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.nd
         middle = band.mean(1)
         mean[:, rows] = np.rint(middle) if whole else middle
         std[:, rows] = band.std(1, ddof=1)
+    return mean, std
+
+
+def _mean_and_deviation(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation, in [0, 1] units, of clipped samples ``(B, n, C, H, W)``."""
+    first = states[:, 0]
+    mean, std = torch.empty_like(first), torch.empty_like(first)
+    for rows in bands(first) if is_large(first) else [slice(None)]:
+        band = states[..., rows, :].clamp(-1, 1)
+        mean[..., rows, :] = band.mean(1)
+        std[..., rows, :] = band.std(1, correction=1 if states.shape[1] > 1 else 0) / 2
     return mean, std
 
 

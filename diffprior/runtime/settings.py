@@ -36,7 +36,7 @@ class Settings:
     """
 
     prior: Prior | str | Path | None = None
-    tile_size: int | None = None
+    tile_size: int | str | None = "auto"
     device: str | torch.device | None = None
     dtype: str | torch.dtype = "auto"
     backend: str | None = None

@@ -222,7 +222,9 @@ class _Solver:
             for j, i in enumerate(group.rows):
                 samples[i] = x[j].expand(-1, 3, -1, -1)  # of gray ones the channel is repeated
                 fits[i] = fit[j]
-        x = self._in_color(self._finished(torch.cat(samples)), n)
+        whole = samples[0] if len(samples) == 1 else torch.cat(samples)
+        del samples
+        x = self._in_color(self._finished(whole), n)
         counts: dict[str, Any] = {
             "method": "; ".join(dict.fromkeys(repr(group.method) for group in groups)),
             "samples": n,
@@ -252,14 +254,14 @@ class _Solver:
         kind = group.kind
         known = kind.likelihood.select(group.rows)
         prior = kind.prior_of(group.rows)
-        guess = kind.guess if group.method.takes_guess else None
+        guess = kind.guess_of(group.rows) if group.method.takes_guess else None
         with meter.on(prior), placed(self.problem.window):
             x = kind.suited(group.method)(
                 prior,
                 self._assumed(known, group),
                 n,
                 self.settings.seed,
-                guess=None if guess is None else guess[group.rows],
+                guess=guess,
                 ids=[self.ids[i] for i in group.rows],
                 batch_size=samples_at_once(prior),
                 callback=callback,
@@ -287,6 +289,7 @@ class _Solver:
         for i, kind in enumerate(self.kinds):
             if tone := kind.tones.get(i):
                 rows = slice(i * n, (i + 1) * n)
+                x = x.clone() if x.stride(1) == 0 else x
                 x[rows] = tone.color(x[rows, :1])
         return x
 

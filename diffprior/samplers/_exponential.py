@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..bands import in_bands
 from ..schedules import Schedule
 
 __all__ = ["Point", "data_step", "integrate", "log_snr", "mean_of_span", "noise_of", "noise_step"]
@@ -91,10 +92,16 @@ def data_step(
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
     start, end = log_snr(schedule, t), log_snr(schedule, s)
     h = (alpha_s / sigma_s).log() - (alpha_t / sigma_t).log()
-    x_0 = mean_of_span(points, start, end, 1 + eta)
     kept = sigma_s / sigma_t * (-eta * h).exp()
-    mean = kept * x_t - alpha_s * (-(1 + eta) * h).expm1() * x_0
-    return mean, sigma_s * (-(-2 * eta * h).expm1()).clamp_min(0).sqrt()
+
+    def mean(x_t: Tensor, *values: Tensor) -> Tensor:
+        there = [point._replace(value=value) for point, value in zip(points, values, strict=True)]
+        x_0 = mean_of_span(there, start, end, 1 + eta)
+        return kept * x_t - alpha_s * (-(1 + eta) * h).expm1() * x_0
+
+    return in_bands(mean, x_t, *(point.value for point in points)), sigma_s * (
+        -(-2 * eta * h).expm1()
+    ).clamp_min(0).sqrt()
 
 
 def noise_step(

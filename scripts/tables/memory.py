@@ -12,8 +12,10 @@ seconds is stopped, and its peak until then is marked with a plus. Memory is in 
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import cv2
+import numpy as np
 import torch
 import typer
 from fills import watch
@@ -26,6 +28,7 @@ from diffprior.networks.nafunet import NAFUNet, save_network
 
 TASKS = {  # arguments; the photo and --steps are added
     "inpaint": ("inpaint", "--mask", "mask.png", "--fill", "smooth"),
+    "inpaint, a wide hole": ("inpaint", "--mask", "wide.png"),
     "denoise": ("denoise", "--sigma", "0.1"),
     "deblur": ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02"),
     "dejpeg": ("dejpeg", "--quality", "50"),
@@ -33,9 +36,16 @@ TASKS = {  # arguments; the photo and --steps are added
     "upscale": ("upscale", "--scale", "2"),
     "sdedit": ("sdedit", "--strength", "0.2"),
     "style": ("style",),
-    "variations": ("variations",),
+    "variations": ("variations", "--samples", "1"),
 }
 STEPLESS = ("denoise",)  # a single call
+
+
+def disk(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the mask of a disk in the middle, a tenth as wide as the image is high."""
+    mask = np.zeros((height, width), np.uint8)
+    cv2.circle(mask, (width // 2, height // 2), max(1, height // 20), 255, -1)
+    return mask
 
 
 def main(
@@ -54,12 +64,14 @@ def main(
             pixels = megapixels * 1e6 / (4 if name == "upscale" else 1)
             height = round((pixels / ASPECT) ** 0.5)
             width = round(pixels / height)
-            photo, mask, network = (Path(folder, n) for n in ("photo.png", "mask.png", "network"))
+            names_of_files = ("photo.png", "mask.png", "wide.png", "network")
+            photo, mask, wide, network = (Path(folder, n) for n in names_of_files)
             enlarged(image, height, width).save(photo, compress_level=1)
             Image.fromarray(scratch(height, width)).save(mask)
+            Image.fromarray(disk(height, width)).save(wide)
             torch.manual_seed(0)
             save_network(NAFUNet((8, 8, 8, 8), (1, 1, 1, 1)), network)
-            words = [str(mask) if w == "mask.png" else w for w in TASKS[name]]
+            words = [str(Path(folder, w)) if w.endswith(".png") else w for w in TASKS[name]]
             words += [str(photo), "-o", f"{folder}/", "--force", "--quiet"]
             words += [] if name in STEPLESS else ["--steps", str(steps)]
             words += [] if whole else ["--prior", str(network)]

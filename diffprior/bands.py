@@ -1,0 +1,77 @@
+"""Arithmetic on large images a few rows of pixels at a time, so that memory holds few copies.
+
+An expression such as ``a * x + b * y`` makes a tensor of the size of the image at every step. On a
+photograph of 24 megapixels each is 288 MB. Band by band the steps are small, and the result alone
+is large. Each pixel has the bits that it has all at once. Small tensors, and those whose gradient
+is asked for, are taken all at once.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["LARGE", "bands", "in_bands", "is_large", "rows_of"]
+
+LARGE = 2**23  # elements of a batch, from which on it is taken in bands: 2.8 megapixels in color
+BAND = 2**20  # elements of a band, about
+
+
+def is_large(x: Tensor) -> bool:
+    """Return whether a batch is one of large images ``(B, C, H, W)``, to be taken in bands."""
+    return x.ndim == 4 and x.numel() > LARGE and not _is_watched(x)
+
+
+def _is_watched(x: Tensor) -> bool:
+    """Return whether a gradient is asked for."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def bands(x: Tensor, grain: int = 1) -> Iterator[slice]:
+    """Yield the rows of pixels of each band of images ``(B, C, H, W)``.
+
+    Arguments:
+        grain: Bands begin at multiples of this row.
+    """
+    height = x.shape[-2]
+    rows = max(1, BAND * height // (x.numel() * grain)) * grain
+    for top in range(0, height, rows):
+        yield slice(top, min(height, top + rows))
+
+
+def in_bands(
+    function: Callable[..., Tensor], *tensors: Tensor, into: Tensor | None = None
+) -> Tensor:
+    """Return what a function of pixels makes of images, in bands where they are large.
+
+    Arguments:
+        function: Gets as many tensors; each pixel of its result depends on this pixel of theirs.
+        tensors: The first one has the height of the result; those of another height, such as
+            numbers, go to the function as they are.
+        into: One of them that nobody else looks at: of large images it becomes the result.
+    """
+    first = tensors[0]
+    if not any(map(is_large, tensors)) or any(map(_is_watched, tensors)):
+        return function(*tensors)
+    out = into
+    for rows in bands(max(tensors, key=Tensor.numel)):
+        part = function(*(_cut(x, rows, first.shape[-2]) for x in tensors))
+        if out is None:
+            out = part.new_empty(*part.shape[:-2], first.shape[-2], part.shape[-1])
+        out[..., rows, :] = part
+    assert out is not None, "an image has a row at least"
+    return out
+
+
+def rows_of(x: Tensor, index: Tensor) -> Tensor:
+    """Return some rows of a batch, in this order; they may repeat. All of it is not copied.
+
+    Arguments:
+        index: Their numbers, on the CPU.
+    """
+    everything = len(index) == len(x) and index.tolist() == list(range(len(x)))
+    return x if everything else x[index]
+
+
+def _cut(x: Tensor, rows: slice, height: int) -> Tensor:
+    return x[..., rows, :] if x.ndim >= 2 and x.shape[-2] == height else x
