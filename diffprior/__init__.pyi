@@ -148,6 +148,7 @@ def blend(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -200,6 +201,9 @@ def blend(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -241,6 +245,7 @@ def colorize(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -296,6 +301,9 @@ def colorize(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -336,6 +344,7 @@ def deblur(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -390,6 +399,9 @@ def deblur(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -428,6 +440,7 @@ def dejpeg(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
@@ -475,6 +488,9 @@ def dejpeg(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -511,6 +527,7 @@ def denoise(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -553,6 +570,9 @@ def denoise(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -593,6 +613,7 @@ def edit(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
     source_prompt: str | None = None,
@@ -648,6 +669,9 @@ def edit(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -690,6 +714,7 @@ def generate(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
     """Draw images from the prior, or from a prompt or a class, as PIL images.
@@ -725,6 +750,9 @@ def generate(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         callback: Function that is called after each step with the states and the share of work
             done. The share lies in (0, 1]. An exception that it raises ends the call.
 
@@ -767,6 +795,7 @@ def inpaint(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -835,6 +864,9 @@ def inpaint(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -868,6 +900,7 @@ def interpolate(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -907,6 +940,9 @@ def interpolate(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. Nothing
             is drawn. The noise of an image depends on ``seed`` and its id alone, not on its
             neighbors.
@@ -943,6 +979,7 @@ def invert(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> InversionResult:
@@ -987,6 +1024,9 @@ def invert(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1026,6 +1066,7 @@ def reconstruct(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
@@ -1070,6 +1111,9 @@ def reconstruct(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1112,6 +1156,7 @@ def restore(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1164,6 +1209,9 @@ def restore(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1204,6 +1252,7 @@ def sdedit(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1256,6 +1305,9 @@ def sdedit(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1293,6 +1345,7 @@ def style(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1338,6 +1391,9 @@ def style(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1376,6 +1432,7 @@ def super_resolve(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1422,6 +1479,9 @@ def super_resolve(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: auto, half
             precision where the device computes in it.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work
@@ -1455,6 +1515,7 @@ def variations(
     tile_size: int | str | None = "auto",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    backend: str | None = None,
     ids: Sequence[int | str] | None = None,
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
@@ -1494,6 +1555,9 @@ def variations(
             where there is one.
         dtype: Number format of the network: auto, float32, bfloat16 or float16; default: float32,
             so that inversion and reconstruction meet.
+        backend: What computes the network: torch; or openvino, which is faster on a CPU with
+            bfloat16 and needs the extra openvino; default: torch. A prior object keeps its own by
+            default.
         ids: Names of the noise streams, one for each image; default: all images share one. The
             noise of an image depends on ``seed`` and its id alone, not on its neighbors.
         callback: Function that is called after each step with the states and the share of work

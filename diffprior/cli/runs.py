@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ImageError, PriorError, SettingError
+from ..errors import ExtraError, ImageError, PriorError, SettingError
 from ..io import animations, files
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
@@ -124,7 +124,7 @@ class Run:
                 return self._finished(source, targets)
         except OutputError:
             raise
-        except PriorError as error:
+        except (PriorError, ExtraError) as error:
             return Outcome(source, "no prior", describe(error))
         except SettingError as error:
             return Outcome(source, "refused", describe(error))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ImageError, PriorError, SettingError
+from ..errors import ExtraError, ImageError, PriorError, SettingError
 from .progress import Bar
-from .serving import Device, Prior
+from .serving import Backend, Device, Prior
 from .streams import OutputError, emit, is_closed, say
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def score(  # noqa: PLR0913 (the options of the command)
             help="Number format of the network: auto, float32, bfloat16 or float16.",
         ),
     ] = "float32",
+    backend: Backend = None,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a file.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     quiet: Annotated[
@@ -110,7 +111,7 @@ def score(  # noqa: PLR0913 (the options of the command)
             tolerance=tolerance,
             seed=seed,
         )
-        opened = _open(prior, device, precision, label)
+        opened = _open(prior, device, precision, backend, label)
         measure = partial(_measure, opened, settings)
         code = _run(files, measure, "json" if json else "csv" if csv else "table", bar)
     raise typer.Exit(code)
@@ -121,16 +122,18 @@ def _wrong_usage() -> Iterator[None]:
     """Report settings and priors that cannot be used as wrong usage."""
     try:
         yield
-    except (SettingError, PriorError) as error:
+    except (ExtraError, PriorError, SettingError) as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def _open(prior: str | None, device: str | None, dtype: str, label: int | None) -> Any:
+def _open(
+    prior: str | None, device: str | None, dtype: str, backend: str | None, label: int | None
+) -> Any:
     """Return the prior on its device, in its number format, under its class."""
     from ..priors.half import HalfPrior
     from ..runtime.placement import dtype_of, place_prior
 
-    opened = place_prior(prior, device, dtype)
+    opened = place_prior(prior, device, dtype, backend=backend)
     try:
         opened = opened if label is None else opened.with_label(label)
     except ValueError as error:  # as a prior without classes has it

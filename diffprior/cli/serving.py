@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Device", "MaxPixels", "Prior"]
+__all__ = ["Backend", "Device", "MaxPixels", "Prior"]
 
 Prior = Annotated[
     str | None,
@@ -21,6 +21,13 @@ Device = Annotated[
     typer.Option(
         help="Device to compute on: auto, cpu, cuda, cuda:n, mps or xpu; default: auto, "
         "a GPU where there is one."
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What computes the network: torch; or openvino, which is faster on a CPU with "
+        "bfloat16 and needs the extra openvino; default: torch."
     ),
 ]
 MaxPixels = Annotated[

@@ -193,7 +193,7 @@ def _result(
         size = like.size
     check_result(size, like, settings.samples)
     name = edit.prior if settings.prior is None else settings.prior
-    prior = place_prior(name, settings.device, settings.dtype, settings.loading)
+    prior = place_prior(name, settings.device, settings.dtype, settings.loading, settings.backend)
     prior = fit_prior(prior, (3, *size), settings, condition=edit.conditioned)
     header = report_header(task.name, prior, settings, condition=edit.conditioned)
     session = Session(prior=prior, images=like, settings=settings, report=header)

@@ -20,6 +20,7 @@ from ..io.arrays import to_pil
 from ..io.ledger import Ledger, Row
 from ..likelihoods.base import Likelihood
 from ..methods.base import Method
+from ..networks.backends import check_backend
 from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.counted import CountedPrior
@@ -44,6 +45,7 @@ class Options(Checked):
         samples: Posterior samples of each item; 2 or more for coverage.
         seed: Seed of the methods. The measurements have their own.
         dtype: Number format of the network: "auto", "float32", "bfloat16" or "float16".
+        backend: What computes the network: "torch" or "openvino"; by default torch.
         lpips: Whether to measure LPIPS, which takes longer than all else for a small image.
         device: Device of the prior; by default the fastest that is available.
         batch: Images at a time, of the same operator, noise and size; by default what fits.
@@ -54,6 +56,7 @@ class Options(Checked):
     samples: Annotated[int, Within(1, 10_000)] = 1
     seed: Whole = 0
     dtype: str = "auto"
+    backend: str | None = None
     lpips: bool = True
     device: str | None = None
     batch: int | None = None
@@ -63,6 +66,8 @@ class Options(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         dtype_of(self.dtype, torch.device("cpu"))
+        if self.backend is not None:
+            check_backend(self.backend)
         if not 0 <= self.rank < self.world:
             raise SettingError(f"rank must be in 0 ... {self.world - 1}, got {self.rank}")
 
@@ -100,6 +105,8 @@ def benchmark(
     device = device_of(options.device)
     with documents.locked(out / f".rows.{options.rank}.lock"):
         model = prior if isinstance(prior, Prior) else load_prior(prior, device)
+        if options.backend is not None:
+            model = model.with_backend(options.backend)
         settings = _settings(model, options)
         _check_settings(documents.inside(out, "run.json"), settings)
         path = out / f"rows.{options.rank}.jsonl"
@@ -154,6 +161,7 @@ def _settings(model: Prior, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "precision": options.dtype,
         "lpips": options.lpips,
+        **({} if options.backend is None else {"backend": options.backend}),
     }
 
 
@@ -241,7 +249,9 @@ class _Runner:
         """
         options = self.options
         method = self.methods[text]
-        ready = prepare_prior(self.prior, truth.shape[1:], dtype=options.dtype)
+        ready = prepare_prior(
+            self.prior, truth.shape[1:], dtype=options.dtype, backend=options.backend
+        )
         prior = CountedPrior(ready)
         memory = PeakMemory(prior.like.device)
         start = time.perf_counter()

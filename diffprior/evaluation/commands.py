@@ -82,6 +82,10 @@ def bench(  # noqa: PLR0913 (the options of the command)
             help="Number format of the network: auto, float32, bfloat16 or float16.",
         ),
     ] = "auto",
+    backend: Annotated[
+        str | None,
+        typer.Option(help="What computes the network: torch, or openvino; default: torch."),
+    ] = None,
     lpips: Annotated[bool, typer.Option(help="Measure LPIPS.")] = True,
     batch: Annotated[
         int | None, typer.Option(help="Images at a time; default: what fits in memory.")
@@ -102,6 +106,7 @@ def bench(  # noqa: PLR0913 (the options of the command)
             samples=samples,
             seed=seed,
             dtype=precision,
+            backend=backend,
             lpips=lpips,
             device=own_device(device, rank.local) if rank.size > 1 else device,
             batch=batch,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..cli.serving import Device, MaxPixels, Prior
+from ..cli.serving import Backend, Device, MaxPixels, Prior
 from ..cli.streams import say
 
 __all__ = ["mcp"]
@@ -24,6 +24,7 @@ def mcp(
     ] = Path("."),
     prior: Prior = None,
     device: Device = None,
+    backend: Backend = None,
     max_pixels: MaxPixels = None,
 ) -> None:
     """Offer the tasks to assistants, as tools of the Model Context Protocol.
@@ -43,6 +44,6 @@ def mcp(
     from ..io import files
     from .toolbox import Toolbox
 
-    machine = {"prior": prior, "device": device}
+    machine = {"prior": prior, "device": device, "backend": backend}
     limit = files.LIMIT if max_pixels is None else max_pixels
     serve(Toolbox(root=folder.resolve(), machine=machine, limit=limit))

@@ -95,7 +95,7 @@ class Toolbox:
 
     Arguments:
         root: The folder, resolved.
-        machine: Settings of all tasks that an assistant does not choose: prior and device.
+        machine: Settings of all tasks that an assistant does not choose: prior, device, backend.
         limit: The most pixels of an image that is read.
     """
 

@@ -1,6 +1,7 @@
 # Written by scripts/generate_index.py.
 from . import adm as adm
 from . import autoencoder as autoencoder
+from . import backends as backends
 from . import critic as critic
 from . import dit as dit
 from . import edm as edm
@@ -16,6 +17,7 @@ from .adm import ADM as ADM
 from .adm import Layout as Layout
 from .autoencoder import Decoder as Decoder
 from .autoencoder import Encoder as Encoder
+from .backends import OpenVINONetwork as OpenVINONetwork
 from .critic import Critic as Critic
 from .dit import DiT as DiT
 from .edm import EDMLayout as EDMLayout

@@ -73,7 +73,12 @@ class Block(nn.Module):
         return out
 
     def _suits_strips(self, x: Tensor) -> bool:
-        """Return whether x is one image on a CPU, of which no derivative is asked."""
+        """Return whether x is one image on a CPU, of which no derivative is asked.
+
+        A traced block is for images of any size, and has no strips.
+        """
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return False
         derived = torch.is_grad_enabled() and (x.requires_grad or self.expand.weight.requires_grad)
         return STRIP > 0 and len(x) == 1 and x.device.type == "cpu" and not derived
 

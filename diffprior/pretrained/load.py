@@ -41,6 +41,7 @@ def load_prior(
     device: str | torch.device = "cpu",
     *,
     dtype: torch.dtype | None = None,
+    backend: str = "torch",
     **settings: Any,
 ) -> Prior:
     """Open a pretrained prior.
@@ -57,6 +58,8 @@ def load_prior(
             converted EDM weights file; or a hub id ``owner/name`` of any of these.
         device: The device of the prior.
         dtype: Dtype of the weights of a latent pipeline; those of other priors are float32.
+        backend: What computes the network: "torch", or "openvino" on a CPU; see
+            ``Prior.with_backend``.
         settings: What the files do not say, such as ``label=3`` for a network with classes or
             ``prompt="a cat"`` for a text-to-image pipeline: see the settings classes in the
             modules of ``diffprior.pretrained``. A JSON file with the name of a weights file can
@@ -68,6 +71,8 @@ def load_prior(
 
     Raises:
         PriorError: If there is no such prior, or it cannot be opened.
+        SettingError: If the backend does not exist, or does not compute this prior.
+        ExtraError: If the package of the backend is not installed.
     """
     for old, new in RENAMED.items():
         if old in settings:
@@ -90,7 +95,8 @@ def load_prior(
         sha256=sha256(place, *chain(*added.values())),
         added=weights,
     )
-    return prior.to(device)
+    prior = prior.to(device)
+    return prior if backend == "torch" else prior.with_backend(backend)
 
 
 def shipped() -> dict[str, Path]:

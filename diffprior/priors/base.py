@@ -17,6 +17,7 @@ from ..densities.flow import Density, FlowSettings, flow_density
 from ..diffusions import Diffusion, GaussianDiffusion
 from ..errors import ImageError, PriorError, SettingError, UnsuitedError
 from ..kernels import Kernel
+from ..networks.backends import check_backend
 from ..random import Noise, stream_ids
 
 __all__ = [
@@ -525,6 +526,35 @@ class Prior(nn.Module, ABC):
         """Return the prior of another class, without guidance; None is any class."""
         raise ValueError(f"label={label!r} needs a class-conditional prior, not {self.name}")
 
+    @property
+    def backend(self) -> str:
+        """Return the name of what computes the network, as ``with_backend`` takes it."""
+        return "torch"
+
+    def with_backend(self, backend: str) -> "Prior":
+        """Return this prior with its network computed by a backend.
+
+        "openvino" is for a ``NAFUNet`` on a CPU, in bfloat16, and needs the extra ``openvino``.
+        Calls that ask for derivatives are computed by torch, with a warning.
+
+        Arguments:
+            backend: "torch" or "openvino".
+
+        Raises:
+            SettingError: If there is no such backend, or it does not compute this prior.
+            ExtraError: If its package is not installed.
+        """
+        return self.map_inner(lambda prior: prior._computed_by(backend))
+
+    def _computed_by(self, backend: str) -> "Prior":
+        """Return this prior computed by a backend; only networks can be by another than torch."""
+        if check_backend(backend) == "torch":
+            return self
+        raise SettingError(
+            f"the backend {backend} computes the NAFUNet of a prior, and "
+            f"{self.name} is a {type(self).__name__}: use the backend torch"
+        )
+
     def with_embedding(self, embedding: Tensor) -> "Prior":
         """Return this prior with an embedding in the place of that of its prompt.
 
@@ -646,6 +676,10 @@ class Wrapper(Prior, ABC):
     @property
     def dtype(self) -> torch.dtype:
         return self.inner.dtype
+
+    @property
+    def backend(self) -> str:
+        return self.inner.backend
 
     @property
     def name(self) -> str:

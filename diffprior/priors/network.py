@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..batching import row_by_row
 from ..diffusions import BernoulliDiffusion, GaussianDiffusion
 from ..errors import PriorError, SettingError
+from ..networks.backends import BACKENDS, OpenVINONetwork, check_backend, in_torch, on_openvino
 from ..networks.dit import DiT
 from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
@@ -183,6 +184,17 @@ class NetworkPrior(ConditionalPrior):
         """
         return isinstance(self.network, NAFUNet) and self.like.device.type == "cpu"
 
+    @property
+    def backend(self) -> str:
+        return BACKENDS[isinstance(self.network, OpenVINONetwork)]
+
+    def _computed_by(self, backend: str) -> Prior:
+        if check_backend(backend) == "torch":
+            return self._replace(network=in_torch(self.network))
+        if type(self) is not NetworkPrior:
+            return super()._computed_by(backend)
+        return self._replace(network=on_openvino(self.network))
+
     def shares(self) -> Self:
         return self._replace(answers_shares=True)
 
@@ -246,9 +258,10 @@ class NetworkPrior(ConditionalPrior):
         Raises:
             PriorError: If the network is none of this library: others stay in their own formats.
         """
-        if not isinstance(self.network, NAFUNet | DiT | MLP):
+        network = in_torch(self.network)
+        if not isinstance(network, NAFUNet | DiT | MLP):
             raise PriorError(
                 "save_pretrained writes a NAFUNet, and this network is a "
-                f"{type(self.network).__name__}; keep it in the format that it was opened from"
+                f"{type(network).__name__}; keep it in the format that it was opened from"
             )
-        save_network(self.network, Path(folder), dtype=None, notes=self.notes)
+        save_network(network, Path(folder), dtype=None, notes=self.notes)

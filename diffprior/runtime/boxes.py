@@ -186,7 +186,8 @@ def solve_in_boxes(
     n = settings.samples
     canvas = np.repeat(images.values, n, axis=0)
     like = replace(images, alpha=None) if stated.opaque else images
-    plain: dict[str, Any] = {"device": None, "lora": None, "lora_scale": None, "controlnet": None}
+    set_already = ("device", "backend", "lora", "lora_scale", "controlnet")
+    plain: dict[str, Any] = dict.fromkeys(set_already)
     opened = replace(settings, **plain, prior=prior, offload=False)
     reports = []
     for i, name in enumerate(stream_ids(settings.ids, len(images))):

@@ -221,6 +221,13 @@ PRIOR = (
         "default: auto, half precision where the device computes in it.",
     ),
     Parameter(
+        name="backend",
+        kind="str | None",
+        help="What computes the network: torch; or openvino, which is faster on a CPU with "
+        "bfloat16 and needs the extra openvino; default: torch.",
+        more="A prior object keeps its own by default.",
+    ),
+    Parameter(
         name="lora",
         kind="str | Path | None",
         help="LoRA weights for a text-to-image prior: a file, a folder or a hub id; default: none.",
@@ -276,6 +283,7 @@ EDITING = tuple(  # in the order of signatures
         "tile_size",
         "device",
         "dtype",
+        "backend",
         "ids",
         "callback",
     )

@@ -101,24 +101,28 @@ def place_prior(
     device: str | torch.device | None,
     dtype: str | torch.dtype,
     loading: Mapping[str, Any] = MappingProxyType({}),
+    backend: str | None = None,
 ) -> Prior:
     """Return a prior on its device, loaded where it is a name.
 
     Arguments:
         loading: Keywords of ``load_prior``, such as ``lora``; for a prior that is loaded here.
+        backend: What computes its network; None is torch, or what a prior that is given has.
     """
     if isinstance(prior, Prior):
         if loading:
             raise SettingError(
                 f"{', '.join(loading)}: for a prior that is opened here, by its name"
             )
-        return prior if device is None else prior.to(device_of(device))
+        prior = prior if device is None else prior.to(device_of(device))
+        return prior if backend is None else prior.with_backend(backend)
     place = device_of(device)
     cache = _open_priors.get()
     cache = {} if cache is None else cache
-    key = repr((prior, place, dtype, loading))
+    key = repr((prior, place, dtype, loading, backend))
     if key not in cache:
-        cache[key] = load_prior(prior, place, dtype=dtype_of(dtype, place), **loading)
+        opened = load_prior(prior, place, dtype=dtype_of(dtype, place), **loading)
+        cache[key] = opened if backend is None else opened.with_backend(backend)
     return cache[key]
 
 
@@ -141,10 +145,10 @@ def prepare_prior(
         device: As ``device_of`` takes it.
         dtype: As ``dtype_of`` takes it.
         tile_size: Side of the windows, in pixels, or "auto": images over 2.4 megapixels are cut.
-        settings: Fields of ``runtime.settings.Settings``: the condition, LoRA, ControlNet.
+        settings: Fields of ``runtime.settings.Settings``: the condition, LoRA, ControlNet, backend.
     """
     call = Settings(prior=prior, device=device, dtype=dtype, tile_size=tile_size, **settings)
-    return fit_prior(place_prior(prior, device, dtype, call.loading), shape, call)
+    return fit_prior(place_prior(prior, device, dtype, call.loading, call.backend), shape, call)
 
 
 def fit_prior(

@@ -34,6 +34,7 @@ class Report(TypedDict, total=False):
         prior_sha256: SHA-256 of the prior's weights; None where it has none.
         device: Device that the network ran on.
         precision: Number format of the network, such as "bfloat16".
+        backend: What computed the network: "torch" or "openvino".
         method: Method with its settings; several, by "; ", where images had different ones; None
             where there was nothing to do.
         sampler: Sampler with its settings, of ``generate``.
@@ -81,6 +82,7 @@ class Report(TypedDict, total=False):
     prior_sha256: str | None
     device: str
     precision: str
+    backend: str
     method: str | None
     sampler: str
     inversion: str
@@ -206,6 +208,7 @@ def report_header(
         "sigma_unit": "the range [0, 1]; in [-1, 1] it is twice as much",
         "device": str(prior.like.device),
         "precision": str(prior.dtype).removeprefix("torch."),
+        "backend": prior.backend,
         "task": task,
         **texts,
         **(guidance_entry(prior, settings.condition) if condition else {}),

@@ -39,6 +39,7 @@ class Settings:
     tile_size: int | str | None = "auto"
     device: str | torch.device | None = None
     dtype: str | torch.dtype = "auto"
+    backend: str | None = None
     lora: str | Path | None = None
     lora_scale: float | None = None
     controlnet: str | Path | None = None

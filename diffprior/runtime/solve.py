@@ -45,7 +45,9 @@ def solve(
     Arguments:
         images: The images of the call; None where the problem has its own.
     """
-    prior = place_prior(settings.prior, settings.device, settings.dtype, settings.loading)
+    prior = place_prior(
+        settings.prior, settings.device, settings.dtype, settings.loading, settings.backend
+    )
     if isinstance(stated, InBoxes):
         assert images is not None, "the boxes are parts of the images of the call"
         if fits_boxes(prior, settings):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..cli.serving import Device, MaxPixels, Prior
+from ..cli.serving import Backend, Device, MaxPixels, Prior
 from ..cli.streams import say
 
 __all__ = ["serve"]
@@ -26,6 +26,7 @@ def serve(  # noqa: PLR0913 (the options of the command)
     open: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     prior: Prior = None,
     device: Device = None,
+    backend: Backend = None,
     max_pixels: MaxPixels = None,
     max_bytes: Annotated[
         int | None,
@@ -65,5 +66,13 @@ def serve(  # noqa: PLR0913 (the options of the command)
         jobs=jobs,
     )
     given = {} if token is None else {"token": token}
-    config = Config(host=host, port=port or 0, prior=prior, device=device, limits=limits, **given)
+    config = Config(
+        host=host,
+        port=port or 0,
+        prior=prior,
+        device=device,
+        backend=backend,
+        limits=limits,
+        **given,
+    )
     raise typer.Exit(run(config, open_page=open))

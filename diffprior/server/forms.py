@@ -16,7 +16,7 @@ __all__ = ["FILES", "PRIVATE", "Field", "Form", "forms"]
 Kind = Literal["flag", "int", "float", "text", "choice", "image", "mask"]
 
 # Settings that name files, or the machine: they are the server's.
-PRIVATE = ("prior", "device", "dtype", "lora", "lora_scale", "controlnet", "offload")
+PRIVATE = ("prior", "device", "dtype", "backend", "lora", "lora_scale", "controlnet", "offload")
 # Texts in whose place a file can stand, which is sent then and never named.
 FILES = {("deblur", "kernel"), ("restore", "blur"), ("edit", "inversion")}
 MASKS = ("mask", "scratches")

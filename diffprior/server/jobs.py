@@ -250,13 +250,13 @@ class Worker:
     Arguments:
         store: The files of the server.
         limits: The limits of the server.
-        prior, device: What the tasks work with, as of the command line.
+        machine: What the tasks work with, as of the command line: prior, device and backend.
     """
 
-    def __init__(self, store: Store, limits: Limits, prior: str | None, device: str | None) -> None:
+    def __init__(self, store: Store, limits: Limits, machine: dict[str, str | None]) -> None:
         self.store = store
         self.limits = limits
-        self.machine = {"prior": prior, "device": device}
+        self.machine = machine
         self.ready: Future[Any] = Future()  # of the prior
         self.jobs: dict[str, Job] = {}  # in the order of their arrival
         self._queue: deque[Job | _Call] = deque()
@@ -376,9 +376,8 @@ class Worker:
     def _run(self) -> None:
         with prior_cache():
             try:
-                self.ready.set_result(
-                    place_prior(self.machine["prior"], self.machine["device"], "auto")
-                )
+                name, device, backend = map(self.machine.get, ("prior", "device", "backend"))
+                self.ready.set_result(place_prior(name, device, "auto", backend=backend))
             except BaseException as error:
                 self.ready.set_exception(error)
                 return

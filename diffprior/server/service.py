@@ -28,7 +28,7 @@ class Config:
     Attributes:
         host, port: Where it listens.
         token: What a request must carry; "none" for nothing.
-        prior, device: What the tasks work with, as of the command line.
+        prior, device, backend: What the tasks work with, as of the command line.
         limits: What it accepts.
     """
 
@@ -37,6 +37,7 @@ class Config:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     prior: str | None = None
     device: str | None = None
+    backend: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -61,7 +62,12 @@ class Service:
         self.folder = Path(tempfile.mkdtemp(prefix="diffprior-"))
         limits = self.config.limits
         self.store = Store(self.folder, limits)
-        self.worker = Worker(self.store, limits, self.config.prior, self.config.device)
+        machine = {
+            "prior": self.config.prior,
+            "device": self.config.device,
+            "backend": self.config.backend,
+        }
+        self.worker = Worker(self.store, limits, machine)
         self.worker.start()
 
     def close(self) -> bool:

@@ -77,7 +77,8 @@ def test_every_task_is_a_tool_with_its_settings(folder: Path) -> None:
             own = {o.name for o in commands[name].options}
             known = set(tool.schema["properties"])
             assert own - known == own & {
-                *("prior", "device", "dtype", "lora", "lora_scale", "controlnet", "offload")
+                *("prior", "device", "dtype", "backend"),
+                *("lora", "lora_scale", "controlnet", "offload"),
             }
 
 
