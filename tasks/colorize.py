@@ -155,8 +155,8 @@ def _hints(images: Images, soft: Tensor | None, scribble: Any, hint: float) -> H
 def _with_luma(x: Tensor, luma: Tensor, levels: Sequence[float]) -> Tensor:
     """Return samples with the luma of their image, where that has no noise."""
     n = len(x) // len(luma)
-    exact = torch.tensor([level == 0 for level in levels], device=x.device).repeat_interleave(n)
     fitted = fit_to_luma(x, luma.repeat_interleave(n, 0))
-    if exact.all():
+    if not any(levels):
         return fitted
+    exact = torch.tensor([level == 0 for level in levels], device=x.device).repeat_interleave(n)
     return torch.where(exact.reshape(-1, 1, 1, 1), fitted, x)
