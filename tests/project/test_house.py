@@ -5,6 +5,7 @@ import importlib.util
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ HEAVY = {"cv2", "deepinv", "diffusers", "kornia", "lpips", "skimage", "transform
 
 def label(file: Path) -> str:
     return str(file.relative_to(ROOT))
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports each by its name alone, and leaves out the second one."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

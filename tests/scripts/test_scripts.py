@@ -41,6 +41,11 @@ CALLS = {  # arguments, what is printed, and what is written
         "rows.csv table.md",
     ),
     "peers/opencv_fill.py": ("telea images/a.png objects/a_thing.png filled.png", "", ""),
+    "tables/backends.py": (
+        "images --call 32 --rounds 1 --side 32 --limit 1",
+        "| a fill of 32 x 32, seconds |",
+        "",
+    ),
     "tables/calls.py": (
         "images --out out --side 40 --crop 32 --limit 1 --problem text",
         "| 12 calls, ahead |",
@@ -174,6 +179,8 @@ def test_a_script_runs(script: str, place: Path) -> None:
     if script == "peers/compare.py":
         pytest.importorskip("azula")
         pytest.importorskip("deepinv")
+    if script == "tables/backends.py":
+        pytest.importorskip("openvino")
     arguments, printed, written = CALLS[script]
     if script == "tables/denoising.py":
         pytest.importorskip("bm3d")
