@@ -64,6 +64,33 @@ def test_a_painted_spot_is_filled_and_all_else_is_the_same_to_the_bit(
     assert "photo" in page.inner_text("#info-name")
 
 
+def test_an_answer_that_comes_late_does_not_take_a_new_image_away(painted: Any) -> None:
+    """The page asks what there is; the result becomes an image; then the answer comes."""
+    page, late = painted, []
+
+    def hold(route: Any) -> None:
+        if route.request.method != "GET" or late:
+            return route.continue_()
+        late.append((route, route.fetch()))
+
+    hurry(page)
+    fill(page)
+    page.route("**/api/v1/images", hold)
+    page.evaluate(
+        """async () => {
+          const { session } = await import("/page/js/session.js");
+          window.look = session.refresh();
+        }"""
+    )
+    page.click("#go-on")
+    page.locator("#film-list li").nth(1).wait_for()
+    route, before = late[0]
+    route.fulfill(response=before)
+    page.evaluate("() => window.look")
+    assert page.locator("#film-list li").count() == 2
+    assert page.is_hidden("#results")
+
+
 def check_recipe(page: Any) -> None:
     """The command line, the Python and the report are below the result."""
     page.click("#details summary >> nth=0")

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -179,8 +180,8 @@ def test_a_script_runs(script: str, place: Path) -> None:
     if script == "peers/compare.py":
         pytest.importorskip("azula")
         pytest.importorskip("deepinv")
-    if script == "tables/backends.py":
-        pytest.importorskip("openvino")
+    if script == "tables/backends.py" and not find_spec("openvino"):
+        pytest.skip("openvino is not installed")
     arguments, printed, written = CALLS[script]
     if script == "tables/denoising.py":
         pytest.importorskip("bm3d")

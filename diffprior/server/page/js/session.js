@@ -15,6 +15,7 @@ class Session extends EventTarget {
     this.current = sessionStorage.getItem("image");
     this.task = sessionStorage.getItem("task");
     this.choices = new Map(); // image -> {job, sample}, or null for the original
+    this.changes = 0; // made here to images and jobs: what the server said before them is too old
   }
 
   get image() {
@@ -64,6 +65,7 @@ class Session extends EventTarget {
   add(image, file = null) {
     if (file) this.files.set(image.id, file);
     if (!this.images.some((one) => one.id === image.id)) this.images.push(image);
+    this.changes += 1;
     this.tell("images");
   }
 
@@ -71,6 +73,7 @@ class Session extends EventTarget {
     await api.close(id).catch(ignoreGone);
     const place = this.images.findIndex((image) => image.id === id);
     this.images = this.images.filter((image) => image.id !== id);
+    this.changes += 1;
     this.files.delete(id);
     if (this.current === id) {
       this.select((this.images[place] ?? this.images[place - 1])?.id ?? null);
@@ -81,14 +84,19 @@ class Session extends EventTarget {
   /** Take a job as the server tells it, whole or in part. */
   update(fresh) {
     const known = this.jobs.find((job) => job.job === fresh.job);
-    if (known) Object.assign(known, fresh);
-    else this.jobs.push(fresh);
+    if (known) {
+      Object.assign(known, fresh);
+    } else {
+      this.jobs.push(fresh);
+      this.changes += 1;
+    }
     this.tell("jobs");
   }
 
   async forget(id) {
     await api.drop(id).catch(ignoreGone);
     this.jobs = this.jobs.filter((job) => job.job !== id);
+    this.changes += 1;
     for (const [image, choice] of this.choices) {
       if (choice?.job === id) this.choices.set(image, null);
     }
@@ -98,11 +106,13 @@ class Session extends EventTarget {
 
   /** Ask the server for images and jobs; another tab may have changed them, or a restart. */
   async refresh() {
+    const seen = this.changes;
     const [server, images, jobs] = await Promise.all([api.server(), api.images(), api.jobs()]);
     if (server.run !== this.server?.run) {
       link.dispatchEvent(new Event("lost")); // it was started anew between two looks
       return;
     }
+    if (this.changes !== seen) return; // asked before a change, answered after it
     const before = JSON.stringify([this.images, this.jobs.map(outline)]);
     const reports = new Map(this.jobs.map((job) => [job.job, job.report]));
     this.images = images;
