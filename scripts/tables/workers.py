@@ -1,6 +1,6 @@
 """Images a second against workers: the processes of ``--jobs``, and those of a batch.
 
-    python scripts/tables/workers.py --images 24 --side 128
+    python scripts/tables/workers.py --images 240 --side 256
 
 Each run is a process of its own, on copies of a sample image. Two runs with different numbers of
 images tell the time that a run takes to start from the time that each further image takes.
@@ -31,8 +31,8 @@ Words = Annotated[str, typer.Option(help="What denoise is called with, beside it
 
 
 def measure(
-    images: Images = 24,
-    side: Side = 128,
+    images: Images = 240,
+    side: Side = 256,
     workers: Workers = None,
     words: Words = "--sigma 0.1",
     only: Only = None,
@@ -50,12 +50,17 @@ def measure(
             for count in workers or (1, 2):
                 options = (*words.split(), "--jobs", str(count), "--quiet")
                 short, long = (seconds((*command, str(folder), *options)) for folder in (few, many))
-                each = max(long - short, 1e-9) / (images - max(1, images // 4))
+                if long < 1.5 * short:  # all but starting took too little to be measured
+                    rows.append([way, str(count), "n/a", "n/a", f"{short:.1f} or less"])
+                    continue
+                each = (long - short) / (images - max(1, images // 4))
                 first = first or each
                 start = max(0.0, long - images * each)
                 numbers = (f"{1 / each:.2f}", f"{first / each:.2f}", f"{start:.1f}")
                 rows.append([way, str(count), *numbers])
     print(f"{images} images of {side}x{side} pixels, {os.cpu_count()} cores, {words}\n")
+    if any("n/a" in row for row in rows):
+        print("n/a: most of the time was the start; ask for more --images\n")
     heads = ["way", "workers", "images a second", "gain", "seconds to start"]
     print(tables.markdown(heads, rows))
 
