@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-import cv2
 import torch
 from torch import Tensor
 
 from diffprior.classical import mask_edges
+from diffprior.classical._distances import to_border
 from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.classical.islands import wide_part
 from diffprior.errors import ImageError, SettingError, TaskError
@@ -280,7 +280,7 @@ def thickness(hole: Tensor, unknown: Tensor) -> int:
     Arguments:
         unknown: The holes, and further pixels of which nothing is known.
     """
-    depth = cv2.distanceTransform(unknown[0].byte().numpy(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = to_border(unknown[0].byte().numpy())
     lost = depth[hole[0].numpy()].mean() if hole.any() else 0.0
     return next(i for i, most in enumerate(DEPTHS) if lost < most)
 

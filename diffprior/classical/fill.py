@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..batching import row_by_row
 from ..solvers import cg
+from ._distances import to_border
 
 __all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
 
@@ -120,10 +121,9 @@ def _flat_zones(
 
 def _distance(inside: np.ndarray) -> np.ndarray:
     """Return the distance of each pixel ``(H, W)`` from the nearest one that is not inside."""
-    import cv2  # takes long to import, and only masks need it
 
     plane = inside.astype(np.uint8)
-    return np.asarray(cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return np.asarray(to_border(plane))
 
 
 def laplacian(x: Tensor) -> Tensor:

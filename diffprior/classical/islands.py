@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._distances import to_border
+
 __all__ = ["Island", "islands", "wide_part"]
 
 COMPACT = 12.0  # area of a part over its squared depth, at the most
@@ -80,7 +82,7 @@ def wide_part(hole: Tensor, depth: float, compact: float | None = None) -> Tenso
 
     plane = hole.cpu().numpy().astype(np.uint8)
     count, labels = cv2.connectedComponents(plane, connectivity=8)
-    away = cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = to_border(plane)
     deepest = np.zeros(count, np.float32)
     np.maximum.at(deepest, labels.ravel(), away.ravel())
     wide = deepest > depth

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._distances import to_border
+
 __all__ = ["dilate", "feather"]
 
 
@@ -31,7 +33,7 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
 def _away(mask: np.ndarray) -> np.ndarray:
     """Return the distance of each pixel ``(H, W)`` from the hole, in pixels."""
     outside = (mask < 1).astype(np.uint8)
-    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return np.asarray(to_border(outside))
 
 
 def _each(change: Callable[[np.ndarray], np.ndarray], mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..classical._distances import to_border
 from ..classical.fill import pyramid as pull_push
 
 __all__ = ["Level", "coordinates", "depth", "distance", "levels", "nearest"]
@@ -102,10 +103,7 @@ def depth(hole: Tensor) -> float:
 
 def distance(inside: Tensor) -> Tensor:
     """Return the distance of each pixel ``(H, W)`` from the nearest one that is not inside."""
-    import cv2  # takes long to import, and only holes need it
-
-    plane = inside.cpu().numpy().astype(np.uint8)
-    return torch.from_numpy(cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return torch.from_numpy(to_border(inside.cpu().numpy().astype(np.uint8)))
 
 
 def nearest(area: Tensor) -> Tensor:
