@@ -95,6 +95,11 @@ def new_unet(
     )
 
 
+def seeing(plain: UNet, channels: int) -> UNet:
+    """Return a new network like this one, which takes so many more channels, of what it sees."""
+    return UNet(**plain.settings | {"seen": channels})
+
+
 def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
     images: Photographs | ClassedImages,
     config: TrainingConfig,
@@ -203,7 +208,7 @@ def train_conditioned(
     shape = channels, side, side
     task: Objective = build(config.objective, ("objectives",))
     plain = new_unet(network or UPSAMPLER, shape, task, classes, deviation)
-    made = UNet(**plain.settings | {"seen": shape[0] + 1})
+    made = seeing(plain, channels + 1)
     settings = replace(config, late_patch=side, adam_rate=1e-3)
     trainer = ConditionTrainer(operator, made, images, settings, out, place)
     trainer.resume()
@@ -240,7 +245,7 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
         channels, height, width = data.pixels.shape[1:]
         shape = channels, height, width
         plain = new_unet(network or usual, shape, task, data.classes, data.deviation)
-        made.append(UNet(**plain.settings | {"seen": seen}))
+        made.append(seeing(plain, seen))
     side = small.pixels.shape[-1]
     settings = replace(config, patch=side, late_patch=side, adam_rate=1e-3)
     base = Trainer(made[0], small, settings, out / "base", place)
