@@ -4,17 +4,27 @@ An expression such as ``a * x + b * y`` makes a tensor of the size of the image 
 photograph of 24 megapixels each is 288 MB. Band by band the steps are small, and the result alone
 is large. Each pixel has the bits that it has all at once. Small tensors, and those whose gradient
 is asked for, are taken all at once.
+
+What is finished and waits for the rest, such as the samples of a large image, lies in a file.
 """
 
-from collections.abc import Callable, Iterator
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-__all__ = ["LARGE", "bands", "in_bands", "is_large", "rows_of"]
+__all__ = ["LARGE", "bands", "in_bands", "is_large", "let_go", "rows_of", "stored"]
 
 LARGE = 2**23  # elements of a batch, from which on it is taken in bands: 2.8 megapixels in color
 BAND = 2**20  # elements of a band, about
+MUCH = 2**27  # elements; more of what is finished lie in a file: 0.5 GB in float32
+
+_files: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # by the address of the data
 
 
 def is_large(x: Tensor) -> bool:
@@ -37,6 +47,7 @@ def bands(x: Tensor, grain: int = 1) -> Iterator[slice]:
     rows = max(1, BAND * height // (x.numel() * grain)) * grain
     for top in range(0, height, rows):
         yield slice(top, min(height, top + rows))
+        let_go(x)
 
 
 def in_bands(
@@ -59,6 +70,8 @@ def in_bands(
         if out is None:
             out = part.new_empty(*part.shape[:-2], first.shape[-2], part.shape[-1])
         out[..., rows, :] = part
+        for x in tensors:
+            let_go(x)
     assert out is not None, "an image has a row at least"
     return out
 
@@ -71,6 +84,50 @@ def rows_of(x: Tensor, index: Tensor) -> Tensor:
     """
     everything = len(index) == len(x) and index.tolist() == list(range(len(x)))
     return x if everything else x[index]
+
+
+def stored(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return an empty tensor for what is finished, of the dtype of another one.
+
+    On a CPU one of more than ``MUCH`` elements is mapped to a file without a name, in the folder
+    for temporary files (TMPDIR). Where that has no room for it, it is in memory.
+    """
+    count = math.prod(shape)
+    if count <= MUCH or like.device.type != "cpu":
+        return like.new_empty(tuple(shape))
+    try:
+        mapped = _mapped(count * like.element_size())
+    except OSError:
+        return like.new_empty(tuple(shape))
+    x = torch.frombuffer(mapped, dtype=like.dtype).reshape(tuple(shape))
+    _files[x.untyped_storage().data_ptr()] = mapped
+    return x
+
+
+def let_go(x: Tensor) -> None:
+    """Let the memory go that holds parts of a tensor of ``stored``: the file still has them."""
+    if not _files or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    mapped = _files.get(x.untyped_storage().data_ptr())
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Return the bytes of a new file that vanishes with them.
+
+    Raises:
+        OSError: If there is no room for it.
+    """
+    with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            zeros = bytes(BAND)
+            for start in range(0, size, BAND):
+                file.write(zeros[: size - start])
+            file.flush()
+        return mmap.mmap(file.fileno(), size)
 
 
 def _cut(x: Tensor, rows: slice, height: int) -> Tensor:

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .bands import is_large, let_go, stored
+from .phases import begin_step, end_step, within_step
 from .random import Noise
 from .schedules import pairs
 from .turns import Callback, in_turns, joint_callbacks
@@ -49,9 +51,14 @@ def progress(items: Sequence[T], callback: Callback | None) -> Iterator[tuple[T,
         0.75
         1.0
     """
-    callback = callback or silent
-    for i, item in enumerate(items):
-        yield item, partial(_report, callback, (i + 1) / len(items))
+    if callback is None or callback is silent:
+        for item in items:
+            yield item, partial(_report, silent, 1.0)
+        return
+    with within_step():
+        for i, item in enumerate(items):
+            begin_step(partial(_report_part, callback, i, len(items)))
+            yield item, partial(_report, callback, (i + 1) / len(items))
 
 
 def chain(
@@ -68,6 +75,11 @@ def chain(
 
 def _report(callback: Callback, share: float, x: Tensor) -> None:
     callback(x, share)
+
+
+def _report_part(callback: Callback, done: int, count: int, share: float) -> None:
+    """Report the share of a step, of which so many are done; its states are not there yet."""
+    callback(torch.empty(0), (done + share) / count)
 
 
 def batched(
@@ -95,12 +107,45 @@ def batched(
     images = torch.split(torch.arange(len(noise)), of or len(noise))
     parts = [part for image in images for part in torch.split(image, size)]
     callbacks = joint_callbacks(callback, len(parts))
+    results = _Results(len(noise))
     pieces = [
-        partial(_run_part, work, noise, told or silent, part, whole)
+        partial(results.add, part, partial(_run_part, work, noise, told or silent, part, whole))
         for told, part in zip(callbacks, parts, strict=True)
     ]
-    done = in_turns(pieces, at_once)
-    return done[0] if len(done) == 1 else torch.cat(done)
+    in_turns(pieces, at_once)
+    return results.joined()
+
+
+class _Results:
+    """The results of parts of a batch; those of large images are put in their place at once.
+
+    Arguments:
+        count: The rows of the batch.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.parts: dict[int, Tensor] = {}  # by their first row
+        self.large: Tensor | None = None
+
+    def add(self, rows: Tensor, work: Callable[[], Tensor]) -> None:
+        """Hold the results of some rows, which follow one another."""
+        x = work()
+        start = int(rows[0])
+        if len(rows) == self.count or not is_large(x):
+            self.parts[start] = x
+            return
+        if self.large is None:
+            self.large = stored((self.count, *x.shape[1:]), x)
+        self.large[start : start + len(rows)] = x
+        let_go(self.large)
+
+    def joined(self) -> Tensor:
+        """Return the results of all rows."""
+        if self.large is not None:
+            return self.large
+        parts = [self.parts[start] for start in sorted(self.parts)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _run_part(
@@ -162,9 +207,14 @@ def part_callback(callback: Callback | None, part: int, parts: int) -> Callback:
 def step_callback(callback: Callback | None, steps: int) -> StepCallback:
     """Return a function of states and step number that reports a step and returns the states."""
     notify = callback or silent
+    begin_step(partial(_report_part, notify, 0, steps))
 
     def after_step(x: Tensor, i: int) -> Tensor:
         notify(x, (i + 1) / steps)
+        if i + 1 < steps:
+            begin_step(partial(_report_part, notify, i + 1, steps))
+        else:
+            end_step()
         return x
 
     return after_step

@@ -164,7 +164,9 @@ class SplicedKernel(Kernel):
 
     def sample(self, noise: Noise) -> Tensor:
         v = self.rest.sample(noise)
-        return v + self.phi(self.data.sample(noise) - v)
+        u = self.data.sample(noise)
+        d = in_bands(torch.sub, u, v, into=u)
+        return in_bands(torch.add, v, self.phi(d), into=v)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of each state, up to a constant, as the rank of phi is unknown."""

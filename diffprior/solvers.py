@@ -11,6 +11,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .bands import bands, in_bands, is_large
+from .phases import part_done
+
 __all__ = ["cg", "dot", "galerkin", "per_row", "row_sums", "wide_dtype"]
 
 NEAR = 256  # machine epsilons; a relative residual below it is near the rounding floor
@@ -40,8 +43,11 @@ def dot(u: Tensor, v: Tensor) -> Tensor:
     The sum is in float64 where the device has it: in float32 its order, and so its last bits,
     would depend on the size of the batch.
     """
-    total = (u * v).flatten(1).sum(1, dtype=wide_dtype(u)).to(u.dtype)
-    return per_row(total, u)
+    wide = wide_dtype(u)
+    if is_large(u):
+        parts = [(u[..., r, :] * v[..., r, :]).flatten(1).sum(1, dtype=wide) for r in bands(u)]
+        return per_row(torch.stack(parts).sum(0).to(u.dtype), u)
+    return per_row((u * v).flatten(1).sum(1, dtype=wide).to(u.dtype), u)
 
 
 def row_sums(x: Tensor) -> Tensor:
@@ -68,7 +74,7 @@ def cg(
         tolerance: A row stops when its residual is this much smaller than its right-hand side.
     """
     x = torch.zeros_like(b)
-    r = p = b
+    r, p = (b.clone(), b.clone()) if is_large(b) else (b, b)  # large ones change in their place
     rr = dot(r, r)
     enough = tolerance**2 * rr
     floor = (NEAR * torch.finfo(b.dtype).eps) ** 2 * rr
@@ -76,21 +82,48 @@ def cg(
     going = rr > enough
     lost = rr < 0
     for i in range(iterations):
+        if is_large(b):
+            part_done("solving", i, iterations)
         if i % 8 == 7 and not going.any():
             break
         Ap = A(p)
         curvature = dot(p, Ap)
         going = going & (curvature > 0)
         step = torch.where(going, rr / torch.where(going, curvature, 1), 0)
-        x = x + step * p
-        r = r - step * Ap
+        x = in_bands(lambda x, p, step: x + step * p, x, p, step, into=x)
+        r = in_bands(lambda r, Ap, step: r - step * Ap, r, Ap, step, into=r)
+        del Ap
         rr, old = dot(r, r), rr
-        p = r + torch.where(going, rr / torch.where(going, old, 1), 0) * p
-        best = torch.where(rr < least, x, best)
+        turn = torch.where(going, rr / torch.where(going, old, 1), 0)
+        p = in_bands(lambda r, p, turn: r + turn * p, r, p, turn, into=p)
+        best = _better(x, best, rr < least, rr < floor)
         least = torch.fmin(rr, least)
         lost = (least < floor) & ~(rr <= RISE * least)
         going = going & (rr > enough) & ~lost
-    return torch.where(lost, best, x)
+    if is_large(b):
+        part_done("solving", iterations, iterations)
+    return x if best is x else torch.where(lost, best, x)
+
+
+def _better(x: Tensor, best: Tensor, is_less: Tensor, is_low: Tensor) -> Tensor:
+    """Return the best iterates by now, where they may be asked for.
+
+    Large ones are kept near the rounding floor alone: elsewhere none is lost.
+
+    Arguments:
+        is_less: Whether the residual of a row is the least by now.
+        is_low: Whether it is near the floor.
+    """
+    if not is_large(x):
+        return torch.where(is_less, x, best)
+    if x.device.type == "cpu" and not (is_less & is_low).any():
+        return best
+    kept = x.clone() if best is x else best
+
+    def better(x: Tensor, kept: Tensor) -> Tensor:
+        return torch.where(is_less, x, kept)
+
+    return in_bands(better, x, kept, into=kept)
 
 
 def galerkin(

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Callback", "aside", "each_window", "in_turns", "joint_callbacks", "window_done"]
+__all__ = ["Callback", "aside", "in_turns", "joint_callbacks"]
 
 T = TypeVar("T")
 Callback = Callable[[Tensor, float], None]  # takes states, and the share of the work done, 0 to 1
@@ -36,7 +36,6 @@ class _Turns:
 
 
 _turns: ContextVar[_Turns | None] = ContextVar("turns", default=None)
-_tell_window: ContextVar[Callable[[int, int], None] | None] = ContextVar("window", default=None)
 
 
 @contextmanager
@@ -60,29 +59,6 @@ def aside() -> Iterator[None]:
         torch.set_num_threads(threads)
         if turns.ended:
             raise Stopped
-
-
-@contextmanager
-def each_window(tell: Callable[[int, int], None]) -> Iterator[None]:
-    """Have each window of a large image told in this block, which one call of a prior goes through.
-
-    A step of a chain takes minutes there, and its callback is called at its end alone.
-
-    Arguments:
-        tell: Takes the number of windows that are done, and how many there are.
-    """
-    token = _tell_window.set(tell)
-    try:
-        yield
-    finally:
-        _tell_window.reset(token)
-
-
-def window_done(done: int, count: int) -> None:
-    """Tell whoever wants to know that one more window of so many is done."""
-    tell = _tell_window.get()
-    if tell is not None and count > 1:
-        tell(done, count)
 
 
 def joint_callbacks(callback: Callback | None, count: int) -> list[Callback | None]:

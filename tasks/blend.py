@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
+from diffprior.bands import rows_of
 from diffprior.batching import Callback
 from diffprior.classical import mask_edges
 from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
@@ -76,13 +77,14 @@ def blend(
         method = _method(strength, chain_steps(steps, STEPS, prior), repeats)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
-            cover = soft[index // samples]
+            cover = rows_of(soft, index // samples)
             z = prior.encode(x)
             keep = Mask(1 - latent_mask(cover, prior), batched=True)
             known = GaussianLikelihood(operator=keep, y=keep(z))
-            x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            z = method.run(Posterior(show_image(prior, x, cover), known), x_T, noise, callback)
-            return prior.decode(z)
+            start = [method.noised(prior, z if strength < 1 else 0 * z, noise)]
+            p = Posterior(show_image(prior, x, cover), known)
+            del x, z  # large ones are held where they are looked at again
+            return prior.decode(method.run(p, start.pop(), noise, callback))
 
         return session.run(chain, session.pixels, method)
 

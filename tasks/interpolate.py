@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from diffprior.bands import rows_of
 from diffprior.editing.chains import match_image, slerp
 from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
@@ -45,14 +46,15 @@ def interpolate(
     """
     ends = torch.cat([image.tensor(), match_image(image, to, "the other image")])
 
-    def arc(codes: Tensor) -> Tensor:
-        a, b = (z.repeat_interleave(samples, 0) for z in codes.chunk(2))
-        share = torch.linspace(0, 1, samples).to(a).repeat(len(image)).reshape(-1, 1, 1, 1)
+    def arc(codes: Tensor, index: Tensor) -> Tensor:
+        a, b = (rows_of(z, index // samples) for z in codes.chunk(2))
+        share = torch.linspace(0, 1, samples).to(a)[index % samples].reshape(-1, 1, 1, 1)
         return slerp(a, b, share)
 
     def draw(session: Session) -> Edited:
         prior = show_image(session.prior.without_guidance())
-        x, report = edit_codes(prior, ends, arc, steps, session.settings.callback)
+        count = len(image) * samples
+        x, report = edit_codes(prior, ends, arc, count, steps, session.settings.callback)
         return Edited(x=x, report=guidance_entry(prior, session.settings.condition) | report)
 
     return Edit(draw=draw)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
+from diffprior.bands import in_bands, rows_of
 from diffprior.batching import Callback, part_callback
 from diffprior.editing.chains import chain_steps, latent_mask, noise_level_of
 from diffprior.editing.page import Edit, Edited, Session, editing
@@ -86,11 +87,10 @@ def sdedit(
         grid: Grid = "karras" if prior.latent else "logsnr"
         length = chain_steps(steps, STEPS, prior)
         method = RePaint(start=start, steps=length, jump=1, repeats=1, grid=grid)
-        cover = soft.repeat_interleave(settings.samples, 0)
         streams = [f"{name} {j}" for name in session.ids for j in range(settings.samples)]
 
         def chain(index: Tensor, x: Tensor, _: Noise, callback: Callback) -> Tensor:
-            mask = cover[index].to(x)
+            mask = rows_of(soft, index // settings.samples).to(x)
             z = prior.encode(x)
             keep = Mask(1 - latent_mask(mask, prior), batched=True)
             shown = show_image(prior, x, mask)
@@ -102,8 +102,14 @@ def sdedit(
                 z = method.run(Posterior(shown, known), start.pop(), noise, told)
             return prior.decode(z)
 
-        x = _painted(image, strokes).to(prior.like).repeat_interleave(settings.samples, 0)
-        return session.run(chain, x, method, Noise(settings.seed, streams))
+        under = None if strokes is None else _painted(image, strokes).to(prior.like)
+
+        def begin(index: Tensor) -> Tensor:
+            if under is None:
+                return session.pixels(index)
+            return rows_of(under, index // settings.samples)
+
+        return session.run(chain, begin, method, Noise(settings.seed, streams))
 
     report = {"strength": strength, "repeats": repeats, **said}
     return Edit(draw=draw, cover=soft, report=report)
@@ -111,9 +117,6 @@ def sdedit(
 
 def _painted(images: Images, strokes: Any) -> Tensor:
     """Return the images ``(B, 3, H, W)`` under a layer of paint."""
-    x = images.tensor()
-    if strokes is None:
-        return x
     layer = as_images(strokes)
     clear = layer.holes()
     if clear is None or layer.size != images.size:
@@ -121,4 +124,8 @@ def _painted(images: Images, strokes: Any) -> Tensor:
             "strokes are a layer with transparency of the image's own size, "
             f"{images.size[1]}x{images.size[0]}"
         )
-    return clear * x + (1 - clear) * layer.tensor()
+    return in_bands(_over, images.tensor(), layer.tensor(), clear)
+
+
+def _over(x: Tensor, paint: Tensor, clear: Tensor) -> Tensor:
+    return clear * x + (1 - clear) * paint

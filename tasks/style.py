@@ -56,19 +56,21 @@ def style(
     sampler = Ancestral(steps=STEPS if steps is None else steps, grid="logsnr")
     method = ILVR(start=noise_level_of(strength), sampler=sampler)
     source = image if reference is None else reference
-    low = match_image(image, source, "a reference", fit=True)
+    low = [match_image(image, source, "a reference", fit=True)]  # held until it is measured
 
     def draw(session: Session) -> Edited:
         prior = session.prior
         samples = session.settings.samples
         chosen = method.with_steps(chain_steps(steps, STEPS, prior))
-        known = _low_frequencies(prior, low.to(prior.like), factor)
+        known = _low_frequencies(prior, low.pop().to(prior.like), factor)
 
         def chain(index: Tensor, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
             likelihood = known.select(index // samples)
             z = prior.encode(x)
-            x_T = method.noised(prior, z if strength < 1 else 0 * z, noise)
-            x_0 = chosen.run(Posterior(show_image(prior, x), likelihood), x_T, noise, callback)
+            start = [method.noised(prior, z if strength < 1 else 0 * z, noise)]
+            p = Posterior(show_image(prior, x), likelihood)
+            del x, z  # large ones are held where they are looked at again
+            x_0 = chosen.run(p, start.pop(), noise, callback)
             return prior.decode(likelihood.condition(x_0, 1.0))
 
         return session.run(chain, session.pixels, chosen)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
+from diffprior.bands import in_bands, rows_of
 from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
 from diffprior.errors import SettingError
@@ -46,12 +47,16 @@ def variations(
     def draw(session: Session) -> Edited:
         prior = show_image(session.prior.without_guidance())
 
-        def turn(z: Tensor) -> Tensor:
-            terminal = prior.diffusion.terminal((len(image) * samples, *prior.shape))
-            eps = terminal.sample(session.noise).to(z)
-            return math.cos(angle) * z.repeat_interleave(samples, 0) + math.sin(angle) * eps
+        def turn(codes: Tensor, index: Tensor) -> Tensor:
+            terminal = prior.diffusion.terminal((len(index), *prior.shape))
+            eps = terminal.sample(session.noise.rows(index.tolist())).to(codes)
+            return in_bands(turned, rows_of(codes, index // samples), eps, into=eps)
 
-        x, report = edit_codes(prior, image.tensor(), turn, steps, session.settings.callback)
+        def turned(z: Tensor, eps: Tensor) -> Tensor:
+            return math.cos(angle) * z + math.sin(angle) * eps
+
+        count = len(image) * samples
+        x, report = edit_codes(prior, image.tensor(), turn, count, steps, session.settings.callback)
         return Edited(x=x, report=guidance_entry(prior, session.settings.condition) | report)
 
     return Edit(draw=draw, report={"strength": strength})

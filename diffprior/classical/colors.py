@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..bands import in_bands
+from ..bands import in_bands, is_large
 from ..batching import row_by_row
 from ..operators.gray import Gray
 from ..solvers import cg
@@ -51,6 +51,14 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
 
 
 def _propagate(iterations: int, chroma: Tensor, known: Tensor, luma: Tensor) -> Tensor:
+    if is_large(chroma):  # whose channels are solved for one after the other
+        for c in torch.split(chroma, 1, 1):
+            c[:] = _propagate_at_once(iterations, c, known, luma)
+        return chroma
+    return _propagate_at_once(iterations, chroma, known, luma)
+
+
+def _propagate_at_once(iterations: int, chroma: Tensor, known: Tensor, luma: Tensor) -> Tensor:
     m = 1 - known.to(luma)
     weights = [_affinity(luma, axis) for axis in (-1, -2)]
     start = pyramid(chroma * (1 - m), ~known)

@@ -1,10 +1,14 @@
 """Smooth fills of holes by interpolation, which a chain may start from."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..bands import bands, is_large
 from ..batching import row_by_row
 from ..solvers import cg
 from ._distances import to_border
@@ -12,6 +16,10 @@ from ._distances import to_border
 __all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
 
 REACH = 8  # px
+SPARSE = 0.05  # of a large image; the pixels of a smaller hole alone are unknowns
+
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+Values = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
@@ -28,11 +36,70 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
 
     def fill(x: Tensor, hole: Tensor) -> Tensor:
         start = pyramid(x, hole)
+        if is_large(x) and x.device.type == "cpu" and hole.float().mean() < SPARSE:
+            return _refined(start, hole[0, 0], iterations)
         m = hole.to(x)
         residual = -m * laplacian(laplacian(start))
         return start + cg(lambda v: m * laplacian(laplacian(v)), residual, iterations, 1e-4)
 
     return row_by_row(fill, x, hole.expand(len(x), -1, -1, -1))
+
+
+def _refined(start: Tensor, hole: Tensor, iterations: int) -> Tensor:
+    """Return the fill that ``biharmonic`` goes to from a start, which it overwrites.
+
+    The pixels of the hole alone are unknowns, so that a small hole of a large image takes little.
+
+    Arguments:
+        start: One image ``(1, C, H, W)``, on the CPU.
+        hole: Of shape ``(H, W)``.
+    """
+    lost = hole.numpy()
+    pixels = start[0].flatten(1)
+    M, curved = _laplacians(lost, pixels.numpy())
+    A = (M.T @ M).tocsr()
+    b = torch.from_numpy(-(M.T @ curved))
+    found = cg(lambda v: torch.from_numpy(A @ v[0].numpy())[None], b[None], iterations, 1e-4)
+    pixels[:, torch.from_numpy(np.flatnonzero(lost))] += found[0].T
+    return start
+
+
+def _laplacians(hole: Mask, pixels: Values) -> tuple[Any, Values]:
+    """Return the matrix from hole to the Laplacians that it changes, and their values ``(n, C)``.
+
+    Arguments:
+        hole: Of shape ``(H, W)``.
+        pixels: The image, ``(C, H * W)``.
+    """
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+
+    height, width = hole.shape
+    near = hole.copy()
+    for axis in (0, 1):
+        a, b = (np.moveaxis(plane, axis, 0) for plane in (near, hole))
+        a[1:] |= b[:-1]
+        a[:-1] |= b[1:]
+    at = np.flatnonzero(near)
+    row, column = np.divmod(at, width)
+    inside = np.full(hole.size, -1, np.int32)
+    inside[hole.ravel()] = np.arange(hole.sum(), dtype=np.int32)
+    curved = np.zeros((len(at), len(pixels)), pixels.dtype)
+    entries = []
+    sides = (
+        (-width, row > 0),
+        (width, row < height - 1),
+        (-1, column > 0),
+        (1, column < width - 1),
+    )
+    for step, there in sides:
+        own = np.flatnonzero(there)
+        curved[own] += (pixels[:, at[own] + step] - pixels[:, at[own]]).T
+        for of, value in ((at[own] + step, 1.0), (at[own], -1.0)):
+            is_free = inside[of] >= 0
+            entries.append((own[is_free], inside[of[is_free]], np.full(is_free.sum(), value)))
+    rows, columns, values = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    shape = (len(at), int(hole.sum()))
+    return csr_matrix((values.astype(pixels.dtype), (rows, columns)), shape), curved
 
 
 def pyramid(x: Tensor, hole: Tensor) -> Tensor:
@@ -43,13 +110,15 @@ def pyramid(x: Tensor, hole: Tensor) -> Tensor:
     known = 1 - hole.to(x)
     if bool((known > 0).all()) or max(x.shape[-2:]) == 1:
         return x
-    h, w = x.shape[-2:]
-    even = (0, w % 2, 0, h % 2)
-    weight = F.avg_pool2d(F.pad(known, even), 2)
-    mean = F.avg_pool2d(F.pad(known * x, even), 2) / weight.clamp_min(1e-8)
+    mean, weight = _block_means(x, known, 2)
+    del known
     coarse = pyramid(mean, weight == 0)
-    up = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :h, :w]
-    return torch.where(hole, up, x)
+
+    def filled(rows: slice) -> Tensor:
+        up = _enlarged(coarse, 2, rows, x.shape[-1])
+        return torch.where(hole[..., rows, :], up, x[..., rows, :])
+
+    return _by_rows(filled, x, 2)
 
 
 def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
@@ -60,12 +129,47 @@ def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
         known: 1 where x counts and 0 elsewhere, ``(B or 1, C or 1, H, W)``; not 0 everywhere.
         side: The side of a block, in pixels.
     """
-    h, w = x.shape[-2:]
-    whole = (0, -w % side, 0, -h % side)
-    weight = F.avg_pool2d(F.pad(known, whole), side)
-    mean = F.avg_pool2d(F.pad(known * x, whole), side) / weight.clamp_min(1e-8)
+    mean, weight = _block_means(x, known, side)
     filled = pyramid(mean, (weight == 0).expand_as(mean))
-    return F.interpolate(filled, scale_factor=side, mode="bilinear")[..., :h, :w]
+    return _by_rows(lambda rows: _enlarged(filled, side, rows, x.shape[-1]), x, side)
+
+
+def _block_means(x: Tensor, known: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the means of the known pixels of blocks, 0 where there is none, and their share."""
+    h, w = x.shape[-2:]
+    parts = []
+    for rows in bands(x, side) if is_large(x) else [slice(0, h)]:
+        whole = (0, -w % side, 0, (rows.start - rows.stop) % side)
+        own = known[..., rows, :]
+        weight = F.avg_pool2d(F.pad(own, whole), side)
+        mean = F.avg_pool2d(F.pad(own * x[..., rows, :], whole), side) / weight.clamp_min(1e-8)
+        parts.append((mean, weight))
+    mean, weight = (torch.cat(each, -2) for each in zip(*parts, strict=True))
+    return mean, weight
+
+
+def _enlarged(coarse: Tensor, side: int, rows: slice, width: int) -> Tensor:
+    """Return some rows of the bilinear enlargement of blocks of this side.
+
+    Arguments:
+        rows: They begin at a multiple of the side.
+        width: Columns of the result.
+    """
+    first = max(0, rows.start // side - 1)  # a row of blocks more on both sides has its share
+    last = -(-rows.stop // side) + 1
+    up = F.interpolate(coarse[..., first:last, :], scale_factor=side, mode="bilinear")
+    top = rows.start - first * side
+    return up[..., top : top + rows.stop - rows.start, :width]
+
+
+def _by_rows(make: Callable[[slice], Tensor], x: Tensor, side: int) -> Tensor:
+    """Return images like x of their rows: of large ones in bands that begin at blocks."""
+    if not is_large(x):
+        return make(slice(0, x.shape[-2]))
+    out = torch.empty_like(x)
+    for rows in bands(x, side):
+        out[..., rows, :] = make(rows)
+    return out
 
 
 def flat_holes(values: np.ndarray, hole: Tensor, known: Tensor, tolerance: float) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import ExtraError, ImageError, PriorError, SettingError
 from ..io import animations, files
+from ..phases import each_part, phase
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
-from ..turns import each_window
 from ..validation import shown
 from . import work
 from .masks import ImageList, open_setting, read_setting, settings_of
@@ -157,17 +157,21 @@ class Run:
             file = self._read(source)
             work.check_depth(file, targets)
             self.bar.stage("preparing")
-            with each_window(self._window):
+            with each_part(self._part):
                 result = work.call(self.function, file, values, self._callback)
-            self.bar.stage("writing")
-            for key, path in targets.items():
-                suffix = path.suffix.lower() if path else ".png"
-                data = work.data(key, result, file, suffix, self.o.strip_metadata)
-                if path is None:
-                    emit_bytes(data)
-                else:
-                    self._write(data, path)
+                self._write_files(result, file, targets)
         return result
+
+    def _write_files(self, result: Any, file: work.Source | None, targets: Targets) -> None:
+        """Write the files of a result."""
+        phase("writing")
+        for key, path in targets.items():
+            suffix = path.suffix.lower() if path else ".png"
+            data = work.data(key, result, file, suffix, self.o.strip_metadata)
+            if path is None:
+                emit_bytes(data)
+            else:
+                self._write(data, path)
 
     def _read(self, source: Input) -> work.Source | None:
         """Return what an input holds; None where the task reads nothing."""
@@ -183,10 +187,10 @@ class Run:
         check_signals()
         self.bar.update(share)
 
-    def _window(self, done: int, count: int) -> None:
-        """Show the windows of a large image, of which a step takes minutes."""
+    def _part(self, what: str, done: int, count: int) -> None:
+        """Show what is done of a large image, of which a step takes minutes."""
         check_signals()
-        self.bar.stage(f"window {done} of {count}")
+        self.bar.stage(f"{what} {done} of {count}" if count else what)
 
     def _write(self, data: bytes, path: Path) -> None:
         """Write a file, but not over another one of this run, whatever name it goes by."""

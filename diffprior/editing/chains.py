@@ -1,13 +1,14 @@
 """Chains on the states of images, and what edits need around them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bands import rows_of
+from ..bands import in_bands, rows_of
 from ..batching import Callback, batched, row_by_row
 from ..catalog import SettingError
 from ..io.arrays import ImageError, Images, as_images
@@ -21,6 +22,7 @@ from ..solvers import dot
 
 __all__ = [
     "Chain",
+    "Rows",
     "chain_steps",
     "latent_mask",
     "match_image",
@@ -30,13 +32,14 @@ __all__ = [
 ]
 
 Chain = Callable[[Tensor, Tensor, Noise, Callback], Tensor]
+Rows = Callable[[Tensor], Tensor]  # makes the images or states of the rows of these numbers
 FAINTEST = 1e-4  # strength; its noise is half of a step of 8 bits
 
 
 @torch.no_grad()
 def run_chain(
     model: Prior,
-    z: Tensor,
+    z: Tensor | Rows,
     chain: Chain,
     noise: Noise,
     callback: Callback | None,
@@ -45,16 +48,18 @@ def run_chain(
 
     Arguments:
         model: The prior whose calls are counted.
-        z: States or images, of shape ``(B, *)``.
+        z: States or images, of shape ``(B, *)``; or a function that makes those of some rows,
+            which saves memory: they are held as long as the chain needs them.
         chain: Gets the numbers of some rows, these rows, their noise and their callback, and
             returns what becomes of them.
         noise: The noise streams of all rows.
         callback: Called after each step with the states and the share of work done.
     """
     meter = Meter()
+    make = partial(rows_of, z) if isinstance(z, Tensor) else z
 
     def work(part: Tensor, streams: Noise, callback: Callback) -> Tensor:
-        return chain(part, rows_of(z, part), streams, callback)
+        return chain(part, make(part), streams, callback)
 
     with meter.on(model):
         x = batched(work, noise, callback, batch_size(model))
@@ -132,4 +137,5 @@ def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
 def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     cos = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1, 1)
     w = cos.acos().clamp_min(1e-3)  # the sines of smaller angles are the angles, in float32
-    return (((1 - share) * w).sin() * a + (share * w).sin() * b) / w.sin()
+    one, other = ((1 - share) * w).sin(), (share * w).sin()
+    return in_bands(lambda a, b: (one * a + other * b) / w.sin(), a, b)

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bands import rows_of
 from ..batching import Callback, StepCallback, part_callback, step_callback
 from ..catalog import build, spell
 from ..errors import SettingError
 from ..inversions.base import Inversion
 from ..io.arrays import digest
+from ..phases import within_step
 from ..priors.base import Prior, show_image
 from ..priors.paired import PairedPrior
 from ..random import Noise
@@ -21,7 +23,7 @@ from ..runtime.memory import batch_size
 from . import trajectory
 from .chains import noise_level_of
 from .page import Session
-from .trajectory import Trajectory
+from .trajectory import LAST, Trajectory
 
 __all__ = [
     "Condition",
@@ -30,6 +32,7 @@ __all__ = [
     "inversion_condition",
     "inversion_report",
     "invert_images",
+    "report_calls",
     "resolve_inversion",
 ]
 
@@ -90,14 +93,14 @@ def invert_images(
     noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
     called = source.without_guidance().innermost if method.guided else source
-    with _report_calls(called, method.calls * len(parts), callback):
+    with report_calls(called, method.calls * len(parts), callback):
         codes = [
             method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
             for i in parts
         ]
     return Trajectory(
         inversion=method,
-        code={key: torch.cat([code[key] for code in codes]) for key in codes[0]},
+        code={key: _joined([code[key] for code in codes]) for key in codes[0]},
         prior=report["prior"],
         sha256=report["prior_sha256"],
         condition=condition,
@@ -137,16 +140,31 @@ def decode_trajectory(
     count = 1 if method.guided else batch_size(like)
     parts = torch.split(torch.arange(len(code.code["x_T"])), count)
     for k, part in enumerate(parts):
-        rows = {key: v[part].to(like.like) for key, v in code.code.items()}
+        rows = {key: _rows(key, v, part, like) for key, v in code.code.items()}
         priors = descent(part)
         after_step = _step(part_callback(callback, k, len(parts)), method.steps, priors.inside)
         if priors.source is None:
             states.append(method.decode(priors.target, rows, after_step))
         else:
-            both = {key: torch.cat([v, v]) for key, v in rows.items()}
+            both = {key: _twice(v) for key, v in rows.items()}
             pair = PairedPrior(priors.source, priors.target)
             states.append(method.decode(pair, both, after_step).chunk(2)[1])
     return torch.cat(states)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _rows(key: str, values: Tensor, part: Tensor, like: Prior) -> Tensor:
+    """Return some rows of a tensor of a code. What steps added stays short until its step."""
+    own = rows_of(values, part)
+    return own.to(like.like) if key.endswith(LAST) else own.to(like.like.device)
+
+
+def _twice(x: Tensor) -> Tensor:
+    """Return rows, and once more the same."""
+    return x.expand(2, *x.shape[1:]) if len(x) == 1 else torch.cat([x, x])
 
 
 def _step(
@@ -165,16 +183,17 @@ def _step(
 
 
 @contextmanager
-def _report_calls(prior: Prior, calls: int, callback: Callback | None) -> Iterator[None]:
+def report_calls(prior: Prior, calls: int, callback: Callback | None) -> Iterator[None]:
     """Call ``callback`` after every call of a prior, of which this many are expected."""
     if callback is None:
         yield
         return
-    number = counting(1)
-    hook = prior.register_forward_hook(
-        lambda _, inputs, x_0: callback(x_0, min(1.0, next(number) / calls))
-    )
+    report = step_callback(callback, calls)
+    number = counting()
+    last = calls - 1  # of more calls than that nobody knows
+    hook = prior.register_forward_hook(lambda _, inputs, x_0: report(x_0, min(last, next(number))))
     try:
-        yield
+        with within_step():
+            yield
     finally:
         hook.remove()

@@ -19,7 +19,7 @@ from ..runtime.results import Result, make_result
 from ..runtime.settings import Settings
 from ..runtime.signature import TaskFunction, keywords, public_function
 from ..runtime.task import Task
-from .chains import Chain, run_chain
+from .chains import Chain, Rows, run_chain
 from .trajectory import InversionResult, Trajectory
 
 __all__ = ["Edit", "Edited", "Session", "editing"]
@@ -58,12 +58,11 @@ class Session:
     settings: Settings
     report: Mapping[str, Any]
 
-    @property
-    def pixels(self) -> Tensor:
-        """The images, each as often as it has samples, ``(B * n, 3, H, W)``."""
+    def pixels(self, index: Tensor) -> Tensor:
+        """Return the images of the samples of these numbers, ``(b, 3, H, W)``."""
         assert self.images is not None
-        x = self.images.tensor().to(self.prior.like)
-        return x.repeat_interleave(self.settings.samples, 0)
+        rows = (index // self.settings.samples).tolist()
+        return self.images.select(rows).tensor().to(self.prior.like)
 
     @property
     def ids(self) -> Sequence[int | str]:
@@ -76,18 +75,18 @@ class Session:
         """New streams of noise, one for each sample."""
         return Noise(self.settings.seed, self.ids, self.settings.samples)
 
-    def run(self, chain: Chain, x: Tensor, method: object, noise: Noise | None = None) -> Edited:
+    def run(self, chain: Chain, x: Rows, method: object, noise: Noise | None = None) -> Edited:
         """Return what a chain makes of images or states, as many at a time as memory holds.
 
         Arguments:
             chain: As of ``run_chain``.
-            x: Its images or states, one row for each sample.
+            x: Makes its images of the numbers of samples.
             method: What the report names as the method.
             noise: The streams of the rows; by default those of the samples.
         """
         streams = self.noise if noise is None else noise
-        x, counts = run_chain(self.prior, x, chain, streams, self.settings.callback)
-        return Edited(x=x, report={"method": repr(method), **counts})
+        done, counts = run_chain(self.prior, x, chain, streams, self.settings.callback)
+        return Edited(x=done, report={"method": repr(method), **counts})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,10 +15,11 @@ from ..inversions.base import Code, Inversion
 from ..io.arrays import Images, digest
 from ..runtime.results import Result
 
-__all__ = ["ADDED", "SUFFIX", "InversionResult", "Trajectory"]
+__all__ = ["ADDED", "LAST", "SUFFIX", "InversionResult", "Trajectory"]
 
 SUFFIX = ".safetensors"
 FORMAT = "diffprior inversion 1"
+LAST = "_T"  # ends the names of last states
 ADDED = ("lora", "lora_scale", "controlnet", "control")  # in the report of its prior
 
 
@@ -49,7 +50,7 @@ class Trajectory:
     added: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        short = {k: v if k.endswith("_T") else v.half() for k, v in self.code.items()}
+        short = {k: v if k.endswith(LAST) else v.half() for k, v in self.code.items()}
         object.__setattr__(self, "code", short)
 
     def data(self) -> bytes:

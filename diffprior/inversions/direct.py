@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
-from .base import Code, Inversion, Keep, flow_step, inverse_step, walk
+from .base import Code, Inversion, Keep, Steps, flow_step, inverse_step, step_of, walk
 
 __all__ = ["DirectInversion"]
 
@@ -29,18 +28,17 @@ class DirectInversion(Inversion):
 
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         states = [x_0]
-        d = []
+        d = Steps(len(times) - 1, keep)
         for s, t in pairs(times):
             states.append(inverse_step(prior, states[-1], s, t))
         x = x_T = states.pop()
         for t, s in pairs(times.flip(0)):
             x = flow_step(prior, x, t, s)
-            d.append(keep(states.pop() - x))
-            x = x + d[-1]
-        return {"x_T": x_T, "d": torch.stack(d, 1)}
+            x = x + d.add(states.pop() - x)
+        return {"x_T": x_T, "d": d.joined()}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
-            return flow_step(prior, x_t, t, s) + code["d"][:, i]
+            return flow_step(prior, x_t, t, s) + step_of(code["d"], i, x_t)
 
         return walk(code["x_T"], times, step, each)

@@ -1,18 +1,20 @@
 """Edit-friendly inversion (Huberman-Spiegelglas et al., 2024): a code of one noise a step."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, cast
 
-import torch
 from torch import Tensor
 
+from ..bands import in_bands, is_large
 from ..batching import StepCallback
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
 from ..validation import Within
-from .base import Code, Inversion, Keep, walk
+from .base import Code, Inversion, Keep, Steps, step_of, walk
 
 __all__ = ["EditFriendly"]
 
@@ -38,23 +40,38 @@ class EditFriendly(Inversion):
     def up(self, prior: Prior, x_0: Tensor, times: Tensor, noise: Noise | None, keep: Keep) -> Code:
         if noise is None:
             raise TypeError("an edit-friendly inversion draws noise: give it a stream")
-        states = [x_0, *(prior.diffusion.noise(x_0, t).sample(noise) for t in times[1:])]
-        z = []
-        x = x_T = states.pop()
+        draws = [lambda: x_0, *(_draw(prior, x_0, t, noise) for t in times[1:])]
+        z = Steps(len(times) - 1, keep)
+        x = x_T = draws.pop()()
         for t, s in pairs(times.flip(0)):
             kernel = self._kernel(prior, x, t, s)
             mu = kernel.mean
             dev = kernel.var.sqrt()
-            z.append(keep((states.pop() - mu) / dev))
-            x = mu + dev * z[-1]
-        return {"x_T": x_T, "z": torch.stack(z, 1)}
+            z_s = z.add(in_bands(lambda x_s, mu, dev: (x_s - mu) / dev, draws.pop()(), mu, dev))
+            x = in_bands(lambda mu, z_s, dev: mu + dev * z_s, mu, z_s, dev)
+        return {"x_T": x_T, "z": z.joined()}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
             kernel = self._kernel(prior, x_t, t, s)
-            return kernel.mean + kernel.var.sqrt() * code["z"][:, i]
+            z = step_of(code["z"], i, x_t)
+            mu, dev = kernel.mean, kernel.var.sqrt()
+            return in_bands(lambda z, mu, dev: mu + dev * z, z, mu, dev, into=z)
 
         return walk(code["x_T"], times, step, each)
 
     def _kernel(self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor) -> GaussianKernel:
         return cast(GaussianKernel, prior.kernel(x_t, t, s, self.eta))
+
+
+def _draw(prior: Prior, x_0: Tensor, t: Tensor, noise: Noise) -> Callable[[], Tensor]:
+    """Draw x_t ~ q(x_t | x_0), and return what returns it.
+
+    A large one is not held: it is drawn again when it is asked for.
+    """
+    if not is_large(x_0):
+        x_t = prior.diffusion.noise(x_0, t).sample(noise)
+        return lambda: x_t
+    again = copy.deepcopy(noise)
+    noise.normal(x_0)  # the numbers of x_t, which the next draw comes after
+    return lambda: prior.diffusion.noise(x_0, t).sample(again)

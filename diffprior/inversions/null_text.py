@@ -15,7 +15,7 @@ from ..random import Noise
 from ..schedules import pairs
 from ..solvers import dot, per_row
 from ..validation import Whole
-from .base import Code, Inversion, Keep, flow_coefficients, flow_step, predict_eps, walk
+from .base import Code, Inversion, Keep, flow_coefficients, flow_step, predict_eps, step_of, walk
 
 __all__ = ["NullText"]
 
@@ -64,7 +64,7 @@ class NullText(Inversion):
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
-            return flow_step(_fitted(prior, code["null"][:, i]), x_t, t, s)
+            return flow_step(_fitted(prior, step_of(code["null"], i, x_t)), x_t, t, s)
 
         return walk(code["x_T"], times, step, each)
 

@@ -27,6 +27,7 @@ from numpy.typing import DTypeLike
 from PIL import Image
 from torch import Tensor
 
+from ..bands import let_go
 from ..errors import ImageError
 from . import exif
 
@@ -164,6 +165,7 @@ class Images:
             part = part.clamp(-1, 1) if clip else part
             weight = None if mask is None else mask[..., rows, :]
             out[:, rows] = self._blend_band(part, weight, rows)
+            let_go(x)
         return out
 
     def _blend_band(self, x: Tensor, mask: Tensor | None, rows: slice) -> np.ndarray:

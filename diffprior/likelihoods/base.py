@@ -1,14 +1,14 @@
 """The interface of likelihoods: an operator, its noise and the measurement, bound together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from ..bands import rows_of
+from ..bands import bands, is_large, rows_of
 from ..operators.base import Composed, Operator
 from ..random import Noise
 
@@ -78,7 +78,8 @@ class ConditionableLikelihood(Likelihood[O], ABC):
     """A likelihood under which E[x | y] is known for a prior x ~ N(x_0, var I) and a linear A.
 
     Methods that move an estimate x_0 to the data by ``condition``, or down the squared
-    ``residual``, work with any such likelihood.
+    ``residual``, work with any such likelihood. A subclass overrides ``residual`` and
+    ``condition_at_once``.
     """
 
     @property
@@ -90,9 +91,42 @@ class ConditionableLikelihood(Likelihood[O], ABC):
     def residual(self, x: Tensor) -> Tensor:
         """Return how far A x is from the data, y - A x for exact ones, of the shape of y."""
 
-    @abstractmethod
     def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
-        """Return E[x | y] under x ~ N(x_0, var I), of the shape of ``x_0``, for a linear A."""
+        """Return E[x | y] under x ~ N(x_0, var I), of the shape of ``x_0``, for a linear A.
+
+        Large images are taken in parts that are measured by themselves, if there are such.
+        """
+        if not is_large(x_0):
+            return self.condition_at_once(x_0, var)
+        x = torch.empty_like(x_0)
+        for part, at in self.parts(x_0):
+            x[at] = part.condition_at_once(x_0[at], var)
+        return x
+
+    @abstractmethod
+    def condition_at_once(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return the mean that ``condition`` returns, of the whole of x."""
+
+    def parts(self, x: Tensor) -> Iterator[tuple[Self, Any]]:
+        """Yield the likelihood of parts of states that are measured by themselves, and where.
+
+        Parts are bands of large images ``(B, C, H, W)``, or their channels. Small states are one
+        part, and so are all whose operator measures no part by itself.
+        """
+        A: Operator = self.operator
+        if is_large(x) and A.grain:
+            for rows in bands(x, A.grain):
+                operator, y = A.band(rows, self.y)
+                yield self._part(operator, y), (..., rows, slice(None))
+        elif is_large(x) and A.by_channel:
+            for c in range(x.shape[1]):
+                at = slice(None), slice(c, c + 1)
+                yield self._part(A, self.y[at]), at
+        else:
+            yield self, slice(None)
+
+    def _part(self, operator: Operator, y: Tensor) -> Self:
+        return cast(Self, replace(cast(Any, self), operator=operator, y=y))
 
     def mean_square(self, x: Tensor) -> Tensor:
         """Return the mean of the squared residual over what was measured, of shape ``(B,)``."""

@@ -1,13 +1,12 @@
 """Gaussian noise, or none."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ..bands import bands, is_large
+from ..bands import in_bands, is_large
 from ..operators.base import LinearOperator, SVDOperator
 from ..random import Noise
 from ..solvers import cg
@@ -58,8 +57,8 @@ class GaussianLikelihood(ConditionableLikelihood[O]):
         the rounding error of numbers about 1 counts as that.
         """
         sigma = max(self.sigma, torch.finfo(x.dtype).eps)
-        squares = [part.residual(x[at]).flatten(1).square().sum(1) for part, at in self._parts(x)]
-        counts = [part.unclamped_count() for part, _ in self._parts(x)]
+        squares = [part.residual(x[at]).flatten(1).square().sum(1) for part, at in self.parts(x)]
+        counts = [part.unclamped_count() for part, _ in self.parts(x)]
         total, count = (torch.stack(sums).sum(0) for sums in (squares, counts))
         return total / (count.clamp_min(1) * sigma**2)
 
@@ -67,40 +66,21 @@ class GaussianLikelihood(ConditionableLikelihood[O]):
         """Return A^T (var A A^T + sigma^2)^+ r, for a linear A."""
         A = cast(LinearOperator, self.operator)
         if isinstance(A, SVDOperator):
-            total = var * A.s**2 + self.sigma**2
-            gain = torch.where(A.s > 1e-6 * A.s.max(), A.s / total, 0)
-            return A.from_spectrum(gain * A.to_left(r))
-        return cg(lambda v: var * A.adjoint(A(v)) + self.sigma**2 * v, A.adjoint(r))
 
-    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
-        """Return E[x | y] under x ~ N(x_0, var I), for a linear A.
+            def gain(s: Tensor) -> Tensor:
+                return torch.where(s > 1e-6 * s.max(), s / (var * s**2 + self.sigma**2), 0)
 
-        It is x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0)
-        """
-        if not is_large(x_0):
-            return self._condition(x_0, var)
-        x = torch.empty_like(x_0)
-        for part, at in self._parts(x_0):
-            x[at] = part._condition(x_0[at], var)
-        return x
+            return A.filtered(gain, r)
+        back = A.adjoint(r)
+        if is_large(back) and self.sigma > 0 and r.numel() < back.numel():
+            del back  # of large images the smaller of the two systems is solved, that of y
+            return A.adjoint(cg(lambda v: self._widened(A(A.adjoint(v)), v, var), r))
+        return cg(lambda v: self._widened(A.adjoint(A(v)), v, var), back)
 
-    def _condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+    def _widened(self, v: Tensor, own: Tensor, var: Tensor | float) -> Tensor:
+        """Return var v + sigma^2 own."""
+        return in_bands(lambda v, own: var * v + self.sigma**2 * own, v, own)
+
+    def condition_at_once(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+        """Return x_0 + var A^T (var A A^T + sigma^2)^+ (y - A x_0), for a linear A."""
         return x_0 + var * self.apply_gain(self.residual(x_0), var)
-
-    def _parts(self, x: Tensor) -> Iterator[tuple[Self, Any]]:
-        """Yield the likelihood of parts of states that are measured by themselves, and where.
-
-        Small states are one part, and so are all that an operator has no parts of.
-        """
-        A = self.operator
-        if is_large(x) and A.grain:
-            for rows in bands(x, A.grain):
-                measured = slice(rows.start // A.grain, rows.stop // A.grain)
-                y = self.y[..., measured, :]
-                yield replace(self, operator=A.band(rows), y=y), (..., rows, slice(None))
-        elif is_large(x) and A.by_channel:
-            for c in range(x.shape[1]):
-                at = slice(None), slice(c, c + 1)
-                yield replace(self, y=self.y[at]), at
-        else:
-            yield self, slice(None)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -128,6 +128,8 @@ class Coefficients(LinearOperator):
         self.coding = coding
         self.ratio = RATIOS[coding.subsampling]
         self.orientation = coding.orientation
+        # blocks are of these rows alone; a file that lies on its side has columns of them
+        self.grain = 8 * self.ratio[0] if coding.orientation == 1 else 0
         c, h, w = shape
         self.shape = (c, w, h) if coding.orientation > 4 else (c, h, w)  # as stored in the file
         h, w = self.shape[-2:]
@@ -149,18 +151,15 @@ class Coefficients(LinearOperator):
         self.register_buffer("colors", LEVELS * colors)
         self.register_buffer("step", torch.cat(steps)[None].to(basis))
 
-    @property
-    def rows(self) -> int:
-        """Rows of pixels whose blocks are theirs alone; 0 in a file that lies on its side."""
-        return 8 * self.ratio[0] if self.orientation == 1 else 0
+    def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
+        """Return the operator of a band of the images alone, and its coefficients ``(B, M')``."""
+        return self._of_rows(rows), self._cut(y, rows)
 
-    def of_rows(self, rows: slice) -> "Coefficients":
-        """Return the operator for these rows of pixels, from a multiple of ``rows`` on."""
+    def _of_rows(self, rows: slice) -> Self:
         c, h, w = self.shape
-        return Coefficients((c, min(h, rows.stop) - rows.start, w), self.coding).to(self.basis)
+        return type(self)((c, min(h, rows.stop) - rows.start, w), self.coding).to(self.basis)
 
-    def cut(self, z: Tensor, rows: slice) -> Tensor:
-        """Return the coefficients of these rows of pixels."""
+    def _cut(self, z: Tensor, rows: slice) -> Tensor:
         parts = []
         for p, (height, _) in zip(self.split(z), self.sizes, strict=True):
             taller = 8 * self.sizes[0][0] // height  # rows of pixels of a row of blocks
@@ -204,12 +203,12 @@ class Coefficients(LinearOperator):
         ]
 
     def _planes(self, x: Tensor) -> list[Tensor]:
-        if not (is_large(x) and self.rows):
+        if not (is_large(x) and self.grain):
             return self._planes_at_once(x)
         planes = [x.new_empty(len(x), h, w) for h, w in self.sizes]
-        for rows in bands(x, self.rows):
+        for rows in bands(x, self.grain):
             for whole, part in zip(
-                planes, self.of_rows(rows)._planes_at_once(x[..., rows, :]), strict=True
+                planes, self._of_rows(rows)._planes_at_once(x[..., rows, :]), strict=True
             ):
                 top = rows.start * whole.shape[1] // self.sizes[0][0]
                 whole[:, top : top + part.shape[1]] = part
@@ -280,22 +279,12 @@ class CellLikelihood(ConditionableLikelihood[Coefficients]):
         z = self.operator(x)
         return z + self.step * (noise.uniform(z) - 0.5)
 
-    def condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
+    def condition_at_once(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         """Return E[x | y] under x ~ N(x_0, var I), with the coefficients taken as independent.
 
         Those of luma are, for a gray image; chroma is correlated with luma, and has more pixels
         than coefficients.
         """
-        A = self.operator
-        if is_large(x_0) and A.rows:
-            x = torch.empty_like(x_0)
-            for rows in bands(x_0, A.rows):
-                part = replace(self, operator=A.of_rows(rows), y=A.cut(self.y, rows))
-                x[..., rows, :] = part._condition(x_0[..., rows, :], var)
-            return x
-        return self._condition(x_0, var)
-
-    def _condition(self, x_0: Tensor, var: Tensor | float) -> Tensor:
         A = self.operator
         z = A(x_0)
         half = A.step / 2

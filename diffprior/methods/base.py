@@ -340,8 +340,13 @@ class Guidance(Method[L]):
         return p.prior.reverse(x_t, self.denoise(p, x_t, t), t, s, eta)
 
     def run(self, p: Posterior[L], x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
-        start = self.start_time(p.prior)
-        return self.sampler(ConditionedPrior(self, p), x_T, noise, start=start, callback=callback)
+        sampler = self.sampler
+        states = [x_T]
+        del x_T
+        times = grid(
+            p.prior.diffusion.schedule, sampler.grid, sampler.steps, self.start_time(p.prior)
+        )
+        return sampler.walk(ConditionedPrior(self, p), states, noise, times, callback)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..bands import in_bands
@@ -129,5 +130,9 @@ class DPIR(Method[Conditionable]):
         if not self.spread or not isinstance(A, Mask) or x_0.ndim != 4:
             return x_0
         known = (A.s != 0).to(x_0)
-        error = A.pinv(p.likelihood.residual(x_0))
-        return x_0 + (1 - known) * local_mean(error, known, self.spread)
+        error = torch.empty_like(x_0)
+        for part, at in p.likelihood.parts(x_0):
+            error[at] = part.operator.pinv(part.residual(x_0[at]))
+        mean = local_mean(error, known, self.spread)
+        del error
+        return in_bands(lambda x_0, known, m: x_0 + (1 - known) * m, x_0, known, mean, into=mean)

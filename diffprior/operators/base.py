@@ -51,8 +51,8 @@ class Operator(nn.Module, ABC):
     """
 
     neutral: ClassVar[bool] = False  # True of the identity, which a composition leaves out
-    by_channel: ClassVar[bool] = False  # True where each channel is measured by itself
-    grain: int = 0  # rows of pixels that make one row of y, and no other; 0 where there is no such
+    by_channel: bool = False  # whether each channel is measured by itself
+    grain: int = 0  # rows of pixels that are measured by themselves; 0 where there are no such
 
     def __getattr__(self, name: str) -> Any:
         """Explain a missing attribute of an operator whose shape is not set yet."""
@@ -82,9 +82,19 @@ class Operator(nn.Module, ABC):
         """Return the operator for these images of the batch; ``self`` if it is the same for all."""
         return self
 
-    def band(self, rows: slice) -> Self:
-        """Return the operator for these rows of pixels alone, where it has a ``grain``."""
-        return self
+    def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
+        """Return the operator of a band of the images alone, and its part of measurements.
+
+        Likelihoods work on large images band by band, where the operator has a ``grain``. Then A of
+        a band of x is the part of y = A x that is cut here. By default each ``grain`` rows of
+        pixels ``(B, C, H, W)`` make one row of ``(B, C', H / grain, W')``.
+
+        Arguments:
+            rows: Rows of pixels; they begin at a multiple of ``grain``, and end at one, or with
+                the image.
+            y: Measurements ``(B, *)`` of whole images.
+        """
+        return self, y[..., rows.start // self.grain : -(-rows.stop // self.grain), :]
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         """Return the same operator for states of this shape; ``self`` if any shape is accepted."""
@@ -186,8 +196,15 @@ class SVDOperator(LinearOperator, ABC):
 
     def pinv(self, y: Tensor) -> Tensor:
         """Return A^+ y = V diag(s^+) U^T y; singular values that are zero to rounding give zero."""
-        real = self.s > 1e-6 * self.s.max()
-        return self.from_spectrum(torch.where(real, 1 / self.s, 0) * self.to_left(y))
+        return self.filtered(lambda s: torch.where(s > 1e-6 * s.max(), 1 / s, 0), y)
+
+    def filtered(self, gain: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+        """Return V diag(g) U^T y.
+
+        Arguments:
+            gain: Makes g of singular values, 0 where they are 0. It may get the largest ones alone.
+        """
+        return self.from_spectrum(gain(self.s) * self.to_left(y))
 
 
 class DiagonalOperator(SVDOperator, ABC):
@@ -219,6 +236,19 @@ class Composed(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
+
+    @property
+    def by_channel(self) -> bool:  # type: ignore[override]
+        return self.outer.by_channel and getattr(self.inner, "by_channel", False)
+
+    @property
+    def grain(self) -> int:  # type: ignore[override]
+        return int(self.outer.grain == 1 and getattr(self.inner, "grain", 0) == 1)
+
+    def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
+        outer, part = self.outer.band(rows, y)
+        inner, _ = cast(Operator, self.inner).band(rows, y)  # rows of pixels are rows of all
+        return type(self)(outer, inner), part
 
     def mask_unmeasured(self, y: Tensor) -> Tensor:
         return self.outer.mask_unmeasured(y)
@@ -280,6 +310,17 @@ class Stacked(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join([A(x) for A in self.parts])
+
+    @property
+    def grain(self) -> int:  # type: ignore[override]
+        grains = {A.grain for A in self.parts}
+        return grains.pop() if len(grains) == 1 and self.shapes else 0
+
+    def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
+        cut = [A.band(rows, z) for A, z in zip(self.parts, self.split(y), strict=True)]
+        shape = (*self.shape[:-2], rows.stop - rows.start, self.shape[-1])
+        own = type(self)([A for A, _ in cut], shape)
+        return own, own.join([z for _, z in cut])
 
     def mask_unmeasured(self, y: Tensor) -> Tensor:
         return self.join(

@@ -1,6 +1,6 @@
 """Super-resolution as in most benchmarks: y is the image, reduced with bicubic weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Self
 
@@ -12,7 +12,7 @@ from .base import SVDOperator
 
 __all__ = ["Bicubic", "weights"]
 
-LONG = 2048  # entries of an axis; matrices of longer ones fill the memory in float64
+LONG = 2048  # entries of an axis; of longer ones a square matrix V would fill the memory
 
 
 class Bicubic(SVDOperator):
@@ -22,6 +22,9 @@ class Bicubic(SVDOperator):
     that of "Cubic Convolution Interpolation for Digital Image Processing" (Keys, 1981),
     https://doi.org/10.1109/TASSP.1981.1163711. Sides may have any length; those of y are rounded
     up.
+
+    Of an axis of more than 2048 pixels the columns of V that meet s > 0 are held alone, in float32.
+    The rest of them is made where a spectrum is asked for.
 
     Arguments:
         factor: N, at least 2.
@@ -42,7 +45,7 @@ class Bicubic(SVDOperator):
         self.factor = factor
         self.shape = tuple(shape or ())
         if self.shape:
-            (U_h, s_h, V_h), (U_w, s_w, V_w) = (_svd(n, factor, _dtype(n)) for n in self.shape[-2:])
+            (U_h, s_h, V_h), (U_w, s_w, V_w) = (_svd(n, factor) for n in self.shape[-2:])
             self.register_buffer("s", torch.outer(s_h, s_w).to(torch.get_default_dtype()))
             for name, part in {"U_h": U_h, "V_h": V_h, "U_w": U_w, "V_w": V_w}.items():
                 self.register_buffer(name, part)
@@ -60,11 +63,18 @@ class Bicubic(SVDOperator):
         z = _between(self.U_h.mT, y, self.U_w)
         return _between(self.V_h[:, :h], self.s[:h, :w] * z, self.V_w[:, :w].mT)
 
+    def filtered(self, gain: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+        h, w = len(self.U_h), len(self.U_w)
+        if max(self.shape[-2:]) > LONG:  # the rest of z is 0
+            z = gain(self.s[:h, :w]) * _between(self.U_h.mT, y, self.U_w)
+            return _between(self.V_h[:, :h], z, self.V_w[:, :w].mT)
+        return super().filtered(gain, y)
+
     def to_spectrum(self, x: Tensor) -> Tensor:
-        return _between(self.V_h.mT, x, self.V_w)
+        return _between(_complete(self.V_h).mT, x, _complete(self.V_w))
 
     def from_spectrum(self, z: Tensor) -> Tensor:
-        return _between(self.V_h, z, self.V_w.mT)
+        return _between(_complete(self.V_h), z, _complete(self.V_w).mT)
 
     def to_left(self, y: Tensor) -> Tensor:
         z = _between(self.U_h.mT, y, self.U_w)
@@ -96,6 +106,8 @@ def _between(P: Tensor, x: Tensor, Q: Tensor) -> Tensor:
     So the result does not depend, to the last bit, on the batch or on memory alignment.
     """
     P, Q = P.to(x), Q.to(x)
+    if len(x) == 1:
+        return (P @ (x[0].clone() @ Q))[None]
     return torch.stack([P @ (row.clone() @ Q) for row in x])
 
 
@@ -107,14 +119,27 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x <= 1, near, torch.where(x < 2, far, 0))
 
 
-def _dtype(n: int) -> torch.dtype:
-    """Return the dtype of matrices: float64, so that they are orthonormal in float64, too."""
-    return torch.get_default_dtype() if n > LONG else torch.float64
-
-
 @lru_cache(maxsize=8)
-def _svd(n: int, factor: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Return U, s padded with zeros to ``n`` entries, and V, computed in float64."""
-    U, s, Vh = torch.linalg.svd(weights(n, factor))
-    parts = U, F.pad(s, (0, n - len(s))), Vh.mT
-    return tuple(part.to(dtype) for part in parts)
+def _svd(n: int, factor: int) -> tuple[Tensor, ...]:
+    """Return U, s padded with zeros to ``n`` entries, and V or its first columns.
+
+    They are in float64, so that they are orthonormal in float32, too; those of a long axis are in
+    float32.
+    """
+    A = weights(n, factor)
+    if n <= LONG:
+        U, s, Vh = torch.linalg.svd(A)
+        return U, F.pad(s, (0, n - len(s))), Vh.mT
+    squares, U = torch.linalg.eigh(A @ A.mT)  # s is far from 0, and none of it is lost
+    s, U = squares.flip(0).sqrt(), U.flip(1)
+    parts = U, F.pad(s, (0, n - len(s))), A.mT @ (U / s)
+    return tuple(part.to(torch.get_default_dtype()) for part in parts)
+
+
+def _complete(V: Tensor) -> Tensor:
+    """Return V ``(n, k)`` of orthonormal columns with n - k more of them."""
+    n, k = V.shape
+    if n == k:
+        return V
+    rest = torch.linalg.qr(V, mode="complete")[0][:, k:]
+    return torch.cat([V, rest], 1)

@@ -28,12 +28,16 @@ class Mask(DiagonalOperator):
         self.batched = batched
         self.register_buffer("s", keep.to(torch.get_default_dtype()))
 
+    @property
+    def by_channel(self) -> bool:  # type: ignore[override]
+        return self.s.ndim >= 3 and self.s.shape[-3] == 1
+
     def mask_unmeasured(self, y: Tensor) -> Tensor:
         return (self.s != 0) * y
 
     def select(self, index: Tensor) -> Self:
         return type(self)(rows_of(self.s, index), batched=True) if self.batched else self
 
-    def band(self, rows: slice) -> Self:
+    def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
         s = self.s[..., rows, :] if self.s.ndim >= 2 and self.s.shape[-2] > 1 else self.s
-        return type(self)(s, batched=self.batched)
+        return type(self)(s, batched=self.batched), y[..., rows, :]

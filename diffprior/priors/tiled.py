@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..networks.padding import pad
-from ..turns import window_done
+from ..phases import part_done
 from ..validation import warn
 from .base import Prior, Wrapper
 
@@ -93,7 +93,7 @@ class TiledPrior(Wrapper):
             window = self._denoise(x[..., rows, columns], t, cut.rows, again)
             total[..., rows, columns] += ramp * window
             weight[..., rows, columns] += ramp
-            window_done(done, len(windows))
+            part_done("window", done, len(windows))
         mean = total / weight if total.requires_grad else total.div_(weight)
         return mean[..., :h, :w]
 

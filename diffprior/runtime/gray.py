@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bands import is_large
+from ..bands import bands, in_bands, is_large
 from ..io.arrays import Images
 from .noise_level import wavelet_noise
 
@@ -49,24 +49,35 @@ class Tone:
             image: Of shape ``(3, H, W)``, in [-1, 1].
             known: Where it says something, ``(H, W)``.
         """
-        colors = image.movedim(0, -1).double().numpy()
-        gray = colors.mean(-1)
-        shift = colors - gray[..., None]
-        grays, shifts = _curve(gray[known], shift[known])
-        rest = (shift - _along(gray, grays, shifts)) * known[..., None]
-        far = (rest[known] ** 2).mean() ** 0.5
-        noise = 2 * wavelet_noise(torch.from_numpy(gray)[None, None])[0]
-        if np.abs(rest).max() > CLOSE and far > SHARE * noise:
+        parts = _bands(image)
+        sums = _Sums()
+        for rows in parts:
+            gray, shift = _gray_and_shift(image[:, rows])
+            sums.add(gray[known[rows]], shift[known[rows]])
+        grays, shifts = sums.curve()
+        rest = torch.empty(image.shape, dtype=torch.float32 if len(parts) > 1 else torch.float64)
+        squares, most = 0.0, 0.0
+        for rows in parts:
+            gray, shift = _gray_and_shift(image[:, rows])
+            left = (shift - _along(gray, grays, shifts)) * known[rows][..., None]
+            squares += float((left[known[rows]] ** 2).sum())
+            most = max(most, float(np.abs(left).max()))
+            rest[:, rows] = torch.from_numpy(left).movedim(-1, 0)
+        far = (squares / (3 * known.sum())) ** 0.5
+        if most > CLOSE and far > SHARE * _gray_noise(image):
             return None
-        return cls(grays, shifts, torch.from_numpy(rest).movedim(-1, 0)[None])
+        return cls(grays, shifts, rest[None])
 
     def color(self, gray: Tensor) -> Tensor:
         """Return gray images ``(n, 1, H, W)`` of any size in their colors, ``(n, 3, H, W)``."""
-        shift = _along(gray[:, 0].double().cpu().numpy(), self.grays, self.shifts)
         rest = self.rest
         if rest.shape[-2:] != gray.shape[-2:]:
             rest = F.interpolate(rest, gray.shape[-2:], mode="bicubic")
-        return gray + torch.from_numpy(shift).movedim(-1, 1).to(gray) + rest.to(gray)
+        return in_bands(self._color, gray, rest.to(gray))
+
+    def _color(self, gray: Tensor, rest: Tensor) -> Tensor:
+        shift = _along(gray[:, 0].double().cpu().numpy(), self.grays, self.shifts)
+        return gray + torch.from_numpy(shift).movedim(-1, 1).to(gray) + rest
 
 
 def gray_images(images: Images, lost: Tensor | None = None) -> list[bool]:
@@ -94,8 +105,7 @@ def tones(images: Images, lost: Tensor | None = None) -> list[Tone | None]:
 def _is_colorful(x: Tensor, known: Mask) -> bool:
     """Return whether a part of a large image ``(3, H, W)`` has many colors, as it then has itself.
 
-    Its tone would take several times its memory, and a part of nearly every photograph shows that
-    there is none.
+    Its tone would take long, and a part of nearly every photograph shows that there is none.
     """
     if not is_large(x[None]):
         return False
@@ -107,15 +117,48 @@ def _is_colorful(x: Tensor, known: Mask) -> bool:
     return False
 
 
-def _curve(gray: Array, shift: Array) -> tuple[Array, Array]:
-    """Return the mean shift of each gray: the grays ``(n,)`` and the shifts ``(n, 3)``."""
-    if np.abs(shift).max() <= CLOSE:  # gray but for the last levels, as from some JPEG files
-        return np.zeros(1), shift.mean(0, keepdims=True)
-    index = ((gray + 1) / 2 * BINS).astype(int).clip(0, BINS - 1)
-    count = np.bincount(index, minlength=BINS)
-    sums = [np.bincount(index, values, BINS) for values in (gray, *shift.T)]
-    means = np.stack(sums, 1)[count > 0] / count[count > 0, None]
-    return means[:, 0], means[:, 1:]
+class _Sums:
+    """Sums over the pixels of an image, by their gray."""
+
+    def __init__(self) -> None:
+        self.count = np.zeros(BINS)
+        self.sums = np.zeros((BINS, 4))  # of the gray, and of the shift
+        self.shift = np.zeros(3)
+        self.most = 0.0  # shift
+
+    def add(self, gray: Array, shift: Array) -> None:
+        """Count pixels of these grays ``(n,)`` and shifts ``(n, 3)``."""
+        index = ((gray + 1) / 2 * BINS).astype(int).clip(0, BINS - 1)
+        self.count += np.bincount(index, minlength=BINS)
+        self.sums += np.stack([np.bincount(index, v, BINS) for v in (gray, *shift.T)], 1)
+        self.shift += shift.sum(0)
+        self.most = max(self.most, float(np.abs(shift).max(initial=0.0)))
+
+    def curve(self) -> tuple[Array, Array]:
+        """Return the mean shift of each gray: the grays ``(n,)`` and the shifts ``(n, 3)``."""
+        if self.most <= CLOSE:  # gray but for the last levels, as from some JPEG files
+            return np.zeros(1), (self.shift / self.count.sum())[None]
+        there = self.count > 0
+        means = self.sums[there] / self.count[there, None]
+        return means[:, 0], means[:, 1:]
+
+
+def _bands(image: Tensor) -> list[slice]:
+    """Return the rows of bands of an image ``(3, H, W)``; of a small one all rows."""
+    return list(bands(image[None])) if is_large(image[None]) else [slice(None)]
+
+
+def _gray_and_shift(image: Tensor) -> tuple[Array, Array]:
+    """Return the grays ``(H, W)`` of an image ``(3, H, W)``, and the shifts ``(H, W, 3)``."""
+    colors = image.movedim(0, -1).double().numpy()
+    gray = colors.mean(-1)
+    return gray, colors - gray[..., None]
+
+
+def _gray_noise(image: Tensor) -> float:
+    """Return the noise of the grays of an image ``(3, H, W)``, in [-1, 1] units."""
+    grays = [_gray_and_shift(image[:, rows])[0] for rows in _bands(image)]
+    return 2 * wavelet_noise(torch.from_numpy(np.concatenate(grays))[None, None])[0]
 
 
 def _along(gray: Array, grays: Array, shifts: Array) -> Array:

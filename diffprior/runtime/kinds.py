@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..bands import rows_of
+from ..bands import is_large, rows_of
 from ..diffusions import GaussianDiffusion
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
@@ -38,6 +38,7 @@ class Kind:
     problem: Problem
     images: Images
     tones: Mapping[int, Tone] = field(default_factory=dict)
+    _held: Tensor | None = field(default=None, init=False)
 
     def levels(self) -> list[float]:
         """Return the noise level of each image of the kind, in [0, 1] units."""
@@ -47,11 +48,19 @@ class Kind:
         judge = self.prior if self.problem.white else None
         return noise_levels(sigma, self.images.select(self.rows), self.problem.least, judge)
 
-    @cached_property
+    @property
     def x(self) -> Tensor:
-        """What is worked on of all images, ``(B, C, H, W)`` on the prior's device."""
+        """What is worked on of all images, ``(B, C, H, W)`` on the prior's device.
+
+        A large image is made anew each time: it is not held while it is worked on.
+        """
+        if self._held is not None:
+            return self._held
         x = measured_pixels(self.images, self.prior)
-        return x if self.problem.window is None else self.problem.window.cut(x)
+        x = x if self.problem.window is None else self.problem.window.cut(x)
+        if not is_large(x):
+            object.__setattr__(self, "_held", x)
+        return x
 
     @cached_property
     def likelihood(self) -> Likelihood[Any]:

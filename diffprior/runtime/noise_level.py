@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bands import is_large
 from ..errors import SettingError
 from ..io.arrays import Images
 from ..priors.base import Prior, denoise_vjp
@@ -18,6 +19,10 @@ __all__ = ["ROUNDING", "noise_level", "noise_levels", "read_sigma", "wavelet_noi
 ROUNDING = 1 / 255  # [0, 1]; the noise that is assumed in an 8-bit image without any
 LOST = ROUNDING / 12**0.5  # [0, 1]; the deviation of what is lost by 8 bits
 WINDOW = 192  # pixels
+QUARTILE = 0.6744897501960817  # the third one of the normal law
+DETAILS = 256  # rows of them that are taken of a large image at a time
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def read_sigma(sigma: float | str) -> float | Literal["auto"]:
@@ -72,12 +77,38 @@ def wavelet_noise(x: Tensor) -> list[float]:
     Arguments:
         x: Images in [-1, 1], of shape ``(B, C, H, W)``.
     """
-    from skimage.restoration import estimate_sigma
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of small images, and of flat ones, which have no details
-        channels = [[estimate_sigma(c.double().cpu().numpy() / 2) for c in p] for p in x]
+        channels = [[_channel_noise(c) for c in p] for p in x]
     return [float(np.nan_to_num(levels).mean()) for levels in channels]
+
+
+def _channel_noise(x: Tensor) -> float:
+    """Return the estimate of one channel ``(H, W)``; a large one is transformed in bands."""
+    if not is_large(x[None, None]):
+        from skimage.restoration import estimate_sigma
+
+        return float(estimate_sigma(x.double().cpu().numpy() / 2))
+    details = _diagonal_details(x)
+    return float(np.median(np.abs(details[details != 0])) / QUARTILE)
+
+
+def _diagonal_details(x: Tensor) -> Array:
+    """Return the finest diagonal details of one channel in [0, 1] units, by the wavelet db2.
+
+    Detail k of a column is of its rows from 2 k - 2 to 2 k + 1; beyond its ends it is mirrored.
+    """
+    import pywt
+
+    n = len(x)
+    count = pywt.dwt_coeff_len(n, 4, "symmetric")
+    parts = []
+    for first in range(0, count, DETAILS):
+        last = min(count, first + DETAILS)
+        start = max(0, 2 * first - 2)
+        rows = x[start : n if last == count else 2 * last].double().cpu().numpy() / 2
+        parts.append(pywt.dwtn(rows, "db2")["dd"][first - start // 2 : last - start // 2])
+    return np.concatenate(parts)
 
 
 def noise_level(prior: Prior, y: Tensor, start: float, rounds: int = 5) -> float:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..bands import let_go, stored
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
@@ -56,8 +57,12 @@ class Window(NamedTuple):
 
     def paste(self, x: Tensor, whole: Tensor) -> Tensor:
         """Return images ``(B, C, H, W)``, each repeated to hold all of its parts in x."""
-        out = whole.repeat_interleave(len(x) // len(whole), 0)
-        out[..., self.rows, self.columns] = x.to(out)
+        each = len(x) // len(whole)
+        out = stored((len(x), *whole.shape[1:]), whole)
+        for i, part in enumerate(x):
+            out[i] = whole[i // each]
+            self.cut(out[i])[:] = part.to(out)
+            let_go(out)
         return out
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self, cast
 import torch
 from torch import Tensor
 
+from ..bands import is_large, let_go, stored
 from ..batching import Callback
 from ..errors import ResidualWarning
 from ..io.arrays import Images
@@ -270,11 +271,11 @@ class _Solver:
         fits = [0.0] * len(group.rows)
         if self.white:
             each = torch.arange(len(group.rows)).repeat_interleave(n)
-            rows = replace(cast(Any, known), sigma=2 * group.level).select(each)
+            rows = replace(cast(Any, known), sigma=2 * group.level)
             if group.level == 0:  # a chain ends at the schedule's last noise level, not at none
-                x = rows.condition(x, 1.0)
+                x = _conditioned(rows, each, x)
             else:
-                fits = rows.chi2(x).reshape(-1, n).mean(1).tolist()
+                fits = _chi2(rows, each, x).reshape(-1, n).mean(1).tolist()
         return x.reshape(-1, n, *x.shape[1:]), fits
 
     def _assumed(self, likelihood: Likelihood[Any], group: _Group) -> Likelihood[Any]:
@@ -289,7 +290,7 @@ class _Solver:
         for i, kind in enumerate(self.kinds):
             if tone := kind.tones.get(i):
                 rows = slice(i * n, (i + 1) * n)
-                x = x.clone() if x.stride(1) == 0 else x
+                x = _copied(x) if x.stride(1) == 0 else x
                 x[rows] = tone.color(x[rows, :1])
         return x
 
@@ -299,6 +300,38 @@ class _Solver:
             x = self.problem.finish(x)
         window = self.problem.window
         return x if window is None else window.paste(x, self.images.tensor())
+
+
+def _conditioned(known: GaussianLikelihood[Any], each: Tensor, x: Tensor) -> Tensor:
+    """Return samples as exact data have them; large ones one at a time, in their place.
+
+    Arguments:
+        each: The number of the image that each sample is of.
+    """
+    if len(x) == 1 or not is_large(x[:1]):
+        return known.select(each).condition(x, 1.0)
+    for j, image in enumerate(torch.split(each, 1)):
+        row = x[j : j + 1]
+        row[:] = known.select(image).condition(row, 1.0)
+        let_go(x)
+    return x
+
+
+def _copied(x: Tensor) -> Tensor:
+    """Return a copy of samples."""
+    out = stored(x.shape, x)
+    for row, values in zip(out, x, strict=True):
+        row[:] = values
+        let_go(out)
+    return out
+
+
+def _chi2(known: GaussianLikelihood[Any], each: Tensor, x: Tensor) -> Tensor:
+    """Return the chi2 of samples, ``(B * n,)``; large ones are looked at one at a time."""
+    if len(x) == 1 or not is_large(x[:1]):
+        return known.select(each).chi2(x)
+    rows = zip(torch.split(each, 1), torch.split(x, 1), strict=True)
+    return torch.cat([known.select(image).chi2(row) for image, row in rows])
 
 
 def _warn_of_misfit(levels: list[float], fits: list[float]) -> None:

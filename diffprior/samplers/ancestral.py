@@ -55,6 +55,7 @@ class Ancestral(Sampler):
         if self.variance != 0 and s > 0:
             share = self.variance if shares is None else shares(x_t, t)
             kernel = _widened(kernel, share, prior, x_t, (t, s))
+        del x_t  # a large one is not held while the next one is drawn
         x_s = kernel.sample(stream)
         if self.temperature == 1:
             return x_s, shares

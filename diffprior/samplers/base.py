@@ -94,9 +94,28 @@ class Sampler(Checked, ABC):
             noise: One stream a row; a sampler that does not draw needs none.
             callback: Called after each step with the states and the share of the chain done.
         """
-        carry = None
         times = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop)
+        return self.walk(prior, [x], noise, times, callback)
+
+    def walk(
+        self,
+        prior: Prior,
+        states: list[Tensor],
+        noise: Noise | None,
+        times: Tensor,
+        callback: Callback | None,
+    ) -> Tensor:
+        """Return the states at the end of a chain.
+
+        Arguments:
+            states: The states that it begins with, which are taken out of the list: large ones are
+                held by nobody then.
+            times: The times of the chain, ``(steps + 1,)``.
+        """
+        carry = None
         for t, s, report in chain(times, callback):
-            x, carry = self.step(prior, x, t, s, carry, noise)
+            x, carry = self.step(prior, states.pop(), t, s, carry, noise)
             report(x)
-        return x
+            states.append(x)
+            del x
+        return states.pop()

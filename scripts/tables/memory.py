@@ -28,17 +28,39 @@ from diffprior.networks.nafunet import NAFUNet, save_network
 
 TASKS = {  # arguments; the photo and --steps are added
     "inpaint": ("inpaint", "--mask", "mask.png", "--fill", "smooth"),
+    "inpaint, texture": ("inpaint", "--mask", "mask.png", "--fill", "texture"),
     "inpaint, a wide hole": ("inpaint", "--mask", "wide.png"),
+    "inpaint, a wide hole, texture": ("inpaint", "--mask", "wide.png", "--fill", "texture"),
     "denoise": ("denoise", "--sigma", "0.1"),
+    "denoise, a sepia photo": ("denoise", "--sigma", "0.1"),
+    "denoise, 4 samples": ("denoise", "--sigma", "0.1", "--samples", "4"),
     "deblur": ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02"),
+    "deblur, circular": ("deblur", "--kernel", "gaussian:1.5", "--boundary", "circular"),
     "dejpeg": ("dejpeg", "--quality", "50"),
     "colorize": ("colorize",),
+    "colorize, strokes": ("colorize", "--scribble", "strokes.png"),
     "upscale": ("upscale", "--scale", "2"),
+    "restore": ("restore", "--scratches", "mask.png"),
+    "restore, blurred and gray": (
+        ("restore", "--scratches", "mask.png", "--gray")
+        + ("--blur", "gaussian:1.5", "--boundary", "reflect", "--sigma", "0.02")
+    ),
+    "reconstruct": ("reconstruct", "--operator", "average(factor=4)", "--sigma", "0.02"),
     "sdedit": ("sdedit", "--strength", "0.2"),
+    "blend": ("blend", "--mask", "wide.png", "--repeats", "1"),
     "style": ("style",),
-    "variations": ("variations", "--samples", "1"),
+    "invert": ("invert",),
+    "edit": ("edit", "--mask", "wide.png"),
+    "interpolate": ("interpolate", "--to", "other.png"),
+    "variations": ("variations",),
+    "variations, 1 sample": ("variations", "--samples", "1"),
+    "generate": ("generate",),
+    "mask scratches": ("mask", "scratches"),
+    "mask text": ("mask", "text"),
 }
-STEPLESS = ("denoise",)  # a single call
+STEPLESS = ("denoise", "mask")  # a single call, or none
+GRAINS = 4  # pixels a side that reconstruct knows the means of
+SEPIA = np.array([1.0, 0.8, 0.55])  # of the gray of a photo, in R, G and B
 
 
 def disk(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -46,6 +68,58 @@ def disk(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     mask = np.zeros((height, width), np.uint8)
     cv2.circle(mask, (width // 2, height // 2), max(1, height // 20), 255, -1)
     return mask
+
+
+def stroke(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a layer of paint with a red line across the image."""
+    layer = np.zeros((height, width, 4), np.uint8)
+    cv2.line(layer, (0, height // 2), (width - 1, height // 2), (200, 40, 30, 255), 40)
+    return layer
+
+
+def write_inputs(image: Path, height: int, width: int, name: str, folder: Path) -> None:
+    """Write the files that a task reads, and the small network."""
+    photo = enlarged(image, height, width)
+    if name == "reconstruct":
+        x = np.asarray(photo, np.float32).transpose(2, 0, 1) / 127.5 - 1
+        h, w = height // GRAINS, width // GRAINS
+        means = x[:, : h * GRAINS, : w * GRAINS].reshape(3, h, GRAINS, w, GRAINS).mean((2, 4))
+        np.save(folder / "photo.npy", means)
+    if "sepia" in name:
+        gray = np.asarray(photo.convert("L"))
+        planes = [np.rint(gray * share).astype(np.uint8) for share in SEPIA]
+        photo = Image.fromarray(np.stack(planes, 2))
+    pictures = {
+        "photo": lambda: photo,
+        "other": lambda: photo.transpose(Image.Transpose.ROTATE_180),
+        "mask": lambda: Image.fromarray(scratch(height, width)),
+        "wide": lambda: Image.fromarray(disk(height, width)),
+        "strokes": lambda: Image.fromarray(stroke(height, width)),
+    }
+    for stem in ("photo", *pictures):
+        if stem == "photo" or f"{stem}.png" in TASKS[name]:
+            pictures[stem]().save(folder / f"{stem}.png", compress_level=1)
+    torch.manual_seed(0)
+    save_network(NAFUNet((8, 8, 8, 8), (1, 1, 1, 1)), folder / "network")
+
+
+def command(name: str, size: tuple[int, int], steps: int, whole: bool, folder: Path) -> list[str]:
+    """Return the words of the command of a task.
+
+    Arguments:
+        size: Height and width of the photo.
+    """
+    words = [str(folder / w) if w.endswith(".png") else w for w in TASKS[name]]
+    if words[0] in ("generate", "reconstruct"):
+        height, width = (n // GRAINS * GRAINS for n in size)
+        words += ["--height", str(height), "--width", str(width)]
+    if words[0] != "generate":
+        words.append(str(folder / ("photo.npy" if words[0] == "reconstruct" else "photo.png")))
+    words += ["-o", f"{folder}/", "--force"]
+    words += [] if words[0] in STEPLESS else ["--steps", str(steps)]
+    if words[0] == "mask":
+        return words
+    return [*words, "--quiet", *([] if whole else ["--prior", str(folder / "network")])]
 
 
 def main(
@@ -59,28 +133,21 @@ def main(
     """Print the table."""
     names = chosen("--task", task, list(TASKS))
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
+    for name in names:
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made)
             pixels = megapixels * 1e6 / (4 if name == "upscale" else 1)
             height = round((pixels / ASPECT) ** 0.5)
             width = round(pixels / height)
-            names_of_files = ("photo.png", "mask.png", "wide.png", "network")
-            photo, mask, wide, network = (Path(folder, n) for n in names_of_files)
-            enlarged(image, height, width).save(photo, compress_level=1)
-            Image.fromarray(scratch(height, width)).save(mask)
-            Image.fromarray(disk(height, width)).save(wide)
-            torch.manual_seed(0)
-            save_network(NAFUNet((8, 8, 8, 8), (1, 1, 1, 1)), network)
-            words = [str(Path(folder, w)) if w.endswith(".png") else w for w in TASKS[name]]
-            words += [str(photo), "-o", f"{folder}/", "--force", "--quiet"]
-            words += [] if name in STEPLESS else ["--steps", str(steps)]
-            words += [] if whole else ["--prior", str(network)]
+            write_inputs(image, height, width, name, folder)
+            words = command(name, (height, width), steps, whole, folder)
             cost, complaint = watch([sys.executable, "-m", "diffprior", *words], limit)
-            if complaint and cost.seconds < limit:
-                print(f"{name}: n/a: {complaint}", flush=True)
-                continue
-            more = "+" if complaint else ""
-            rows.append([name, f"{cost.seconds:.0f}{more}", f"{cost.megabytes / 1e3:.2f}{more}"])
+        if complaint and cost.seconds < limit:
+            print(f"{name}: n/a: {complaint}", flush=True)
+            continue
+        more = "+" if complaint else ""
+        rows.append([name, f"{cost.seconds:.0f}{more}", f"{cost.megabytes / 1e3:.2f}{more}"])
+        print(" ".join(rows[-1]), file=sys.stderr, flush=True)
     print(tables.markdown(["task", "seconds", "peak memory, GB"], rows))
 
 

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.networks.parameterizations import Karras
+from diffprior.phases import each_part
 from diffprior.priors.base import Prior, denoise_vjp
 from diffprior.priors.network import NetworkPrior
 from diffprior.priors.tiled import SMALLEST, TiledPrior
 from diffprior.random import Noise
 from diffprior.samplers.ddim import DDIM
-from diffprior.turns import each_window
 
 from support.exact import random
 
@@ -247,12 +247,12 @@ def test_on_gives_another_size_and_leaves_the_first() -> None:
 
 def test_each_window_is_told_as_it_is_done() -> None:
     """A step of a chain on 24 megapixels takes minutes, and the bar stood still meanwhile."""
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     prior = TiledPrior(AnySize(), 64, 16, (1, 100, 150))
-    with each_window(lambda done, count: told.append((done, count))):
+    with each_part(lambda *part: told.append(part)):
         prior(random(1, 1, 100, 150), T)
         prior.for_shape((1, 60, 60))(random(1, 1, 60, 60), T)  # one window says nothing
     count = len(list(prior.windows(100, 150)))
-    assert told == [(k, count) for k in range(1, count + 1)] and count > 4
+    assert told == [("window", k, count) for k in range(1, count + 1)] and count > 4
     prior(random(1, 1, 100, 150), T)
     assert len(told) == count

@@ -47,7 +47,8 @@ def test_the_ends_are_the_round_trips(gaussian, ends) -> None:
     seen: list[float] = []
     settings = {"samples": 4, "steps": 40, "callback": lambda x, done: seen.append(done)}
     frames = diffprior.interpolate(ends[0], ends[1], prior=gaussian, **settings).samples
-    assert seen == sorted(seen) and len(seen) == 4 * 40 and seen[-1] == 1
+    up, down = 2 * 40, 4 * 40  # steps
+    assert seen == sorted(seen) and len(seen) == up + down and seen[up - 1] == 0.5 and seen[-1] == 1
     assert (frames[0] - ends[0]).abs().max() < 0.01 and (frames[-1] - ends[1]).abs().max() < 0.01
     steps = [float((a - b).norm()) for a, b in zip(frames, frames[1:], strict=False)]
     assert max(steps) < 1.05 * min(steps)  # an arc is walked at one speed
