@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..bands import bands, is_large
 from ..batching import row_by_row
+from ..phases import phase
 from ..solvers import cg
 from ._distances import to_border
 
@@ -35,6 +36,7 @@ def biharmonic(x: Tensor, hole: Tensor, iterations: int = 60) -> Tensor:
     """
 
     def fill(x: Tensor, hole: Tensor) -> Tensor:
+        phase("filling holes")
         start = pyramid(x, hole)
         if is_large(x) and x.device.type == "cpu" and hole.float().mean() < SPARSE:
             return _refined(start, hole[0, 0], iterations)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..phases import part_done
 from .levels import Level, coordinates, distance, levels, nearest
 
 __all__ = ["Matching", "has_patches", "match"]
@@ -85,6 +86,7 @@ def match(
     search: _Search | None = None
     if vary:
         pyramid[-1] = _half(pyramid[-1], settings.side, generator)
+    done, passes = 0, sum(settings.passes[k < 2] for k in range(len(pyramid)))
     for number, part in reversed(list(enumerate(pyramid))):
         texture = _texture(part, 2 ** (len(pyramid) - 1 - number))
         known = _Known(part, texture, settings, generator)
@@ -92,6 +94,7 @@ def match(
         search.start(_from_border(known) if coarser is None else coarser.doubled())
         for _ in range(settings.passes[number < 2]):
             search.improve()
+            part_done("matching patches", done := done + 1, passes)
     assert search is not None
     return search.sources
 

@@ -5,12 +5,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, putchunk
 
 from ..errors import ImageError
+from ..phases import phase
 from .metadata import COLOR, Metadata, attempt
 
 __all__ = ["SIGNATURE", "animated", "decode_deep", "encode", "metadata", "pixels_only"]
@@ -23,6 +25,7 @@ OLD_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")  # as ImageMagic
 OURS = (b"Software", b"diffprior")  # texts that every result writes anew
 LARGE = 2**23  # pixels; larger images are packed quickly: in 40% of the time, up to 8% larger
 QUICK, THOROUGH = 3, 6  # levels of zlib
+TOLD = 4_000_000  # bytes, after which the progress of writing shows
 METER = 0.0254  # inches
 MOST = 2**26  # bytes that a compressed text or profile may have
 
@@ -155,7 +158,7 @@ def encode(array: np.ndarray, about: Metadata, text: Mapping[str, str]) -> bytes
     if array.dtype == np.uint16 and array.shape[-1] > 1:
         plain = memoryview(_deep(array))
     else:
-        file = BytesIO()
+        file = _Growing()
         image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
         level = QUICK if array.shape[0] * array.shape[1] > LARGE else THOROUGH
         image.save(file, "PNG", compress_level=level)
@@ -165,6 +168,19 @@ def encode(array: np.ndarray, about: Metadata, text: Mapping[str, str]) -> bytes
     for name, body in _described(about, text):
         putchunk(added, name, body)
     return b"".join([plain[:head], added.getvalue(), plain[head:]])
+
+
+class _Growing(BytesIO):
+    """The bytes of a file, which tells how many there are: to pack a large image takes long."""
+
+    told = 0
+
+    def write(self, data: Any) -> int:
+        count = super().write(data)
+        if (size := self.tell() // TOLD) > self.told:
+            self.told = size
+            phase(f"writing, {size * TOLD // 10**6} MB")
+        return count
 
 
 def _described(about: Metadata, text: Mapping[str, str]) -> Sequence[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..phases import phase
 from .base import SVDOperator
 
 __all__ = ["Bicubic", "weights"]
@@ -130,6 +131,7 @@ def _svd(n: int, factor: int) -> tuple[Tensor, ...]:
     if n <= LONG:
         U, s, Vh = torch.linalg.svd(A)
         return U, F.pad(s, (0, n - len(s))), Vh.mT
+    phase("preparing the filter")
     squares, U = torch.linalg.eigh(A @ A.mT)  # s is far from 0, and none of it is lost
     s, U = squares.flip(0).sqrt(), U.flip(1)
     parts = U, F.pad(s, (0, n - len(s))), A.mT @ (U / s)

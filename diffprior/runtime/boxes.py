@@ -20,6 +20,7 @@ from ..batching import Callback, part_callback
 from ..classical.islands import Island, islands
 from ..exemplar.completion import reach
 from ..io.arrays import Images
+from ..phases import phase
 from ..priors.base import Prior
 from ..random import stream_ids
 from .memory import WHOLE
@@ -104,6 +105,7 @@ def boxes_of(hole: Tensor, unknown: Tensor, wide: Tensor) -> list[list[Box] | No
         unknown: Those, and all others of which nothing is known.
         wide: Those of holes that are to be filled whole, and from further around.
     """
+    phase("finding windows")
     planes = zip(hole[:, 0], unknown[:, 0], wide[:, 0], strict=True)
     return [_boxes(*each) for each in planes]
 

@@ -13,6 +13,7 @@ from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
+from ..phases import phase
 from ..priors.base import Prior, show_image
 from ..priors.conditioned import ConditionedPrior
 from ..priors.gray import GrayPrior
@@ -141,6 +142,7 @@ def split(
     everything = range(len(images))
     if problem.makes_colors or not _knows_colors(prior):
         return [Kind(rows=list(everything), prior=prior, problem=problem, images=images)]
+    phase("looking at colors")
     gray = gray_images(images, problem.lost)
     toned: dict[int, Tone] = {}
     if _may_be_noisy(problem) and not all(gray):

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..bands import is_large
 from ..errors import SettingError
 from ..io.arrays import Images
+from ..phases import phase
 from ..priors.base import Prior, denoise_vjp
 from ..random import Noise
 from .memory import measured_pixels
@@ -56,6 +57,7 @@ def noise_levels(
     level = read_sigma(sigma)
     if level != "auto":
         return [level] * len(images)
+    phase("measuring the noise")
     if images.invisible().any():
         parts = map(images.opaque_part, range(len(images)))
         return [noise_levels(sigma, part, least, prior)[0] for part in parts]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import ImageError, SettingError
 from ..io.arrays import as_images
+from ..phases import phase
 from ..pretrained.load import load_prior
 from ..priors.base import Prior
 from ..priors.half import HalfPrior
@@ -121,6 +122,7 @@ def place_prior(
     cache = {} if cache is None else cache
     key = repr((prior, place, dtype, loading, backend))
     if key not in cache:
+        phase("opening the prior")
         opened = load_prior(prior, place, dtype=dtype_of(dtype, place), **loading)
         cache[key] = opened if backend is None else opened.with_backend(backend)
     return cache[key]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..bands import bands, is_large
 from ..io.arrays import Images
 from ..io.previews import as_uri, heat_map, preview
+from ..phases import phase
 from .report import Report, as_json
 
 __all__ = ["Result", "join_samples", "make_result"]
@@ -159,6 +160,7 @@ def make_result(
         opaque: Whether transparency was what was filled, and is gone.
         before: The images that the task was given; None where it was given none.
     """
+    phase("finishing")
     x = x.expand(-1, 3, -1, -1)
     count = len(x) // len(images)
     alpha = None if opaque else images.opacity(x.shape[-2:])

@@ -6,13 +6,23 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
+import diffprior
+from diffprior import bands
+from diffprior.cli.batch import run
+from diffprior.cli.outputs import Options
 from diffprior.cli.progress import Bar
+from diffprior.diffusions import GaussianDiffusion
+from diffprior.phases import each_part
+from diffprior.priors.base import Prior
 
 pty = pytest.importorskip("pty")
 
@@ -121,3 +131,75 @@ def test_nothing_is_shown_where_it_is_not_wanted(
         bar.stage("writing")
     assert ("a.png" in terminal.getvalue()) is not quiet
     assert not (quiet and terminal.getvalue())
+
+
+class Watched(Bar):
+    """A bar that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.shares: list[float] = []
+        self.stages: list[str] = []
+
+    def update(self, share: float) -> None:
+        self.shares.append(share)
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+
+def test_the_bar_moves_within_a_step_of_a_large_image(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 24 megapixels a step takes minutes, and most of them are those of a long solve."""
+    monkeypatch.setattr(bands, "LARGE", 500)
+    bar = Watched()
+    settings = {"kernel": "gaussian:1", "steps": 2, "sigma": 0.02}
+    assert run(diffprior.deblur, [str(place / "a.png")], settings, Options(quiet=True), bar) == 0
+
+    assert bar.shares == sorted(bar.shares) and bar.shares[-1] == 1
+    within = [share for share in bar.shares if 0 < share < 0.5]
+    assert len(set(within)) > 10 and within[-1] > 0.4
+    solves = [text for text in bar.stages if text.startswith("solving")]
+    assert solves[0] == "solving 0 of 50" and solves[-1] == "solving 50 of 50"
+    phases = ["preparing", "opening the prior", "finishing", "writing"]
+    at = [bar.stages.index(text) for text in phases]
+    assert at == sorted(at)
+
+
+class Shrinks(Prior):
+    """A quick prior of images of any size."""
+
+    def __init__(self, shape: tuple[int, ...] = (3, 24, 24)) -> None:
+        super().__init__()
+        self.diffusion, self.shape = GaussianDiffusion(), shape
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return 0.9 * x_t
+
+    def for_shape(self, shape: Sequence[int]) -> Prior:
+        return Shrinks(tuple(shape))
+
+
+def test_a_callback_hears_of_parts_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bands, "LARGE", 500)
+    shares: list[float] = []
+    call = partial(
+        diffprior.deblur,
+        torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0)),
+        "gaussian:1",
+        sigma=0.02,
+        steps=3,
+        prior=Shrinks(),
+        callback=lambda x, share: shares.append(share),
+    )
+    call()
+    assert shares == [1 / 3, 2 / 3, 1]
+    shares.clear()
+    told: list[tuple[str, int, int]] = []
+    with each_part(lambda *part: told.append(part)):
+        call()
+    assert len(shares) > 30 and shares == sorted(shares) and shares[-1] == 1
+    assert ("solving", 1, 50) in told and ("measuring the noise", 0, 0) not in told
