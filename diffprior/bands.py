@@ -86,14 +86,17 @@ def rows_of(x: Tensor, index: Tensor) -> Tensor:
     return x if everything else x[index]
 
 
-def stored(shape: Sequence[int], like: Tensor) -> Tensor:
+def stored(shape: Sequence[int], like: Tensor, least: int | None = None) -> Tensor:
     """Return an empty tensor for what is finished, of the dtype of another one.
 
-    On a CPU one of more than ``MUCH`` elements is mapped to a file without a name, in the folder
-    for temporary files (TMPDIR). Where that has no room for it, it is in memory.
+    On a CPU a large one is mapped to a file without a name, in the folder for temporary files
+    (TMPDIR). Where that has no room for it, it is in memory.
+
+    Arguments:
+        least: Elements from which on it lies in a file; default: ``MUCH``.
     """
     count = math.prod(shape)
-    if count <= MUCH or like.device.type != "cpu":
+    if count <= (MUCH if least is None else least) or like.device.type != "cpu":
         return like.new_empty(tuple(shape))
     try:
         mapped = _mapped(count * like.element_size())

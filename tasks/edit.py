@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from diffprior.attention._control import attended
 from diffprior.attention.base import AttentionEdit
+from diffprior.bands import in_bands, rows_of
 from diffprior.batching import Callback, part_callback
 from diffprior.catalog import build
 from diffprior.classical import mask_edges
@@ -273,16 +274,16 @@ def _read(
     callback: Callback | None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the edited images, their colors joined to the images at the edge, and their mask."""
-    x = images.tensor().to(target.like)
     times = code.inversion.times(target)
     masks: list[Inside] = []
     if soft is None and look is not None and look.local:
-        soft = torch.ones(len(x), 1, *images.size)
+        soft = torch.ones(len(images), 1, *images.size)
 
     def descent(i: Tensor) -> Descent:
-        hole = None if soft is None else soft[i]
-        before = show_image(source, x[i])
-        after = show_image(target, x[i], hole)
+        hole = None if soft is None else rows_of(soft, i)
+        x = images.select(i.tolist()).tensor().to(target.like)
+        before = show_image(source, x)
+        after = show_image(target, x, hole)
         control = None
         if look is not None:
             before, after, control = attended(look, before, after, times)
@@ -297,7 +298,11 @@ def _read(
         return edited, None
     shown = _pixels(torch.cat([inside() for inside in masks]), images, target)
     hole = shown.to(edited) > 0
-    return edited + pyramid((x - edited).where(~hole, 0), hole), soft * shown
+    x = images.tensor().to(edited)
+    jump = in_bands(lambda x, edited, hole: (x - edited).where(~hole, 0), x, edited, hole, into=x)
+    del x
+    jump = pyramid(jump, hole)
+    return in_bands(torch.add, edited, jump, into=jump), soft * shown
 
 
 def _cover(soft: Tensor | None, feather: int) -> Tensor | None:

@@ -61,13 +61,12 @@ def invert(
         condition = inversion_condition(method, session.settings.condition)
         source = with_condition(session.prior, condition)
         meter = Meter()
-        pixels = image.tensor().to(source.like)
         up = part_callback(session.settings.callback, 0, 2)
         down = part_callback(session.settings.callback, 1, 2)
         with meter.on(source.without_guidance().innermost):
             code = invert_images(method, source, condition, session, up)
             z = decode_trajectory(
-                code, source, lambda i: Descent(target=show_image(source, pixels[i])), down
+                code, source, lambda i: Descent(target=show_image(source, session.pixels(i))), down
             )
             x = source.decode(z)
         quality = psnr(x.expand(-1, 3, -1, -1), image.tensor().to(x))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bands import rows_of
+from ..bands import in_bands, is_large, rows_of
 from ..batching import Callback, StepCallback, part_callback, step_callback
 from ..catalog import build, spell
 from ..errors import SettingError
@@ -90,12 +90,19 @@ def invert_images(
     assert images is not None
     x = images.tensor().to(source.like)
     z = source.encode(x)
+    shown = x if source.sees_image else None  # a large image is not held beside its states
+    del x
     noise = Noise(session.settings.seed, session.ids)
     parts = torch.split(torch.arange(len(z)), 1 if method.guided else batch_size(source))
     called = source.without_guidance().innermost if method.guided else source
     with report_calls(called, method.calls * len(parts), callback):
         codes = [
-            method.encode(show_image(source, x[i]), z[i], noise.rows(i.tolist()), half=True)
+            method.encode(
+                source if shown is None else show_image(source, shown[i]),
+                rows_of(z, i),
+                noise.rows(i.tolist()),
+                half=True,
+            )
             for i in parts
         ]
     return Trajectory(
@@ -176,10 +183,16 @@ def _step(
         return report
 
     def mask_step(x: Tensor, i: int) -> Tensor:
-        source, target = report(x, i).chunk(2)
-        return torch.cat([source, torch.where(inside(), target, source)])
+        x = report(x, i)
+        source, target = x.chunk(2)
+        mixed = in_bands(_mixed, target, source, inside(), into=target)
+        return x if is_large(x) else torch.cat([source, mixed])
 
     return mask_step
+
+
+def _mixed(target: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, target, source)
 
 
 @contextmanager

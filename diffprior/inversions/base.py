@@ -26,6 +26,7 @@ __all__ = [
     "flow_step",
     "inverse_step",
     "predict_eps",
+    "put_down",
     "step_of",
     "unchanged",
     "walk",
@@ -84,6 +85,16 @@ def step_of(added: Tensor, i: int, like: Tensor) -> Tensor:
     return part
 
 
+def put_down(x: Tensor) -> Tensor:
+    """Return states that are not looked at for long: large ones in a file."""
+    if not is_large(x):
+        return x
+    out = stored(x.shape, x, least=0)
+    out.copy_(x)
+    let_go(out)
+    return out
+
+
 def unchanged(x: Tensor, i: int) -> Tensor:
     """Return the states of a step as they are."""
     return x
@@ -91,9 +102,11 @@ def unchanged(x: Tensor, i: int) -> Tensor:
 
 def walk(x: Tensor, times: Tensor, step: Step, each: StepCallback = unchanged) -> Tensor:
     """Return the states at the last time of a chain from ``x`` at the first one."""
+    states = [x]
+    del x
     for i, (t, s) in enumerate(pairs(times)):
-        x = each(step(x, t, s, i), i)
-    return x
+        states.append(each(step(states.pop(), t, s, i), i))
+    return states.pop()
 
 
 @dataclass(frozen=True, kw_only=True)

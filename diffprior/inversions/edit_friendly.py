@@ -14,7 +14,7 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
 from ..validation import Within
-from .base import Code, Inversion, Keep, Steps, step_of, walk
+from .base import Code, Inversion, Keep, Steps, put_down, step_of, walk
 
 __all__ = ["EditFriendly"]
 
@@ -42,20 +42,26 @@ class EditFriendly(Inversion):
             raise TypeError("an edit-friendly inversion draws noise: give it a stream")
         draws = [lambda: x_0, *(_draw(prior, x_0, t, noise) for t in times[1:])]
         z = Steps(len(times) - 1, keep)
-        x = x_T = draws.pop()()
+        states = [draws.pop()()]  # a large one is held by nobody else
+        x_T = put_down(states[0])
         for t, s in pairs(times.flip(0)):
-            kernel = self._kernel(prior, x, t, s)
-            mu = kernel.mean
-            dev = kernel.var.sqrt()
-            z_s = z.add(in_bands(lambda x_s, mu, dev: (x_s - mu) / dev, draws.pop()(), mu, dev))
-            x = in_bands(lambda mu, z_s, dev: mu + dev * z_s, mu, z_s, dev)
+            kernel = self._kernel(prior, states.pop(), t, s)
+            mu, dev = kernel.mean, kernel.var.sqrt()
+            x_s = draws.pop()()
+            into = None if x_s is x_0 else x_s
+            z_s = z.add(in_bands(lambda x_s, mu, dev: (x_s - mu) / dev, x_s, mu, dev, into=into))
+            del x_s, into
+            x_s = in_bands(lambda z_s, mu, dev: mu + dev * z_s, z_s, mu, dev, into=z_s)
+            states.append(x_s)
+            del x_s, z_s
         return {"x_T": x_T, "z": z.joined()}
 
     def down(self, prior: Prior, code: Code, times: Tensor, each: StepCallback) -> Tensor:
         def step(x_t: Tensor, t: Tensor, s: Tensor, i: int) -> Tensor:
             kernel = self._kernel(prior, x_t, t, s)
-            z = step_of(code["z"], i, x_t)
+            del x_t
             mu, dev = kernel.mean, kernel.var.sqrt()
+            z = step_of(code["z"], i, mu)
             return in_bands(lambda z, mu, dev: mu + dev * z, z, mu, dev, into=z)
 
         return walk(code["x_T"], times, step, each)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeGuard, TypeVar,
 import torch
 from torch import Tensor
 
-from ..bands import rows_of
+from ..bands import is_large, rows_of
 from ..batching import Callback, Report, batched, chain
 from ..diffusions import Diffusion
 from ..errors import UnsuitedError
@@ -240,15 +240,14 @@ class Method(Checked, ABC, Generic[L]):
         self.check(Posterior(prior, likelihood))
         operator = likelihood.operator
         y = likelihood.y.to(prior.like)
-        one = operator(prior.like.new_zeros(1, *prior.shape))
-        y = y[None] if y.ndim < one.ndim else y
-        if y.shape[1:] != one.shape[1:]:
+        count, *shape = _measured_shape(operator, prior)
+        y = y[None] if y.ndim <= len(shape) else y
+        if list(y.shape[1:]) != shape:
             raise ValueError(
-                f"a measurement of this operator has shape {tuple(one.shape[1:])}, "
-                f"got {tuple(y.shape[1:])}"
+                f"a measurement of this operator has shape {tuple(shape)}, got {tuple(y.shape[1:])}"
             )
-        if len(one) not in (1, len(y)):
-            raise ValueError(f"an operator of {len(one)} images cannot serve {len(y)} measurements")
+        if count not in (1, len(y)):
+            raise ValueError(f"an operator of {count} images cannot serve {len(y)} measurements")
         return Posterior(prior, cast(L, replace(likelihood, y=y)))
 
     def initial(
@@ -394,6 +393,15 @@ class ConditionedPrior(Prior, Generic[L]):
 
     def kernel(self, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Kernel:
         return self.guidance.kernel(self.p, x_t, t, s, eta)
+
+
+def _measured_shape(operator: Operator, prior: Prior) -> tuple[int, ...]:
+    """Return the shape of what is measured of a batch of one state of a prior."""
+    x = prior.like.new_zeros(1, *prior.shape)
+    if is_large(x) and operator.by_channel:  # one channel tells
+        first = operator(x[:, :1])
+        return len(first), prior.shape[0], *first.shape[2:]
+    return tuple(operator(x).shape)
 
 
 def _is_for_each(guess: Tensor | None, p: Posterior[Any]) -> TypeGuard[Tensor]:

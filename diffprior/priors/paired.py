@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..bands import is_large
 from .base import Prior
 
 __all__ = ["PairedPrior"]
@@ -31,7 +32,12 @@ class PairedPrior(Prior):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         x, y = x_t.chunk(2)
-        return torch.cat([self.before(x, t), self.after(y, t)])
+        if not is_large(x_t):
+            return torch.cat([self.before(x, t), self.after(y, t)])
+        both = torch.empty_like(x_t)  # of large ones one answer is held beside them, not two
+        both[: len(x)] = self.before(x, t)
+        both[len(x) :] = self.after(y, t)
+        return both
 
     def encode(self, image: Tensor) -> Tensor:
         return self.after.encode(image)
