@@ -18,7 +18,17 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-__all__ = ["LARGE", "bands", "in_bands", "is_large", "let_go", "rows_of", "stored"]
+__all__ = [
+    "LARGE",
+    "bands",
+    "in_bands",
+    "is_large",
+    "let_go",
+    "put_down",
+    "rows_of",
+    "stored",
+    "take_up",
+]
 
 LARGE = 2**23  # elements of a batch, from which on it is taken in bands: 2.8 megapixels in color
 BAND = 2**20  # elements of a band, about
@@ -105,6 +115,25 @@ def stored(shape: Sequence[int], like: Tensor, least: int | None = None) -> Tens
     x = torch.frombuffer(mapped, dtype=like.dtype).reshape(tuple(shape))
     _files[x.untyped_storage().data_ptr()] = mapped
     return x
+
+
+def put_down(x: Tensor) -> Tensor:
+    """Return images that are not looked at for long: large ones in a file."""
+    if not is_large(x):
+        return x
+    out = stored(x.shape, x, least=0)
+    out.copy_(x)
+    let_go(out)
+    return out
+
+
+def take_up(x: Tensor) -> Tensor:
+    """Return images that were put down; large ones as a copy in memory."""
+    if not is_large(x):
+        return x
+    out = x.clone()
+    let_go(x)
+    return out
 
 
 def let_go(x: Tensor) -> None:

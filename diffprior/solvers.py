@@ -74,15 +74,18 @@ def cg(
         tolerance: A row stops when its residual is this much smaller than its right-hand side.
     """
     x = torch.zeros_like(b)
-    r, p = (b.clone(), b.clone()) if is_large(b) else (b, b)  # large ones change in their place
+    large = is_large(b)
+    r, p = (b.clone(), b.clone()) if large else (b, b)  # large ones change in their place
+    eps = torch.finfo(b.dtype).eps
+    del b
     rr = dot(r, r)
     enough = tolerance**2 * rr
-    floor = (NEAR * torch.finfo(b.dtype).eps) ** 2 * rr
+    floor = (NEAR * eps) ** 2 * rr
     best, least = x, rr
     going = rr > enough
     lost = rr < 0
     for i in range(iterations):
-        if is_large(b):
+        if large:
             part_done("solving", i, iterations)
         if i % 8 == 7 and not going.any():
             break
@@ -100,7 +103,7 @@ def cg(
         least = torch.fmin(rr, least)
         lost = (least < floor) & ~(rr <= RISE * least)
         going = going & (rr > enough) & ~lost
-    if is_large(b):
+    if large:
         part_done("solving", iterations, iterations)
     return x if best is x else torch.where(lost, best, x)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from diffprior.bands import is_large, let_go, put_down, take_up
 from diffprior.classical.colors import fit_to_luma, propagate_colors
 from diffprior.editing.chains import match_image
 from diffprior.errors import ImageError, SettingError
@@ -41,15 +42,18 @@ class Hints(NamedTuple):
     colors: Tensor
     certainty: Tensor
 
-    def measurement(
-        self, luma: Tensor, levels: Sequence[float]
-    ) -> tuple[LinearOperator, Tensor, Tensor]:
-        """Return what measures luma and these colors at one noise, its y, and a first guess."""
-        colors, certainty = (part.to(luma) for part in self)
-        colors = fit_to_luma(colors, luma)
-        weight = certainty * luma.new_tensor(levels).reshape(-1, 1, 1, 1)
-        A = stack(GRAY, Mask(weight, batched=True))
-        return A, A.join([luma, weight * colors]), propagate_colors(colors, weight > 0, luma)
+
+def _measurement(
+    hints: Hints, luma: Tensor, levels: Sequence[float]
+) -> tuple[LinearOperator, Tensor, Tensor]:
+    """Return what measures luma and known colors at one noise, its y, and a first guess."""
+    colors, certainty = (part.to(luma) for part in hints)
+    del hints
+    colors = fit_to_luma(colors, luma)
+    weight = certainty * luma.new_tensor(levels).reshape(-1, 1, 1, 1)
+    guess = put_down(propagate_colors(colors, weight > 0, luma))
+    A = stack(GRAY, Mask(weight, batched=True))
+    return A, A.join([luma, weight * colors]), guess
 
 
 @restoration(past="colorized")
@@ -98,29 +102,30 @@ def colorize(
     images = as_rgb(image)
     soft, said = (None, {}) if mask is None else soft_mask(mask, images)
     levels = noise_levels(sigma, images)
-    hints = None
+    hints: list[Hints] = []  # held until they are measured
     if not 0 < hint <= 1:
         raise SettingError(f"hint lies in (0, 1], got {hint}")
     if scribble is not None or soft is not None:
-        hints = _hints(images, soft, scribble, hint)
+        hints.append(_hints(images, soft, scribble, hint))
         floor = [max(level, ROUNDING) for level in levels]
-    one, several = FREE if hints is None else HINTED
+    hinted = bool(hints)
+    one, several = HINTED if hinted else FREE
 
     def problem(prior: Prior) -> Problem:
         check_colors(prior)
         luma = GRAY(measured_pixels(images, prior))
         A: LinearOperator
-        if hints is None:
+        if hinted:
+            A, y, guess = _measurement(hints.pop(), luma, floor)
+        else:
             A = GRAY
             y = luma
             guess = luma.expand(-1, 3, -1, -1)
-        else:
-            A, y, guess = hints.measurement(luma, floor)
         return Problem(
             operator=A,
-            sigma=levels if hints is None else floor,
+            sigma=floor if hinted else levels,
             measure=lambda x: y,
-            guess=lambda x: guess,
+            guess=lambda x: take_up(guess),
             one=one,
             several=several,
             images=images,
@@ -155,6 +160,11 @@ def _hints(images: Images, soft: Tensor | None, scribble: Any, hint: float) -> H
 def _with_luma(x: Tensor, luma: Tensor, levels: Sequence[float]) -> Tensor:
     """Return samples with the luma of their image, where that has no noise."""
     n = len(x) // len(luma)
+    if is_large(x[:1]):  # one after the other, in their place
+        for j in [j for j in range(len(x)) if levels[j // n] == 0]:
+            x[j : j + 1] = fit_to_luma(x[j : j + 1], luma[j // n : j // n + 1])
+            let_go(x)
+        return x
     fitted = fit_to_luma(x, luma.repeat_interleave(n, 0))
     if not any(levels):
         return fitted

@@ -46,8 +46,10 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
         known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
-    chroma = row_by_row(partial(_propagate, iterations), colors - luma, known, luma)
-    return fit_to_luma(luma + chroma, luma)
+    begun = [colors - luma]  # held by nobody else, as it changes in its place
+    del colors
+    chroma = row_by_row(partial(_propagate, iterations), begun.pop(), known, luma)
+    return fit_to_luma(chroma.add_(luma), luma)
 
 
 def _propagate(iterations: int, chroma: Tensor, known: Tensor, luma: Tensor) -> Tensor:
@@ -67,12 +69,12 @@ def _propagate_at_once(iterations: int, chroma: Tensor, known: Tensor, luma: Ten
         out = torch.zeros_like(u)
         for axis, w in zip((-1, -2), weights, strict=True):
             n = u.shape[axis] - 1
-            d = w * u.diff(dim=axis)
+            d = u.diff(dim=axis).mul_(w)
             out.narrow(axis, 0, n).sub_(d)
             out.narrow(axis, 1, n).add_(d)
         return out
 
-    return start + cg(lambda v: m * stiffness(v), -m * stiffness(start), iterations, 1e-4)
+    return start + cg(lambda v: stiffness(v).mul_(m), -stiffness(start).mul_(m), iterations, 1e-4)
 
 
 def _affinity(luma: Tensor, axis: int) -> Tensor:

@@ -26,7 +26,6 @@ __all__ = [
     "flow_step",
     "inverse_step",
     "predict_eps",
-    "put_down",
     "step_of",
     "unchanged",
     "walk",
@@ -83,16 +82,6 @@ def step_of(added: Tensor, i: int, like: Tensor) -> Tensor:
     part = added[:, i].to(like, copy=True)
     let_go(added)
     return part
-
-
-def put_down(x: Tensor) -> Tensor:
-    """Return states that are not looked at for long: large ones in a file."""
-    if not is_large(x):
-        return x
-    out = stored(x.shape, x, least=0)
-    out.copy_(x)
-    let_go(out)
-    return out
 
 
 def unchanged(x: Tensor, i: int) -> Tensor:

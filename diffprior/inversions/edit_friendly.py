@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar, cast
 
 from torch import Tensor
 
-from ..bands import in_bands, is_large
+from ..bands import in_bands, is_large, put_down
 from ..batching import StepCallback
 from ..kernels import GaussianKernel
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
 from ..validation import Within
-from .base import Code, Inversion, Keep, Steps, put_down, step_of, walk
+from .base import Code, Inversion, Keep, Steps, step_of, walk
 
 __all__ = ["EditFriendly"]
 

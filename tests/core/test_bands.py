@@ -1,11 +1,15 @@
 """Large images band by band: the same bits, and one copy in place of several."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from skimage.restoration import estimate_sigma
 from torch import Tensor
 
+import diffprior
 from diffprior import bands
 from diffprior.batching import Callback, batched
 from diffprior.classical.colors import propagate_colors
@@ -46,6 +50,9 @@ class Shrinks(Prior):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return 0.9 * x_t
+
+    def for_shape(self, shape: Sequence[int]) -> Prior:
+        return Shrinks(tuple(shape))
 
 
 def images(seed: int = 0) -> Tensor:
@@ -312,3 +319,40 @@ def test_where_no_file_has_room_memory_has(monkeypatch):
     monkeypatch.setattr(bands, "_mapped", full)
     monkeypatch.setattr(bands, "MUCH", 10)
     assert bands.stored((3, 5), torch.empty(0)).shape == (3, 5) and not bands._files
+
+
+def put_small(sample: object) -> np.ndarray:
+    return np.asarray(sample, np.int16)
+
+
+TASKS = {
+    "sdedit": partial(diffprior.sdedit, strength=0.3, samples=3),
+    "blend": partial(diffprior.blend, strength=0.5, repeats=2),
+    "edit": partial(diffprior.edit, strength=0.5),
+    "invert": partial(diffprior.invert),
+    "style": partial(diffprior.style, factor=4),
+    "variations": partial(diffprior.variations, samples=3),
+    "interpolate": partial(diffprior.interpolate, samples=3),
+    "colorize": partial(diffprior.colorize),
+    "restore": partial(diffprior.restore, sigma=0.02),
+}
+MASKED = ("blend", "edit", "restore")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_in_bands_gives_the_image_of_the_whole(small_bands, monkeypatch, name):
+    """Finished samples, and the states of an inversion, are in files then."""
+    photo = ((images()[0].movedim(0, -1) + 1) * 127.5).to(torch.uint8).numpy()
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[20:40, 20:30] = True
+    given = {"interpolate": (photo[::-1].copy(),)}.get(name, (mask,) if name in MASKED else ())
+    task = partial(TASKS[name], photo, *given, steps=3, prior=Shrinks(SHAPE[1:]))
+    whole = task()
+    small_bands()
+    monkeypatch.setattr(bands, "MUCH", 20000)
+    parts = task()
+    for part, one in zip(parts.samples, whole.samples, strict=True):
+        assert np.abs(put_small(part) - put_small(one)).max() <= 1
+    assert np.abs(put_small(parts.mean) - put_small(whole.mean)).max() <= 1
+    if whole.std is not None:
+        assert np.allclose(parts.std, whole.std, atol=1e-2) and whole.std.max() > 0.01
