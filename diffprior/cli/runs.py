@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ExtraError, ImageError, PriorError, SettingError
-from ..io import animations, files
+from ..io import animations, atomic, files
 from ..phases import each_part, phase
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
@@ -167,11 +167,12 @@ class Run:
         phase("writing")
         for key, path in targets.items():
             suffix = path.suffix.lower() if path else ".png"
-            data = work.data(key, result, file, suffix, self.o.strip_metadata)
-            if path is None:
-                emit_bytes(data)
-            else:
+            data = work.pieces(key, result, file, suffix, self.o.strip_metadata)
+            if path is not None:
                 self._write(data, path)
+                continue
+            for piece in data() if callable(data) else [data]:
+                emit_bytes(piece)
 
     def _read(self, source: Input) -> work.Source | None:
         """Return what an input holds; None where the task reads nothing."""
@@ -192,7 +193,7 @@ class Run:
         check_signals()
         self.bar.stage(f"{what} {done} of {count}" if count else what)
 
-    def _write(self, data: bytes, path: Path) -> None:
+    def _write(self, data: atomic.Data, path: Path) -> None:
         """Write a file, but not over another one of this run, whatever name it goes by."""
         if path.exists() and _number(path) in self.written:
             raise ImageError(f"{shown(path)} is the result of another input of this run")

@@ -1,6 +1,6 @@
 """The work on one file: read it, call the task, make the bytes of the results."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,14 +12,14 @@ from torch.nn import functional
 from .. import __version__
 from ..batching import Callback
 from ..errors import ImageError
-from ..io import animations, arrays, files, numbers
+from ..io import animations, arrays, atomic, files, numbers
 from ..runtime.report import as_json
 from ..runtime.signature import TaskFunction
 from ..runtime.task import Task
 from ..validation import warn
 from .outputs import Targets, heat_map
 
-__all__ = ["Source", "call", "check_depth", "data", "read"]
+__all__ = ["Source", "call", "check_depth", "data", "pieces", "read"]
 
 Source = files.File | numbers.Measurement
 
@@ -82,6 +82,16 @@ def data(key: str | int, result: Any, file: Source | None, suffix: str, strip: b
             warn(f"{suffix} animations hold no alpha (transparency); dropped")
         return animations.encode([values for values, _ in frames], suffix, text)
     return files.encode(*content(key, result, file), suffix, about, text)
+
+
+def pieces(
+    key: str | int, result: Any, file: Source | None, suffix: str, strip: bool
+) -> atomic.Data:
+    """Return the bytes of one of the files to write, or a function that yields those of a code."""
+    if key == 0 and hasattr(result, "trajectory"):
+        of_code: Callable[[], Iterator[bytes]] = result.trajectory.pieces
+        return of_code
+    return data(key, result, file, suffix, strip)
 
 
 def content(

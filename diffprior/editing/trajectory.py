@@ -1,14 +1,18 @@
 """Inversions of images, and their files: a code, with what it takes to read it back."""
 
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
-from .. import __version__
+from .. import __version__, bands
 from ..catalog import build, spell
 from ..errors import ImageError, SettingError
 from ..inversions.base import Code, Inversion
@@ -55,10 +59,34 @@ class Trajectory:
 
     def data(self) -> bytes:
         """Return the bytes of the file."""
-        notes = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "code"}
-        notes |= {"inversion": spell(self.inversion), "diffprior": __version__}
         tensors = {k: v.cpu().contiguous() for k, v in self.code.items()}
-        return save(tensors, {"format": FORMAT, "notes": json.dumps(notes)})
+        return save(tensors, {"format": FORMAT, "notes": self._notes()})
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes of a file that says the same, those of a large tensor in parts."""
+        if sum(v.numel() for v in self.code.values()) <= bands.MUCH:
+            yield self.data()
+            return
+        head: dict[str, Any] = {"__metadata__": {"format": FORMAT, "notes": self._notes()}}
+        end = 0
+        for name, v in self.code.items():
+            start, end = end, end + v.numel() * v.element_size()
+            head[name] = {
+                "dtype": f"F{8 * v.element_size()}",
+                "shape": list(v.shape),
+                "data_offsets": [start, end],
+            }
+        text = json.dumps(head).encode()
+        text += b" " * (-len(text) % 8)
+        yield len(text).to_bytes(8, "little") + text
+        for v in self.code.values():
+            for part in torch.split(v.cpu().contiguous().flatten(), bands.BAND):
+                yield part.numpy().tobytes()
+                bands.let_go(v)
+
+    def _notes(self) -> str:
+        notes = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "code"}
+        return json.dumps(notes | {"inversion": spell(self.inversion), "diffprior": __version__})
 
     @classmethod
     def read(cls, file: str | Path) -> Self:
@@ -71,7 +99,9 @@ class Trajectory:
             with safe_open(file, "pt") as data:
                 metadata = data.metadata() or {}
                 names = data.keys()
-                code = {k: data.get_tensor(k) for k in names}
+                much = [k for k in names if math.prod(data.get_slice(k).get_shape()) > bands.MUCH]
+                code = {k: data.get_tensor(k) for k in names if k not in much}
+            code |= {k: _copied(file, k) for k in much}
         except OSError as error:
             raise SettingError(f"{file} cannot be read: {error.strerror or error}") from error
         except SafetensorError as error:
@@ -130,6 +160,19 @@ class InversionResult(Result[Any]):
     def data(self) -> bytes:
         """Return the bytes of the trajectory's file."""
         return self.trajectory.data()
+
+
+def _copied(file: str | Path, name: str) -> Tensor:
+    """Return a large tensor of a file, which lies in another one, step by step."""
+    with safe_open(file, "pt") as data:
+        shape = data.get_slice(name).get_shape()
+        first = data.get_slice(name)[:, :1]
+    out = bands.stored(shape, first)
+    for i in range(shape[1]):
+        with safe_open(file, "pt") as data:  # opened anew: what was read is held until it closes
+            out[:, i] = data.get_slice(name)[:, i]
+        bands.let_go(out)
+    return out
 
 
 def _called(name: str, sha256: str | None, added: dict[str, Any]) -> str:

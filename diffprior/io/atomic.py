@@ -6,20 +6,21 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["place"]
+__all__ = ["Data", "place"]
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part")
 AT_FDCWD = -100  # "relative to the working folder", in Linux's fcntl.h
 RENAME_NOREPLACE = 1  # from linux/fs.h
+Data = bytes | Callable[[], Iterator[bytes]]
 swept: set[Path] = set()  # folders of which this process has cleared the parts
 
 
-def place(data: bytes, path: Path, force: bool = False) -> None:
+def place(data: Data, path: Path, force: bool = False) -> None:
     """Write a file whole or not at all.
 
     Where the file system can, the data has no name before it is whole, so that a process that is
@@ -27,7 +28,7 @@ def place(data: bytes, path: Path, force: bool = False) -> None:
     processes that are gone are removed by the next process that writes to the folder.
 
     Arguments:
-        data: The bytes of the file.
+        data: The bytes of the file, or a function that yields them piece by piece.
         path: Where to write it.
         force: Whether an existing file is replaced.
 
@@ -57,7 +58,7 @@ def sweep(folder: Path) -> None:
                     part.unlink()
 
 
-def _place_nameless(data: bytes, path: Path, force: bool) -> bool:
+def _place_nameless(data: Data, path: Path, force: bool) -> bool:
     """Write a file that has no name before it is whole; return whether the file system can."""
     try:
         number = os.open(path.parent, getattr(os, "O_TMPFILE") | os.O_WRONLY, 0o666)  # noqa: B009
@@ -85,8 +86,9 @@ def _place_nameless(data: bytes, path: Path, force: bool) -> bool:
     return True
 
 
-def _fill(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+def _fill(file: BinaryIO, data: Data) -> None:
+    for piece in data() if callable(data) else [data]:
+        file.write(piece)
     file.flush()
     os.fsync(file.fileno())
 

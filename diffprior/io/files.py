@@ -211,11 +211,11 @@ def check_depth(dtype: np.dtype, suffix: str) -> str:
     return kind
 
 
-def write(data: bytes, path: Path, force: bool = False) -> None:
+def write(data: atomic.Data, path: Path, force: bool = False) -> None:
     """Write a file completely or not at all.
 
     Arguments:
-        data: The bytes of the file.
+        data: The bytes of the file, or a function that yields them piece by piece.
         path: Where to write it.
         force: Whether an existing file is overwritten.
 
