@@ -53,13 +53,15 @@ def generate(
         settings = session.settings
         chosen = _sampler(sampler, steps, prior)
 
-        def chain(index: Tensor, x_T: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+        def chain(index: Tensor, _: Tensor, noise: Noise, callback: Callback | None) -> Tensor:
+            terminal = prior.diffusion.terminal((len(index), *prior.shape))
+            x_T = terminal.sample(noise).to(prior.like)
             shown = _after_first(prior, chosen, x_T, noise)
             return prior.decode(chosen(shown, x_T, noise, callback=callback))
 
         noise = Noise(settings.seed, samples=samples)
-        x_T = prior.diffusion.terminal((samples, *prior.shape)).sample(noise).to(prior.like)
-        x, counts = run_chain(prior, x_T, chain, noise, settings.callback)
+        nothing = prior.like.new_empty(samples, 0)  # each chain draws the noise that it begins with
+        x, counts = run_chain(prior, nothing, chain, noise, settings.callback)
         return Edited(x=x, report={"sampler": repr(chosen), **counts})
 
     return Edit(draw=draw, size=(height, width))
