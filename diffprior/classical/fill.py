@@ -14,7 +14,16 @@ from ..phases import phase
 from ..solvers import cg
 from ._distances import to_border
 
-__all__ = ["biharmonic", "fill_flat", "flat_holes", "laplacian", "local_mean", "pyramid"]
+__all__ = [
+    "biharmonic",
+    "by_rows",
+    "fill_flat",
+    "flat_holes",
+    "laplacian",
+    "local_mean",
+    "local_means",
+    "pyramid",
+]
 
 REACH = 8  # px
 SPARSE = 0.05  # of a large image; the pixels of a smaller hole alone are unknowns
@@ -120,7 +129,7 @@ def pyramid(x: Tensor, hole: Tensor) -> Tensor:
         up = _enlarged(coarse, 2, rows, x.shape[-1])
         return torch.where(hole[..., rows, :], up, x[..., rows, :])
 
-    return _by_rows(filled, x, 2)
+    return by_rows(filled, x, 2)
 
 
 def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
@@ -131,9 +140,18 @@ def local_mean(x: Tensor, known: Tensor, side: int) -> Tensor:
         known: 1 where x counts and 0 elsewhere, ``(B or 1, C or 1, H, W)``; not 0 everywhere.
         side: The side of a block, in pixels.
     """
+    return by_rows(local_means(x, known, side), x, side)
+
+
+def local_means(x: Tensor, known: Tensor, side: int) -> Callable[[slice], Tensor]:
+    """Return what returns rows of ``local_mean``, from a multiple of the side on.
+
+    It holds the means of the blocks alone.
+    """
+    width = x.shape[-1]
     mean, weight = _block_means(x, known, side)
     filled = pyramid(mean, (weight == 0).expand_as(mean))
-    return _by_rows(lambda rows: _enlarged(filled, side, rows, x.shape[-1]), x, side)
+    return lambda rows: _enlarged(filled, side, rows, width)
 
 
 def _block_means(x: Tensor, known: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -164,7 +182,7 @@ def _enlarged(coarse: Tensor, side: int, rows: slice, width: int) -> Tensor:
     return up[..., top : top + rows.stop - rows.start, :width]
 
 
-def _by_rows(make: Callable[[slice], Tensor], x: Tensor, side: int) -> Tensor:
+def by_rows(make: Callable[[slice], Tensor], x: Tensor, side: int) -> Tensor:
     """Return images like x of their rows: of large ones in bands that begin at blocks."""
     if not is_large(x):
         return make(slice(0, x.shape[-2]))

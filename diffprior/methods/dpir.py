@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..bands import in_bands
 from ..batching import Callback, progress
-from ..classical.fill import local_mean
+from ..classical.fill import by_rows, local_means
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.base import ConditionableLikelihood
 from ..operators.base import LinearOperator
@@ -133,6 +133,11 @@ class DPIR(Method[Conditionable]):
         error = torch.empty_like(x_0)
         for part, at in p.likelihood.parts(x_0):
             error[at] = part.operator.pinv(part.residual(x_0[at]))
-        mean = local_mean(error, known, self.spread)
+        means = local_means(error, known, self.spread)
         del error
-        return in_bands(lambda x_0, known, m: x_0 + (1 - known) * m, x_0, known, mean, into=mean)
+        known = known.expand(*known.shape[:-2], *x_0.shape[-2:])
+
+        def leveled(rows: slice) -> Tensor:
+            return x_0[..., rows, :] + (1 - known[..., rows, :]) * means(rows)
+
+        return by_rows(leveled, x_0, self.spread)

@@ -43,6 +43,8 @@ class Surroundings(NamedTuple):
 
         It is their mirror image; of images that are too small for that, their border pixels.
         """
+        if not any(self):
+            return x
         fits = max(self[2:]) < x.shape[-2] and max(self[:2]) < x.shape[-1]
         return F.pad(x, self, mode="reflect" if fits else "replicate")
 

@@ -33,7 +33,7 @@ TASKS = {  # arguments; the photo and --steps are added
     "inpaint, a wide hole, texture": ("inpaint", "--mask", "wide.png", "--fill", "texture"),
     "denoise": ("denoise", "--sigma", "0.1"),
     "denoise, a sepia photo": ("denoise", "--sigma", "0.1"),
-    "denoise, 4 samples": ("denoise", "--sigma", "0.1", "--samples", "4"),
+    "sdedit, 4 samples": ("sdedit", "--strength", "0.2", "--samples", "4"),
     "deblur": ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02"),
     "deblur, circular": ("deblur", "--kernel", "gaussian:1.5", "--boundary", "circular"),
     "dejpeg": ("dejpeg", "--quality", "50"),
