@@ -41,6 +41,7 @@ from . import metrics as metrics
 from . import networks as networks
 from . import objectives as objectives
 from . import operators as operators
+from . import phases as phases
 from . import pretrained as pretrained
 from . import priors as priors
 from . import processes as processes
@@ -100,6 +101,7 @@ __all__ = [
     "networks",
     "objectives",
     "operators",
+    "phases",
     "pretrained",
     "priors",
     "processes",

@@ -7,6 +7,7 @@ from . import edit_friendly as edit_friendly
 from . import flow as flow
 from . import negative_prompt as negative_prompt
 from . import null_text as null_text
+from ._steps import Steps as Steps
 from .base import Inversion as Inversion
 from .ddim_inversion import DDIMInversion as DDIMInversion
 from .direct import DirectInversion as DirectInversion

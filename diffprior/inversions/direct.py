@@ -8,7 +8,8 @@ from ..batching import StepCallback
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
-from .base import Code, Inversion, Keep, Steps, flow_step, inverse_step, step_of, walk
+from ._steps import Steps, step_of
+from .base import Code, Inversion, Keep, flow_step, inverse_step, walk
 
 __all__ = ["DirectInversion"]
 

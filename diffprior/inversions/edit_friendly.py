@@ -14,7 +14,8 @@ from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import pairs
 from ..validation import Within
-from .base import Code, Inversion, Keep, Steps, step_of, walk
+from ._steps import Steps, step_of
+from .base import Code, Inversion, Keep, walk
 
 __all__ = ["EditFriendly"]
 

@@ -15,7 +15,8 @@ from ..random import Noise
 from ..schedules import pairs
 from ..solvers import dot, per_row
 from ..validation import Whole
-from .base import Code, Inversion, Keep, flow_coefficients, flow_step, predict_eps, step_of, walk
+from ._steps import step_of
+from .base import Code, Inversion, Keep, flow_coefficients, flow_step, predict_eps, walk
 
 __all__ = ["NullText"]
 
