@@ -3,7 +3,9 @@
 from typing import Annotated, Any
 
 import torch
+from torch import Tensor
 
+from diffprior.bands import LARGE
 from diffprior.classical.fill import biharmonic, fill_flat
 from diffprior.errors import SettingError, TaskError
 from diffprior.io.arrays import Images, as_rgb
@@ -68,10 +70,8 @@ def restore(
     if blurred is None and not gray:
         flat = one_color(image, hole, ~hole)
     keep = (~hole | flat).float()
-    A: LinearOperator = Mask(keep, batched=True)
-    A = A @ luminance if gray else A
     problem = Problem(
-        operator=A if blurred is None else A @ blurred,
+        operator=_composed(keep, blurred, luminance if gray else None),
         sigma=sigma,
         least=ROUNDING,
         measure=lambda x: (luminance(x) if gray else fill_flat(x, hole, flat)) * keep.to(x),
@@ -86,6 +86,19 @@ def restore(
         report={"blur": blur, "boundary": boundary, "grey": gray, **said},
     )
     return ProblemFor(size=around.size(*image.size), problem=lambda _: problem, widen=around.add)
+
+
+def _composed(keep: Tensor, blurred: Blur | None, luminance: Gray | None) -> LinearOperator:
+    """Return the operator of the faults that there are.
+
+    A large image loses its colors before it is blurred: that is the same, up to rounding, and one
+    channel is blurred in the place of three.
+    """
+    A: LinearOperator = Mask(keep, batched=True)
+    if blurred is not None and luminance is not None and 3 * keep[0].numel() > LARGE:
+        return A @ blurred @ luminance
+    A = A if luminance is None else A @ luminance
+    return A if blurred is None else A @ blurred
 
 
 def _blur(text: str | None, boundary: str) -> Blur | None:

@@ -1,5 +1,6 @@
 """Large images band by band: the same bits, and one copy in place of several."""
 
+import importlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -38,6 +39,7 @@ from diffprior.runtime.gray import tones
 from diffprior.runtime.noise_level import wavelet_noise
 from diffprior.solvers import cg
 
+restore = importlib.import_module("diffprior.tasks.restore")  # the page, not its function
 SHAPE = (1, 3, 72, 60)
 
 
@@ -137,6 +139,18 @@ def test_a_mean_given_data_is_that_of_the_whole(small_bands, name):
     small_bands()
     assert torch.allclose(known.condition(images(1), 0.05), whole, atol=2e-5)
     assert torch.allclose(known.chi2(images(1)), fit, rtol=1e-5)
+
+
+def test_colors_are_lost_before_or_after_a_blur(monkeypatch):
+    """A large gray photo is blurred in one channel, not in three."""
+    given = (KEEP.s, Blur("gaussian:1"), Gray("luminance"))
+    before = restore._composed(*given)
+    monkeypatch.setattr(restore, "LARGE", 1000)
+    after = restore._composed(*given)
+    assert isinstance(after.inner, Gray) and not isinstance(before.inner, Gray)
+    assert torch.allclose(after(images()), before(images()), atol=1e-6)
+    y = images(1)[:, :1]
+    assert torch.allclose(after.adjoint(y), before.adjoint(y), atol=1e-6)
 
 
 @pytest.mark.parametrize("A", [KEEP, KEEP @ Gray("luminance"), SOLVED["colors of strokes"]])
