@@ -232,11 +232,15 @@ class NetworkPrior(ConditionalPrior):
     def with_null_label(self, label: int) -> Self:
         """Return this prior with a class that stands for no class, as it was trained with one.
 
-        It then knows images of any class, too, and a label can be guided. "Classifier-Free
-        Diffusion Guidance" (Ho and Salimans, 2021), https://arxiv.org/abs/2207.12598.
+        It then knows images of any class, too, and a label can be guided. Where it is the last of
+        the classes, it does not count as one. "Classifier-Free Diffusion Guidance" (Ho and
+        Salimans, 2021), https://arxiv.org/abs/2207.12598.
         """
         self._check(label)
-        return self._replace(null_label=int(label), unconditional=True, needs_label=False)
+        classes = self.classes - 1 if label == self.classes - 1 else self.classes
+        return self._replace(
+            null_label=int(label), classes=classes, unconditional=True, needs_label=False
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image

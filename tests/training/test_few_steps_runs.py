@@ -22,6 +22,8 @@ from diffprior.schedules import EDM
 from diffprior.training.commands import _prepare, _read
 from diffprior.training.trainer import Trainer
 
+from support.runs import dark_and_bright, steps
+
 MEANS = torch.tensor([[-1.0, -0.5], [1.0, 0.5]])
 VAR = 0.09
 MLP = "mlp(width=64, layers=2)"
@@ -42,13 +44,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of images of 8x8 pixels in two classes, dark and bright."""
-    rng = np.random.default_rng(0)
-    y = np.arange(64) % 2
-    x = (60 + 120 * y[:, None, None] + rng.integers(-20, 21, (64, 8, 8))).astype(np.uint8)
-    path = tmp_path_factory.mktemp("pictures") / "two.npz"
-    np.savez(path, x_train=x, y_train=y, x_test=x)
-    return path
+    return dark_and_bright(tmp_path_factory.mktemp("pictures"))
 
 
 def begun(
@@ -67,9 +63,7 @@ def trained(
 ) -> Prior:
     """Return the prior of a run, opened from what it wrote."""
     trainer = begun(data, out, objective, teacher, **settings)
-    steps = settings.get("steps", 2)
-    for i in range(steps):
-        trainer.train_step(i / steps)
+    steps(trainer, settings.get("steps", 2))
     trainer.save()
     opened = load_prior(out / "weights")
     own = trainer.prior(trainer.averaged())

@@ -5,20 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import LDMPipeline
-from typer.testing import CliRunner
 
 import diffprior
 from diffprior.catalog import build
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.latent import LatentPrior
 from diffprior.training.autoencoder import AutoencoderConfig, AutoencoderRun, colored
-from diffprior.training.commands import train
 from diffprior.training.labelled import ClassedImages
 from diffprior.training.latents import JointRun, Latents
-from diffprior.training.runs import Run, RunConfig
+from diffprior.training.runs import RunConfig
 from diffprior.training.stages import new_unet
+
+from support.runs import call, refused, steps
 
 ROOT = Path(__file__).parents[2]
 SMALL = AutoencoderConfig(widths=(16, 16), batch=16, rate=5e-3, warmup=2)
@@ -45,11 +44,6 @@ def first(file: Path) -> AutoencoderRun:
     run = AutoencoderRun(ClassedImages(file), 8, SMALL, file.parent / "first")
     steps(run, 30)
     return run
-
-
-def steps(run: Run, number: int) -> None:
-    for i in range(number):
-        run.train_step(i / number)
 
 
 def joint(first: AutoencoderRun, folder: Path, frozen: bool = False) -> JointRun:
@@ -107,13 +101,11 @@ def test_a_joint_training_beats_its_ablations(first: AutoencoderRun, tmp_path: P
 
 def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
     """It generates, restores and has classes; diffusers opens it, and says the same."""
-    app = typer.Typer()
-    app.command()(train)
-    words = [str(file), "--out", str(tmp_path), "--latent", "2", "--steps", "2", "--batch", "4"]
-    done = CliRunner().invoke(app, [*words, "--network", "unet(channels=[16])"])
+    words = (file, "--out", tmp_path, "--latent", 2, "--steps", 2, "--batch", 4)
+    done = call(*words, "--network", "unet(channels=[16])")
     assert done.exit_code == 0, done.output
     prior = load_prior(tmp_path / "weights")
-    assert isinstance(prior, LatentPrior) and prior.shape == (2, 2, 2) and prior.classes == 11
+    assert isinstance(prior, LatentPrior) and prior.shape == (2, 2, 2) and prior.classes == 10
     pipe = LDMPipeline.from_pretrained(tmp_path / "weights")
     z = torch.linspace(-1, 1, 8).reshape(1, 2, 2, 2)
     with torch.no_grad():
@@ -130,8 +122,8 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
         gray, sigma=0.1, prior=prior, method="dps(sampler=ddim(steps=2))", device="cpu"
     )
     assert out.image.shape[-2:] == (16, 16)
-    other = CliRunner().invoke(app, [*words, "--joint", "--objective", "flow"])
-    assert other.exit_code == 2 and "--joint trains by the bound of a chain" in other.output
+    other = call(*words, "--joint", "--objective", "flow")
+    refused(other, "--joint trains by the bound of a chain")
 
 
 @pytest.mark.parametrize(
@@ -147,8 +139,5 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_one_sentence(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(file), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "2", *words]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    out = ("--out", tmp_path / "run", "--steps", 2, "--batch", 2)
+    refused(call(file, *out, *words), message)

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.errors import PriorError, UnsuitedError
@@ -16,9 +14,12 @@ from diffprior.pretrained.load import load_prior
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
-from diffprior.training.commands import _prepare, _read, train
+from diffprior.training.commands import _prepare, _read
 from diffprior.training.points import Points
 from diffprior.training.trainer import Trainer
+
+from support.runs import call, dark_and_bright, refused
+from support.runs import steps as take_steps
 
 MEANS = torch.tensor([[-1.0, -0.5], [1.0, 0.5]])
 VAR = 0.09
@@ -36,14 +37,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of images of 8x8 pixels in two classes, dark and bright."""
-    rng = np.random.default_rng(0)
-    y = np.arange(64) % 2
-    x = (60 + 120 * y[:, None, None] + rng.integers(-20, 21, (64, 8, 8))).astype(np.uint8)
-    np.savez(
-        path := tmp_path_factory.mktemp("pictures") / "two.npz", x_train=x, y_train=y, x_test=x
-    )
-    return path
+    return dark_and_bright(tmp_path_factory.mktemp("pictures"))
 
 
 def trained(data: Path, out: Path, objective: str, network: str, steps: int, **settings) -> Trainer:
@@ -53,8 +47,7 @@ def trained(data: Path, out: Path, objective: str, network: str, steps: int, **s
     made, config = _prepare(images, config, objective, network)
     config = replace(config, adam_rate=settings.get("rate", config.adam_rate))
     trainer = Trainer(made, images, config, out)
-    for i in range(steps):
-        trainer.train_step(i / steps)
+    take_steps(trainer, steps)
     return trainer
 
 
@@ -190,17 +183,13 @@ def test_attention_is_where_an_image_has_16_pixels_a_side() -> None:
 
 
 def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(train)
     out = tmp_path / "run"
-    call = [str(points), "--out", str(out), "--objective", "flow", "--steps", "20"]
-    done = CliRunner().invoke(app, call)
+    words = (points, "--out", out, "--steps", 20, "--objective")
+    done = call(*words, "flow")
     assert done.exit_code == 0, done.output
     prior = load_prior(out / "weights")
     assert prior.shape == (2,) and len((out / "curve.csv").read_text().splitlines()) == 2
-    other = [*call[:-4], "--objective", "simple", "--steps", "20"]
-    again = CliRunner().invoke(app, other, env={"COLUMNS": "400"})
-    assert again.exit_code == 2 and "was begun with objective 'flow', not" in again.output
+    refused(call(*words, "simple"), "was begun with objective 'flow', not")
 
 
 @pytest.mark.parametrize(
@@ -217,11 +206,7 @@ def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
 def test_the_command_refuses_what_does_not_fit(
     points: Path, tmp_path: Path, settings: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(points), "--out", str(tmp_path / "run"), "--steps", "1", *settings]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(points, "--out", tmp_path / "run", "--steps", 1, *settings), message)
 
 
 @pytest.mark.parametrize(

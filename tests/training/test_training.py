@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import typer
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from diffprior.catalog import shipped_priors
 from diffprior.networks.nafunet import NAFUNet, load_network
@@ -21,12 +19,12 @@ from diffprior.networks.parameterizations import karras
 from diffprior.objectives import edm as module
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import commands
-from diffprior.training.commands import train
 from diffprior.training.muon import Muon, orthogonalize
 from diffprior.training.photographs import Crops, Photographs, View
 from diffprior.training.trainer import SIGMAS, Trainer, TrainingConfig
 
 from support.exact import random
+from support.runs import call, refused
 
 CONFIG = TrainingConfig(batch=4, patch=16, late_patch=32, warmup=2)
 
@@ -206,7 +204,6 @@ import typer
 sys.modules[{blocked!r}] = None
 sys.argv = ["train", {str(folder)!r}, "--out", {str(tmp_path / "run")!r},
             "--minutes", "0.0001", "--batch", "1"]
-from diffprior.training.commands import train
 typer.run(train)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -226,10 +223,7 @@ def test_the_command_refuses_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nowhere").mkdir()
-    app = typer.Typer()
-    app.command()(train)
-    done = CliRunner().invoke(app, [*arguments, "--out", "run"], env={"COLUMNS": "200"})
-    assert done.exit_code == 2 and message in done.output
+    refused(call(*arguments, "--out", "run"), message)
 
 
 def test_the_command_reads_classes(tmp_path: Path) -> None:
