@@ -25,10 +25,10 @@ from .settings import LabelSettings, P, check_channels, check_side
 
 __all__ = [
     "NetworkSettings",
+    "as_trained",
     "load_unet",
     "opened_unet",
     "parameterization_of",
-    "trained_here",
     "unet_prior",
 ]
 
@@ -53,20 +53,22 @@ def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     """Open a folder with a ``UNet2DModel``, or with ``unet/``, and its scheduler's config."""
     unet, parameterization = opened_unet(folder)
     check_channels(unet.config.in_channels, unet.config.out_channels)
-    return unet_prior(unet, parameterization, trained_here(_home(folder), settings))
+    return as_trained(unet_prior(unet, parameterization), _home(folder), settings)
 
 
-def trained_here(folder: Path, settings: NetworkSettings) -> NetworkSettings:
-    """Return settings with the class of no class that the config of a network trained here names.
+def as_trained(prior: P, folder: Path, settings: NetworkSettings) -> P:
+    """Return a prior with what the config of a network that was trained here says, and settings.
 
     Arguments:
-        folder: Folder of the network.
-        settings: Those of the user; what they say comes first.
+        prior: The prior of the network.
+        folder: Folder of the network; its config may name an objective and a class of no class.
+        settings: Those of the user, which come first.
     """
-    null = read_json(folder / "config.json").get("_null_label")
-    if null is None or settings.null_label is not None:
-        return settings
-    return replace(settings, null_label=null)
+    config = read_json(folder / "config.json")
+    null = config.get("_null_label") if settings.null_label is None else settings.null_label
+    prior = replace(settings, null_label=null).of(prior)
+    objective = config.get("_objective")
+    return prior._replace(objective=objective) if isinstance(objective, str) else prior
 
 
 def opened_unet(folder: Path) -> tuple[Any, Parameterization]:

@@ -19,7 +19,7 @@ from ..priors.text import TextPrior
 from ..validation import ANYWHERE, check
 from .checkpoints import read_json
 from .components import CODERS, INDEX, NETWORKS, index, opened, parts, place_of, quiet, tell_average
-from .diffusers import NetworkSettings, parameterization_of, trained_here, unet_prior
+from .diffusers import NetworkSettings, as_trained, parameterization_of, unet_prior
 from .lora import merge_lora
 from .settings import check_side, several
 
@@ -103,8 +103,8 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
         _check_channels(network, vae.config.latent_channels)
-        own = trained_here(place_of(folder, kind), NetworkSettings(label=settings.label))
-        prior = unet_prior(network.float(), parameterization, own)
+        plain = unet_prior(network.float(), parameterization)
+        prior = as_trained(plain, place_of(folder, kind), NetworkSettings(label=settings.label))
         patch = 1
     else:
         family = _family(network, models, index(folder), settings)

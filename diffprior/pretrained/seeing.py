@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..priors.network import NetworkPrior
-from .diffusers import NetworkSettings, opened_unet, trained_here
+from .diffusers import NetworkSettings, as_trained, opened_unet
 from .settings import check_side
 
 __all__ = ["load_seeing"]
@@ -38,4 +38,4 @@ def load_seeing(folder: Path, settings: NetworkSettings, kind: Callable[..., P])
     classes = config.num_class_embeds or 0
     shape = channels, config.sample_size, config.sample_size
     prior = kind(network, parameterization, shape, classes=classes, unconditional=not classes)
-    return trained_here(folder, settings).of(prior)
+    return as_trained(prior, folder, settings)

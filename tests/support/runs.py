@@ -8,7 +8,6 @@ import typer
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from diffprior.catalog import build
 from diffprior.networks.unet import UNet
 from diffprior.training.commands import train
 from diffprior.training.labelled import ClassedImages
@@ -67,12 +66,18 @@ def held_out(images: ClassedImages, most: int | None = None) -> Tensor:
     return torch.from_numpy(np.stack(images.validation[:most])).movedim(-1, 1) / 127.5 - 1
 
 
-def seeing(objective: str, deviation: float) -> tuple[UNet, TrainingConfig]:
-    """Return a network of ``squares`` that sees one of them beside the state, and its settings."""
+def seeing(images: ClassedImages, objective: str) -> tuple[UNet, TrainingConfig]:
+    """Return a network that sees an image of one channel beside the state, and its settings."""
     torch.manual_seed(0)
-    text = "unet(channels=[16])"
-    plain = new_unet(text, (1, 8, 8), build(objective, ("objectives",)), 2, deviation)
+    side = images.pixels.shape[-1]
+    network = new_unet("unet(channels=[16])", objective, images, side, seen=2)
     config = TrainingConfig(
-        batch=16, patch=8, late_patch=8, objective=objective, adam_rate=3e-3, warmup=2, ema=0.2
+        batch=16,
+        patch=side,
+        late_patch=side,
+        objective=objective,
+        adam_rate=3e-3,
+        warmup=2,
+        ema=0.2,
     )
-    return UNet(**plain.settings | {"seen": 2}), config
+    return network, config

@@ -29,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(images: ClassedImages, augment: float) -> CascadePrior:
     """Return a cascade whose upsampler saw small images with noise up to a level."""
-    network, config = seeing(LAW, 0.6)
+    network, config = seeing(images, LAW)
     trainer = UpsamplerTrainer(network, images, config, Path("unused"), augment=augment)
     steps(trainer, 30)
     base = load_prior("fashion")  # is not asked

@@ -37,7 +37,7 @@ def images(file: Path) -> ClassedImages:
 @pytest.fixture(scope="module")
 def prior(images: ClassedImages) -> ConditionedPrior:
     """The prior that a run of a few steps writes."""
-    network, config = seeing(LAW, 0.5)
+    network, config = seeing(images, LAW)
     run = ConditionTrainer("average(factor=4)", network, images, config, Path("unused"))
     steps(run, 40)
     return ConditionedPrior(Average(4), run.averaged(), run.task, (1, 8, 8), classes=2)

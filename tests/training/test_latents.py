@@ -8,7 +8,6 @@ import torch
 from diffusers import LDMPipeline
 
 import diffprior
-from diffprior.catalog import build
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.latent import LatentPrior
 from diffprior.training.autoencoder import AutoencoderConfig, AutoencoderRun, colored
@@ -52,7 +51,7 @@ def joint(first: AutoencoderRun, folder: Path, frozen: bool = False) -> JointRun
     again = AutoencoderRun(first.images, 8, SMALL, folder)
     again.vae.load_state_dict(first.vae.state_dict())
     latents = Latents(first.images, again.settle(), 8)
-    network = new_unet("unet(channels=[16])", latents.shape, build(V, ("objectives",)), 10)
+    network = new_unet("unet(channels=[16])", V, latents, 8)
     run = JointRun(latents, network, V, FAST, folder)
     run.vae.requires_grad_(not frozen)
     return run

@@ -19,8 +19,9 @@ from diffprior.networks.parameterizations import karras
 from diffprior.objectives import edm as module
 from diffprior.priors.network import NetworkPrior
 from diffprior.training import commands
+from diffprior.training.data import Crops
 from diffprior.training.muon import Muon, orthogonalize
-from diffprior.training.photographs import Crops, Photographs, View
+from diffprior.training.photographs import Photographs, View
 from diffprior.training.trainer import SIGMAS, Trainer, TrainingConfig
 
 from support.exact import random
