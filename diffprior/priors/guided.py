@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..errors import SettingError, UnsuitedError
 from .base import Condition, Prior
 
 __all__ = ["GuidedPrior"]
@@ -42,12 +43,12 @@ class GuidedPrior(Prior):
     ) -> None:
         super().__init__()
         if conditional.shape != free.shape:
-            raise ValueError(
+            raise UnsuitedError(
                 f"the two priors of a guided one have one shape, got {conditional.shape} "
                 f"and {free.shape}"
             )
         if not 0 <= rescale <= 1 or not interval[0] <= interval[1]:
-            raise ValueError(
+            raise SettingError(
                 "rescale lies in [0, 1] and an interval is (low, high), "
                 f"got {rescale} and {interval}"
             )

@@ -29,6 +29,7 @@ STRIDE = 16  # of which the sides of crops are multiples
 BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
 COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
 PREVIEW = 256  # side of the images that a network for any size generates by default
+HOLES = 4  # held-out images that are also inpainted
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
@@ -104,7 +105,10 @@ def train(  # noqa: PLR0913 (the options of the command)
             help="Images of each step, in each process.", show_default="32, or 4 in fine-tuning"
         ),
     ] = None,
-    holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
+    holes: Annotated[
+        int | None,
+        typer.Option(help="Held-out images that are also inpainted.", show_default="4"),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Device; default: cuda if there is one, else cpu.")
     ] = None,
@@ -199,6 +203,7 @@ def train(  # noqa: PLR0913 (the options of the command)
         "adversarial": adversarial,
     }
     stages |= {"text": text, "condition": condition, "side": side, "prompt": prompt}
+    plain: dict[str, Any] = {"compile": compile, "holes": holes}
     try:
         _check(every, holes, length)
         tuning.check()
@@ -208,28 +213,35 @@ def train(  # noqa: PLR0913 (the options of the command)
                 _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
-                new = {"objective": objective, "network": network, "teacher": teacher}
-                _refuse_new(**new, init=init, source=source)
+                new: dict[str, Any] = {
+                    "objective": objective,
+                    "network": network,
+                    "teacher": teacher,
+                    "init": init,
+                }
+                new |= {"teacher": teacher, "init": init, "source": source, "side": side}
+                _refuse(new | plain, "for a new prior, and this run fine-tunes a model")
                 begun = _Begun(out, place, TUNED if batch is None else batch, seed)
                 _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed, stages)
                 if staged:
+                    _refuse(plain, "for a prior of one part, and this one has several")
                     named = {"objective": objective, "network": network}
                     _in_stages(data, stages | named, out, place, length | {"every": every})
-                    return
-                tutor = _tutor(teacher)
-                made, config = _prepare(*data, objective, network, tutor)
-                made = _initial(init, made) if init else made
-                trainer = _trainer(made, data[0], config, _Place(out, place, processes), tutor)
-                if compile:
-                    made.compile()
-                if not processes.rank.is_first:
-                    trainer.run(every=every, **length)
-                    return
-                measure = _holes(trainer, data[0], holes, place)
-                _run(trainer, measure=measure, every=every, **length)
+                else:
+                    tutor = _tutor(teacher)
+                    made, config = _prepare(*data, objective, network, tutor)
+                    made = _initial(init, made) if init else made
+                    trainer = _trainer(made, data[0], config, _Place(out, place, processes), tutor)
+                    if compile:
+                        made.compile()
+                    if not processes.rank.is_first:
+                        trainer.run(every=every, **length)
+                        return
+                    measure = _holes(trainer, data[0], HOLES if holes is None else holes, place)
+                    _run(trainer, measure=measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
@@ -278,11 +290,11 @@ def _refuse_several(processes: "Processes") -> None:
         raise ValueError("several processes train plain priors alone; leave torchrun out")
 
 
-def _refuse_new(**options: object) -> None:
-    """Refuse the options of a new prior in a run that fine-tunes a model."""
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that a run has no use for, if they are given."""
     for name, value in options.items():
-        if value:
-            raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
+        if _is_given(value):
+            raise ValueError(f"--{name} is {why}")
 
 
 def _check_stages(stages: Mapping[str, Any], built_on: bool) -> bool:
@@ -349,7 +361,6 @@ def _in_stages(
         else:
             start = train_text if kind == "text" else train_cascade
             start(images, config, network, course)
-    print((out / "curve.csv").read_text(encoding="utf-8"))
 
 
 def _kind(images: Any, stages: Mapping[str, Any]) -> str:
@@ -410,12 +421,12 @@ def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     return {"minutes": 60.0 if minutes is None and steps is None else minutes, "steps": steps}
 
 
-def _check(every: float, holes: int, length: Mapping[str, Any]) -> None:
+def _check(every: float, holes: int | None, length: Mapping[str, Any]) -> None:
     """Check, before any work, the options that nothing else checks before it."""
     from ..validation import Positive, Whole, check
 
     check("--every", every, Positive)
-    check("--holes", holes, Whole)
+    check("--holes", holes, Whole | None)
     check("--minutes", length["minutes"], Positive | None)
     check("--steps", length["steps"], int | None)
 
@@ -514,8 +525,11 @@ def _read(
     for suffix, what in ((".npz", "classes"), (".npy", "points")):
         if len(paths) > 1 and any(path.suffix == suffix for path in paths):
             raise ValueError(f"an {suffix} file of {what} is the only source of a run")
+    is_array = paths[0].suffix in (".npz", ".npy")
+    if weights and (is_array or given.get("text")):
+        raise ValueError("--source is for folders and ZIP files of images without texts")
     if side is not None:
-        if paths[0].suffix in (".npz", ".npy"):
+        if is_array:
             raise ValueError("--side is for folders and ZIP files: an array has its own shape")
         check("--side", side, int, Within(STRIDE, 1024))
         if side % STRIDE:

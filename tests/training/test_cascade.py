@@ -95,6 +95,11 @@ def test_the_command_makes_a_cascade(file: Path, tmp_path: Path) -> None:
     expected = ((x + 1) * 127.5).clamp(0, 255).round()[0].movedim(0, -1)
     assert np.abs(np.asarray(drawn, float) - expected.numpy()).max() <= 1
     assert not torch.equal(sampler(again, x_T, noise), x)
+    clipped = load_prior(tmp_path / "weights", label=1, level=0.0, clip=True)
+    large, half = 3 * x_T, torch.tensor(0.5, dtype=torch.float64)
+    assert torch.equal(clipped(large, half), again(large, half).clamp(-1, 1))
+    assert torch.equal(clipped.base(large, half), again.base(large, half).clamp(-1, 1))
+    assert again.classes == again.base.classes == 2
     guided = again.with_condition(label=0, guidance_scale=2.0)
     assert guided.first is not None and guided.first.guidance_scale == 2.0
     out = diffprior.denoise(

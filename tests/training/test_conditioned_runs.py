@@ -9,7 +9,7 @@ from PIL import Image
 
 import diffprior
 from diffprior.catalog import build
-from diffprior.errors import UnsuitedError
+from diffprior.errors import SettingError, UnsuitedError
 from diffprior.operators.average import Average
 from diffprior.operators.gray import Gray
 from diffprior.pretrained.load import load_prior
@@ -120,3 +120,14 @@ def test_what_does_not_fit_a_condition_is_one_sentence(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     refused(call(file, "--out", tmp_path / "run", "--steps", 2, *words), message)
+
+
+def test_a_run_goes_on_with_its_own_operator_alone(images: ClassedImages, tmp_path: Path) -> None:
+    """The weights of both networks have the same shapes."""
+    network, config = seeing(images, LAW)
+    begun = ConditionTrainer("average(factor=4)", network, images, config, tmp_path)
+    begun.save()
+    assert ConditionTrainer("average(factor=4)", network, images, config, tmp_path).resume()
+    other = ConditionTrainer("average(factor=2)", network, images, config, tmp_path)
+    with pytest.raises(SettingError, match=r"was begun with operator 'average\(factor=4\)', not"):
+        other.resume()

@@ -105,6 +105,7 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     prior = load_prior(tmp_path / "weights")
     assert isinstance(prior, LatentPrior) and prior.shape == (2, 2, 2) and prior.classes == 10
+    assert prior.innermost.objective == "v(betas='cosine')"
     pipe = LDMPipeline.from_pretrained(tmp_path / "weights")
     z = torch.linspace(-1, 1, 8).reshape(1, 2, 2, 2)
     with torch.no_grad():
@@ -132,6 +133,9 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
         (["--adversarial", "1"], "--adversarial is an option of --latent"),
         (["--latent", "0"], "channels of LatentWish"),
         (["--latent", "4", "--network", "mlp"], "has a unet for its network"),
+        (["--latent", "4", "--objective", "denoising_gan"], "no networks that say a draw"),
+        (["--latent", "4", "--holes", "2"], "--holes is for a prior of one part"),
+        (["--latent", "4", "--compile"], "--compile is for a prior of one part"),
         (["--latent", "4", "--init", "photo"], "--latent is for a new prior"),
     ],
 )
@@ -140,3 +144,4 @@ def test_what_does_not_fit_is_one_sentence(
 ) -> None:
     out = ("--out", tmp_path / "run", "--steps", 2, "--batch", 2)
     refused(call(file, *out, *words), message)
+    assert not (tmp_path / "run" / "autoencoder").exists()  # before any work

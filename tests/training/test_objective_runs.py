@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffprior.diffusions import GaussianDiffusion
-from diffprior.errors import PriorError, UnsuitedError
+from diffprior.errors import PriorError, SettingError, UnsuitedError
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
@@ -129,6 +129,8 @@ def test_bits_learn_their_entropy(tmp_path: Path) -> None:
         ("flow", "unet(channels=[16], adaptive=False)"),
         ("edm", "unet(channels=[16])"),
         ("ncsn", "unet(channels=[16, 16], time='fourier')"),
+        ("sliced", "unet(channels=[16], time='fourier')"),
+        ("implicit(levels=2)", "dit(width=16, layers=1, heads=2)"),
         ("x0(betas='cosine')", "dit(width=32, layers=1, heads=2)"),
         ("vlb(steps=50)", "dit(width=32, layers=1, heads=2)"),
         ("vlb(steps=50, predicts='mu', variance='learned')", "nafunet"),
@@ -142,6 +144,7 @@ def test_what_was_trained_opens_and_says_the_same(
     run.save()
     own = run.prior(run.averaged())
     opened = load_prior(tmp_path / "weights")
+    assert (opened.objective, opened.classes) == (own.objective, 2)
     x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     near = {"rtol": 2e-2, "atol": 2e-2} if "nafunet" in network else {"rtol": 1e-4, "atol": 1e-4}
     for prior in (own, own.for_label(1)):
@@ -170,9 +173,30 @@ def test_a_unet_opens_in_diffusers(pictures: Path, tmp_path: Path) -> None:
     assert "AttnDownBlock2D" in unet.config.down_block_types  # 8 pixels are fewer than 16
 
 
-def test_diffusers_has_no_network_that_says_mu(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsuitedError, match="no networks that say mu: use nafunet or dit"):
-        trained(pictures, tmp_path, "mu", "unet(channels=[16, 16])", 0)
+@pytest.mark.parametrize(
+    "objective, said",
+    [
+        ("mu", "mu"),
+        ("vlb(predicts='mu')", "mu"),
+        ("consistency_training", "the end of the flow"),
+        ("denoising_gan", "a draw"),
+    ],
+)
+def test_diffusers_has_no_network_that_says_it(
+    pictures: Path, tmp_path: Path, objective: str, said: str
+) -> None:
+    """So a run says before its first step, and not when it is to be saved."""
+    with pytest.raises(UnsuitedError, match=f"no networks that say {said}: use nafunet or dit"):
+        trained(pictures, tmp_path, objective, "unet(channels=[16, 16])", 0)
+
+
+def test_a_run_goes_on_with_its_own_network_alone(pictures: Path, tmp_path: Path) -> None:
+    """The weights of two heads have the shapes of those of four."""
+    trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=2)", 0).save()
+    assert trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=2)", 0).resume()
+    other = trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=4)", 0)
+    with pytest.raises(SettingError, match="was begun with heads of DiT 2, not 4"):
+        other.resume()
 
 
 def test_attention_is_where_an_image_has_16_pixels_a_side() -> None:
@@ -201,6 +225,7 @@ def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
         (["--network", "unet"], "unet is a network of images, and these are points: use mlp"),
         (["--objective", "bits"], "bits is the objective of an .npy file of booleans"),
         (["--init", "somewhere"], "--init is the folder of a nafunet"),
+        (["--source", "clouds=2"], "--source is for folders and ZIP files of images"),
     ],
 )
 def test_the_command_refuses_what_does_not_fit(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprior.catalog import shipped_priors
+from diffprior.errors import SettingError
 from diffprior.networks.nafunet import NAFUNet, load_network
 from diffprior.networks.parameterizations import karras
 from diffprior.objectives import edm as module
@@ -408,3 +409,11 @@ def test_crops_are_turned_and_mirrored_as_told(tmp_path: Path) -> None:
     turned = images.batch(rng, 200, 8, Crops(half=0, quarter=0, turn=1))[0].float()
     down = (turned.diff(dim=2).abs().amax((1, 2, 3)) > 0).double().mean()
     assert abs(down - 0.5) < 4 * 0.5 / 200**0.5
+
+
+def test_crops_and_held_out_images_that_cannot_be_are_refused(folder: Path) -> None:
+    """Shares above 1 together would lose a part of the larger one; of 1 in 1 none would be left."""
+    with pytest.raises(SettingError, match="half and quarter of Crops are at most 1 together"):
+        Crops(half=0.9, quarter=0.2)
+    with pytest.raises(SettingError, match="held_out is a whole number from 2 on, got 1"):
+        Photographs([folder], held_out=1)
