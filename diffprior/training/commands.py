@@ -426,7 +426,7 @@ def _check(every: float, holes: int | None, length: Mapping[str, Any]) -> None:
     from ..validation import Positive, Whole, check
 
     check("--every", every, Positive)
-    check("--holes", holes, Whole | None)
+    check("--holes", HOLES if holes is None else holes, Whole)
     check("--minutes", length["minutes"], Positive | None)
     check("--steps", length["steps"], int | None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.errors import PriorError, SettingError, UnsuitedError
@@ -213,6 +214,8 @@ def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     prior = load_prior(out / "weights")
     assert prior.shape == (2,) and len((out / "curve.csv").read_text().splitlines()) == 2
+    with Image.open(out / "curve.png") as curve:
+        assert min(curve.size) > 100
     refused(call(*words, "simple"), "was begun with objective 'flow', not")
 
 
