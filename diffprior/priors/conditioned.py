@@ -10,8 +10,10 @@ from ..errors import UnsuitedError
 from ..networks.parameterizations import Parameterization
 from ..operators.base import LinearOperator, Operator
 from ._seeing import Classes, SeeingPrior, seen_image
+from .base import Prior
+from .guided import GuidedPrior, unguided
 
-__all__ = ["ConditionedPrior", "as_image"]
+__all__ = ["ConditionedPrior", "as_image", "conditioned_prior", "under_measurements"]
 
 
 class ConditionedPrior(SeeingPrior):
@@ -66,6 +68,28 @@ class ConditionedPrior(SeeingPrior):
         x = torch.rand(1, *self.shape, generator=generator).to(self.like)
         own, other = self.operator(x), operator(x)
         return own.shape == other.shape and torch.allclose(own, other, atol=1e-5)
+
+
+def conditioned_prior(prior: Prior) -> ConditionedPrior | None:
+    """Return the prior of a condition inside wrappers and guidance, or None if there is none."""
+    leaf = unguided(prior)
+    return leaf if isinstance(leaf, ConditionedPrior) else None
+
+
+def under_measurements(prior: Prior, y: Tensor) -> Prior:
+    """Return a prior with that of a condition inside it, both sides of its guidance, under y.
+
+    Arguments:
+        prior: The prior.
+        y: As of ``ConditionedPrior.given``.
+    """
+
+    def change(leaf: Prior) -> Prior:
+        if isinstance(leaf, GuidedPrior):
+            return leaf.with_inner(change(leaf.conditional), change(leaf.free))
+        return leaf.given(y) if isinstance(leaf, ConditionedPrior) else leaf
+
+    return prior.map_inner(change)
 
 
 def as_image(operator: Operator, y: Tensor, shape: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from ..networks.parameterizations import Parameterization
 from ..networks.text_to_image import Conditioning, Family
 from ._conditions import ConditionalPrior
 from .base import Prior
-from .guided import GuidedPrior
+from .guided import unguided
 
 __all__ = ["TextPrior", "text_prior"]
 
@@ -151,7 +151,5 @@ class TextPrior(ConditionalPrior):
 
 def text_prior(prior: Prior) -> TextPrior | None:
     """Return the prior of a prompt inside wrappers and guidance, or None if there is none."""
-    leaf = prior.innermost
-    while isinstance(leaf, GuidedPrior):
-        leaf = leaf.conditional
+    leaf = unguided(prior)
     return leaf if isinstance(leaf, TextPrior) else None

@@ -30,6 +30,7 @@ from ..objectives.progressive import Progressive
 from ..priors.base import Prior
 from ..priors.denoising_gan import prior_of
 from ..priors.network import NetworkPrior
+from ..schedules import EDM
 from ..validation import Checked, Positive, Share, Whole, Within, check
 from .data import Crops, Data
 from .muon import Muon
@@ -484,18 +485,15 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
         UnsuitedError: If the network has not as many outputs as the objective needs, or cannot be
             saved with what it says.
     """
-    if not isinstance(network, UNet | TextUNet):
-        check_numbers(objective, network.numbers)
-    elif not _says_scores(network):
-        check_task(objective, network.numbers)
-    if isinstance(network, NAFUNet):
-        own = objective.parameterization(network.sigma_data)
-        if isinstance(own, Karras) and type(own.schedule).__name__ == "EDM":
-            return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
-        return own
+    check_numbers(objective, network.numbers)
     if _says_scores(network):
         return objective.score_parameterization()
-    return objective.parameterization(network.sigma_data)
+    own = objective.parameterization(network.sigma_data)
+    if isinstance(network, UNet | TextUNet):
+        scheduler_config(own, network.numbers)  # which refuses what diffusers cannot say
+    elif isinstance(network, NAFUNet) and isinstance(own, Karras) and type(own.schedule) is EDM:
+        return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
+    return own
 
 
 def check_task(objective: Objective, numbers: int) -> None:

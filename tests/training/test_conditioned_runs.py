@@ -13,7 +13,12 @@ from diffprior.errors import SettingError, UnsuitedError
 from diffprior.operators.average import Average
 from diffprior.operators.gray import Gray
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.conditioned import ConditionedPrior, as_image
+from diffprior.priors.conditioned import (
+    ConditionedPrior,
+    as_image,
+    conditioned_prior,
+    under_measurements,
+)
 from diffprior.random import Noise
 from diffprior.training.conditions import ConditionTrainer
 from diffprior.training.labelled import ClassedImages
@@ -57,6 +62,22 @@ def test_what_is_seen_beats_its_ablation(images: ClassedImages, prior: Condition
 
     given, blank, wrong = (error(p) for p in (prior.given(y), prior, prior.given(y.flip(0))))
     assert given < 0.5 * blank and given < 0.5 * wrong
+
+
+def test_guidance_of_a_class_keeps_what_is_seen(prior: ConditionedPrior) -> None:
+    """Both sides of it see y: free + 2 (class - free), each under y."""
+    x, t = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8), torch.tensor(0.5)
+    y = prior.operator(x)
+    guided = prior.with_condition(label=1, guidance_scale=2.0)
+    free, own = (p.given(y)(x, t) for p in (prior, prior.for_label(1)))
+    expected = free + 2 * (own - free)
+    for shown in (under_measurements(guided, y), guided.with_image(x.expand(-1, 3, -1, -1))):
+        torch.testing.assert_close(shown(x, t), expected)
+    leaf = conditioned_prior(guided)
+    assert leaf is not None and leaf.label == 1
+    assert not torch.allclose(guided(x, t), expected)
+    drawn = diffprior.generate(prior=guided, steps=1, device="cpu").image
+    assert drawn.size == (8, 8)
 
 
 def test_an_image_is_seen_as_the_operator_leaves_it(prior: ConditionedPrior) -> None:
