@@ -237,7 +237,7 @@ class _Costs:
         count, labels = candidates.shape[:2]
         move = torch.tensor(shift)
         costs = own.values.new_empty(count, labels, labels)
-        for part in torch.arange(count).split(max(1, PAIRS // labels**2)):
+        for part in torch.split(torch.arange(count), max(1, PAIRS // labels**2)):
             at, mine = lattice.at[part, None], candidates[part]
             some = neighbor[part].clamp_max(count - 1)
             theirs = candidates[some]
