@@ -28,6 +28,7 @@ BLUR = 2.0  # px; standard deviation of what a guide compares
 NEIGHBORS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 PAIRS = 2**20  # pairs of candidates whose costs are computed at a time
 SEAM = 2  # px round a seam in which a finer level moves it
+PAIRS = 2**25  # of candidates of neighbors whose costs are held, about: 0.13 GB in each direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def shift_map(pyramid: Sequence[Level], labels: Tensor, settings: ShiftMap) -> T
     """
     *finer, coarsest = pyramid
     everywhere = Lattice(coarsest.hole)
-    candidates = labels.expand(len(everywhere), -1, -1)
+    candidates = _candidates(coarsest, everywhere, labels)
     offsets = torch.zeros(*coarsest.size, 2, dtype=torch.long)
     guide = _guide(coarsest, settings) if settings.guide else None
     energy = _Costs(coarsest, settings).energy(everywhere, candidates, offsets, guide)
@@ -81,6 +82,28 @@ def copied(image: Tensor, sources: Tensor) -> Tensor:
 def doubled(level: Level, sources: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of a level from those of the level of half its size."""
     return _sources(level, _twice(level, sources - coordinates(sources.shape[:2])))
+
+
+def _candidates(level: Level, lattice: Lattice, labels: Tensor) -> Tensor:
+    """Return the offsets that each lost pixel chooses from, ``(N, K, 2)``: all, or the first few.
+
+    Where little is known, it takes many offsets to reach it from everywhere. Then those come first
+    that lead from this pixel to a known one.
+    """
+    most = max(1, math.isqrt(PAIRS // max(1, len(lattice))))
+    if len(labels) <= most:
+        return labels.expand(len(lattice), -1, -1)
+    known = torch.stack([_leads(level, lattice.at + offset) for offset in labels], 1)
+    first = known.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return labels[first]
+
+
+def _leads(level: Level, at: Tensor) -> Tensor:
+    """Return whether places ``(..., 2)`` are known pixels."""
+    height, width = level.size
+    row, column = at.unbind(-1)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return inside & level.known[row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
 
 def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
@@ -128,13 +151,9 @@ def _chosen(offsets: Tensor, energy: Energy, candidates: Tensor, iterations: int
 
 def _sources(level: Level, offsets: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of offsets, in place of unknown ones the nearest known."""
-    height, width = level.size
     grid = coordinates(level.size)
     sources = torch.where(level.hole[..., None], grid + offsets, grid)
-    row, column = sources.unbind(-1)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    found = inside & level.known[row.clamp(0, height - 1), column.clamp(0, width - 1)]
-    found |= ~level.hole
+    found = _leads(level, sources) | ~level.hole
     if found.all():
         return sources
     return torch.where(found[..., None], sources, nearest(level.known))

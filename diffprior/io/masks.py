@@ -164,9 +164,10 @@ def _inverted(weights: Tensor) -> tuple[str, ...]:
         edges = (lost[0], lost[-1], lost[:, 0], lost[:, -1])
         if HIDDEN < share < 1 and all(bool(edge.any()) for edge in edges) and _hold_together(~lost):
             digits = 0 if share < 0.99 else 2
+            hidden = round(100 * share, digits)
             return (
-                f"the mask hides {share:.{digits}%} of the image, up to all four borders; if the "
-                f"other {1 - share:.{digits}%} is what to fill, use --invert-mask",
+                f"the mask hides {hidden:.{digits}f}% of the image, up to all four borders; if the "
+                f"other {100 - hidden:.{digits}f}% is what to fill, use --invert-mask",
             )
     return ()
 

@@ -131,6 +131,11 @@ class Method(Checked, ABC, Generic[L]):
         return Needs()
 
     @property
+    def starts(self) -> int:
+        """How many states ``initial`` returns for each one of the chain, beside each other."""
+        return 1
+
+    @property
     def stochastic(self) -> bool:
         """False for a method whose answer does not depend on the seed."""
         return True
@@ -254,7 +259,9 @@ class Method(Checked, ABC, Generic[L]):
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
-        """Return the states that the chain starts from.
+        """Return the states that the chain starts from, ``(B, C, ...)``.
+
+        A method made of several returns the starts of all, ``(B, starts C, ...)``.
 
         Arguments:
             guess: First guesses of all images of the batch, or None.

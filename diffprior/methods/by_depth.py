@@ -13,6 +13,7 @@ from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
 from ..validation import Positive
+from ._parts import each_start, starts_of
 from .base import Method, Needs, Posterior
 from .dpir import DPIR
 from .exemplar import Exemplar, plane
@@ -52,6 +53,10 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         return self.narrow if self.start is None else replace(self.narrow, start=self.start)
 
     @property
+    def starts(self) -> int:
+        return self.first.starts + self.wide.starts
+
+    @property
     def stochastic(self) -> bool:
         return self.narrow.stochastic or self.wide.stochastic
 
@@ -72,8 +77,7 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
-        parts = (self.first, self.wide)
-        return torch.stack([part.initial(p, guess, images, noise) for part in parts], 1)
+        return starts_of((self.first, self.wide), p, guess, images, noise)
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         y = p.likelihood.y
@@ -82,13 +86,14 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         parts = torch.stack([wide_part(hole, self.depth, self.compact) for hole in holes])
         wide = parts[:, None].expand_as(plane(keep)).reshape(y.shape).to(y.device)
         narrow = ~keep & ~wide
+        begin, then = each_start((self.first, self.wide), x_T)
         if not wide.any():
-            return self.first.run(p, x_T[:, 0], noise, callback)
+            return self.first.run(p, begin, noise, callback)
         if not narrow.any():
-            return self.wide.run(p, x_T[:, 1], noise, callback)
-        x = self.first.run(p, x_T[:, 0], noise, part_callback(callback, 0, 2))
+            return self.wide.run(p, then, noise, callback)
+        x = self.first.run(p, begin, noise, part_callback(callback, 0, 2))
         known = torch.where(narrow, x, y)
         mask = Mask((keep | narrow).to(y), batched=True).to(y)
         rest = replace(p, likelihood=replace(p.likelihood, operator=mask, y=known * mask.s))
-        filled = self.wide.run(rest, x_T[:, 1], noise, part_callback(callback, 1, 2))
+        filled = self.wide.run(rest, then, noise, part_callback(callback, 1, 2))
         return torch.where(wide, filled, known)

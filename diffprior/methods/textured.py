@@ -15,6 +15,7 @@ from ..operators.mask import Mask
 from ..priors.base import Prior
 from ..random import Noise
 from ..samplers.dpm import DPM
+from ._parts import each_start, starts_of
 from .base import Method, Needs, Posterior
 from .dpir import DPIR
 from .exemplar import plane
@@ -64,6 +65,10 @@ class Textured(Method[GaussianLikelihood[Mask]]):
         return replace(self.sample, start=self.start), replace(self.mean, start=self.start)
 
     @property
+    def starts(self) -> int:
+        return sum(part.starts for part in self.parts)
+
+    @property
     def needs(self) -> Needs:
         return Needs(self.sample.needs.diffusion, GaussianLikelihood, Mask)
 
@@ -84,12 +89,14 @@ class Textured(Method[GaussianLikelihood[Mask]]):
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
-        return torch.stack([x.initial(p, guess, images, noise) for x in self.parts], 1)
+        return starts_of(self.parts, p, guess, images, noise)
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         s, m = (
-            method.run(p, x_T[:, i], noise, part_callback(callback, i, 2))
-            for i, method in enumerate(self.parts)
+            method.run(p, start, noise, part_callback(callback, i, 2))
+            for i, (method, start) in enumerate(
+                zip(self.parts, each_start(self.parts, x_T), strict=True)
+            )
         )
         lost = (p.likelihood.operator.s == 0).to(m).expand_as(m)
         hole = plane(lost).amax(1, keepdim=True)

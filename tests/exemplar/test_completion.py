@@ -8,9 +8,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
+import diffprior.exemplar.shift_map as shift_map_module
 from diffprior.exemplar.blend import blend
 from diffprior.exemplar.completion import TRIES, complete
 from diffprior.exemplar.judge import fault, rarity, unlikeness
+from diffprior.exemplar.labeling import Energy
 from diffprior.exemplar.levels import Level, coordinates, depth, levels, nearest
 from diffprior.exemplar.matching import Matching, match
 from diffprior.exemplar.offsets import dominant_offsets, some_offsets
@@ -186,6 +188,28 @@ def test_each_lost_pixel_has_an_offset(name: str) -> None:
     inside = ((at >= 0) & (at < 64)).all(-1)
     at = at.clamp(0, 63)
     assert (inside & ~hole[at[..., 0], at[..., 1]]).any(1).all()
+
+
+def test_a_small_known_part_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs of pairs are held for few offsets of each pixel: those that lead to a known one."""
+    image, hole = photo(side=96), torch.ones(96, 96, dtype=torch.bool)
+    hole[40:56, 30:50] = False
+    labels = dominant_offsets(Level.of(image, hole), 60, torch.Generator().manual_seed(0))
+    held: list[int] = []
+    plain = shift_map_module.minimize
+
+    def minimize(energy: Energy, iterations: int) -> Tensor:
+        held.append(energy.right.numel())
+        return plain(energy, iterations)
+
+    monkeypatch.setattr(shift_map_module, "minimize", minimize)
+    monkeypatch.setattr(shift_map_module, "PAIRS", 2**20)
+    sources = shift_map([Level.of(image, hole)], labels, ShiftMap(iterations=2))
+    assert len(labels) ** 2 * hole.sum() > 20 * 2**20
+    assert max(held) <= 2**20
+    assert not hole[sources[..., 0], sources[..., 1]].any()
+    offsets = {tuple(o) for o in (sources - coordinates((96, 96)))[hole].tolist()}
+    assert offsets <= {tuple(label) for label in labels.tolist()}
 
 
 def test_the_nearest_pixel_of_an_area() -> None:

@@ -13,6 +13,7 @@ from diffprior.likelihoods import GaussianLikelihood
 from diffprior.methods.by_depth import ByDepth
 from diffprior.methods.dpir import DPIR
 from diffprior.methods.exemplar import Exemplar
+from diffprior.methods.textured import Textured
 from diffprior.operators.mask import Mask
 from diffprior.priors.base import Prior
 
@@ -83,6 +84,19 @@ def test_each_width_has_its_method(prior: Prior) -> None:
     filled = Exemplar(tries=2)(prior, seen(known[None], wide[None]), seed=3)[0]
     assert torch.equal(out[:, wide], filled[:, wide])
     assert torch.equal(out[:, ~holes[0]], x[0][:, ~holes[0]])
+
+
+def test_methods_made_of_methods_are_parts_of_others(prior: Prior) -> None:
+    """Each one gets the starts that it gets alone, in a batch of two as well."""
+    noisy = DPIR(start=0.3, steps=2)
+    textured = Textured(mean=NARROW, sample=DPIR(start=0.5, steps=2))
+    inner = ByDepth(narrow=textured, wide=Exemplar(tries=1), depth=10.0)
+    outer = ByDepth(narrow=inner, wide=noisy, depth=10.0)
+    assert (noisy.starts, textured.starts, inner.starts, outer.starts) == (1, 2, 3, 4)
+    likelihood = seen(photos("grass", "city"), torch.stack([scratch(), scratch()]))
+    assert torch.equal(outer(prior, likelihood, seed=1), textured(prior, likelihood, seed=1))
+    deep = seen(photos("grass"), disc(20)[None])
+    assert torch.equal(outer(prior, deep, seed=1), noisy(prior, deep, seed=1))
 
 
 @pytest.mark.parametrize("hole, part", [(scratch(), "narrow"), (disc(20), "wide")])

@@ -58,6 +58,16 @@ def test_each_hole_has_the_method_that_suits_it(hole: np.ndarray, method: str) -
         assert 0.6 < roughness(out, disc(25)) < 1.5
 
 
+def test_narrow_holes_get_texture_beside_a_wide_one() -> None:
+    result = diffprior.inpaint(photo(), disc(24) | scratch(), fill="texture", steps=6)
+    assert result.report["method"].startswith("ByDepth(")
+    assert result.report["fill"] == "texture and structure"
+    smooth = diffprior.inpaint(photo(), scratch(), fill="smooth", steps=6)
+    rough = [roughness(np.asarray(x.image), scratch()) for x in (smooth, result)]
+    assert rough[0] < 0.7 < rough[1] < 1.5
+    assert 0.6 < roughness(np.asarray(result.image), disc(20)) < 1.5
+
+
 def test_a_fill_is_chosen_by_hand() -> None:
     hole = disc(30)
     smooth = diffprior.inpaint(photo(), hole, fill="smooth", steps=3)
