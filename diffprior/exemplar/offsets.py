@@ -4,8 +4,6 @@
 their nearest likes have few peaks, and copies at these offsets complete most holes.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +19,7 @@ CHUNK = 512  # patches that are looked up at a time
 TEXTURE = 2.0  # weight of the texture in patches, over that of the color
 NEAR = 15  # the larger side over it is the least length of an offset, in pixels
 USED = 0.05  # share of the hole that an offset brings known pixels to, at the least
-TABLE = 2**26  # pairs of offsets of all lost pixels, at the most: memory holds a few such tables
+TABLE = 2**26  # offsets times lost pixels, at the most: a table of them is held in memory
 
 
 def dominant_offsets(
@@ -135,7 +133,7 @@ def _completed(offsets: Tensor, level: Level, generator: torch.Generator) -> Ten
     There are only as many as ``TABLE`` has room for. The first ones are kept.
     """
     lost = level.hole.nonzero()
-    most = max(1, math.isqrt(TABLE // len(lost)))
+    most = max(1, TABLE // len(lost))
     offsets = offsets[:most]
     known = level.known.nonzero()
     served = torch.zeros(len(lost), dtype=torch.bool)

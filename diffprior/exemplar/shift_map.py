@@ -26,9 +26,9 @@ UNSEEN = 0.5  # cost at a seam of a pixel that is not known
 CONTEXT = 3  # px round a lost pixel in which known ones are compared with those round its source
 BLUR = 2.0  # px; standard deviation of what a guide compares
 NEIGHBORS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-PAIRS = 2**20  # pairs of candidates whose costs are computed at a time
 SEAM = 2  # px round a seam in which a finer level moves it
 PAIRS = 2**25  # of candidates of neighbors whose costs are held, about: 0.13 GB in each direction
+AT_ONCE = 2**20  # of them whose costs are computed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ class _Costs:
         count, labels = candidates.shape[:2]
         move = torch.tensor(shift)
         costs = own.values.new_empty(count, labels, labels)
-        for part in torch.split(torch.arange(count), max(1, PAIRS // labels**2)):
+        for part in torch.split(torch.arange(count), max(1, AT_ONCE // labels**2)):
             at, mine = lattice.at[part, None], candidates[part]
             some = neighbor[part].clamp_max(count - 1)
             theirs = candidates[some]
