@@ -20,12 +20,15 @@ BLOCK = 4096  # and those that they are compared with: their table stays in the 
 TEXTURE = 2.0  # weight of the texture in patches, over that of the color
 NEAR = 15  # the larger side over it is the least length of an offset, in pixels
 USED = 0.05  # share of the hole that an offset brings known pixels to, at the least
+TABLE = 2**26  # offsets times lost pixels, at the most: a table of them is held in memory
 
 
 def dominant_offsets(
     level: Level, count: int, generator: torch.Generator, *, side: int = 7, width: float = 1.5
 ) -> Tensor:
     """Return offsets ``(K, 2)``, in rows and columns, from each lost pixel to a known one.
+
+    A hole that hides almost all of a large image would need thousands: some pixels then have none.
 
     Arguments:
         level: The image and its hole.
@@ -147,13 +150,18 @@ def _brings(level: Level, offset: Tensor) -> Tensor:
 
 
 def _completed(offsets: Tensor, level: Level, generator: torch.Generator) -> Tensor:
-    """Return the offsets and further ones, until each lost pixel has a known one."""
+    """Return the offsets and further ones, until each lost pixel has a known one.
+
+    There are only as many as ``TABLE`` has room for. The first ones are kept.
+    """
     lost = level.hole.nonzero()
+    most = max(1, TABLE // len(lost))
+    offsets = offsets[:most]
     known = level.known.nonzero()
     served = torch.zeros(len(lost), dtype=torch.bool)
     for offset in offsets:
         served |= _brings(level, offset)
-    while not served.all():
+    while len(offsets) < most and not served.all():
         left = (~served).nonzero()[:, 0]
         pixel = lost[left[int(torch.randint(len(left), (1,), generator=generator))]]
         nearest = known[((known - pixel) ** 2).sum(1).argmin()]

@@ -47,6 +47,11 @@ class Kind:
         judge = self.prior if self.problem.white else None
         return noise_levels(sigma, self.images.select(self.rows), self.problem.least, judge)
 
+    @property
+    def estimates(self) -> bool:
+        """Whether the noise levels are estimated, not given."""
+        return self.problem.sigma == "auto"
+
     @cached_property
     def x(self) -> Tensor:
         """What is worked on of all images, ``(B, C, H, W)`` on the prior's device."""
