@@ -156,6 +156,10 @@ def blend(
 ) -> Result[_T]:
     """Redraw a region of an image from noise.
 
+    On a command line::
+
+        diffprior blend --mask region.png photo.jpg -o blended.png
+
     x_s = m x_s' + (1 - m) q(x_s | x), x_s' ~ p(x_s | x_t), in the states of the prior: pixels, or
     latents, of which those that the mask touches are redrawn. At the end the pixels outside are the
     image's, bit for bit. "Blended Diffusion for Text-driven Editing of Natural Images" (Avrahami et
@@ -252,6 +256,10 @@ def colorize(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
     """Color a gray image; an image with colors loses them first.
+
+    On a command line::
+
+        diffprior colorize gray.jpg -o colored.png
 
     The luma of the result is the gray image, up to its noise and the rounding to pixels. One result
     is cautious, with pale colors; several differ in their colors. A prior of small textures knows
@@ -352,6 +360,10 @@ def deblur(
 ) -> Result[_T]:
     """Undo a blur.
 
+    On a command line::
+
+        diffprior deblur --kernel motion:9,30 photo.jpg -o sharp.png
+
     With the boundary "free" the scene is restored a little wider than the image, by as much as the
     blur reached in from beyond its border, and cut to it at the end.
 
@@ -448,6 +460,10 @@ def dejpeg(
 ) -> Result[Any]:
     """Remove the artifacts of JPEG.
 
+    On a command line::
+
+        diffprior dejpeg photo.jpg -o smooth.png
+
     A file says in which interval each coefficient of its image lies. The result lies in all of
     them, up to the rounding to pixels: saved again, it is nearly the same file. How the image was
     compressed is taken from ``quality``, from the file, or from the pixels, which show it as long
@@ -534,6 +550,10 @@ def denoise(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
     """Remove white noise from an image.
+
+    On a command line::
+
+        diffprior denoise photo.jpg -o clean.png
 
     One result is the posterior mean, in one call of the prior: it has the least mean squared error,
     and is smooth. Several results are samples of the posterior, each with its own texture.
@@ -623,6 +643,10 @@ def edit(
     source_guidance_scale: float | None = None,
 ) -> Result[Any]:
     """Show an image under another prompt or class.
+
+    On a command line::
+
+        diffprior edit photo.png --prior path/to/model --prompt "a wolf" -o wolf.png
 
     Its code is read back under that condition; under its own it is the round trip. With a mask,
     image and edit come down the chain in step, and after every step the states outside are the
@@ -721,6 +745,10 @@ def generate(
 ) -> Result[Any]:
     """Draw images from the prior, or from a prompt or a class, as PIL images.
 
+    On a command line::
+
+        diffprior generate --width 192 --height 192 --samples 3 -o drawn.png
+
     Arguments:
         width: Width in pixels, from 16 on; default: that of the prior's own images.
         height: Height in pixels, from 16 on; default: that of the prior's own images.
@@ -802,6 +830,10 @@ def inpaint(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
     """Fill the hole of an image; all else stays bit for bit.
+
+    On a command line::
+
+        diffprior inpaint --mask mask.png photo.jpg -o filled.png
 
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
@@ -908,6 +940,10 @@ def interpolate(
 ) -> Result[_T]:
     """Draw frames that lead from an image to another one.
 
+    On a command line::
+
+        diffprior interpolate first.png --to last.png --samples 5 -o frame.png
+
     z = U(x) is the code of DPM-Solver++, upwards to pure noise, of each of the two. Frame k comes
     down from ``slerp`` of the codes, so that the first and the last are the round trips of the two
     images. "Denoising Diffusion Implicit Models" (Song et al., 2021), sec. 5.3 and app. D.5,
@@ -986,6 +1022,10 @@ def invert(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> InversionResult:
     """Invert an image: find the code that the prior turns back into it.
+
+    On a command line::
+
+        diffprior invert photo.png -o code.safetensors
 
     ``edit`` reads the file that the command writes. The result's image is the round trip, and its
     report has the PSNR of that.
@@ -1073,6 +1113,10 @@ def reconstruct(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[Any]:
     """Reconstruct a color image from y = A x + noise, for any operator A.
+
+    On a command line::
+
+        diffprior reconstruct y.npy --operator "hadamard(ratio=0.25)" --width 64 --height 64
 
     Arguments:
         y: What A measures of an image ``(3, H, W)`` in [-1, 1], in A's own shape: a numpy array, to
@@ -1163,6 +1207,10 @@ def restore(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
     """Mend an image with several faults in one solve.
+
+    On a command line::
+
+        diffprior restore --scratches scratches.png --blur gaussian:1 --gray old.jpg -o mended.png
 
     It undoes a blur, then the loss of colors, then scratches, then white noise: the operator is
     their composition, and every pixel is estimated anew.
@@ -1260,6 +1308,10 @@ def sdedit(
 ) -> Result[_T]:
     """Add noise to an image and remove it again, so that rough strokes become things.
 
+    On a command line::
+
+        diffprior sdedit --strokes paint.png --strength 0.15 photo.jpg -o painted.png
+
     x_t0 = alpha_t0 x + sigma_t0 eps, then the reverse diffusion from t0 down. Outside the mask the
     states are those of the noised image, and the result is the image, bit for bit. "SDEdit: Guided
     Image Synthesis and Editing with Stochastic Differential Equations" (Meng et al., 2022),
@@ -1353,6 +1405,10 @@ def style(
 ) -> Result[_T]:
     """Draw an image anew under the low frequencies of a reference.
 
+    On a command line::
+
+        diffprior style --reference look.jpg photo.jpg -o styled.png
+
     The result, made small by ``factor``, is the reference made small, up to the rounding to pixels.
     Its details are the prior's; at a strength below 1 they begin with the image's own. "ILVR:
     Conditioning Method for Denoising Diffusion Probabilistic Models" (Choi et al., 2021),
@@ -1440,6 +1496,10 @@ def super_resolve(
 ) -> Result[_T]:
     """Enlarge an image.
 
+    On a command line::
+
+        diffprior upscale --scale 2 photo.jpg -o large.png
+
     The result, made small again by ``diffprior.operators.bicubic`` or ``average``, is the image
     that came in, up to its noise and the rounding to pixels.
 
@@ -1522,6 +1582,10 @@ def variations(
     callback: Callable[[torch.Tensor, float], None] | None = None,
 ) -> Result[_T]:
     """Draw variations of an image.
+
+    On a command line::
+
+        diffprior variations --samples 3 photo.jpg -o varied.png
 
     z = U(x) is the code of DPM-Solver++, upwards to pure noise; the result is what comes down from
     cos(a) z + sin(a) sigma_T eps, a = strength pi / 2. Where the prior is Gaussian the variation of

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .bands import in_bands
+from .errors import UnsuitedError
 from .kernels import BernoulliKernel, GaussianKernel, Kernel
 from .schedules import Cosine, Schedule
 
@@ -59,9 +60,9 @@ class Diffusion(ABC):
         """Return q(x_s | x_0) with the share ``eta`` of its noise fresh, for a sampled x_0.
 
         Raises:
-            ValueError: If this diffusion has no such kernel.
+            UnsuitedError: If this diffusion has no such kernel.
         """
-        raise ValueError(f"{type(self).__name__} cannot keep a share of the noise of x_t")
+        raise UnsuitedError(f"{type(self).__name__} cannot keep a share of the noise of x_t")
 
     @abstractmethod
     def terminal(self, shape: Sequence[int]) -> Kernel:
@@ -141,7 +142,7 @@ class BernoulliDiffusion(Diffusion):
         self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, eta: float = 1.0
     ) -> BernoulliKernel:
         if eta != 1.0:
-            raise ValueError(f"bits have no eta but 1 (they cannot keep their noise), got {eta}")
+            raise UnsuitedError(f"bits have no eta but 1 (they cannot keep their noise), got {eta}")
         alpha_s, alpha_t = self.schedule(s)[0], self.schedule(t)[0]
         ratio = alpha_t / alpha_s
         up = ratio * x_t + (1 - ratio) / 2  # q(x_t | x_s = 1)

@@ -21,6 +21,7 @@ from .errors import SettingError
 from .kernels import GaussianKernel
 from .random import Noise
 from .schedules import Geometric, LinearBeta, Schedule, SubVP, Tabulated, pairs
+from .validation import Within, check, literal
 
 __all__ = ["SDE", "Chain", "Name", "sde"]
 
@@ -123,14 +124,23 @@ class Chain:
     "Denoising Diffusion Probabilistic Models" (Ho et al., 2020), https://arxiv.org/abs/2006.11239.
 
     Arguments:
-        betas: beta_1, ..., beta_N, of shape ``(N,)``; by default DDPM's, 1e-4 to 0.02 in 1000.
+        betas: beta_1, ..., beta_N, of shape ``(N,)``, in (0, 1); those of DDPM are
+            ``Chain.linear()``, 1e-4 to 0.02 in 1000.
+
+    Raises:
+        SettingError: If a beta lies elsewhere, or there is none.
     """
 
     betas: Tensor
 
+    def __post_init__(self) -> None:
+        if not len(self.betas) or not bool(((self.betas > 0) & (self.betas < 1)).all()):
+            raise SettingError("the betas of a chain lie in (0, 1), and there is one at least")
+
     @classmethod
     def linear(cls, n: int = 1000) -> "Chain":
-        """Return the chain with betas from 0.1 / N to 20 / N, DDPM's at N = 1000."""
+        """Return the chain with betas from 0.1 / N to 20 / N, DDPM's at N = 1000; N is above 20."""
+        check("n", n, int, Within(21))
         return cls(torch.linspace(0.1 / n, 20 / n, n, dtype=torch.float64))
 
     @cached_property
@@ -151,20 +161,27 @@ class Chain:
 
     def forward_step(self, x: Tensor, i: int) -> GaussianKernel:
         """Return q(x_i | x_(i-1)), i from 1 on."""
+        self._check_step(i, 1)
         beta = self.betas[i - 1]
         return GaussianKernel((1 - beta).sqrt() * x, beta)
 
     def noise(self, x_0: Tensor, i: int) -> GaussianKernel:
         """Return q(x_i | x_0), i from 1 on."""
+        self._check_step(i, 1)
         alpha2 = self.alphas_cumprod[i - 1]
         return GaussianKernel(alpha2.sqrt() * x_0, 1 - alpha2)
 
     def posterior(self, x_i: Tensor, x_0: Tensor, i: int) -> GaussianKernel:
         """Return q(x_(i-1) | x_i, x_0), with the variance beta_tilde; i from 2 on."""
+        self._check_step(i, 2)
         alpha2, before = self.alphas_cumprod[i - 1], self.alphas_cumprod[i - 2]
         beta = self.betas[i - 1]
         loc = before.sqrt() * beta * x_0 + (1 - beta).sqrt() * (1 - before) * x_i
         return GaussianKernel(loc / (1 - alpha2), self.beta_tilde[i - 1])
+
+    def _check_step(self, i: int, first: int) -> None:
+        """Refuse a step that is none of the chain: an index below 1 would count from its end."""
+        check("i, a step of the chain,", i, int, Within(first, len(self.betas)))
 
     def simulate(self, x_0: Tensor, noise: Noise) -> Tensor:
         """Return x_N, step by step."""
@@ -184,7 +201,7 @@ def sde(name: Name) -> SDE:
         SettingError: If there is no such process.
     """
     if name not in get_args(Name):
-        raise SettingError(f"no process {name!r}; there are {', '.join(get_args(Name))}")
+        raise SettingError(f"no process {literal(name)}; there are {', '.join(get_args(Name))}")
     if name == "ddpm":
         return SDE(Chain.linear().schedule)
     return SDE({"ve": Geometric, "vp": LinearBeta, "sub_vp": SubVP}[name]())

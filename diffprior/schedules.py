@@ -14,6 +14,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .errors import SettingError
+
 __all__ = [
     "EDM",
     "Cosine",
@@ -240,7 +242,7 @@ def grid(
         u, v = ddpm.time(first) ** power, ddpm.time(last) ** power
         ratios = ddpm.ratio(torch.lerp(u, v, share) ** (1 / power))
     else:
-        raise ValueError(f"no time grid {kind!r}; there are {', '.join(get_args(Grid))}")
+        raise SettingError(f"no time grid {kind!r}; there are {', '.join(get_args(Grid))}")
     times = schedule.time(ratios)
     times[0], times[-1] = ends
     return times

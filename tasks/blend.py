@@ -52,6 +52,10 @@ def blend(
 ) -> Edit:
     """Redraw a region of an image from noise.
 
+    On a command line::
+
+        diffprior blend --mask region.png photo.jpg -o blended.png
+
     x_s = m x_s' + (1 - m) q(x_s | x), x_s' ~ p(x_s | x_t), in the states of the prior: pixels, or
     latents, of which those that the mask touches are redrawn. At the end the pixels outside are the
     image's, bit for bit. "Blended Diffusion for Text-driven Editing of Natural Images" (Avrahami et

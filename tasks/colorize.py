@@ -87,6 +87,10 @@ def colorize(
 ) -> ProblemFor:
     """Color a gray image; an image with colors loses them first.
 
+    On a command line::
+
+        diffprior colorize gray.jpg -o colored.png
+
     The luma of the result is the gray image, up to its noise and the rounding to pixels. One result
     is cautious, with pale colors; several differ in their colors. A prior of small textures knows
     little of which thing has which color. Strokes say it: they are a measurement, as the luma is.

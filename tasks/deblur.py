@@ -50,6 +50,10 @@ def deblur(
 ) -> ProblemFor:
     """Undo a blur.
 
+    On a command line::
+
+        diffprior deblur --kernel motion:9,30 photo.jpg -o sharp.png
+
     With the boundary "free" the scene is restored a little wider than the image, by as much as the
     blur reached in from beyond its border, and cut to it at the end.
 

@@ -29,6 +29,10 @@ def dejpeg(
 ) -> ProblemFor:
     """Remove the artifacts of JPEG.
 
+    On a command line::
+
+        diffprior dejpeg photo.jpg -o smooth.png
+
     A file says in which interval each coefficient of its image lies. The result lies in all of
     them, up to the rounding to pixels: saved again, it is nearly the same file. How the image was
     compressed is taken from ``quality``, from the file, or from the pixels, which show it as long

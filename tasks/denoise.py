@@ -20,6 +20,10 @@ def denoise(
 ) -> Problem:
     """Remove white noise from an image.
 
+    On a command line::
+
+        diffprior denoise photo.jpg -o clean.png
+
     One result is the posterior mean, in one call of the prior: it has the least mean squared error,
     and is smooth. Several results are samples of the posterior, each with its own texture.
 

@@ -88,6 +88,10 @@ def edit(
 ) -> Callable[[Settings], Edit]:
     """Show an image under another prompt or class.
 
+    On a command line::
+
+        diffprior edit photo.png --prior path/to/model --prompt "a wolf" -o wolf.png
+
     Its code is read back under that condition; under its own it is the round trip. With a mask,
     image and edit come down the chain in step, and after every step the states outside are the
     image's own (blended diffusion). The result is the image there, bit for bit; inside, its colors

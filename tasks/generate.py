@@ -42,6 +42,10 @@ def generate(
 ) -> Edit:
     """Draw images from the prior, or from a prompt or a class, as PIL images.
 
+    On a command line::
+
+        diffprior generate --width 192 --height 192 --samples 3 -o drawn.png
+
     Arguments:
         sampler: The default takes the grid that suits the prior's schedule.
     """

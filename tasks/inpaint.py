@@ -88,6 +88,10 @@ def inpaint(  # noqa: PLR0913 (the public call)
 ) -> ProblemInParts | InBoxes:
     """Fill the hole of an image; all else stays bit for bit.
 
+    On a command line::
+
+        diffprior inpaint --mask mask.png photo.jpg -o filled.png
+
     A narrow hole is filled by annealed plug-and-play (dpir), first in PSNR over the hole in our
     benchmark, from a noisier start where the hole is thick. Several such fills come from mmps, the
     sampler that keeps the most texture there for the PSNR that it costs. A wide hole, and one

@@ -32,6 +32,10 @@ def interpolate(
 ) -> Edit:
     """Draw frames that lead from an image to another one.
 
+    On a command line::
+
+        diffprior interpolate first.png --to last.png --samples 5 -o frame.png
+
     z = U(x) is the code of DPM-Solver++, upwards to pure noise, of each of the two. Frame k comes
     down from ``slerp`` of the codes, so that the first and the last are the round trips of the two
     images. "Denoising Diffusion Implicit Models" (Song et al., 2021), sec. 5.3 and app. D.5,

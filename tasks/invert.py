@@ -41,6 +41,10 @@ def invert(
 ) -> Edit:
     """Invert an image: find the code that the prior turns back into it.
 
+    On a command line::
+
+        diffprior invert photo.png -o code.safetensors
+
     ``edit`` reads the file that the command writes. The result's image is the round trip, and its
     report has the PSNR of that.
 

@@ -43,6 +43,10 @@ def reconstruct(
 ) -> ProblemFor:
     """Reconstruct a color image from y = A x + noise, for any operator A.
 
+    On a command line::
+
+        diffprior reconstruct y.npy --operator "hadamard(ratio=0.25)" --width 64 --height 64
+
     Arguments:
         y: What A measures of an image ``(3, H, W)`` in [-1, 1], in A's own shape: a numpy array, to
             get uint8 ``(H, W, 3)``; or a tensor, also of a batch, to get floats ``([B,] 3, H, W)``

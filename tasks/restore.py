@@ -49,6 +49,10 @@ def restore(
 ) -> ProblemFor:
     """Mend an image with several faults in one solve.
 
+    On a command line::
+
+        diffprior restore --scratches scratches.png --blur gaussian:1 --gray old.jpg -o mended.png
+
     It undoes a blur, then the loss of colors, then scratches, then white noise: the operator is
     their composition, and every pixel is estimated anew.
 

@@ -59,6 +59,10 @@ def sdedit(
 ) -> Edit:
     """Add noise to an image and remove it again, so that rough strokes become things.
 
+    On a command line::
+
+        diffprior sdedit --strokes paint.png --strength 0.15 photo.jpg -o painted.png
+
     x_t0 = alpha_t0 x + sigma_t0 eps, then the reverse diffusion from t0 down. Outside the mask the
     states are those of the noised image, and the result is the image, bit for bit. "SDEdit: Guided
     Image Synthesis and Editing with Stochastic Differential Equations" (Meng et al., 2022),

@@ -43,6 +43,10 @@ def style(
 ) -> Edit:
     """Draw an image anew under the low frequencies of a reference.
 
+    On a command line::
+
+        diffprior style --reference look.jpg photo.jpg -o styled.png
+
     The result, made small by ``factor``, is the reference made small, up to the rounding to pixels.
     Its details are the prior's; at a strength below 1 they begin with the image's own. "ILVR:
     Conditioning Method for Denoising Diffusion Probabilistic Models" (Choi et al., 2021),

@@ -33,6 +33,10 @@ def super_resolve(
 ) -> Problem:
     """Enlarge an image.
 
+    On a command line::
+
+        diffprior upscale --scale 2 photo.jpg -o large.png
+
     The result, made small again by ``diffprior.operators.bicubic`` or ``average``, is the image
     that came in, up to its noise and the rounding to pixels.
 

@@ -30,6 +30,10 @@ def variations(
 ) -> Edit:
     """Draw variations of an image.
 
+    On a command line::
+
+        diffprior variations --samples 3 photo.jpg -o varied.png
+
     z = U(x) is the code of DPM-Solver++, upwards to pure noise; the result is what comes down from
     cos(a) z + sin(a) sigma_T eps, a = strength pi / 2. Where the prior is Gaussian the variation of
     a draw is a draw again, of correlation cos(a) with it: the proposal of "MCMC Methods for

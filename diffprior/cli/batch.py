@@ -152,7 +152,11 @@ class _Report:
         self.skipped += outcome.fate == "skipped"
         if self.json:
             emit(outcome.line)
-        elif outcome.note:
+            return
+        if outcome.wrote:
+            start = "" if outcome.source is None else f"{shown(outcome.source)} -> "
+            self.bar.leave(f"{start}{outcome.wrote}")
+        if outcome.note:
             say(f"{shown(outcome.source)}: {outcome.note}")
 
     def end(self) -> int:
@@ -228,7 +232,7 @@ class _Crew:
         yield from twice
         pool = Pool(jobs, partial(_work, self, threads_of_each(jobs)))
         shares: dict[Input, float] = {}
-        with bar.of(f"{len(unique)} files", "starting"):
+        with bar.of(f"{len(unique)} files", "starting", stays=False):
             for told in pool.run(unique):
                 source = told.job[0]
                 shares[source] = told.value if told.kind == "share" else 1.0

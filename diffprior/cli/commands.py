@@ -32,6 +32,12 @@ UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click 
 
 PANELS = (RESTORE, EDIT, SERVE, INSPECT, EVALUATE)
 EMPTY = inspect.Parameter.empty
+VALUES = {  # what a value may be, by the kinds of faults of pydantic
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "greater_than_equal": "a number from {ge} on",
+    "less_than_equal": "a number up to {le}",
+}
 SAMPLES = 8  # that --uncertainty draws if --samples is not set
 WIDTH = 200  # columns of a list that no terminal shows
 
@@ -164,9 +170,18 @@ def _report_usage(error: Any) -> int:
         emit(context.get_help())
     else:
         path = "diffprior" if context is None else context.command_path.replace("python -m ", "")
-        message = " ".join(error.format_message().split())
+        message = " ".join(_plainly(error).format_message().split())
         say(f"{shown(message, MOST - 20 - len(path))} (see {path} --help)")
     return int(error.exit_code)
+
+
+def _plainly(error: Any) -> Any:
+    """Return an error of wrong usage that says in plain words what a value may be."""
+    for fault in getattr(error.__cause__, "errors", list)():  # of pydantic, which typer checks by
+        if words := VALUES.get(fault["type"]):
+            value = shown(fault["input"], 40)
+            error.message = f"give {words.format(**fault.get('ctx', {}))}, got {value}"
+    return error
 
 
 @contextmanager
@@ -197,7 +212,7 @@ def _build(command: specs.Command) -> Any:
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    register = single.command(command.name, help=command.help, rich_help_panel=command.panel)
+    register = single.command(command.name, help=command.about, rich_help_panel=command.panel)
     register(function)
     return typer.main.get_command(single)
 

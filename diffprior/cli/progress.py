@@ -5,10 +5,11 @@ This module imports nothing that computes: the bar shows while that is imported,
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..validation import shown
+from .streams import MOST
 
 __all__ = ["Bar"]
 
@@ -39,15 +40,27 @@ class Bar:
             self.clear()
 
     @contextmanager
-    def of(self, name: str, stage: str) -> Iterator[None]:
-        """Show the progress of one file; its line stays where all went well."""
+    def of(self, name: str, stage: str, *, stays: bool = True) -> Iterator[None]:
+        """Show the progress of one file.
+
+        Arguments:
+            name: What is worked on.
+            stage: What is done at first.
+            stays: Whether the line stays where all went well.
+        """
         self._show(shown(name, LONGEST), stage)
         done = False
         try:
             yield
             done = True
         finally:
-            self._hide(keep=done)
+            self._hide(keep=done and stays)
+
+    def leave(self, text: str) -> None:
+        """Leave a line on the terminal, where the bar would be shown."""
+        if self._is_shown:
+            with self.aside(), suppress(OSError, ValueError):  # nobody is left to be told
+                print(shown(text, MOST), file=sys.stderr, flush=True)
 
     def stage(self, text: str) -> None:
         """Say what is done at the moment."""

@@ -50,6 +50,7 @@ class Outcome(NamedTuple):
         error: What went wrong, in one sentence.
         line: The line of JSON about it.
         note: A remark about its result.
+        wrote: The files that were written, and in how long, for a person to read.
     """
 
     source: Input
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
     error: str = ""
     line: str = ""
     note: str = ""
+    wrote: str = ""
 
 
 def threads_of_each(processes: int) -> int:
@@ -147,12 +149,14 @@ class Run:
         outputs = {str(k): str(p) for k, p in targets.items()}
         line = as_json({"input": source and str(source), "outputs": outputs, **about})
         note = str(about.get("note", ""))
-        return Outcome(source, "done" if left else "skipped", line=line, note=note)
+        if not left:
+            return Outcome(source, "skipped", line=line, note=note)
+        return Outcome(source, "done", line=line, note=note, wrote=_written(left, about))
 
     def _write_results(self, source: Input, targets: Targets) -> Any:
         """Write the results of one input, and return them."""
         name = self.function.__name__ if source is None else str(source)
-        with self.bar.of(name, "reading" if source else "preparing"):
+        with self.bar.of(name, "reading" if source else "preparing", stays=False):
             values = settings_of(self.values, source, limit(self.o))
             file = self._read(source)
             work.check_depth(file, targets)
@@ -199,6 +203,15 @@ class Run:
             raise ImageError(f"{shown(path)} is the result of another input of this run")
         files.write(data, path, self.o.force)
         self.written.add(_number(path))
+
+
+def _written(targets: Targets, about: Mapping[str, Any]) -> str:
+    """Return the names of the files that were written, and how long that took."""
+    names = [shown(path) for path in targets.values() if path]
+    if len(names) > 3:
+        names = [*names[:2], f"{len(names) - 2} more"]
+    seconds = f" ({about['seconds']:.0f} s)" if "seconds" in about else ""
+    return ", ".join(names or ["standard output"]) + seconds
 
 
 def _number(path: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The signature of a task, read for the command line."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
@@ -40,6 +41,7 @@ def describe(task: TaskFunction) -> Command:
         inputs=None if record.input is None else INPUTS[record.input],
         past=record.past,
         options=tuple(map(_option, annotated)),
+        example=_example(task),
     )
 
 
@@ -64,6 +66,12 @@ def _purpose(function: Any) -> str:
     """Return the first paragraph of a docstring, as plain text."""
     paragraph = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
     return paragraph.replace("``", "")
+
+
+def _example(function: Any) -> str | None:
+    """Return the command of a docstring, which is a literal block of one line."""
+    found = re.search(r"::\n\n +(diffprior .+)", inspect.cleandoc(function.__doc__ or ""))
+    return found and found[1]
 
 
 def _option(parameter: inspect.Parameter) -> Option:

@@ -47,6 +47,7 @@ class Command:
         inputs: What the files hold that a task reads, None if it reads none.
         past: The word in the names of results; None for a command that writes none.
         options: The options of a task; None for a function that has typer annotations itself.
+        example: A whole command, from the docstring; None for a command that has none.
     """
 
     name: str
@@ -57,6 +58,12 @@ class Command:
     inputs: Inputs | None = None
     past: str | None = None
     options: tuple[Option, ...] | None = None
+    example: str | None = None
+
+    @property
+    def about(self) -> str:
+        """What the command is for, with its example."""
+        return self.help if self.example is None else f"{self.help}\n\n{self.example}"
 
     def load(self) -> Any:
         """Return the function itself."""

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..errors import SettingError
 
-__all__ = ["Solution", "dormand_prince"]
+__all__ = ["ERROR", "NODES", "STAGES", "Solution", "dormand_prince"]
 
-# "A family of embedded Runge-Kutta formulae" (Dormand and Prince, 1980)
+# "A family of embedded Runge-Kutta formulae" (Dormand and Prince, 1980): where the slopes of a step
+# are taken, what each is taken after, and the error of the last of these states
 NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 STAGES: tuple[tuple[float, ...], ...] = (
     (1 / 5,),

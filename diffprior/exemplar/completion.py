@@ -112,9 +112,10 @@ def _filled(
     """
     finer = []
     reduced = pool
-    while int(reduced.hole.sum()) > LARGE and bool((half := reduced.halved()).known.any()):
+    while int(reduced.hole.sum()) > LARGE:
         finer.append(reduced)
-        reduced = half
+        half = reduced.halved()
+        reduced = half if half.known.any() else reduced.halved(strict=False)
         width //= 2
     generator = torch.Generator().manual_seed(seed)
     sources, out = _best(reduced, width, tries, generator, report)

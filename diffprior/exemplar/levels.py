@@ -69,10 +69,12 @@ class Level(NamedTuple):
         image, hole, known, texture, column = (plane.flip(-1) for plane in self)
         return Level(image, torch.zeros_like(hole), known, texture, column)
 
-    def halved(self) -> "Level":
+    def halved(self, *, strict: bool = True) -> "Level":
         """Return the level of half the size.
 
-        A pixel of which any part is to be filled is filled; one that is known in part is not known.
+        Arguments:
+            strict: A pixel of which any part is to be filled is filled, and one that is known in
+                part is not known. Otherwise it is known, so that thin lines stay.
         """
         height, width = self.size
         even = (0, width % 2, 0, height % 2)
@@ -81,8 +83,9 @@ class Level(NamedTuple):
         both = torch.cat([self.image, self.texture]) * self.known
         mean = F.avg_pool2d(F.pad(both[None], even, mode="replicate"), 2)[0]
         mean = mean / weight.clamp_min(1e-6)
-        known = (weight == 1) & (lost == 0)
-        return Level(mean[:-2], lost > 0, known, mean[-2:], self.column[::2] // 2)
+        known = (weight == 1) & (lost == 0) if strict else weight > 0
+        hole = (lost > 0) & ~known
+        return Level(mean[:-2], hole, known, mean[-2:], self.column[::2] // 2)
 
 
 def levels(level: Level, deepest: float) -> list[Level]:

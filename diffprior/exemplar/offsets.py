@@ -15,16 +15,20 @@ __all__ = ["dominant_offsets", "some_offsets"]
 QUERIES = 5000  # patches round the hole of which the nearest like is looked up
 COMPONENTS = 20  # of patches, that they are compared by
 LEARNED_FROM = 4000  # patches that these are learned from
-CHUNK = 512  # patches that are looked up at a time
+CHUNK = 512  # patches that are looked up at a time,
+BLOCK = 4096  # and those that they are compared with: their table stays in the cache
 TEXTURE = 2.0  # weight of the texture in patches, over that of the color
 NEAR = 15  # the larger side over it is the least length of an offset, in pixels
 USED = 0.05  # share of the hole that an offset brings known pixels to, at the least
+TABLE = 2**26  # offsets times lost pixels, at the most: a table of them is held in memory
 
 
 def dominant_offsets(
     level: Level, count: int, generator: torch.Generator, *, side: int = 7, width: float = 1.5
 ) -> Tensor:
     """Return offsets ``(K, 2)``, in rows and columns, from each lost pixel to a known one.
+
+    A hole that hides almost all of a large image would need thousands: some pixels then have none.
 
     Arguments:
         level: The image and its hole.
@@ -57,18 +61,39 @@ def _nearest_offsets(level: Level, side: int, generator: torch.Generator) -> Ten
     shown = torch.cat([level.image, TEXTURE * level.texture])
     patches = F.unfold(shown[None], side)[0].T[known.flatten()]
     keys = _principal(patches, generator)
-    queries = _near(level, at, side, generator)
-    least = (max(level.size) / NEAR) ** 2
+    queries = _near(level, at, side, generator).sort().values
+    if not len(queries):
+        return at[:0]
+    return torch.cat(
+        [_most_alike(keys, at, part, max(level.size)) for part in torch.split(queries, CHUNK)]
+    )
+
+
+def _most_alike(keys: Tensor, at: Tensor, queries: Tensor, size: int) -> Tensor:
+    """Return the offsets ``(M, 2)`` of some patches to those most alike that are not near.
+
+    Arguments:
+        keys: All patches, ``(N, D)``.
+        at: Their places ``(N, 2)``, row by row.
+        queries: The numbers of some, in their order. One that has no patch far from it is left out.
+        size: The longer side of the image, in pixels.
+    """
+    own, least = at[queries].float(), size / NEAR
     half = (keys * keys).sum(1) / 2
-    rows, columns = at.float().unbind(1)
-    offsets = []
-    for part in torch.split(queries, CHUNK):
-        likeness = keys[part] @ keys.T - half
-        square = (rows - rows[part, None]) ** 2 + (columns - columns[part, None]) ** 2
-        likeness[square < least] = -torch.inf
-        best, nearest = likeness.max(1)
-        offsets.append((at[nearest] - at[part])[best > -torch.inf])
-    return torch.cat(offsets)
+    best = keys.new_full((len(queries),), -torch.inf)
+    nearest = torch.zeros_like(queries)
+    for first in range(0, len(keys), BLOCK):
+        block = slice(first, first + BLOCK)
+        likeness = (keys[queries] @ keys[block].T).sub_(half[block])
+        there = at[block].float()
+        if there[0, 0] <= own[-1, 0] + least and there[-1, 0] >= own[0, 0] - least:
+            square = (there - own[:, None]).square().sum(-1)
+            likeness.masked_fill_(square < least**2, -torch.inf)
+        most, which = likeness.max(1)
+        better = most > best
+        best = torch.where(better, most, best)
+        nearest = torch.where(better, first + which, nearest)
+    return (at[nearest] - at[queries])[best > -torch.inf]
 
 
 def _principal(patches: Tensor, generator: torch.Generator) -> Tensor:
@@ -125,13 +150,18 @@ def _brings(level: Level, offset: Tensor) -> Tensor:
 
 
 def _completed(offsets: Tensor, level: Level, generator: torch.Generator) -> Tensor:
-    """Return the offsets and further ones, until each lost pixel has a known one."""
+    """Return the offsets and further ones, until each lost pixel has a known one.
+
+    There are only as many as ``TABLE`` has room for. The first ones are kept.
+    """
     lost = level.hole.nonzero()
+    most = max(1, TABLE // len(lost))
+    offsets = offsets[:most]
     known = level.known.nonzero()
     served = torch.zeros(len(lost), dtype=torch.bool)
     for offset in offsets:
         served |= _brings(level, offset)
-    while not served.all():
+    while len(offsets) < most and not served.all():
         left = (~served).nonzero()[:, 0]
         pixel = lost[left[int(torch.randint(len(left), (1,), generator=generator))]]
         nearest = known[((known - pixel) ** 2).sum(1).argmin()]

@@ -28,6 +28,7 @@ BLUR = 2.0  # px; standard deviation of what a guide compares
 NEIGHBORS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 SEAM = 2  # px round a seam in which a finer level moves it
 PAIRS = 2**25  # of candidates of neighbors whose costs are held, about: 0.13 GB in each direction
+AT_ONCE = 2**20  # of them whose costs are computed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,8 @@ def shift_map(pyramid: Sequence[Level], labels: Tensor, settings: ShiftMap) -> T
 
     Arguments:
         pyramid: An image with values of about [0, 1] and its hole, and the halves of these.
-        labels: Offsets ``(K, 2)`` at the coarsest level; each lost pixel has a known one at one.
+        labels: Offsets ``(K, 2)`` at the coarsest level. A lost pixel that has no known one at any
+            of them becomes a copy of the nearest known pixel.
     """
     *finer, coarsest = pyramid
     everywhere = Lattice(coarsest.hole)
@@ -251,14 +253,19 @@ class _Costs:
         shift: tuple[int, int],
     ) -> Tensor:
         """Return the costs of pairs of candidates of neighbors, ``(N, K, K)``."""
+        count, labels = candidates.shape[:2]
         move = torch.tensor(shift)
-        some = neighbor.clamp_max(len(lattice) - 1)
-        theirs = candidates[some]
-        here = _seams_of(own, self._take(lattice.at[:, None] + theirs))
-        there = _seams_of(self._take(lattice.at[:, None] + move + candidates), _rows(own, some))
-        costs = here + there + self.settings.switch
-        same = (candidates[:, :, None] == theirs[:, None]).all(-1)
-        return costs.masked_fill_(same | (neighbor == len(lattice))[:, None, None], 0.0)
+        costs = own.values.new_empty(count, labels, labels)
+        for part in torch.split(torch.arange(count), max(1, AT_ONCE // labels**2)):
+            at, mine = lattice.at[part, None], candidates[part]
+            some = neighbor[part].clamp_max(count - 1)
+            theirs = candidates[some]
+            here = _seams_of(_rows(own, part), self._take(at + theirs))
+            there = _seams_of(self._take(at + move + mine), _rows(own, some))
+            same = (mine[:, :, None] == theirs[:, None]).all(-1)
+            free = same | (neighbor[part] == count)[:, None, None]
+            costs[part] = (here + there + self.settings.switch).masked_fill_(free, 0.0)
+        return costs
 
     def _take(self, at: Tensor) -> _Taken:
         """Return the features at places ``(..., 2)``."""

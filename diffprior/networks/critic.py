@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ._shared import or_no_class
+
 __all__ = ["Critic"]
 
 SLOPE = 0.2  # of the leaky units
@@ -39,6 +41,7 @@ class Critic(nn.Module):
         else:
             layers = [nn.Linear(2 * numbers, width), *(nn.Linear(width, width) for _ in range(2))]
             widths += [width, width]
+        self.classes = classes
         self.layers = nn.ModuleList(layers)
         self.times = nn.ModuleList(nn.Linear(2, w) for w in widths[1:])
         self.labels = nn.ModuleList(nn.Embedding(classes + 1, w) for w in widths[1:])
@@ -50,13 +53,14 @@ class Critic(nn.Module):
         Arguments:
             x_s, x_t: Two states of one chain, of shape ``(B, *shape)``.
             t: The time of the later one, of shape ``(B,)``.
-            labels: The class of each, ``(B,)``; the number ``classes`` is no class.
+            labels: The class of each, ``(B,)``; the number ``classes``, or None for the whole
+                batch, is no class.
         """
         h = torch.cat([x_s, x_t], 1)
         time = torch.stack([t, t.square()], 1).to(h)
-        none = torch.zeros(len(h), dtype=torch.long, device=h.device)
+        labels = or_no_class(labels, t, self.classes)
         for layer, by_time, by_label in zip(self.layers, self.times, self.labels, strict=True):
-            shift = by_time(time) + by_label(none if labels is None else labels)
+            shift = by_time(time) + by_label(labels)
             h = layer(h)
             h = nn.functional.leaky_relu(
                 h + shift.reshape(*shift.shape, *[1] * (h.ndim - 2)), SLOPE

@@ -1,9 +1,8 @@
 """A small diffusion transformer, by the class of diffusers."""
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
+
+from ._shared import or_no_class, settings_in
 
 __all__ = ["DiT"]
 
@@ -42,10 +41,9 @@ class DiT(nn.Module):
     ) -> None:
         from diffusers import DiTTransformer2DModel
 
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        config.pop("DiTTransformer2DModel")
+        settings = settings_in(DiT, locals())
         super().__init__()
-        self.settings: dict[str, Any] = config
+        self.settings = settings
         self.shape = (image_channels, size, size)
         self.stride = None
         self.numbers = numbers
@@ -93,8 +91,7 @@ class DiT(nn.Module):
             labels: The class of each, of shape ``(B,)``; the number ``classes``, or None for the
                 whole batch, is no class.
         """
-        if labels is None:
-            labels = torch.full_like(time, max(self.classes, 1), dtype=torch.long)
+        labels = or_no_class(labels, time, max(self.classes, 1))
         out: Tensor = self.transformer(
             x, timestep=self.time_scale * time, class_labels=labels, return_dict=False
         )[0]

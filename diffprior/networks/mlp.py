@@ -1,10 +1,11 @@
 """A network of points: dense layers with residual branches, in plain torch."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ._shared import or_no_class, settings_in
 
 __all__ = ["MLP"]
 
@@ -34,9 +35,9 @@ class MLP(nn.Module):
         sigma_data: float = 1.0,
         time_scale: float = 1.0,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        settings = settings_in(MLP, locals())
         super().__init__()
-        self.settings: dict[str, Any] = config
+        self.settings = settings
         self.shape = (size,)
         self.stride = 1
         self.numbers = numbers
@@ -68,8 +69,7 @@ class MLP(nn.Module):
         angles = u * torch.arange(1, FREQUENCIES + 1).to(u) * (math.pi / 8)
         embedding = self.embed(torch.cat([u, angles.cos(), angles.sin()], 1))
         if self.classes:
-            none = torch.full_like(time, self.classes, dtype=torch.long)
-            embedding = embedding + self.label(none if labels is None else labels)
+            embedding = embedding + self.label(or_no_class(labels, time, self.classes))
         h = self.first(x) + embedding
         for branch in self.branches:
             h = h + branch(h + embedding)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ._shared import json_bytes, or_no_class, settings_in
 
 __all__ = ["NAFUNet", "deepened", "load_network", "packed", "save_network"]
 
@@ -148,9 +149,9 @@ class NAFUNet(nn.Module):
         numbers: int = 1,
         time_scale: float = 1.0,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        settings = settings_in(NAFUNet, locals())
         super().__init__()
-        self.settings: dict[str, Any] = config | {"channels": [*channels], "blocks": [*blocks]}
+        self.settings = settings
         self.patch = patch
         self.stride = patch * 2 ** (len(channels) - 1)
         self.image_channels = image_channels
@@ -217,8 +218,7 @@ class NAFUNet(nn.Module):
         embedding: Tensor = self.embed(torch.cat([angles.cos(), angles.sin()], 1))
         if not self.classes:
             return embedding
-        none = torch.full_like(c_noise, self.classes, dtype=torch.long)
-        classes: Tensor = self.label(none if labels is None else labels)
+        classes: Tensor = self.label(or_no_class(labels, c_noise, self.classes))
         return embedding + classes
 
 
@@ -284,7 +284,7 @@ def packed(
     state = weights or network.state_dict()
     tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
     return {
-        CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+        CONFIG: json_bytes(config),
         WEIGHTS: save(tensors, metadata={"format": "pt"}),
     }
 

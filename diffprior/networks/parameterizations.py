@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import SettingError
 from ..schedules import EDM, Cosine, Geometric, LinearBeta, Rectified, Schedule, Tabulated
+from ..validation import literal
 from .predictions import Place, convert
 
 __all__ = [
@@ -95,7 +97,7 @@ class Discrete(Parameterization):
         consistency: bool = False,
     ) -> None:
         if kind not in KINDS:
-            raise ValueError(f"no prediction {kind!r}; there are {', '.join(KINDS)}")
+            raise SettingError(f"no prediction {literal(kind)}; there are {', '.join(KINDS)}")
         self.schedule = Tabulated(alphas_cumprod=alphas_cumprod)
         self.kind = kind
         self.steps = len(alphas_cumprod)
@@ -185,7 +187,7 @@ class Karras(Parameterization):
         schedule: Schedule | None = None,
     ) -> None:
         if kind not in ("epsilon", "v_prediction"):
-            raise ValueError(f"no prediction {kind!r}; there are epsilon, v_prediction")
+            raise SettingError(f"no prediction {literal(kind)}; there are epsilon, v_prediction")
         self.schedule = schedule or EDM(sigma_min=sigma_min, sigma_max=sigma_max)
         self.sigma_min = sigma_min
         self.sigma_data = sigma_data

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ExtraError
+from ._shared import or_no_class, settings_in
 
 __all__ = ["TextUNet"]
 
@@ -58,9 +59,9 @@ class TextUNet(nn.Module):
         depth: int = 2,
         sigma_data: float = 0.5,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        settings = settings_in(TextUNet, locals())
         super().__init__()
-        self.settings: dict[str, Any] = config
+        self.settings = settings
         self.shape = (image_channels, size, size)
         self.classes = len(tokens) - 1
         self.sigma_data = sigma_data
@@ -89,9 +90,8 @@ class TextUNet(nn.Module):
             labels: The number of the caption of each, of shape ``(B,)``; the number ``classes``, or
                 None for the whole batch, is the empty text.
         """
-        if labels is None:
-            labels = torch.full_like(time, self.classes, dtype=torch.long)
-        known, rows = torch.unique(labels, return_inverse=True)
+        numbers = or_no_class(labels, time, self.classes)
+        known, rows = torch.unique(numbers, return_inverse=True)
         states = self.text_encoder(self.tokens[known])[0][rows]
         out: Tensor = self.unet(x, time, encoder_hidden_states=states, return_dict=False)[0]
         return out

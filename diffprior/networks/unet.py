@@ -1,15 +1,15 @@
 """The U-Net of DDPM, by the class of diffusers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ..errors import UnsuitedError
+from ._shared import json_bytes, or_no_class, settings_in
 from .nafunet import CONFIG, WEIGHTS
-from .parameterizations import Discrete, Flow, Karras, Parameterization, Score
+from .parameterizations import Discrete, Flow, Karras, Mean, Parameterization, Score
 
 __all__ = ["UNet", "packed_unet", "scheduler_config"]
 
@@ -53,10 +53,9 @@ class UNet(nn.Module):
     ) -> None:
         from diffusers import UNet2DModel
 
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        config.pop("UNet2DModel")
+        settings = settings_in(UNet, locals())
         super().__init__()
-        self.settings: dict[str, Any] = config | {"channels": [*channels]}
+        self.settings = settings
         self.shape = (image_channels, size, size)
         self.stride = None
         self.numbers = numbers
@@ -86,8 +85,8 @@ class UNet(nn.Module):
             labels: The class of each, of shape ``(B,)``; the number ``classes``, or None for the
                 whole batch, is no class.
         """
-        if self.classes and labels is None:
-            labels = torch.full_like(time, self.classes, dtype=torch.long)
+        if self.classes:
+            labels = or_no_class(labels, time, self.classes)
         out: Tensor = self.unet(x, time, class_labels=labels, return_dict=False)[0]
         return out
 
@@ -108,14 +107,10 @@ def packed_unet(
         config["_null_label"] = network.classes
     tensors = {k.removeprefix("unet."): v.contiguous() for k, v in weights.items()}
     return {
-        CONFIG: _json(config | dict(notes)),
-        SCHEDULER: _json(scheduler_config(own, network.numbers)),
+        CONFIG: json_bytes(config | dict(notes)),
+        SCHEDULER: json_bytes(scheduler_config(own, network.numbers)),
         WEIGHTS: save(tensors, metadata={"format": "pt"}),
     }
-
-
-def _json(config: Mapping[str, Any]) -> bytes:
-    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def scheduler_config(own: Parameterization, numbers: int) -> dict[str, Any]:
@@ -124,8 +119,11 @@ def scheduler_config(own: Parameterization, numbers: int) -> dict[str, Any]:
     Arguments:
         own: How it was trained.
         numbers: Its outputs for each number of an image.
+
+    Raises:
+        UnsuitedError: If diffusers has no scheduler that says it.
     """
-    if isinstance(own, Discrete):
+    if isinstance(own, Discrete) and not isinstance(own, Mean):
         products = own.schedule.alphas_cumprod.double()  # type: ignore[attr-defined]
         betas = 1 - products / products.roll(1).index_fill(0, products.new_zeros(1).long(), 1.0)
         return {
@@ -149,4 +147,16 @@ def scheduler_config(own: Parameterization, numbers: int) -> dict[str, Any]:
             "sigma_max": schedule.sigma_max,
             "sigma_data": own.sigma_data,
         }
-    raise TypeError(f"no scheduler of diffusers says {type(own).__name__}")
+    raise UnsuitedError(
+        f"unet is saved for diffusers, which has no networks that say {_said(own)}: use nafunet or "
+        "dit"
+    )
+
+
+def _said(own: Parameterization) -> str:
+    """Return what a network says for which diffusers has no scheduler, in words."""
+    if isinstance(own, Mean):
+        return "mu"
+    if own.draws:
+        return "a draw"
+    return "the end of the flow" if own.consistency else "the odds of bits"

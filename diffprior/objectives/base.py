@@ -1,12 +1,14 @@
 """What an objective is: a law of times, a network's task at each, and a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import SettingError, UnsuitedError
 from ..networks.parameterizations import (
@@ -30,8 +32,10 @@ __all__ = [
     "Teacher",
     "check_levels",
     "column",
+    "earlier",
     "evenly",
     "row_means",
+    "second_derivatives",
     "taught_by",
 ]
 
@@ -182,6 +186,37 @@ class Objective(Checked, ABC):
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         """Return the loss of each row, of shape ``(B,)``."""
 
+    def noises(self, shape: Sequence[int], generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the standard normal numbers that ``batch`` takes, on the device of the generator.
+
+        Arguments:
+            shape: Shape of a batch of states.
+            generator: Source of randomness.
+        """
+        for _ in range(1 + int(self.probes) + self.draws):
+            yield torch.randn(*shape, generator=generator, device=generator.device)
+
+    def batch(
+        self, x_0: Tensor, t: Tensor, noises: Iterable[Tensor], progress: float = 0.0
+    ) -> Batch:
+        """Return a batch of clean states ``(B, *shape)`` with all the noises that it needs.
+
+        Arguments:
+            t: What ``times`` returned for them, ``(B,)``.
+            noises: Those of ``noises``.
+            progress: The share of the run that is done, in [0, 1].
+        """
+        noise, *more = noises
+        probes = int(self.probes)
+        return Batch(
+            x_0=x_0,
+            t=t,
+            noise=noise,
+            probe=more[0] if probes else None,
+            draws=more[probes:],
+            progress=progress,
+        )
+
     def critic_losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         """Return the loss of the critic for each row, of shape ``(B,)``.
 
@@ -256,6 +291,21 @@ class Levels(Objective):
 def evenly(u: Tensor, steps: int) -> Tensor:
     """Return the times 1 / N, 2 / N, ..., 1 of N steps from numbers that are uniform in (0, 1)."""
     return ((u * steps).floor().clamp(0, steps - 1) + 1) / steps
+
+
+def earlier(t: Tensor, steps: int) -> Tensor:
+    """Return the times one of N steps before times t, and 0 where there is none."""
+    return (t - 1 / steps).clamp_min(0)
+
+
+@contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Let losses be made of derivatives of a network, also where none are recorded.
+
+    Attention is then computed in plain products: the fast kernels have one derivative alone.
+    """
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def taught_by(denoiser: Denoiser) -> Teacher:

@@ -12,7 +12,7 @@ from ..diffusions import BernoulliDiffusion
 from ..kernels import BernoulliKernel
 from ..networks.parameterizations import Bits as Odds
 from ..networks.parameterizations import Parameterization
-from .base import Batch, Denoiser, Objective, column, row_means
+from .base import Batch, Denoiser, Objective, column, earlier, evenly, row_means
 
 __all__ = ["Bits"]
 
@@ -38,13 +38,13 @@ class Bits(Objective):
         return Odds(self.steps)
 
     def times(self, u: Tensor) -> Tensor:
-        return ((u * self.steps).floor().clamp(0, self.steps - 1) + 1) / self.steps
+        return evenly(u, self.steps)
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         x_0 = batch.x_0
         diffusion = BernoulliDiffusion(denoiser.schedule)
         t = column(batch.t, x_0)
-        s = (t - 1 / self.steps).clamp_min(0)
+        s = earlier(t, self.steps)
         # noise that is normal becomes uniform
         x_t = (torch.special.ndtr(batch.noise) < diffusion.noise(x_0, t).mean).to(x_0.dtype)
         logits = denoiser.outputs(x_t, batch.t)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ._ends import Ends
-from .base import Batch, Denoiser, column, evenly, taught_by
+from .base import Batch, Denoiser, column, earlier, evenly, taught_by
 
 __all__ = ["ConsistencyDistillation"]
 
@@ -34,7 +34,7 @@ class ConsistencyDistillation(Ends):
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         x_t, t = denoiser.noised(batch), batch.t
-        s = (t - 1 / self.steps).clamp_min(0)
+        s = earlier(t, self.steps)
         return self.distances(denoiser, (x_t, t), (self._earlier(denoiser, x_t, t, s), s))
 
     def _earlier(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..validation import ANYWHERE, Positive
 from ._ends import Ends
-from .base import Batch, Denoiser, column
+from .base import Batch, Denoiser, column, earlier
 
 __all__ = ["ConsistencyTraining"]
 
@@ -46,7 +46,7 @@ class ConsistencyTraining(Ends):
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         steps = self.steps(batch.progress)
         t = (batch.t * steps).ceil().clamp(1, steps) / steps
-        s = (t - 1 / steps).clamp_min(0)
+        s = earlier(t, steps)
         late, early = (
             batch.x_0 + column(denoiser.schedule(v)[1], batch.x_0) * batch.noise for v in (t, s)
         )

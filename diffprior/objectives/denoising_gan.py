@@ -11,7 +11,7 @@ from ..diffusions import GaussianDiffusion
 from ..errors import UnsuitedError
 from ..networks.parameterizations import Drawn, Parameterization
 from ..validation import Positive
-from .base import Batch, Denoiser, Objective, column, evenly
+from .base import Batch, Denoiser, Objective, column, earlier, evenly
 
 __all__ = ["DenoisingGAN"]
 
@@ -76,11 +76,13 @@ class DenoisingGAN(Objective):
         return bridge.loc + bridge.var.sqrt() * noise
 
     def _ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the times t and s of a batch, in the shape of its states."""
         t = column(batch.t, batch.x_0)
-        return t, (t - 1 / self.steps).clamp_min(0)
+        return t, earlier(t, self.steps)
 
 
 def _judge(denoiser: Denoiser, x_s: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return what the critic says of pairs of states, ``(B,)``."""
     if denoiser.critic is None:
         raise UnsuitedError("denoising_gan needs a critic, and there is none")
     return denoiser.critic(x_s, x_t, t, denoiser.labels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsuitedError
-from .base import Batch, Denoiser, Levels
+from .base import Batch, Denoiser, Levels, second_derivatives
 
 __all__ = ["Implicit"]
 
@@ -30,10 +30,11 @@ class Implicit(Levels):
                 f"got {size}: use sliced or ncsn"
             )
         x_t = denoiser.noised(batch).requires_grad_()
-        score = denoiser.predict("score", x_t, batch.t).flatten(1)
-        trace = torch.zeros_like(score[:, 0])
-        for i in range(size):
-            (row,) = torch.autograd.grad(score[:, i].sum(), x_t, create_graph=True)
-            trace = trace + row.flatten(1)[:, i]
+        with second_derivatives():
+            score = denoiser.predict("score", x_t, batch.t).flatten(1)
+            trace = torch.zeros_like(score[:, 0])
+            for i in range(size):
+                (row,) = torch.autograd.grad(score[:, i].sum(), x_t, create_graph=True)
+                trace = trace + row.flatten(1)[:, i]
         sigma = denoiser.schedule(batch.t.to(score.dtype))[1]
         return sigma**2 * (trace + (score**2).sum(1) / 2) / size

@@ -6,7 +6,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..networks.parameterizations import Parameterization
-from .base import Batch, Denoiser, Objective, Teacher, column, evenly, row_means, taught_by
+from .base import (
+    Batch,
+    Denoiser,
+    Objective,
+    Teacher,
+    column,
+    earlier,
+    evenly,
+    row_means,
+    taught_by,
+)
 from .guided import form_of_the_teacher, weights
 
 __all__ = ["Progressive", "two_steps"]
@@ -37,8 +47,8 @@ class Progressive(Objective):
         return evenly(u, self.steps)
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
-        x_t, s = denoiser.noised(batch), batch.t - 1 / self.steps
-        target = two_steps(taught_by(denoiser), x_t, (batch.t, s.clamp_min(0)), denoiser.labels)
+        x_t, ends = denoiser.noised(batch), (batch.t, earlier(batch.t, self.steps))
+        target = two_steps(taught_by(denoiser), x_t, ends, denoiser.labels)
         errors = row_means((denoiser(x_t, batch.t) - target) ** 2)
         return weights(denoiser.schedule, batch.t).to(errors) * errors
 

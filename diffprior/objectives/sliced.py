@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .base import Batch, Denoiser, Levels, row_means
+from ..errors import UnsuitedError
+from .base import Batch, Denoiser, Levels, row_means, second_derivatives
 
 __all__ = ["Sliced"]
 
@@ -23,9 +24,12 @@ class Sliced(Levels):
     probes: ClassVar[bool] = True
 
     def losses(self, denoiser: Denoiser, batch: Batch) -> Tensor:
-        v = batch.noise if batch.probe is None else batch.probe
+        v = batch.probe
+        if v is None:
+            raise UnsuitedError("sliced needs a batch with a probe, a noise of its own")
         x_t = denoiser.noised(batch).requires_grad_()
-        score = denoiser.predict("score", x_t, batch.t)
-        (slope,) = torch.autograd.grad((v * score).sum(), x_t, create_graph=True)
+        with second_derivatives():
+            score = denoiser.predict("score", x_t, batch.t)
+            (slope,) = torch.autograd.grad((v * score).sum(), x_t, create_graph=True)
         sigma = denoiser.schedule(batch.t.to(x_t.dtype))[1]
         return sigma**2 * row_means(v * slope + score**2 / 2)

@@ -11,7 +11,8 @@ from ..densities.levels import WIDTH, log_normal_between
 from ..diffusions import GaussianDiffusion
 from ..kernels import GaussianKernel
 from ..networks.parameterizations import Mean, Parameterization
-from .base import Batch, Denoiser, Steps, column, row_means
+from ..solvers import wide_dtype
+from .base import Batch, Denoiser, Steps, column, earlier, row_means
 
 __all__ = ["VLB", "bound_terms", "wide"]
 
@@ -74,7 +75,7 @@ def bound_terms(
     """
     x_t, x_0, clean = (wide(x) for x in (*states, batch.x_0))
     t = column(batch.t, x_t)
-    s = (t - 1 / chain.steps).clamp_min(0)
+    s = earlier(t, chain.steps)
     diffusion = GaussianDiffusion(denoiser.schedule)
     truth, model = (diffusion.bridge(x_t, x, t, s) for x in (clean, x_0))
     if share is not None:
@@ -88,7 +89,7 @@ def bound_terms(
 
 def wide(x: Tensor) -> Tensor:
     """Return a tensor in float64, where its device has it: the steps of a chain differ little."""
-    return x if x.device.type == "mps" else x.double()
+    return x.to(wide_dtype(x))
 
 
 def _divergence(p: GaussianKernel, q: GaussianKernel) -> Tensor:

@@ -15,6 +15,7 @@ from . import lora as lora
 from . import native as native
 from . import pipelines as pipelines
 from . import schedulers as schedulers
+from . import seeing as seeing
 from . import settings as settings
 from .adm import ADMSettings as ADMSettings
 from .cascade import CascadeSettings as CascadeSettings

@@ -21,9 +21,16 @@ from ..priors.network import NetworkPrior
 from .checkpoints import read_json
 from .components import network_in_folder, place_of, quiet, tell_average
 from .schedulers import CONFIG, check_scheduler, scheduler_in
-from .settings import LabelSettings, check_channels, check_side
+from .settings import LabelSettings, P, check_channels, check_side
 
-__all__ = ["NetworkSettings", "load_unet", "opened_unet", "parameterization_of", "unet_prior"]
+__all__ = [
+    "NetworkSettings",
+    "as_trained",
+    "load_unet",
+    "opened_unet",
+    "parameterization_of",
+    "unet_prior",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +45,30 @@ class NetworkSettings(LabelSettings):
 
     clip: bool = False
 
+    def of(self, prior: P) -> P:
+        return super().of(prior._replace(clip=self.clip))
+
 
 def load_unet(folder: Path, settings: NetworkSettings) -> NetworkPrior:
     """Open a folder with a ``UNet2DModel``, or with ``unet/``, and its scheduler's config."""
     unet, parameterization = opened_unet(folder)
     check_channels(unet.config.in_channels, unet.config.out_channels)
-    home = _home(folder)
-    null = read_json(home / "config.json").get("_null_label")  # of a network trained here
-    if null is not None and settings.null_label is None:
-        settings = replace(settings, null_label=null)
-    return unet_prior(unet, parameterization, settings)
+    return as_trained(unet_prior(unet, parameterization), _home(folder), settings)
+
+
+def as_trained(prior: P, folder: Path, settings: NetworkSettings) -> P:
+    """Return a prior with what the config of a network that was trained here says, and settings.
+
+    Arguments:
+        prior: The prior of the network.
+        folder: Folder of the network; its config may name an objective and a class of no class.
+        settings: Those of the user, which come first.
+    """
+    config = read_json(folder / "config.json")
+    null = config.get("_null_label") if settings.null_label is None else settings.null_label
+    prior = replace(settings, null_label=null).of(prior)
+    objective = config.get("_objective")
+    return prior._replace(objective=objective) if isinstance(objective, str) else prior
 
 
 def opened_unet(folder: Path) -> tuple[Any, Parameterization]:
@@ -93,7 +114,6 @@ def unet_prior(
         (config["in_channels"], *sides),
         classes=config.get("num_class_embeds") or 0,
         multiple=None,
-        clip=settings.clip,
     )
     return settings.of(prior)
 

@@ -19,7 +19,7 @@ from ..priors.text import TextPrior
 from ..validation import ANYWHERE, check
 from .checkpoints import read_json
 from .components import CODERS, INDEX, NETWORKS, index, opened, parts, place_of, quiet, tell_average
-from .diffusers import NetworkSettings, parameterization_of, unet_prior
+from .diffusers import NetworkSettings, as_trained, parameterization_of, unet_prior
 from .lora import merge_lora
 from .settings import check_side, several
 
@@ -103,7 +103,8 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
         if settings.lora or settings.controlnet or settings.offload:
             raise ValueError("lora, controlnet and offload are for text-to-image networks")
         _check_channels(network, vae.config.latent_channels)
-        prior = unet_prior(network.float(), parameterization, _labelled(settings, folder, kind))
+        plain = unet_prior(network.float(), parameterization)
+        prior = as_trained(plain, place_of(folder, kind), NetworkSettings(label=settings.label))
         patch = 1
     else:
         family = _family(network, models, index(folder), settings)
@@ -134,12 +135,6 @@ def load_pipeline(folder: Path, settings: PipelineSettings) -> Prior:
 def _is_of_pixels(folder: Path) -> bool:
     """Return whether a pipeline says that it has no autoencoder, as one that was trained here."""
     return all(index(folder).get(name) in (None, [None, None]) for name in CODERS)
-
-
-def _labelled(settings: PipelineSettings, folder: Path, part: str) -> NetworkSettings:
-    """Return the class, and that of no class, which a network that was trained here has."""
-    null = read_json(place_of(folder, part) / "config.json").get("_null_label")
-    return NetworkSettings(label=settings.label, null_label=null)
 
 
 def _family(

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from ..priors.network import NetworkPrior
 from ..validation import ANYWHERE, check
 
 __all__ = ["MOST_PIXELS", "LabelSettings", "check_channels", "check_side", "several"]
 
+P = TypeVar("P", bound=NetworkPrior)
 MOST_PIXELS = 16384  # the largest side of the images of a network
 
 
@@ -34,7 +35,7 @@ class LabelSettings:
             if field.name not in ("label", "null_label"):  # the network knows their range
                 check(field.name, getattr(self, field.name), hints[field.name])
 
-    def of(self, prior: NetworkPrior) -> NetworkPrior:
+    def of(self, prior: P) -> P:
         """Return the prior of this class; without one it is asked for when it is needed."""
         if self.null_label is not None:
             prior = prior.with_null_label(self.null_label)

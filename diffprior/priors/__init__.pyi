@@ -17,6 +17,7 @@ from . import text as text
 from . import tiled as tiled
 from . import tilted as tilted
 from ._conditions import ConditionalPrior as ConditionalPrior
+from ._seeing import Classes as Classes
 from ._seeing import SeeingPrior as SeeingPrior
 from .base import AddedWeights as AddedWeights
 from .base import Condition as Condition

@@ -2,6 +2,8 @@
 
 from abc import ABC
 
+from ..errors import SettingError, UnsuitedError
+from ..validation import literal
 from .base import Condition, Prior
 from .guided import GuidedPrior
 
@@ -23,7 +25,7 @@ class ConditionalPrior(Prior, ABC):
 
     def with_embedded_guidance(self, scale: float) -> Prior:
         """Return this prior with a network whose guidance is an input at another scale."""
-        raise NotImplementedError(f"the network of {self.name} has no input for a guidance scale")
+        raise UnsuitedError(f"the network of {self.name} has no input for a guidance scale")
 
     def _under(self, condition: Condition, name: str) -> Prior:
         if self.reads_text and condition.label is None:
@@ -37,11 +39,11 @@ class ConditionalPrior(Prior, ABC):
         negative = condition.negative_prompt
         text = self.text if condition.prompt is None else condition.prompt
         if text is None and negative is None:
-            raise ValueError(f"guidance_scale={scale} strengthens a prompt, and none was set")
+            raise SettingError(f"guidance_scale={scale} strengthens a prompt, and none was set")
         if negative is not None and scale is None and self.usual_guidance == 1:
-            raise ValueError(
-                f"negative_prompt={negative!r} needs a guidance_scale above 1, and that of this "
-                "network is 1"
+            raise SettingError(
+                f"negative_prompt={literal(negative)} needs a guidance_scale above 1, and that of "
+                "this network is 1"
             )
         conditional = self.for_text(text)
         if negative is None and self.embeds_guidance:
@@ -55,7 +57,7 @@ class ConditionalPrior(Prior, ABC):
     def _under_label(self, label: int | None, scale: float | None) -> Prior:
         conditional = self if label is None else self.for_label(label)
         if conditional.label is None:
-            raise ValueError(f"guidance_scale={scale} strengthens a label, and none was set")
+            raise SettingError(f"guidance_scale={scale} strengthens a label, and none was set")
         if (self.label_guidance if scale is None else scale) == 1:
             return conditional
         try:
@@ -63,7 +65,7 @@ class ConditionalPrior(Prior, ABC):
         except ValueError:
             if scale is None:
                 return conditional
-            raise ValueError(
+            raise UnsuitedError(
                 f"guidance_scale={scale} needs a network that was trained without labels, too, "
                 "and this one was not: its guidance_scale is 1"
             ) from None

@@ -1,7 +1,7 @@
 """Priors whose network sees an image beside the state, in channels of its own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,18 @@ from ..errors import SettingError, UnsuitedError
 from ..networks.parameterizations import Parameterization
 from .network import NetworkPrior
 
-__all__ = ["SeeingPrior", "seen_image"]
+__all__ = ["Classes", "SeeingPrior", "seen_image"]
+
+
+class Classes(TypedDict, total=False):
+    """The classes of a network, which subclasses of ``SeeingPrior`` hand on to it.
+
+    Attributes:
+        classes, unconditional: As of ``NetworkPrior``.
+    """
+
+    classes: int
+    unconditional: bool
 
 
 class SeeingPrior(NetworkPrior):
@@ -25,6 +36,9 @@ class SeeingPrior(NetworkPrior):
             states.
         parameterization, shape, classes, unconditional: As of ``NetworkPrior``.
         level: Share of noise in the image that the network sees, in [0, 1).
+
+    Raises:
+        SettingError: If the level is no such share.
 
     Attributes:
         seen: What the network sees, ``(B, C + 1, H, W)``; None for nothing.

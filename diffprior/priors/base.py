@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..errors import ImageError, PriorError, SettingError, UnsuitedError
 from ..kernels import Kernel
 from ..networks.backends import check_backend
 from ..random import Noise, stream_ids
+from ..validation import literal, shown
 
 __all__ = [
     "AddedWeights",
@@ -27,6 +28,7 @@ __all__ = [
     "Source",
     "Wrapper",
     "denoise_vjp",
+    "flow_settings",
     "show_image",
 ]
 
@@ -79,9 +81,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.guidance_scale is not None and not math.isfinite(self.guidance_scale):
-            raise ValueError(f"guidance_scale is a finite number, got {self.guidance_scale}")
+            raise SettingError(f"guidance_scale is a finite number, got {self.guidance_scale}")
         if self.texts and self.label is not None:
-            raise ValueError(
+            raise SettingError(
                 f"a prior has texts or classes, not both; got {self.texts} and label={self.label}"
             )
 
@@ -344,11 +346,7 @@ class Prior(nn.Module, ABC):
             UnsuitedError: If the noise is not Gaussian, or ``forward`` is not the mean.
         """
         self._check_mean()
-        try:
-            flow = FlowSettings(**settings)
-        except TypeError:
-            known = "seed, ids, tolerance, probes and exact"
-            raise SettingError(f"a density has the settings {known}, got {[*settings]}") from None
+        flow = flow_settings(settings)
         time = torch.zeros((), dtype=torch.float64) if t is None else t
         noise = Noise(seed, stream_ids(ids, len(x)))
         return flow_density(
@@ -474,7 +472,7 @@ class Prior(nn.Module, ABC):
                 consistency models) get it so, unless there is a ``negative_prompt``.
 
         Raises:
-            ValueError: If the prior cannot do what is asked.
+            SettingError: If the prior cannot do what is asked.
         """
         condition = Condition(
             prompt=prompt,
@@ -520,11 +518,15 @@ class Prior(nn.Module, ABC):
             text: The prompt.
             negative: Whether guidance moves away from it.
         """
-        raise ValueError(f"text={text!r} needs a prior of a text-to-image model, not {self.name}")
+        raise UnsuitedError(
+            f"text={literal(text)} needs a prior of a text-to-image model, not {self.name}"
+        )
 
     def for_label(self, label: int | None) -> "Prior":
         """Return the prior of another class, without guidance; None is any class."""
-        raise ValueError(f"label={label!r} needs a class-conditional prior, not {self.name}")
+        raise UnsuitedError(
+            f"label={literal(label)} needs a class-conditional prior, not {self.name}"
+        )
 
     @property
     def backend(self) -> str:
@@ -561,7 +563,7 @@ class Prior(nn.Module, ABC):
         Arguments:
             embedding: Of shape ``(1, tokens, D)``.
         """
-        raise ValueError(f"an embedding needs a prior of a text-to-image model, not {self.name}")
+        raise UnsuitedError(f"an embedding needs a prior of a text-to-image model, not {self.name}")
 
     def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> "Prior":
         """Return this prior with its network shown an image, or all of it but a hole.
@@ -577,9 +579,10 @@ class Prior(nn.Module, ABC):
             hole: Of shape ``(1, 1, H, W)``, 1 in the pixels to hide; None hides all.
 
         Raises:
-            ValueError: If ``sees_image`` is False, or the network edits an image and there is none.
+            UnsuitedError: If ``sees_image`` is False, or the network edits an image and there is
+                none.
         """
-        raise ValueError(f"{self.name} does not take an image: its network has no input for one")
+        raise UnsuitedError(f"{self.name} does not take an image: its network has no input for one")
 
     def with_control(self, image: Tensor) -> "Prior":
         """Return this prior with its ControlNet following an image.
@@ -592,23 +595,25 @@ class Prior(nn.Module, ABC):
                 in [-1, 1].
 
         Raises:
-            ValueError: If the prior has no ControlNet, or the image has another size than its own.
+            UnsuitedError: If the prior has no ControlNet.
+            ImageError: If the image has another size than the prior.
         """
-        raise ValueError("a control image needs a prior with a ControlNet (controlnet=...)")
+        raise UnsuitedError("a control image needs a prior with a ControlNet (controlnet=...)")
 
     def _under(self, condition: Condition, name: str) -> "Prior":
         """Return this prior under a condition, or refuse by the name that the user knows."""
         if condition.texts:
             key, text = next(iter(condition.texts.items()))
-            raise ValueError(
-                f"{key}={text!r} needs a prior of a text-to-image model, and {name} knows no text"
+            raise UnsuitedError(
+                f"{key}={literal(text)} needs a prior of a text-to-image model, and {name} knows "
+                "no text"
             )
         if condition.label is not None:
-            raise ValueError(
+            raise UnsuitedError(
                 f"label={condition.label} needs a class-conditional prior, and {name} has no "
                 "classes"
             )
-        raise ValueError(
+        raise UnsuitedError(
             f"guidance_scale={condition.guidance_scale} needs a prior with a prompt or a label, "
             f"and {name} has neither"
         )
@@ -731,6 +736,22 @@ class Wrapper(Prior, ABC):
 
     def with_control(self, image: Tensor) -> Prior:
         return self.with_inner(self.inner.with_control(image))
+
+
+def flow_settings(settings: Mapping[str, Any]) -> FlowSettings:
+    """Return the settings of a density; ``seed`` and ``ids`` are among those that are known.
+
+    Raises:
+        SettingError: If there is no such setting, or one cannot be used.
+    """
+    own = {k: v for k, v in settings.items() if k not in ("seed", "ids")}
+    try:
+        return FlowSettings(**own)
+    except TypeError:
+        known = "seed, ids, tolerance, probes and exact"
+        raise SettingError(
+            f"a density has the settings {known}, got {shown(', '.join(own))}"
+        ) from None
 
 
 def show_image(prior: Prior, image: Tensor | None = None, hole: Tensor | None = None) -> Prior:

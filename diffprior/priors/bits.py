@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..diffusions import BernoulliDiffusion
-from .base import Prior
+from .base import Prior, flow_settings
 
 __all__ = ["BitsPrior"]
 
@@ -49,7 +49,11 @@ class BitsPrior(Prior):
             x: Bits, of shape ``(B, *shape)``.
             t: Their time in [0, 1]; by default they are clean.
             settings: Those of ``density``, which a closed form does not need.
+
+        Raises:
+            SettingError: If there is no such setting.
         """
+        flow_settings(settings)
         alpha_t = 1.0 if t is None else self.diffusion.schedule(t)[0]
         probs = alpha_t * self.probs + (1 - alpha_t) / 2
         bits = x.flatten(1)[:, None]

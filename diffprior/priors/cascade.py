@@ -1,12 +1,12 @@
 """A cascade: a small image first, then a large one that is drawn under it."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from torch import Tensor
 
 from ..networks.parameterizations import Parameterization
-from ._seeing import SeeingPrior, seen_image
+from ._seeing import Classes, SeeingPrior, seen_image
 from .base import Prior
 
 __all__ = ["CascadePrior"]
@@ -22,31 +22,21 @@ class CascadePrior(SeeingPrior):
 
     Arguments:
         base: The prior of the small images.
-        network: A map from states with C + 1 more channels, those of ``seen_image``, and times to
-            states.
-        parameterization, shape, classes, unconditional: As of ``NetworkPrior``.
+        network, parameterization, shape, classes: As of ``SeeingPrior``.
         level: Share of noise in the small image that the network sees, in [0, 1).
     """
 
-    def __init__(  # noqa: PLR0913 - those of a network prior, and two more
+    def __init__(
         self,
         base: Prior,
         network: Any,
         parameterization: Parameterization,
         shape: Sequence[int],
         *,
-        classes: int = 0,
-        unconditional: bool = True,
         level: float = 0.2,
+        **classes: Unpack[Classes],
     ) -> None:
-        super().__init__(
-            network,
-            parameterization,
-            shape,
-            classes=classes,
-            unconditional=unconditional,
-            level=level,
-        )
+        super().__init__(network, parameterization, shape, level=level, **classes)
         self.base = base
 
     @property

@@ -1,7 +1,7 @@
 """An image under what an operator leaves of it: the network sees that beside the state."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch import Tensor
 from ..errors import UnsuitedError
 from ..networks.parameterizations import Parameterization
 from ..operators.base import LinearOperator, Operator
-from ._seeing import SeeingPrior, seen_image
+from ._seeing import Classes, SeeingPrior, seen_image
+from .base import Prior
+from .guided import GuidedPrior, unguided
 
-__all__ = ["ConditionedPrior", "as_image"]
+__all__ = ["ConditionedPrior", "as_image", "conditioned_prior", "under_measurements"]
 
 
 class ConditionedPrior(SeeingPrior):
@@ -24,9 +26,7 @@ class ConditionedPrior(SeeingPrior):
 
     Arguments:
         operator: A.
-        network: A map from states with C + 1 more channels, those of ``seen_image``, and times to
-            states.
-        parameterization, shape, classes, unconditional: As of ``NetworkPrior``.
+        network, parameterization, shape, classes: As of ``SeeingPrior``.
     """
 
     def __init__(
@@ -35,13 +35,9 @@ class ConditionedPrior(SeeingPrior):
         network: Any,
         parameterization: Parameterization,
         shape: Sequence[int],
-        *,
-        classes: int = 0,
-        unconditional: bool = True,
+        **classes: Unpack[Classes],
     ) -> None:
-        super().__init__(
-            network, parameterization, shape, classes=classes, unconditional=unconditional
-        )
+        super().__init__(network, parameterization, shape, **classes)
         self.operator = operator.for_shape(self.shape)
         self.sees_image = True
         self.edits_image = True
@@ -74,8 +70,38 @@ class ConditionedPrior(SeeingPrior):
         return own.shape == other.shape and torch.allclose(own, other, atol=1e-5)
 
 
+def conditioned_prior(prior: Prior) -> ConditionedPrior | None:
+    """Return the prior of a condition inside wrappers and guidance, or None if there is none."""
+    leaf = unguided(prior)
+    return leaf if isinstance(leaf, ConditionedPrior) else None
+
+
+def under_measurements(prior: Prior, y: Tensor) -> Prior:
+    """Return a prior with that of a condition inside it, both sides of its guidance, under y.
+
+    Arguments:
+        prior: The prior.
+        y: As of ``ConditionedPrior.given``.
+    """
+
+    def change(leaf: Prior) -> Prior:
+        if isinstance(leaf, GuidedPrior):
+            return leaf.with_inner(change(leaf.conditional), change(leaf.free))
+        return leaf.given(y) if isinstance(leaf, ConditionedPrior) else leaf
+
+    return prior.map_inner(change)
+
+
 def as_image(operator: Operator, y: Tensor, shape: Sequence[int]) -> Tensor:
     """Return measurements in the form of states: themselves, or the least-squares state A^+ y.
+
+    Arguments:
+        operator: A.
+        y: A batch of its measurements.
+        shape: Shape of a state, ``(C, H, W)``.
+
+    Returns:
+        Of shape ``(B, *shape)``.
 
     Raises:
         UnsuitedError: If they have another form, and A is not linear.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..errors import ImageError, UnsuitedError
 from .base import Prior, Wrapper
 
 __all__ = ["GrayPrior"]
@@ -30,7 +31,7 @@ class GrayPrior(Wrapper):
     def __init__(self, inner: Prior) -> None:
         super().__init__(inner)
         if inner.latent or inner.shape[0] != 3:
-            raise ValueError(f"gray images need a prior of colors, got one of {inner.shape}")
+            raise UnsuitedError(f"gray images need a prior of colors, got one of {inner.shape}")
         self.shape = (1, *inner.shape[1:])
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class GrayPrior(Wrapper):
 
     def for_shape(self, shape: Sequence[int]) -> Prior:
         if shape[0] != 1:
-            raise ValueError(f"this prior is one of gray images, with 1 channel, not {shape[0]}")
+            raise ImageError(f"this prior is one of gray images, with 1 channel, not {shape[0]}")
         return self.with_inner(self.inner.for_shape((3, *shape[1:])))
 
     def with_inner(self, inner: Prior) -> "GrayPrior":

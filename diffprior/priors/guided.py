@@ -6,9 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..errors import SettingError, UnsuitedError
 from .base import Condition, Prior
 
-__all__ = ["GuidedPrior"]
+__all__ = ["GuidedPrior", "unguided"]
 
 IMAGE = 1.5  # guidance scale of an image that the network edits
 
@@ -42,12 +43,12 @@ class GuidedPrior(Prior):
     ) -> None:
         super().__init__()
         if conditional.shape != free.shape:
-            raise ValueError(
+            raise UnsuitedError(
                 f"the two priors of a guided one have one shape, got {conditional.shape} "
                 f"and {free.shape}"
             )
         if not 0 <= rescale <= 1 or not interval[0] <= interval[1]:
-            raise ValueError(
+            raise SettingError(
                 "rescale lies in [0, 1] and an interval is (low, high), "
                 f"got {rescale} and {interval}"
             )
@@ -119,6 +120,10 @@ class GuidedPrior(Prior):
     def for_label(self, label: int | None) -> Prior:
         return self.conditional.for_label(label)
 
+    def with_image(self, image: Tensor | None = None, hole: Tensor | None = None) -> Self:
+        pair = (prior.with_image(image, hole) for prior in (self.conditional, self.free))
+        return self.with_inner(*pair)
+
     def with_embedding(self, embedding: Tensor) -> Self:
         return self.with_inner(self.conditional.with_embedding(embedding), self.free)
 
@@ -142,3 +147,11 @@ class GuidedPrior(Prior):
         text, image = self.conditional._edit(z), self.free._edit(z)
         blank = self.free._edit(torch.zeros_like(z))
         return type(self)(type(self)(text, image, self.scale / IMAGE), blank, IMAGE)
+
+
+def unguided(prior: Prior) -> Prior:
+    """Return the prior inside wrappers and guidance, under its condition alone."""
+    leaf = prior.innermost
+    while isinstance(leaf, GuidedPrior):
+        leaf = leaf.conditional
+    return leaf

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..batching import row_by_row
-from ..errors import ImageError
+from ..errors import ImageError, UnsuitedError
 from ..networks.padding import pad_to_multiple
 from .base import Prior, Wrapper
 
@@ -96,7 +96,7 @@ class LatentPrior(Wrapper):
         x = blank if image is None else image.to(self.like)
         if self.edits_image:
             if image is None:
-                raise ValueError("this network edits an image, and there is none: use sdedit")
+                raise UnsuitedError("this network edits an image, and there is none: use sdedit")
             z = self.encode(x)
             return self.map_inner(lambda prior: prior._edit(z))
         cover = torch.ones_like(x[:, :1]) if hole is None else (hole > 0).to(x)

@@ -10,7 +10,7 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
 from ..random import Noise
 from ..solvers import wide_dtype
-from .base import Prior
+from .base import Prior, flow_settings
 
 __all__ = ["MixturePrior"]
 
@@ -99,7 +99,11 @@ class MixturePrior(Prior):
             x: States, of shape ``(B, *shape)``.
             t: Their time in [0, 1]; by default they are clean, without any noise.
             settings: Those of ``density``, which a closed form does not need.
+
+        Raises:
+            SettingError: If there is no such setting.
         """
+        flow_settings(settings)
         one = torch.ones((), dtype=torch.float64)
         alpha_t, sigma_t = (one, 0 * one) if t is None else self.diffusion.schedule(t)
         var = alpha_t**2 * self.eigvals + sigma_t**2

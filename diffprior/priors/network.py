@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ..batching import row_by_row
 from ..diffusions import BernoulliDiffusion, GaussianDiffusion
-from ..errors import PriorError, SettingError
+from ..errors import ImageError, PriorError, SettingError
 from ..networks.backends import BACKENDS, OpenVINONetwork, check_backend, in_torch, on_openvino
 from ..networks.dit import DiT
 from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, save_network
 from ..networks.padding import pad_to_multiple
 from ..networks.parameterizations import Karras, Parameterization
+from ..schedules import EDM
 from ..turns import aside
 from ._conditions import ConditionalPrior
 from .base import Prior
@@ -232,11 +233,15 @@ class NetworkPrior(ConditionalPrior):
     def with_null_label(self, label: int) -> Self:
         """Return this prior with a class that stands for no class, as it was trained with one.
 
-        It then knows images of any class, too, and a label can be guided. "Classifier-Free
-        Diffusion Guidance" (Ho and Salimans, 2021), https://arxiv.org/abs/2207.12598.
+        It then knows images of any class, too, and a label can be guided. Where it is the last of
+        the classes, it does not count as one. "Classifier-Free Diffusion Guidance" (Ho and
+        Salimans, 2021), https://arxiv.org/abs/2207.12598.
         """
         self._check(label)
-        return self._replace(null_label=int(label), unconditional=True, needs_label=False)
+        classes = self.classes - 1 if label == self.classes - 1 else self.classes
+        return self._replace(
+            null_label=int(label), classes=classes, unconditional=True, needs_label=False
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(1, keepdim=True) if self.shape[0] == 1 else image
@@ -245,7 +250,7 @@ class NetworkPrior(ConditionalPrior):
         if self.multiple is None:
             return super().for_shape(shape)
         if shape[0] != self.shape[0]:
-            raise ValueError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
+            raise ImageError(f"this prior is one of {self.shape[0]} channels, not {shape[0]}")
         return self._replace(shape=tuple(shape))
 
     def save_pretrained(self, folder: Path | str) -> None:
@@ -253,15 +258,32 @@ class NetworkPrior(ConditionalPrior):
 
         Diffusers reads that of a ``NAFUNet``, too.
 
-        The weights keep their dtype. A label is not saved.
+        The weights keep their dtype. A label and ``clip`` are not saved.
 
         Raises:
             PriorError: If the network is none of this library: others stay in their own formats.
+                Or if the folder could not say how it was trained.
         """
         network = in_torch(self.network)
         if not isinstance(network, NAFUNet | DiT | MLP):
             raise PriorError(
-                "save_pretrained writes a NAFUNet, and this network is a "
+                "save_pretrained writes a NAFUNet, a DiT or an MLP, and this network is a "
                 f"{type(network).__name__}; keep it in the format that it was opened from"
             )
+        if self.objective is None and not _is_plain(network, self.parameterization):
+            raise PriorError(
+                "a folder says by an objective how its network was trained, and this prior has "
+                "none: NetworkPrior.of(network, parameterization, objective='v')"
+            )
         save_network(network, Path(folder), dtype=None, notes=self.notes)
+
+
+def _is_plain(network: Any, own: Parameterization) -> bool:
+    """Return whether a network is used as a folder without an objective says."""
+    if not isinstance(network, NAFUNet) or not isinstance(own, Karras):
+        return False
+    schedule = own.schedule
+    return isinstance(schedule, EDM) and (
+        (schedule.sigma_min, schedule.sigma_max, own.sigma_data, own.sign)
+        == (network.sigma_min, network.sigma_max, network.sigma_data, 1)
+    )

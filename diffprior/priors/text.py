@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from ..batching import row_by_row
 from ..diffusions import GaussianDiffusion
+from ..errors import ImageError, SettingError, UnsuitedError
 from ..networks.parameterizations import Parameterization
 from ..networks.text_to_image import Conditioning, Family
 from ._conditions import ConditionalPrior
 from .base import Prior
-from .guided import GuidedPrior
+from .guided import unguided
 
 __all__ = ["TextPrior", "text_prior"]
 
@@ -60,7 +61,7 @@ class TextPrior(ConditionalPrior):
             edits = (
                 f", {2 * latents} (an image to edit) or {2 * latents + 1} (an image and its hole)"
             )
-            raise ValueError(
+            raise UnsuitedError(
                 f"its network takes {family.channels} channels, and its latents have {latents}: it "
                 f"is to take {latents}{edits if family.image_channels(latents) else ''}"
             )
@@ -113,16 +114,16 @@ class TextPrior(ConditionalPrior):
     def _check(self, x_t: Tensor) -> None:
         """Refuse to run a network without the images that it needs."""
         if self.sees_image and "image" not in self.inputs:
-            raise ValueError(
+            raise UnsuitedError(
                 f"this network takes {self.family.channels} channels, an image in addition to the "
                 "state, and got none: use sdedit, or with_image of its prior"
             )
         if self.takes_control and "control" not in self.inputs:
-            raise ValueError("this prior has a ControlNet, and got no control image")
+            raise SettingError("this prior has a ControlNet, and got no control image")
         pixels = {"image": 1, "control": self.family.pipe.vae_scale_factor}
         sizes = {k: tuple(n // pixels[k] for n in v.shape[-2:]) for k, v in self.inputs.items()}
         if any(size != x_t.shape[-2:] for size in sizes.values()):
-            raise ValueError("an image that a network sees is not cut: set a larger tile")
+            raise SettingError("an image that a network sees is not cut: set a larger tile")
 
     def _show(self, **inputs: Tensor) -> Self:
         return self._replace(inputs=self.inputs | inputs)
@@ -132,7 +133,7 @@ class TextPrior(ConditionalPrior):
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         if len(shape) != 3 or shape[0] != self.shape[0]:
-            raise ValueError(f"this prior is one of {self.shape[0]} channels, not {tuple(shape)}")
+            raise ImageError(f"this prior is one of {self.shape[0]} channels, not {tuple(shape)}")
         return self._replace(shape=tuple(shape))
 
     def with_time_shift(self, shape: Sequence[int]) -> Self:
@@ -150,7 +151,5 @@ class TextPrior(ConditionalPrior):
 
 def text_prior(prior: Prior) -> TextPrior | None:
     """Return the prior of a prompt inside wrappers and guidance, or None if there is none."""
-    leaf = prior.innermost
-    while isinstance(leaf, GuidedPrior):
-        leaf = leaf.conditional
+    leaf = unguided(prior)
     return leaf if isinstance(leaf, TextPrior) else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import SettingError
 from ..networks.padding import pad
 from ..phases import part_done
 from ..validation import warn
@@ -58,7 +59,7 @@ class TiledPrior(Wrapper):
     ) -> None:
         super().__init__(inner)
         if not 0 <= overlap < tile:
-            raise ValueError(f"an overlap lies in [0, tile), got {overlap} of {tile}")
+            raise SettingError(f"an overlap lies in [0, tile), got {overlap} of {tile}")
         self.shape = tuple(shape or inner.shape)
         self.fixed = not _takes(inner, (inner.shape[0], tile + GRAIN, tile))
         self.tile = min(inner.shape[-2:]) if self.fixed else tile

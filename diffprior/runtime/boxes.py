@@ -35,6 +35,8 @@ __all__ = ["MARGIN", "Box", "InBoxes", "boxes_of", "fits_boxes", "solve_in_boxes
 MARGIN = 96  # px round a hole that are looked at: the network's memory of what surrounds it
 LEAST_SIDE = 256  # px of what is looked at
 CELLS = (1024 - 2 * MARGIN, 512 - 2 * MARGIN)  # px; sides of what a box fills, wide or narrow
+STROKE = 512  # px; the same of a wide stroke, such as a wire, with half of it as the margin
+LARGEST = 2**23  # pixels that are looked at for a wide hole; a stroke that asks for more is cut
 LEAST_KNOWN = 0.5  # of the box of a cell; below it, a hole is not thin
 
 Values = np.ndarray[Any, Any]
@@ -115,8 +117,10 @@ def _boxes(hole: Tensor, unknown: Tensor, wide: Tensor) -> list[Box] | None:
         return None
     everything = Island.of(hole)
     apart = [box for island in islands(hole, MARGIN) for box in _boxes_of(island, unknown, wide)]
-    best = min((apart, _boxes_of(everything, unknown, wide)), key=_area)
-    saves = _area(best) < _area([_box(everything, wide)])
+    whole = [_box(everything, wide)]
+    together = whole if wide.any() else _boxes_of(everything, unknown, wide)
+    best = min((apart, together), key=_area)
+    saves = _area(best) < _area(whole)
     return best if saves or hole.numel() > WHOLE else None  # a large image is not copied whole
 
 
@@ -126,13 +130,18 @@ def _boxes_of(island: Island, unknown: Tensor, wide: Tensor) -> list[Box]:
     Of wide and narrow cells, those are taken that have less to be looked at.
     """
     whole = [_box(island, wide)]
-    if _area(whole) <= WHOLE or bool(wide[island.rows, island.columns].any()):
+    if bool((wide[island.rows, island.columns] & island.hole).any()):
+        cut = [_cells(island, STROKE, partial(_box, wide=wide, most=STROKE // 2))]
+        least = LARGEST
+    else:
+        cut = [_cells(island, side, partial(_box, wide=wide)) for side in CELLS]
+        least = WHOLE
+    if _area(whole) <= least:
         return whole
-    cut = [_cells(island, side, wide) for side in CELLS]
     return min([*(boxes for boxes in cut if _are_thin(boxes, unknown)), whole], key=_area)
 
 
-def _cells(island: Island, side: int, wide: Tensor) -> list[Box]:
+def _cells(island: Island, side: int, box_of: Callable[[Island], Box]) -> list[Box]:
     """Return the boxes of the cells of this side that an island meets."""
     height, width = island.hole.shape
     boxes = []
@@ -141,7 +150,7 @@ def _cells(island: Island, side: int, wide: Tensor) -> list[Box]:
             part = island.hole[y : y + side, x : x + side]
             if part.any():
                 cell = Island.of(part, island.rows.start + y, island.columns.start + x)
-                boxes.append(_box(cell, wide))
+                boxes.append(box_of(cell))
     return boxes
 
 
@@ -150,12 +159,18 @@ def _are_thin(boxes: Sequence[Box], unknown: Tensor) -> bool:
     return all(float(box.seen.cut(unknown).float().mean()) <= 1 - LEAST_KNOWN for box in boxes)
 
 
-def _box(island: Island, wide: Tensor) -> Box:
+def _box(island: Island, wide: Tensor, most: int | None = None) -> Box:
+    """Return the box of an island.
+
+    Arguments:
+        most: The largest margin of a wide part, in pixels.
+    """
     cell = Window(island.rows, island.columns)
     deep = cell.cut(wide) & island.hole
     margin = MARGIN
     if deep.any():
-        margin = max(MARGIN, reach(*Island.of(deep)[:2]))
+        wanted = reach(*Island.of(deep)[:2])
+        margin = max(MARGIN, wanted if most is None else min(most, wanted))
     seen = Window(*(_with_margin(s, n, margin) for s, n in zip(cell, wide.shape, strict=True)))
     return Box(cell=cell, hole=island.hole, seen=seen)
 

@@ -15,7 +15,7 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..methods.base import Method
 from ..phases import phase
 from ..priors.base import Prior, show_image
-from ..priors.conditioned import ConditionedPrior
+from ..priors.conditioned import conditioned_prior, under_measurements
 from ..priors.gray import GrayPrior
 from .gray import Tone, gray_images, tones
 from .memory import image_shape, measured_pixels
@@ -48,6 +48,11 @@ class Kind:
             return [sigma[i] for i in self.rows]
         judge = self.prior if self.problem.white else None
         return noise_levels(sigma, self.images.select(self.rows), self.problem.least, judge)
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the noise levels are estimated, not given."""
+        return self.problem.sigma == "auto"
 
     @property
     def x(self) -> Tensor:
@@ -88,16 +93,16 @@ class Kind:
     @property
     def shown(self) -> bool:
         """Whether the network is shown what is known of the image."""
-        if isinstance(self.prior.innermost, ConditionedPrior):
+        if conditioned_prior(self.prior) is not None:
             return self._measured
         return self.problem.keep is not None and self.prior.sees_image
 
     @cached_property
     def _measured(self) -> bool:
         """Whether y is what the network was trained to see."""
-        leaf = self.prior.innermost
+        leaf = conditioned_prior(self.prior)
         return (
-            isinstance(leaf, ConditionedPrior)
+            leaf is not None
             and leaf.shape == image_shape(self.prior)
             and leaf.measures(self.problem.operator.for_shape(leaf.shape).beside(leaf.like))
         )
@@ -117,9 +122,8 @@ class Kind:
         """
         if not self.shown:
             return self.prior
-        leaf = self.prior.innermost
-        if isinstance(leaf, ConditionedPrior):
-            return self.prior.map_inner(lambda _: leaf.given(self.likelihood.select(rows).y))
+        if conditioned_prior(self.prior) is not None:
+            return under_measurements(self.prior, self.likelihood.select(rows).y)
         if self.problem.keep is None:
             return self.prior
         keep = self.problem.keep[rows].to(self.x)

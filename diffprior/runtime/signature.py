@@ -53,6 +53,21 @@ Raises:
     TypeError: If there is no such parameter.
 """
 WIDTH = 96  # columns of a docstring
+ELSEWHERE = {  # what other libraries call a parameter
+    "callback_on_step_end": "callback",
+    "cfg_scale": "guidance_scale",
+    "generator": "seed",
+    "init_image": "image",
+    "mask_image": "mask",
+    "noise_level": "sigma",
+    "num_images_per_prompt": "samples",
+    "num_inference_steps": "steps",
+    "num_samples": "samples",
+    "num_steps": "steps",
+    "physics": "operator",
+    "random_state": "seed",
+    "sigma_y": "sigma",
+}
 
 
 class TaskFunction(Protocol):
@@ -184,7 +199,8 @@ def _check_names(task: str, settings: Mapping[str, Any], signature: inspect.Sign
     """Refuse a keyword that there is not, and name the nearest that there is."""
     for name in settings:
         if name not in signature.parameters:
-            near = difflib.get_close_matches(name, signature.parameters, 1, 0.4)
+            near = [ELSEWHERE[name]] if ELSEWHERE.get(name) in signature.parameters else []
+            near = near or difflib.get_close_matches(name, signature.parameters, 1, 0.6)
             advice = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{task}() got an unexpected keyword argument {name!r}{advice}")
 

@@ -36,6 +36,7 @@ from .settings import Settings
 __all__ = ["DECODED", "solve"]
 
 DECODED = 0.02  # [0, 1]; the noise that is assumed in exact data behind a decoder
+VISIBLE = 5 / 255  # [0, 1]; a person sees white noise from about here on
 
 
 def solve(
@@ -233,7 +234,7 @@ class _Solver:
         }
         if self.white and any(self.levels):
             counts["chi2"] = [round(fit, 3) for fit in fits]
-            _warn_of_misfit(self.levels, fits)
+            _warn_of_misfit(self.levels, fits, [kind.estimates for kind in self.kinds])
         return x, counts
 
     def _groups(self) -> list[_Group]:
@@ -334,13 +335,15 @@ def _chi2(known: GaussianLikelihood[Any], each: Tensor, x: Tensor) -> Tensor:
     return torch.cat([known.select(image).chi2(row) for image, row in rows])
 
 
-def _warn_of_misfit(levels: list[float], fits: list[float]) -> None:
+def _warn_of_misfit(levels: list[float], fits: list[float], estimates: list[bool]) -> None:
     """Warn of the first residual that the noise does not explain."""
-    for level, chi2 in zip(levels, fits, strict=True):
-        low = 0.5 if level > ROUNDING else 0.0  # at that of rounding there may be no noise at all
+    for level, chi2, is_estimate in zip(levels, fits, estimates, strict=True):
+        # at that of rounding there may be no noise; nobody sees what a low estimate takes away
+        low = 0.5 if level > (VISIBLE if is_estimate else ROUNDING) else 0.0
         if level > 0 and not low <= chi2 <= 2:
             warn(
-                f"the residual is {chi2:.2g} times what noise of sigma {level:.3g} leaves: try a "
+                f"the residual is {chi2:.2g} times what noise of "
+                f"{'an estimated ' if is_estimate else ''}sigma {level:.3g} leaves: try a "
                 f"{'smaller' if chi2 < 1 else 'larger'} sigma, another method, or more steps",
                 ResidualWarning,
             )

@@ -1,11 +1,11 @@
 """Ancestral sampling (Sohl-Dickstein et al., 2015; Ho et al., 2020): draw every kernel in turn."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from ..errors import SettingError
+from ..errors import SettingError, UnsuitedError
 from ..kernels import BernoulliKernel, GaussianKernel, Kernel
 from ..priors.base import Prior
 from ..random import Noise
@@ -32,6 +32,8 @@ class Ancestral(Sampler):
             (Nichol and Dhariwal, 2021), eq. 15, https://arxiv.org/abs/2102.09672. The last step has
             v = 0.
     """
+
+    bits: ClassVar[bool] = True
 
     temperature: Share = 1.0
     variance: Share | Literal["learned"] = 0.0
@@ -60,14 +62,18 @@ class Ancestral(Sampler):
         if self.temperature == 1:
             return x_s, shares
         if isinstance(kernel, BernoulliKernel):
-            raise ValueError(f"bits have no temperature but 1, got {self.temperature}")
+            raise UnsuitedError(f"bits have no temperature but 1, got {self.temperature}")
         return kernel.mean.lerp(x_s, self.temperature), shares
 
 
 def _widened(
     kernel: Kernel, share: Any, prior: Prior, x_t: Tensor, ends: tuple[Tensor, Tensor]
 ) -> GaussianKernel:
-    """Return the kernel with the variance beta_tilde^(1 - v) beta^v, v its share."""
+    """Return the kernel with the variance beta_tilde^(1 - v) beta^v, v its share.
+
+    Raises:
+        SettingError: If the kernels of the prior have one variance.
+    """
     t, s = ends
     beta = prior.diffusion.jump(x_t, s, t)
     if (

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ..batching import Callback, chain
+from ..diffusions import BernoulliDiffusion
+from ..errors import UnsuitedError
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid
@@ -43,6 +45,8 @@ class Sampler(Checked, ABC):
         torch.Size([3, 2])
     """
 
+    bits: ClassVar[bool] = False  # whether it also draws bits
+
     steps: int = 100
     grid: Grid = "time"
 
@@ -53,7 +57,11 @@ class Sampler(Checked, ABC):
         """Return the states at time s, and a value for the next step.
 
         Arguments:
+            prior: The prior.
+            x_t: States at time t, of shape ``(B, *prior.shape)``.
+            t, s: Times without axes, s the next one of the chain.
             carry: None at the first step, then the value that the last step returned.
+            noise: One stream a row; None for a sampler that does not draw.
         """
 
     @property
@@ -92,7 +100,11 @@ class Sampler(Checked, ABC):
         Arguments:
             x: States, of shape ``(B, *prior.shape)``.
             noise: One stream a row; a sampler that does not draw needs none.
+            start, stop: Times in [0, 1].
             callback: Called after each step with the states and the share of the chain done.
+
+        Raises:
+            UnsuitedError: If the prior is one of bits, and the sampler is for Gaussian noise.
         """
         times = grid(prior.diffusion.schedule, self.grid, self.steps, start, stop)
         return self.walk(prior, [x], noise, times, callback)
@@ -111,7 +123,15 @@ class Sampler(Checked, ABC):
             states: The states that it begins with, which are taken out of the list: large ones are
                 held by nobody then.
             times: The times of the chain, ``(steps + 1,)``.
+
+        Raises:
+            UnsuitedError: If the prior is one of bits, and the sampler is for Gaussian noise.
         """
+        if isinstance(prior.diffusion, BernoulliDiffusion) and not self.bits:
+            raise UnsuitedError(
+                f"{type(self).__name__} is for Gaussian noise, and {prior.name} has bits for "
+                "states: use ancestral"
+            )
         carry = None
         for t, s, report in chain(times, callback):
             x, carry = self.step(prior, states.pop(), t, s, carry, noise)

@@ -1,6 +1,7 @@
 """DDIM (Song et al., 2021): the same kernels with their randomness dialled down."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,8 @@ class DDIM(Sampler):
     Arguments:
         eta: Share of the ancestral standard deviation that is kept.
     """
+
+    bits: ClassVar[bool] = True
 
     eta: Share = 0.0
 

@@ -53,7 +53,8 @@ class PredictorCorrector(Sampler):
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, noise: Noise | None
     ) -> tuple[Tensor, Any]:
         stream = self.stream(noise)
-        x, carry = self.predictor.step(prior, x_t, t, s, carry, noise)
+        predictor = self.predictor.with_steps(self.steps)
+        x, carry = predictor.step(prior, x_t, t, s, carry, noise)
         if s > 0:
             for _ in range(self.corrections):
                 x = langevin_step(prior, x, s, corrector_size(self.snr)).sample(stream)

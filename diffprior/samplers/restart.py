@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..diffusions import GaussianDiffusion
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid, grid, pairs
@@ -25,7 +24,8 @@ class Restart(Sampler):
     https://arxiv.org/abs/2306.14878.
 
     Arguments:
-        solver: A solver of the flow; of its settings, steps and grid are those of this one.
+        solver: A solver of the flow; of its settings, steps and grid are those of this one, and
+            its steps are ``inner`` on each way down.
         low, high: Noise sigma / alpha of states in [-1, 1] from which, and up to which, it goes.
         repeats: How often it goes up.
         inner: Steps of each way down from there.
@@ -41,20 +41,20 @@ class Restart(Sampler):
 
     @property
     def draws(self) -> bool:
-        return self.repeats > 0
+        return self.repeats > 0 or self.solver.draws
 
     def step(
         self, prior: Prior, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, noise: Noise | None
     ) -> tuple[Tensor, Any]:
         schedule = prior.diffusion.schedule
-        x, carry = self.solver.step(prior, x_t, t, s, carry, noise)
+        x, carry = self.solver.with_steps(self.steps).step(prior, x_t, t, s, carry, noise)
         top = schedule.time(self.high)
         if not schedule.ratio(s) <= self.low < schedule.ratio(t) or top <= s:
             return x, carry
-        assert isinstance(prior.diffusion, GaussianDiffusion)
+        down = self.solver.with_steps(self.inner)
         for _ in range(self.repeats):
             x = prior.diffusion.jump(x, s, top).sample(self.stream(noise))
             carry = None
             for u, v in pairs(grid(schedule, self.grid, self.inner, top, s)):
-                x, carry = self.solver.step(prior, x, u, v, carry, noise)
+                x, carry = down.step(prior, x, u, v, carry, noise)
         return x, carry

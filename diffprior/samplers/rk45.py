@@ -6,21 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..densities.ode import ERROR, NODES, STAGES
 from ..priors.base import Prior
 from ._halving import Halving, Trial, scaled_error
 
 __all__ = ["RK45"]
 
-SHARES = (1 / 5, 3 / 10, 4 / 5, 8 / 9)  # of a step, before its end
-STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-ERRORS = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+INNER = NODES[1:-2]  # shares of a step, before its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +41,13 @@ class RK45(Halving):
             alpha, sigma = schedule(t)
             return (z - prior(alpha * z, t)) / (sigma / alpha)
 
-        inner = schedule.time(r_t + h * h.new_tensor(SHARES))
+        inner = schedule.time(r_t + h * h.new_tensor(INNER))
         times = (*inner, ends[1], ends[1])
         slopes = [slope(z, ends[0]) if carry is None else carry]
         for weights, t in zip(STAGES, times, strict=True):
             end = z + h * _weighted(weights, slopes)
             slopes.append(slope(end, t))
-        error = h * _weighted(ERRORS, slopes)
+        error = h * _weighted(ERROR, slopes)
         size = torch.maximum(z.abs(), end.abs())
         return Trial(end, scaled_error(error, size, self.atol, self.rtol), slopes[-1])
 

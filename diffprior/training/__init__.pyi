@@ -5,7 +5,9 @@ from . import cascades as cascades
 from . import commands as commands
 from . import conditions as conditions
 from . import control as control
+from . import data as data
 from . import dead_leaves as dead_leaves
+from . import folders as folders
 from . import hole_validation as hole_validation
 from . import image_files as image_files
 from . import labelled as labelled
@@ -32,6 +34,9 @@ from .cascades import UpsamplerTrainer as UpsamplerTrainer
 from .conditions import ConditionTrainer as ConditionTrainer
 from .conditions import SeeingTrainer as SeeingTrainer
 from .control import ControlRun as ControlRun
+from .data import Crops as Crops
+from .data import Data as Data
+from .data import WholeRows as WholeRows
 from .dead_leaves import DeadLeaves as DeadLeaves
 from .hole_validation import HoleValidation as HoleValidation
 from .image_files import Entry as Entry
@@ -44,13 +49,13 @@ from .lora import LoraConfig as LoraConfig
 from .lora import LoraRun as LoraRun
 from .lora import PreferenceRun as PreferenceRun
 from .muon import Muon as Muon
-from .photographs import Crops as Crops
 from .photographs import Photographs as Photographs
 from .points import Points as Points
 from .processes import Processes as Processes
 from .rival import Rival as Rival
 from .runs import Run as Run
 from .runs import RunConfig as RunConfig
+from .stages import Course as Course
 from .stages import LatentWish as LatentWish
 from .text_model import Draws as Draws
 from .text_model import Rows as Rows

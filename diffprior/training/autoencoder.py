@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from ..objectives.base import row_means
 from ..validation import Positive
-from .labelled import ClassedImages
-from .photographs import Photographs
+from .data import Data
+from .folders import saved_files
 from .runs import Run, RunConfig
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "AutoencoderRun",
     "colored",
     "new_autoencoder",
-    "packed_autoencoder",
 ]
 
 GROUPS = 8  # of the norms
@@ -91,7 +89,7 @@ class AutoencoderRun(Run):
 
     def __init__(
         self,
-        images: Photographs | ClassedImages,
+        images: Data,
         side: int,
         config: AutoencoderConfig,
         folder: Path,
@@ -140,7 +138,7 @@ class AutoencoderRun(Run):
 
     def files(self) -> dict[str, bytes]:
         """Return the folder of the autoencoder, as diffusers writes it."""
-        return packed_autoencoder(self.vae)
+        return saved_files(self.vae)
 
     @torch.no_grad()
     def settle(self) -> Any:
@@ -158,21 +156,12 @@ def colored(x: Tensor) -> Tensor:
     return values.expand(-1, 3, -1, -1).contiguous()
 
 
-def held_out(images: Photographs | ClassedImages, side: int, most: int = 64) -> Tensor:
+def held_out(images: Data, side: int, most: int = 64) -> Tensor:
     """Return held-out images in [-1, 1], their middle cut out, of shape ``(N, 3, side, side)``."""
-    large = [x for x in images.validation if min(x.shape[:2]) >= side][:most]
-    corners = [((x.shape[0] - side) // 2, (x.shape[1] - side) // 2) for x in large]
-    cut = [x[i : i + side, j : j + side] for x, (i, j) in zip(large, corners, strict=True)]
+    cut = images.held_out(side, most)
     if not cut:
         return torch.empty(0, 3, side, side)
     return colored(torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2))
-
-
-def packed_autoencoder(vae: Any) -> dict[str, bytes]:
-    """Return the files of an autoencoder by their names, as diffusers writes them."""
-    with TemporaryDirectory() as folder:
-        vae.save_pretrained(folder)
-        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
 def _critic() -> nn.Module:

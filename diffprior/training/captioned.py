@@ -201,7 +201,7 @@ class CaptionedImages(ClassedImages):
         self.sources = {path.name: [*range(len(self.pixels))] for path in paths[:1]}
 
     @property
-    def classes(self) -> int:
+    def classes(self) -> int:  # type: ignore[override]
         """Number of captions."""
         return len(self.captions)
 

@@ -1,8 +1,8 @@
 """The upsampler of a cascade: images under small ones with noise (conditioning augmentation)."""
 
 import copy
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UnsuitedError
+from ..networks._shared import json_bytes
 from ..networks.nafunet import CONFIG
 from ..networks.unet import UNet
 from .conditions import SeeingTrainer
@@ -63,11 +64,14 @@ class UpsamplerTrainer(SeeingTrainer):
     def shown(self, x_0: Tensor) -> Tensor:
         return F.avg_pool2d(x_0, 2)
 
+    def notes(self) -> dict[str, Any]:
+        return super().notes() | {"augment": self.augment}
+
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the cascade."""
         notes = {"_class_name": "CascadePrior"}
         return {
-            CONFIG: (json.dumps(notes, indent=2) + "\n").encode(),
+            CONFIG: json_bytes(notes),
             **{f"base/{name}": data for name, data in self.base.items()},
             **{f"upsampler/{name}": data for name, data in self._own_files().items()},
         }

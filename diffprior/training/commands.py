@@ -15,10 +15,8 @@ import typer
 if TYPE_CHECKING:
     from ..objectives.base import Objective
     from ..priors.base import Prior
+    from .data import Data
     from .hole_validation import HoleValidation
-    from .labelled import ClassedImages
-    from .photographs import Photographs
-    from .points import Points
     from .processes import Processes
     from .runs import Run
     from .trainer import Network, Trainer, TrainingConfig
@@ -30,6 +28,8 @@ PARTS = ("text", "latent", "cascade", "condition")  # options of priors of sever
 STRIDE = 16  # of which the sides of crops are multiples
 BATCH, TUNED = 32, 4  # images of each step, of a new prior and in fine-tuning
 COPY_RATE, COPY_MUON_RATE = 2e-4, 4e-3  # learning rates of a copy, or against a critic
+PREVIEW = 256  # side of the images that a network for any size generates by default
+HOLES = 4  # held-out images that are also inpainted
 PAUSE = 0.5  # seconds between two looks of the progress bar
 
 
@@ -105,7 +105,10 @@ def train(  # noqa: PLR0913 (the options of the command)
             help="Images of each step, in each process.", show_default="32, or 4 in fine-tuning"
         ),
     ] = None,
-    holes: Annotated[int, typer.Option(help="Held-out images that are also inpainted.")] = 4,
+    holes: Annotated[
+        int | None,
+        typer.Option(help="Held-out images that are also inpainted.", show_default="4"),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Device; default: cuda if there is one, else cpu.")
     ] = None,
@@ -200,6 +203,7 @@ def train(  # noqa: PLR0913 (the options of the command)
         "adversarial": adversarial,
     }
     stages |= {"text": text, "condition": condition, "side": side, "prompt": prompt}
+    plain: dict[str, Any] = {"compile": compile, "holes": holes}
     try:
         _check(every, holes, length)
         tuning.check()
@@ -209,28 +213,35 @@ def train(  # noqa: PLR0913 (the options of the command)
                 _refuse_several(processes)
             torch.manual_seed(seed)
             if tuning.wanted:
-                new = {"objective": objective, "network": network, "teacher": teacher}
-                _refuse_new(**new, init=init, source=source)
+                new: dict[str, Any] = {
+                    "objective": objective,
+                    "network": network,
+                    "teacher": teacher,
+                    "init": init,
+                }
+                new |= {"teacher": teacher, "init": init, "source": source, "side": side}
+                _refuse(new | plain, "for a new prior, and this run fine-tunes a model")
                 begun = _Begun(out, place, TUNED if batch is None else batch, seed)
                 _tune(tuning, photographs, begun, every=every, **length)
             else:
                 count = BATCH if batch is None else batch
                 data = _read(photographs, weights_of(source or ()), count, seed, stages)
                 if staged:
+                    _refuse(plain, "for a prior of one part, and this one has several")
                     named = {"objective": objective, "network": network}
                     _in_stages(data, stages | named, out, place, length | {"every": every})
-                    return
-                tutor = _tutor(teacher)
-                made, config = _prepare(*data, objective, network, tutor)
-                made = _initial(init, made) if init else made
-                trainer = _trainer(made, data[0], config, _Place(out, place, processes), tutor)
-                if compile:
-                    made.compile()
-                if not processes.rank.is_first:
-                    trainer.run(every=every, **length)
-                    return
-                measure = _holes(trainer, data[0], holes, place)
-                _run(trainer, measure=measure, every=every, **length)
+                else:
+                    tutor = _tutor(teacher)
+                    made, config = _prepare(*data, objective, network, tutor)
+                    made = _initial(init, made) if init else made
+                    trainer = _trainer(made, data[0], config, _Place(out, place, processes), tutor)
+                    if compile:
+                        made.compile()
+                    if not processes.rank.is_first:
+                        trainer.run(every=every, **length)
+                        return
+                    measure = _holes(trainer, data[0], HOLES if holes is None else holes, place)
+                    _run(trainer, measure=measure, every=every, **length)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _draw_curve(out)
@@ -279,11 +290,11 @@ def _refuse_several(processes: "Processes") -> None:
         raise ValueError("several processes train plain priors alone; leave torchrun out")
 
 
-def _refuse_new(**options: object) -> None:
-    """Refuse the options of a new prior in a run that fine-tunes a model."""
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that a run has no use for, if they are given."""
     for name, value in options.items():
-        if value:
-            raise ValueError(f"--{name} is for a new prior, and this run fine-tunes a model")
+        if _is_given(value):
+            raise ValueError(f"--{name} is {why}")
 
 
 def _check_stages(stages: Mapping[str, Any], built_on: bool) -> bool:
@@ -308,7 +319,7 @@ def _is_given(value: Any) -> bool:
 
 
 def _in_stages(
-    data: "tuple[Photographs | ClassedImages | Points, TrainingConfig]",
+    data: "tuple[Data, TrainingConfig]",
     stages: Mapping[str, Any],
     out: Path,
     place: str,
@@ -317,6 +328,7 @@ def _in_stages(
     """Train a prior of several parts."""
     from .stages import (
         OBJECTIVE,
+        Course,
         LatentWish,
         train_cascade,
         train_conditioned,
@@ -329,28 +341,26 @@ def _in_stages(
     objective, network = stages["objective"], stages["network"]
     every = length.pop("every")
 
-    def go(run: Any, **more: Any) -> None:
-        _run(run, every=every, **more)
+    def run(trainer: Any, **more: Any) -> None:
+        _run(trainer, every=every, **more)
 
     begun = {"latent": out / "autoencoder", "cascade": out / "base"}
     parts = [folder for name, folder in begun.items() if stages[name]]
     kind = _kind(images, stages)
     _introduce(images, ((parts or [out])[0] / "checkpoint.pt").exists())
+    course = Course(out=out, device=place, run=run, **length)
     if kind == "latent":
         names = ("joint", "adversarial", "objective", "network")
         given = {k: stages[k] for k in names if stages[k] is not None}
-        wish = LatentWish(channels=stages["latent"], **given)
-        train_latent(images, config, wish, out, place, go, length)
+        train_latent(images, config, LatentWish(channels=stages["latent"], **given), course)
     else:
         usual = OBJECTIVE if kind == "text" else config.objective
         config = replace(config, objective=objective or usual)
         if kind == "condition":
-            operator = stages["condition"]
-            train_conditioned(images, config, (operator, network), out, place, go, length)
+            train_conditioned(images, config, stages["condition"], network, course)
         else:
             start = train_text if kind == "text" else train_cascade
-            start(images, config, network, out, place, go, length)
-    print((out / "curve.csv").read_text(encoding="utf-8"))
+            start(images, config, network, course)
 
 
 def _kind(images: Any, stages: Mapping[str, Any]) -> str:
@@ -379,7 +389,7 @@ def _tune(tuning: "Tuning", paths: Sequence[Path], begun: _Begun, **length: Any)
 
 def _trainer(
     made: "Network",
-    images: "Photographs | ClassedImages | Points",
+    images: "Data",
     config: "TrainingConfig",
     where: _Place,
     tutor: "Prior | None" = None,
@@ -395,9 +405,7 @@ def _trainer(
     return trainer
 
 
-def _holes(
-    trainer: "Trainer", images: "Photographs | ClassedImages | Points", holes: int, place: str
-) -> "HoleValidation":
+def _holes(trainer: "Trainer", images: "Data", holes: int, place: str) -> "HoleValidation":
     """Return the measure of holes, for a network of any size that learns means."""
     from .hole_validation import HoleValidation
 
@@ -413,17 +421,17 @@ def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     return {"minutes": 60.0 if minutes is None and steps is None else minutes, "steps": steps}
 
 
-def _check(every: float, holes: int, length: Mapping[str, Any]) -> None:
+def _check(every: float, holes: int | None, length: Mapping[str, Any]) -> None:
     """Check, before any work, the options that nothing else checks before it."""
     from ..validation import Positive, Whole, check
 
     check("--every", every, Positive)
-    check("--holes", holes, Whole)
+    check("--holes", HOLES if holes is None else holes, Whole)
     check("--minutes", length["minutes"], Positive | None)
     check("--steps", length["steps"], int | None)
 
 
-def _introduce(images: "Photographs | ClassedImages | Points", resumed: bool) -> None:
+def _introduce(images: "Data", resumed: bool) -> None:
     """Say what the run has, and what it passed over."""
     from ..validation import shown, warn
 
@@ -502,7 +510,7 @@ def _read(
     batch: int,
     seed: int,
     stages: Mapping[str, Any] | None = None,
-) -> "tuple[Photographs | ClassedImages | Points, TrainingConfig]":
+) -> "tuple[Data, TrainingConfig]":
     """Return the images or points, and a configuration for their kind."""
     from ..validation import Within, check
     from .captioned import CaptionedImages
@@ -517,8 +525,11 @@ def _read(
     for suffix, what in ((".npz", "classes"), (".npy", "points")):
         if len(paths) > 1 and any(path.suffix == suffix for path in paths):
             raise ValueError(f"an {suffix} file of {what} is the only source of a run")
+    is_array = paths[0].suffix in (".npz", ".npy")
+    if weights and (is_array or given.get("text")):
+        raise ValueError("--source is for folders and ZIP files of images without texts")
     if side is not None:
-        if paths[0].suffix in (".npz", ".npy"):
+        if is_array:
             raise ValueError("--side is for folders and ZIP files: an array has its own shape")
         check("--side", side, int, Within(STRIDE, 1024))
         if side % STRIDE:
@@ -541,7 +552,7 @@ def _read(
 
 
 def _prepare(
-    images: "Photographs | ClassedImages | Points",
+    images: "Data",
     config: "TrainingConfig",
     objective: str | None = None,
     network: str | None = None,
@@ -551,53 +562,43 @@ def _prepare(
 
     It is a new one for the images and the objective, or a copy of that of a teacher.
     """
-    from ..architectures.base import Architecture, Demand
+    from ..architectures.base import Architecture
     from ..catalog import build
     from ..objectives.base import Objective
     from .labelled import ClassedImages
+    from .photographs import Photographs
     from .points import Points
     from .teachers import check_teacher
+    from .trainer import demand_of
 
-    is_points = isinstance(images, Points)
-    text = network or ("mlp" if is_points else "nafunet")
+    text = network or ("mlp" if isinstance(images, Points) else "nafunet")
     law = objective or config.objective
     law = config.objective if law == "edm" and isinstance(images, ClassedImages) else law
     task: Objective = build(law, ("objectives",))
     check_teacher(task, teacher)
+    config = replace(config, objective=law)
     if teacher is not None:
         config = replace(config, teacher=teacher.sha256 or teacher.name)
         if (copied := _copied(images, task, network, teacher)) is not None:
-            return copied, replace(
-                config, objective=law, warmup=10, adam_rate=COPY_RATE, muon_rate=COPY_MUON_RATE
-            )
+            config = replace(config, adam_rate=COPY_RATE, muon_rate=COPY_MUON_RATE)
+            return copied, replace(_sized(config, copied), warmup=10)
     kind: Architecture = build(text, ("architectures",))
-    shape: Sequence[int] = (3, 256, 256)
-    std = 0.5
-    if is_points:
-        shape, std = tuple(images.pixels.shape[1:]), float(images.pixels.std())
-    elif isinstance(images, ClassedImages):
-        shape = tuple(images.pixels.shape[1:])
-        std = float((images.pixels[::50].float() / 127.5 - 1).std())
-    elif text.partition("(")[0] != "nafunet":
-        shape = (3, config.patch, config.patch)  # other networks have one size
-        config = replace(config, late_patch=config.patch)
-    sigma_data = std if std == 0.5 else max(round(std, 2), 0.01)
-    scores = getattr(kind, "time", None) == "fourier"
-    demand = Demand(
-        shape=(task.inputs * shape[0], *shape[1:]),
-        sigma_data=sigma_data,
-        classes=getattr(images, "classes", 0),
-        numbers=task.numbers,
-        parameterization=(
-            task.score_parameterization() if scores else task.parameterization(sigma_data)
-        ),
-    )
-    made: Any = kind.build(demand)
-    rate = config.adam_rate if text.startswith(("nafunet", "mlp")) else 3e-4
+    is_plain = text.startswith("nafunet")
+    side = PREVIEW if is_plain and isinstance(images, Photographs) else config.patch
+    made: Any = kind.build(demand_of(kind, task, images, side))
+    if not (is_plain or text.startswith("mlp")):
+        config = replace(config, adam_rate=3e-4)
     if task.rival:
-        rate = COPY_RATE
-        config = replace(config, muon_rate=COPY_MUON_RATE)
-    return made, replace(config, objective=law, adam_rate=rate)
+        config = replace(config, adam_rate=COPY_RATE, muon_rate=COPY_MUON_RATE)
+    return made, _sized(config, made)
+
+
+def _sized(config: "TrainingConfig", network: "Network") -> "TrainingConfig":
+    """Return a configuration whose crops have the size of a network that has one alone."""
+    if network.stride is not None:
+        return config
+    side = network.shape[-1]
+    return replace(config, patch=side, late_patch=side)
 
 
 def _tutor(teacher: str | None) -> "Prior | None":
@@ -608,7 +609,7 @@ def _tutor(teacher: str | None) -> "Prior | None":
 
 
 def _copied(
-    images: "Photographs | ClassedImages | Points",
+    images: "Data",
     objective: "Objective",
     network: str | None,
     teacher: "Prior",
@@ -621,13 +622,11 @@ def _copied(
     from ..errors import PriorError, UnsuitedError
     from .teachers import copy_of
 
-    pixels = getattr(images, "pixels", None)
-    numbers = 3 if pixels is None else pixels.shape[1]
-    classes = getattr(images, "classes", 0)
+    shape = images.shape_at(teacher.shape[-1])
     for name, wanted, found in (
-        ("axes", 3 if pixels is None else pixels.ndim - 1, len(teacher.shape)),
-        ("channels", numbers, teacher.shape[0]),
-        ("classes", classes if teacher.classes else 0, teacher.classes),
+        ("axes", len(shape), len(teacher.shape)),
+        ("channels", shape[0], teacher.shape[0]),
+        ("classes", images.classes if teacher.classes else 0, teacher.classes),
     ):
         if wanted != found:
             raise PriorError(f"the teacher has {name} {found}, and the images have {wanted}")

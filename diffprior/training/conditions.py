@@ -1,23 +1,22 @@
 """Networks that see an image beside the state: what an operator leaves of the one they learn."""
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..catalog import build
+from ..networks._shared import json_bytes
 from ..networks.nafunet import CONFIG
 from ..networks.unet import UNet, packed_unet
 from ..objectives.base import Batch
 from ..operators.base import Operator
 from ..priors._seeing import seen_image
 from ..priors.conditioned import as_image
-from .labelled import ClassedImages
-from .photographs import Photographs
+from .data import Data
 from .trainer import Network, Trainer, TrainingConfig
 
 __all__ = ["ConditionTrainer", "SeeingTrainer"]
@@ -40,7 +39,7 @@ class SeeingTrainer(Trainer, ABC):
     def __init__(  # noqa: PLR0913 - those of a trainer, and one more
         self,
         network: UNet,
-        images: ClassedImages | Photographs,
+        images: Data,
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
@@ -91,7 +90,7 @@ class ConditionTrainer(SeeingTrainer):
         self,
         operator: str,
         network: UNet,
-        images: ClassedImages | Photographs,
+        images: Data,
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
@@ -104,10 +103,13 @@ class ConditionTrainer(SeeingTrainer):
     def shown(self, x_0: Tensor) -> Tensor:
         return as_image(self.operator, self.operator(x_0), x_0.shape[1:])
 
+    def notes(self) -> dict[str, Any]:
+        return super().notes() | {"operator": self.words}
+
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the prior."""
         notes = {"_class_name": "ConditionedPrior", "operator": self.words}
         return {
-            CONFIG: (json.dumps(notes, indent=2) + "\n").encode(),
+            CONFIG: json_bytes(notes),
             **{f"network/{name}": data for name, data in self._own_files().items()},
         }

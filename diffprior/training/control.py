@@ -1,7 +1,6 @@
 """A ControlNet of a text-to-image model, trained on images and their control images."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ..errors import UnsuitedError
 from ..networks.text_to_image import StableDiffusion
+from .folders import saved_files
 from .runs import Run, RunConfig
 from .text_model import Draws, Rows, TextModel
 
@@ -64,9 +64,7 @@ class ControlRun(Run):
 
     def files(self) -> dict[str, bytes]:
         """Return the folder of the ControlNet, as diffusers writes it."""
-        with TemporaryDirectory() as folder:
-            self.network.save_pretrained(folder)
-            return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+        return saved_files(self.network)
 
 
 def _copied(model: TextModel) -> Any:

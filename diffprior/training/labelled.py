@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import ImageError
 from ..validation import shown
+from .data import WholeRows, rounded
 from .image_files import UNREADABLE, Image, Skipped
-from .photographs import Crops
 
 __all__ = ["ClassedImages", "numbered"]
 
@@ -25,7 +25,7 @@ HEAD = 2**16  # bytes of an array that its head may take
 Array = np.ndarray[Any, Any]
 
 
-class ClassedImages:
+class ClassedImages(WholeRows):
     """The images of an ``.npz`` file, as MNIST and similar data sets are distributed.
 
     The file holds ``x_train``, uint8 of shape ``(N, H, W)`` or ``(N, H, W, C)``, its labels
@@ -39,6 +39,8 @@ class ClassedImages:
         ImageError: If the file cannot be read, or an array is missing or has another shape or
             dtype.
     """
+
+    labels: Tensor
 
     def __init__(self, path: Path) -> None:
         where = shown(path)
@@ -71,42 +73,12 @@ class ClassedImages:
     @property
     def deviation(self) -> float:
         """Standard deviation of the pixels in [-1, 1], of some images, to two digits."""
-        return max(round(float((self.pixels[::50].float() / 127.5 - 1).std()), 2), 0.01)
+        return rounded(float((self.pixels[::50].float() / 127.5 - 1).std()))
 
     @property
-    def classes(self) -> int:
+    def classes(self) -> int:  # type: ignore[override]
         """Number of classes."""
         return int(self.labels.max()) + 1
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the images to a device."""
-        self.pixels = self.pixels.to(device)
-        self.labels = self.labels.to(device)
-        return self
-
-    def check_room(self, side: int) -> None:
-        """Do nothing: images are whole."""
-
-    def batch(
-        self,
-        rng: np.random.Generator,
-        n: int,
-        side: int,
-        crops: Crops | None = None,
-        rows: slice = slice(None),  # noqa: B008
-    ) -> tuple[Tensor, Tensor]:
-        """Return random images, uint8 of shape ``(n, C, H, W)``, and their labels ``(n,)``.
-
-        Arguments:
-            rng: Source of randomness.
-            n: Number of images.
-            side: Ignored; images are whole.
-            crops: Ignored.
-            rows: Which of the images are returned.
-        """
-        drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
-        index = drawn[rows].to(self.pixels.device)
-        return self.pixels[index], self.labels[index]
 
 
 def numbered(texts: Sequence[str]) -> tuple[list[str], Tensor]:

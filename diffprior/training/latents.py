@@ -12,25 +12,27 @@ from torch import Tensor, nn
 
 from ..catalog import build
 from ..errors import UnsuitedError
+from ..networks._shared import json_bytes
 from ..networks.nafunet import CONFIG, WEIGHTS
 from ..networks.parameterizations import Parameterization
 from ..networks.unet import SCHEDULER, UNet, packed_unet
 from ..objectives.base import Batch, Denoiser, Objective, Steps
 from ..objectives.vlb import VLB
 from ..priors.network import NetworkPrior
-from .autoencoder import colored, held_out, packed_autoencoder
+from .autoencoder import colored, held_out
+from .data import Crops, Data
+from .folders import saved_files
 from .image_files import Image
-from .labelled import ClassedImages
-from .photographs import Crops, Photographs
-from .runs import Run, RunConfig
+from .runs import Run, RunConfig, digest, settings_of
 from .trainer import Trainer, TrainingConfig, network_task
 
 __all__ = ["INDEX", "JointRun", "LatentTrainer", "Latents", "held_out_loss"]
 
 INDEX = "model_index.json"
+DROP = 0.1  # share of the labels that a joint training hides from the network
 
 
-class Latents:
+class Latents(Data):
     """Images as the latents of an autoencoder, drawn from q(z | x) at a deviation of about 1.
 
     Arguments:
@@ -39,15 +41,28 @@ class Latents:
         side: Side of the images or crops in pixels.
     """
 
-    def __init__(self, images: Photographs | ClassedImages, vae: Any, side: int) -> None:
+    def __init__(self, images: Data, vae: Any, side: int) -> None:
         self.images = images
         self.vae = vae
         self.side = side
         self.scale: float = vae.config.scaling_factor
         self.sources = images.sources
         self.skipped = images.skipped
-        self.classes: int = getattr(images, "classes", 0)
-        self.validation: list[Image] = []  # whose PSNR is that of images, which these are not
+        self.classes = images.classes
+        self.validation: list[Image] = []  # their PSNR is that of images, which these are not
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the numbers of a latent, by the scale of its autoencoder."""
+        return 1.0
+
+    def shape_at(self, side: int) -> tuple[int, int, int]:
+        return self.shape
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights of the autoencoder, in hexadecimal."""
+        return digest(self.vae.state_dict().values())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,13 +71,12 @@ class Latents:
         return self.vae.config.latent_channels, side, side
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the images and the autoencoder to a device."""
         self.images.to(device)
         self.vae.to(device)
         return self
 
     def check_room(self, side: int) -> None:
-        """Check that crops can be drawn; errors are those of ``Photographs.check_room``."""
+        """Check that the images have room for crops of their own side, which is not ``side``."""
         self.images.check_room(self.side)
 
     @torch.no_grad()
@@ -71,25 +85,20 @@ class Latents:
         rng: np.random.Generator,
         n: int,
         side: int,
-        crops: Crops | None = None,
+        crops: Crops = Crops(),  # noqa: B008 (frozen)
         rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, Tensor | None]:
         """Return random latents, float32 of shape ``(n, *shape)``, and the labels of their images.
 
-        Arguments:
-            rng: Source of randomness.
-            n: Number of latents.
-            side: Ignored.
-            crops: How crops of photographs are drawn.
-            rows: Which of the latents are returned.
+        Arguments are those of ``Data.batch``; the side is that of the images.
         """
-        pixels, labels = self.images.batch(rng, n, self.side, crops or Crops(), rows)
+        pixels, labels = self.images.batch(rng, n, self.side, crops, rows)
         code = self.vae.encode(colored(pixels)).latent_dist
         noise = torch.from_numpy(rng.standard_normal(code.mean.shape)).to(code.mean)
         return self.scale * (code.mean + code.std * noise), labels
 
     @torch.no_grad()
-    def held_out(self) -> Tensor:
+    def means(self) -> Tensor:
         """Return the means of the latents of held-out images, ``(N, *shape)``."""
         x = held_out(self.images, self.side).to(self.vae.device)
         return self.scale * self.vae.encode(x).latent_dist.mean if len(x) else x.new_empty(0)
@@ -112,15 +121,21 @@ class LatentTrainer(Trainer):
         folder: Path,
         device: str = "cpu",
     ) -> None:
-        super().__init__(network, cast(Any, latents), config, folder, device)
+        super().__init__(network, latents, config, folder, device)
         self.latents = latents
+
+    def notes(self) -> dict[str, Any]:
+        return super().notes() | {"autoencoder": self.latents.digest}
 
     def measure(self, prior: NetworkPrior) -> dict[str, float]:
         """Return the loss of held-out images at fixed times and noise."""
-        return held_out_loss(self, self.latents.held_out(), prior.network)
+        return held_out_loss(self, self.latents.means(), prior.network)
 
     def _packed(self) -> dict[str, bytes]:
-        return packed_pipeline(cast(UNet, self.network), self.ema, self.task, self.latents.vae)
+        network = cast(UNet, self.network)
+        return packed_pipeline(
+            network, self.ema, self.task, self.latents.vae, self.config.objective
+        )
 
 
 class JointRun(Run):
@@ -154,11 +169,14 @@ class JointRun(Run):
         folder: Path,
         spread: float = 0.1,
     ) -> None:
-        super().__init__(config, folder, {"objective": objective, "side": latents.side})
+        own = {"objective": objective, "side": latents.side, "autoencoder": latents.digest}
+        super().__init__(config, folder, own | settings_of(network))
+        self.text = objective
         self.objective: Objective = build(objective, ("objectives",))
         if not isinstance(self.objective, Steps) or self.objective.numbers != 1:
             raise UnsuitedError(
-                "--joint trains by the bound of a chain of steps: use simple, v, x0 or vlb"
+                "--joint trains by the bound of a chain of steps: use simple, v, x0, or vlb with a "
+                "fixed variance"
             )
         self.bound = VLB(steps=self.objective.steps, betas=self.objective.betas, levels=False)
         self.latents = latents
@@ -174,7 +192,7 @@ class JointRun(Run):
         pixels, labels = self.latents.images.batch(rng, self.config.batch, self.latents.side)
         labels = labels if self.network.classes else None
         if labels is not None:
-            dropped = torch.from_numpy(rng.random(len(labels)) < 0.1).to(self.device)
+            dropped = torch.from_numpy(rng.random(len(labels)) < DROP).to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
         seed = int(rng.integers(2**62))
         z, terms = self.terms(colored(pixels), seed, labels)
@@ -217,7 +235,7 @@ class JointRun(Run):
     def files(self) -> dict[str, bytes]:
         """Return the pipeline."""
         state = self.network.state_dict()
-        return packed_pipeline(self.network, state, self.task, self.vae)
+        return packed_pipeline(self.network, state, self.task, self.vae, self.text)
 
 
 @torch.no_grad()
@@ -241,24 +259,29 @@ def held_out_loss(trainer: Trainer, z: Tensor, network: Any) -> dict[str, float]
 def fixed(objective: Objective, z: Tensor, seed: int = 0) -> Batch:
     """Return a batch whose times and noise a seed decides; times are spread over their law."""
     generator = torch.Generator(z.device).manual_seed(seed)
-    noise = torch.randn(z.shape, generator=generator, device=z.device)
     rng = np.random.default_rng(seed)
     levels = (rng.permutation(len(z)) + rng.random(len(z))) / len(z)
     t = objective.times(torch.from_numpy(levels))
-    return Batch(x_0=z, t=t.float().to(z.device), noise=noise)
+    return objective.batch(z, t.float().to(z.device), objective.noises(z.shape, generator))
 
 
 def packed_pipeline(
-    network: UNet, weights: Mapping[str, Tensor], own: Parameterization, vae: Any
+    network: UNet,
+    weights: Mapping[str, Tensor],
+    own: Parameterization,
+    vae: Any,
+    objective: str,
 ) -> dict[str, bytes]:
     """Return the files of a latent pipeline, by their names, as diffusers reads them.
 
     Arguments:
+        network: The network of latents.
         weights: Written in the place of those of the network.
-        own: How the network was trained.
+        own: What it takes and says.
         vae: The autoencoder.
+        objective: The text of what it was trained by.
     """
-    files = packed_unet(network, weights, own, {})
+    files = packed_unet(network, weights, own, {"_objective": objective})
     scheduler = json.loads(files[SCHEDULER])["_class_name"]
     index = {
         "_class_name": "LDMPipeline",
@@ -267,9 +290,9 @@ def packed_pipeline(
         "vqvae": ["diffusers", "AutoencoderKL"],
     }
     return {
-        INDEX: (json.dumps(index, indent=2) + "\n").encode(),
+        INDEX: json_bytes(index),
         f"scheduler/{SCHEDULER}": files[SCHEDULER],
         f"unet/{CONFIG}": files[CONFIG],
         f"unet/{WEIGHTS}": files[WEIGHTS],
-        **{f"vqvae/{name}": data for name, data in packed_autoencoder(vae).items()},
+        **{f"vqvae/{name}": data for name, data in saved_files(vae).items()},
     }

@@ -1,7 +1,6 @@
 """Photographs in memory, cut into random crops for training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,28 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
-from ..validation import Checked, Share, check, literal, nearest, shown
+from ..validation import Within, check, literal, nearest, shown
+from .data import Crops, Data
 from .image_files import Image, Skipped, read_images
 
-__all__ = ["Crops", "Photographs"]
+__all__ = ["Photographs"]
 
 FOUND = 0.02  # share of the draws that must be of an image large enough for a crop
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crops(Checked):
-    """How crops are drawn. Half of all crops are mirrored.
-
-    Arguments:
-        half: Share of the crops that come from a copy of half the size. Copies show the network a
-            texture at several frequencies.
-        quarter: Share of the crops that come from a copy of a quarter of the size.
-        turn: Share of the crops that are turned by a random multiple of 90 degrees.
-    """
-
-    half: Share = 0.3
-    quarter: Share = 0.1
-    turn: Share = 0.25
 
 
 class Level(NamedTuple):
@@ -80,7 +64,7 @@ class _Room(NamedTuple):
     sizes: np.ndarray
 
 
-class Photographs:
+class Photographs(Data):
     """Photographs in one tensor of uint8, each at full, half and quarter size.
 
     A crop, also a turned or mirrored one, is a strided view of this tensor, so that a batch is one
@@ -88,7 +72,7 @@ class Photographs:
 
     Arguments:
         paths: ZIP files or folders. The source of an image is the name of its folder.
-        held_out: Every ``held_out``-th image is kept for validation.
+        held_out: Every ``held_out``-th image is kept for validation; from 2 on.
         weights: How often a source is drawn, relative to the others; default: 1.
 
     Attributes:
@@ -98,12 +82,13 @@ class Photographs:
 
     Raises:
         ImageError: If there is no image.
-        SettingError: If a path or a weight cannot be used.
+        SettingError: If a path, a weight or ``held_out`` cannot be used.
     """
 
     def __init__(
         self, paths: Sequence[Path], held_out: int = 60, weights: Mapping[str, float] | None = None
     ) -> None:
+        check("held_out", held_out, int, Within(2))
         self.sources: dict[str, list[list[Level]]] = {}
         self.validation: list[Image] = []
         self.skipped = Skipped()
@@ -128,17 +113,14 @@ class Photographs:
         self.share = _shares(self.names, weights or {})
         self._rooms: dict[int, _Room] = {}
 
+    def shape_at(self, side: int) -> tuple[int, int, int]:
+        return 3, side, side
+
     def to(self, device: str | torch.device) -> Self:
-        """Move the images to a device."""
         self.pixels = self.pixels.to(device)
         return self
 
     def check_room(self, side: int) -> None:
-        """Check that crops of a side can be drawn.
-
-        Raises:
-            ImageError: If hardly any image is large enough.
-        """
         large = [
             np.mean([min(levels[0].height, levels[0].width) >= side for levels in images])
             for images in self.sources.values()
@@ -181,17 +163,12 @@ class Photographs:
         rng: np.random.Generator,
         n: int,
         side: int,
-        crops: Crops = Crops(),  # noqa: B008
+        crops: Crops = Crops(),  # noqa: B008 (frozen)
         rows: slice = slice(None),  # noqa: B008
     ) -> tuple[Tensor, None]:
         """Return random crops, uint8 of shape ``(n, 3, side, side)``, and None for their labels.
 
-        Arguments:
-            rng: Source of randomness.
-            n: Number of crops.
-            side: Side of the crops in pixels.
-            crops: How crops are drawn.
-            rows: Which of the crops are cut and returned.
+        Arguments are those of ``Data.batch``; only the crops of ``rows`` are cut.
         """
         views = torch.from_numpy(np.stack(self.views(rng, n, side, crops), 1))[rows]
         views = views.to(self.pixels.device, non_blocking=True)

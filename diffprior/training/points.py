@@ -1,16 +1,15 @@
 """Points of a few numbers, or bits, in memory, for a network without images."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import ImageError
 from ..validation import shown
+from .data import WholeRows, rounded
 from .image_files import Image, Skipped
-from .photographs import Crops
 
 __all__ = ["Points"]
 
@@ -18,7 +17,7 @@ MOST = 4096  # numbers of a point
 Array = np.ndarray[Any, Any]
 
 
-class Points:
+class Points(WholeRows):
     """The rows of an ``.npy`` file: an array of shape ``(N, D)``.
 
     Floating point numbers are points, drawn as they are. Booleans are bits, of the values 0 and 1.
@@ -51,32 +50,8 @@ class Points:
         self.skipped = Skipped()
         self.validation: list[Image] = []
         self.sources: dict[str, list[Any]] = {path.stem: [*range(len(x))]}
-        self.classes = 0
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the points to a device."""
-        self.pixels = self.pixels.to(device)
-        return self
-
-    def check_room(self, side: int) -> None:
-        """Do nothing: points have no sides."""
-
-    def batch(
-        self,
-        rng: np.random.Generator,
-        n: int,
-        side: int,
-        crops: Crops | None = None,
-        rows: slice = slice(None),  # noqa: B008
-    ) -> tuple[Tensor, None]:
-        """Return random points, float32 of shape ``(n, D)``, and None for their labels.
-
-        Arguments:
-            rng: Source of randomness.
-            n: Number of points.
-            side, crops: Ignored.
-            rows: Which of the points are returned.
-        """
-        drawn = torch.from_numpy(rng.integers(len(self.pixels), size=n))
-        index = drawn[rows].to(self.pixels.device)
-        return self.pixels[index], None
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the numbers of a point, to two digits."""
+        return rounded(float(self.pixels.std()))

@@ -1,15 +1,16 @@
 """A run that trains parts of a model: its clock, its optimizer and its folder."""
 
 import csv
+import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -18,9 +19,19 @@ from torch import Tensor, nn
 from ..errors import SettingError
 from ..io import documents
 from ..io.ledger import Row
-from ..validation import Checked, Positive, Whole, Within, check, shown
+from ..validation import Checked, Positive, Whole, Within, check, literal, shown
 
-__all__ = ["Run", "RunConfig", "reading_checkpoint", "share_of", "write_curve"]
+__all__ = [
+    "Run",
+    "RunConfig",
+    "check_begun",
+    "digest",
+    "rate_factor",
+    "reading_checkpoint",
+    "settings_of",
+    "share_of",
+    "write_curve",
+]
 
 LARGEST = 2**36  # bytes of a checkpoint
 
@@ -47,8 +58,7 @@ class RunConfig(Checked):
 
     def factor(self, progress: float, step: int) -> float:
         """Return the factor of the learning rate, in (0, 1], at a share of the run in [0, 1]."""
-        fall = min(1.0, (1 - progress) / self.decay)
-        return max(fall, 0.01) * min(1.0, (step + 1) / self.warmup)
+        return rate_factor(self, progress, step)
 
 
 class Run(ABC):
@@ -204,19 +214,9 @@ class Run(ABC):
         path = documents.regular(self.checkpoint, LARGEST)
         with reading_checkpoint(path):
             state = torch.load(path, map_location="cpu", weights_only=True)
-            self._check_notes(state.get("notes", {}))
+            check_begun(state.get("notes", {}), self.notes, self.folder)
             self._restore(state)
         return True
-
-    def _check_notes(self, before: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than those that the run was begun with."""
-        for name in self.notes.keys() | before.keys():
-            was, now = before.get(name), self.notes.get(name)
-            if was != now:
-                raise SettingError(
-                    f"the run in {shown(self.folder)} was begun with {name} {shown(was, 60)}, not "
-                    f"{shown(now, 60)}; choose another folder"
-                )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         saved = state["parameters"]
@@ -230,6 +230,76 @@ class Run(ABC):
         self.seconds = float(state["seconds"])
         self.running = float(state["loss"])
         self.curve = [dict(row) for row in state["curve"]]
+
+
+class Slopes(Protocol):
+    """How learning rates rise and fall.
+
+    Attributes:
+        warmup: Steps in which they rise.
+        decay: Share of the run, at its end, in which they fall.
+    """
+
+    @property
+    def warmup(self) -> int: ...
+
+    @property
+    def decay(self) -> float: ...
+
+
+def rate_factor(slopes: Slopes, progress: float, step: int) -> float:
+    """Return the factor of learning rates, in (0, 1]: they rise, stay, and fall linearly.
+
+    Arguments:
+        slopes: How they do.
+        progress: Share of the run that is done, in [0, 1].
+        step: Steps that were taken.
+    """
+    fall = min(1.0, (1 - progress) / slopes.decay)
+    return max(fall, 0.01) * min(1.0, (step + 1) / slopes.warmup)
+
+
+def check_begun(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with other settings than those that a run was begun with.
+
+    Checkpoints of older releases say less; what they do not say is not compared.
+
+    Arguments:
+        before, now: The settings of the checkpoint, and those of this run, by their names.
+        folder: Folder of the run.
+
+    Raises:
+        SettingError: If one differs.
+    """
+    for name, value in now.items():
+        if before.get(name, value) != value:
+            raise SettingError(
+                f"the run in {shown(folder)} was begun with {name} {literal(before[name])}, not "
+                f"{literal(value)}; choose another folder"
+            )
+
+
+def settings_of(network: nn.Module) -> dict[str, Any]:
+    """Return the settings of a network of this library as a checkpoint keeps them.
+
+    Weights of one shape can belong to networks that compute different things.
+    """
+    own: Any = network.settings
+    return {f"{name} of {type(network).__name__}": _plain(value) for name, value in own.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return digest([value])
+    return [*value] if isinstance(value, list | tuple) else value
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Return the SHA-256 of tensors in hexadecimal, by which a run knows its parts again."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
 
 
 def write_curve(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -1,30 +1,33 @@
 """Priors of more than one part: in latents, in a cascade of sizes, and under texts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from ..architectures.base import Demand
+import torch
+
 from ..architectures.unet import UNet as UNetSettings
 from ..catalog import build
 from ..errors import UnsuitedError
+from ..networks.text_unet import TextUNet
 from ..networks.unet import UNet
 from ..objectives.base import Objective
 from ..validation import Checked, Within
-from .autoencoder import AutoencoderConfig, AutoencoderRun
+from .autoencoder import AutoencoderConfig, AutoencoderRun, new_autoencoder
 from .captioned import CaptionedImages
 from .cascades import UpsamplerTrainer, shrunk
 from .conditions import ConditionTrainer
+from .data import Data
 from .labelled import ClassedImages
 from .latents import JointRun, Latents, LatentTrainer
-from .photographs import Photographs
-from .runs import RunConfig
-from .texts import TextTrainer
-from .trainer import Trainer, TrainingConfig
+from .runs import Run, RunConfig
+from .texts import TextTrainer, text_architecture
+from .trainer import Trainer, TrainingConfig, check_task, demand_of, network_task
 
 __all__ = [
     "OBJECTIVE",
+    "Course",
     "LatentWish",
     "new_unet",
     "train_cascade",
@@ -36,7 +39,44 @@ __all__ = [
 OBJECTIVE = "v(betas='cosine')"
 NETWORK = "unet(channels=[64], layers=2)"  # latents are small: all of it has attention
 BASE, UPSAMPLER = "unet(channels=[32, 64])", "unet(channels=[32, 64, 64])"  # of a cascade
-Go = Callable[..., None]  # runs a stage, with a progress bar
+RATE = 1e-3  # learning rate of all of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """Where the stages of a run are, and how each of them is run.
+
+    Attributes:
+        out: Folder of the run; a stage that comes first has a folder inside.
+        device: Device.
+        run: Runs a trainer, with arguments of ``Trainer.run``.
+        minutes, steps: Length of all stages together; one of the two is None, or both where
+            ``run`` has a clock of its own.
+    """
+
+    out: Path
+    device: str
+    run: Callable[..., None]
+    minutes: float | None = None
+    steps: int | None = None
+
+    @property
+    def half(self) -> "Course":
+        """The same for one of two stages; of a run of one step each has one."""
+        return replace(
+            self,
+            minutes=None if self.minutes is None else self.minutes / 2,
+            steps=None if self.steps is None else max(1, self.steps // 2),
+        )
+
+    def go(self, trainer: Trainer | Run, **more: Any) -> None:
+        """Run a stage, from where it was when it was stopped.
+
+        Arguments:
+            more: Further arguments of ``run``.
+        """
+        trainer.resume()
+        self.run(trainer, minutes=self.minutes, steps=self.steps, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,70 +97,37 @@ class LatentWish(Checked):
     network: str | None = None
 
 
-def new_unet(
-    text: str,
-    shape: tuple[int, int, int],
-    objective: Objective,
-    classes: int,
-    sigma_data: float = 1.0,
-) -> UNet:
+def new_unet(text: str, objective: str, data: Data, side: int, seen: int = 0) -> UNet:
     """Return a new U-Net, by the text of its architecture.
 
     Arguments:
         text: The text.
-        shape: Shape of a state.
-        objective: What it is trained by.
-        classes: Number of classes.
-        sigma_data: Deviation of the states.
+        objective: Text of what it is trained by.
+        data: What it is trained on.
+        side: Side of crops in pixels.
+        seen: Channels that it takes after those of a state, of what it sees.
 
     Raises:
-        UnsuitedError: If it is another architecture, or does not fit the states.
+        UnsuitedError: If it is another architecture, or does not fit the data or the objective.
     """
     kind = build(text, ("architectures",))
     if not isinstance(kind, UNetSettings):
         raise UnsuitedError("a prior of latents, and a cascade, has a unet for its network")
-    scores = kind.time == "fourier"
-    return kind.build(
-        Demand(
-            shape=shape,
-            sigma_data=sigma_data,
-            classes=classes,
-            numbers=objective.numbers,
-            parameterization=(
-                objective.score_parameterization()
-                if scores
-                else objective.parameterization(sigma_data)
-            ),
-        )
-    )
+    task: Objective = build(objective, ("objectives",))
+    made = kind.build(demand_of(kind, task, data, side))
+    network_task(task, made)
+    return UNet(**made.settings | {"seen": seen}) if seen else made
 
 
-def seeing(plain: UNet, channels: int) -> UNet:
-    """Return a new network like this one, which takes so many more channels, of what it sees."""
-    return UNet(**plain.settings | {"seen": channels})
-
-
-def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
-    images: Photographs | ClassedImages,
-    config: TrainingConfig,
-    wish: LatentWish,
-    out: Path,
-    place: str,
-    go: Go,
-    length: Mapping[str, Any],
-) -> None:
+def train_latent(images: Data, config: TrainingConfig, wish: LatentWish, course: Course) -> None:
     """Train an autoencoder for half of the run, and a prior of its latents for the rest.
 
     Arguments:
         images: The images.
         config: Batch, seed and side of the crops.
         wish: What is asked for.
-        out: Folder of the run; that of the autoencoder is inside.
-        place: Device.
-        go: Runs a stage.
-        length: ``minutes`` or ``steps`` of the whole.
+        course: Where the run is, and how its stages are run.
     """
-    part = halved(length)
     side = config.patch
     coder = AutoencoderConfig(
         batch=config.batch,
@@ -129,38 +136,41 @@ def train_latent(  # noqa: PLR0913 - the data, the wish, and where and how long
         adversarial=wish.adversarial,
     )
     images.check_room(side)
-    first = AutoencoderRun(images, side, coder, out / "autoencoder", place)
-    first.resume()
-    go(first, **part)
+    objective, text = wish.objective or OBJECTIVE, wish.network or NETWORK
+    settings = replace(config, late_patch=side, objective=objective, adam_rate=RATE)
+    _check_latent(images, coder, objective, text, side)
+    half = course.half
+    first = AutoencoderRun(images, side, coder, course.out / "autoencoder", course.device)
+    half.go(first)
     latents = Latents(images, first.settle(), side)
-    objective = wish.objective or OBJECTIVE
-    settings = replace(config, late_patch=side, objective=objective, adam_rate=1e-3)
     if isinstance(images, CaptionedImages):
-        words = TextTrainer.of(images, latents, settings, wish.network or NETWORK, out, place)
-        words.resume()
-        go(words, measure=words.measure, **part)
+        words = TextTrainer.of(images, latents, settings, text, course.out, course.device)
+        half.go(words, measure=words.measure)
         return
-    task: Objective = build(objective, ("objectives",))
-    network = new_unet(wish.network or NETWORK, latents.shape, task, latents.classes)
+    network = new_unet(text, objective, latents, side)
     if wish.joint:
-        both = RunConfig(batch=config.batch, seed=config.seed, rate=1e-3)
-        run = JointRun(latents, network, objective, both, out, coder.spread)
-        run.resume()
-        go(run, **part)
+        both = RunConfig(batch=config.batch, seed=config.seed, rate=RATE)
+        half.go(JointRun(latents, network, objective, both, course.out, coder.spread))
         return
-    trainer = LatentTrainer(network, latents, settings, out, place)
-    trainer.resume()
-    go(trainer, measure=trainer.measure, **part)
+    trainer = LatentTrainer(network, latents, settings, course.out, course.device)
+    half.go(trainer, measure=trainer.measure)
+
+
+def _check_latent(
+    images: Data, coder: AutoencoderConfig, objective: str, text: str, side: int
+) -> None:
+    """Refuse a network or an objective that does not suit latents, before any work."""
+    with torch.random.fork_rng(devices=[]):
+        latents = Latents(images, new_autoencoder(coder, side), side)
+        if not isinstance(images, CaptionedImages):
+            new_unet(text, objective, latents, side)
+            return
+    text_architecture(text, latents.shape[-1])
+    check_task(build(objective, ("objectives",)), TextUNet.numbers)
 
 
 def train_text(
-    images: CaptionedImages,
-    config: TrainingConfig,
-    network: str | None,
-    out: Path,
-    place: str,
-    go: Go,
-    length: Mapping[str, Any],
+    images: CaptionedImages, config: TrainingConfig, network: str | None, course: Course
 ) -> None:
     """Train a prior of pixels under texts.
 
@@ -168,61 +178,37 @@ def train_text(
         images: The images with their texts.
         config: Settings of the training.
         network: Text of the architecture.
-        out: Folder of the run.
-        place: Device.
-        go: Runs it.
-        length: ``minutes`` or ``steps``.
+        course: Where the run is, and how it is run.
     """
-    trainer = TextTrainer.of(images, None, replace(config, adam_rate=1e-3), network, out, place)
-    trainer.resume()
-    go(trainer, **length)
+    settings = replace(config, adam_rate=RATE)
+    course.go(TextTrainer.of(images, None, settings, network, course.out, course.device))
 
 
 def train_conditioned(
-    images: Photographs | ClassedImages,
-    config: TrainingConfig,
-    texts: tuple[str, str | None],
-    out: Path,
-    place: str,
-    go: Go,
-    length: Mapping[str, Any],
+    images: Data, config: TrainingConfig, operator: str, network: str | None, course: Course
 ) -> None:
     """Train a prior that sees what an operator leaves of an image.
 
     Arguments:
         images: The images.
         config: Settings of the training.
-        texts: The operator, and the architecture of the network.
-        out: Folder of the run.
-        place: Device.
-        go: Runs it.
-        length: ``minutes`` or ``steps``.
+        operator: Text of the operator.
+        network: Text of the architecture of the network.
+        course: Where the run is, and how it is run.
     """
-    operator, network = texts
     side = config.patch
     images.check_room(side)
-    channels, deviation, classes = 3, 0.5, 0
-    if isinstance(images, ClassedImages):
-        channels = images.pixels.shape[1]
-        deviation, classes = images.deviation, images.classes
-    shape = channels, side, side
-    task: Objective = build(config.objective, ("objectives",))
-    plain = new_unet(network or UPSAMPLER, shape, task, classes, deviation)
-    made = seeing(plain, channels + 1)
-    settings = replace(config, late_patch=side, adam_rate=1e-3)
-    trainer = ConditionTrainer(operator, made, images, settings, out, place)
-    trainer.resume()
-    go(trainer, **length)
+    seen = images.shape_at(side)[0] + 1
+    made = new_unet(network or UPSAMPLER, config.objective, images, side, seen)
+    settings = replace(config, late_patch=side, adam_rate=RATE)
+    course.go(ConditionTrainer(operator, made, images, settings, course.out, course.device))
 
 
-def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how long
+def train_cascade(
     images: ClassedImages,
     config: TrainingConfig,
     network: str | None,
-    out: Path,
-    place: str,
-    go: Go,
-    length: Mapping[str, Any],
+    course: Course,
     augment: float = 0.6,
 ) -> None:
     """Train a prior of small images for half of the run, and one of large ones under them.
@@ -231,37 +217,19 @@ def train_cascade(  # noqa: PLR0913 - the data, the networks, and where and how 
         images: The images.
         config: Settings of both trainings.
         network: Text of the architecture of both.
-        out: Folder of the run; that of the small images is inside.
-        place: Device.
-        go: Runs a stage.
-        length: ``minutes`` or ``steps`` of the whole.
+        course: Where the run is, and how its stages are run.
         augment: The largest share of noise in the small images that the network of large ones sees.
     """
-    part = halved(length)
     small = shrunk(images)
-    task: Objective = build(config.objective, ("objectives",))
-    made = []
-    for data, usual, seen in ((small, BASE, 0), (images, UPSAMPLER, images.pixels.shape[1] + 1)):
-        channels, height, width = data.pixels.shape[1:]
-        shape = channels, height, width
-        plain = new_unet(network or usual, shape, task, data.classes, data.deviation)
-        made.append(seeing(plain, seen))
-    side = small.pixels.shape[-1]
-    settings = replace(config, patch=side, late_patch=side, adam_rate=1e-3)
-    base = Trainer(made[0], small, settings, out / "base", place)
-    base.resume()
-    go(base, **part)
-    settings = replace(config, adam_rate=1e-3)
-    upsampler = UpsamplerTrainer(made[1], images, settings, out, place, augment)
+    side, large = small.pixels.shape[-1], images.pixels.shape[-1]
+    law, seen = config.objective, images.pixels.shape[1] + 1
+    first = new_unet(network or BASE, law, small, side)
+    second = new_unet(network or UPSAMPLER, law, images, large, seen)
+    half = course.half
+    settings = replace(config, patch=side, late_patch=side, adam_rate=RATE)
+    base = Trainer(first, small, settings, course.out / "base", course.device)
+    half.go(base)
+    settings = replace(config, adam_rate=RATE)
+    upsampler = UpsamplerTrainer(second, images, settings, course.out, course.device, augment)
     upsampler.base = base._packed()
-    upsampler.resume()
-    go(upsampler, **part)
-
-
-def halved(length: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the length of one of two stages; of a run of one step each has one."""
-    minutes, steps = length["minutes"], length["steps"]
-    return {
-        "minutes": None if minutes is None else minutes / 2,
-        "steps": None if steps is None else max(1, steps // 2),
-    }
+    half.go(upsampler)

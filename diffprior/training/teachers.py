@@ -52,6 +52,11 @@ def check_teacher(objective: Objective, prior: Prior | None) -> None:
         raise UnsuitedError(
             f"a teacher knows E[x_0 | x_t] of images or points; {prior.name} doesn't"
         )
+    if prior.needs_label:
+        raise UnsuitedError(
+            f"{name} hides a part of the labels, and {prior.name} knows images of its classes "
+            "alone: a teacher knows images of any class, too"
+        )
     if getattr(own, "binary", False):
         raise UnsuitedError(f"{name} is for Gaussian noise, and {prior.name} has bits for states")
 
@@ -82,7 +87,7 @@ def copy_of(prior: Prior, objective: Objective) -> Copied | None:
 
 
 class _Network:
-    """The network of a prior, each row at a time of its own."""
+    """The network of a prior, each row at a time of its own; ``classes`` is the label of none."""
 
     def __init__(self, prior: Prior) -> None:
         assert isinstance(prior, NetworkPrior)
@@ -92,6 +97,8 @@ class _Network:
     def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         prior = self.prior
         known = labels if prior.classes else None
+        if known is not None and prior.null_label is not None:
+            known = torch.where(known == prior.classes, prior.null_label, known)
         ask = Denoiser(network=self._forward, parameterization=prior.parameterization, labels=known)
         x_0 = ask(x_t, t)
         return x_0.clamp(-1, 1) if prior.clip else x_0

@@ -1,7 +1,7 @@
 """Priors of the images that a text describes, trained from nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -9,16 +9,16 @@ from typing import Any, cast
 from ..architectures.unet import UNet as UNetSettings
 from ..catalog import build
 from ..errors import ExtraError, UnsuitedError
+from ..networks._shared import json_bytes
 from ..networks.parameterizations import Discrete
 from ..networks.text_unet import TextUNet
 from ..networks.unet import SCHEDULER, scheduler_config
-from ..pretrained.components import quiet
-from .autoencoder import packed_autoencoder
 from .captioned import CaptionedImages
+from .folders import saved_files
 from .latents import INDEX, Latents, held_out_loss
 from .trainer import Trainer, TrainingConfig
 
-__all__ = ["TextTrainer", "new_text_unet", "new_tokenizer"]
+__all__ = ["TextTrainer", "new_text_unet", "new_tokenizer", "text_architecture"]
 
 NETWORK = "unet(channels=[32, 64, 64])"
 WORDS = 4096  # the most tokens of a vocabulary
@@ -89,6 +89,28 @@ def _learned(blank: Any, captions: Sequence[str]) -> tuple[list[str], list[str]]
     return [token.translate(back) for token in vocabulary], [m.translate(back) for m in merges]
 
 
+def text_architecture(text: str, side: int) -> UNetSettings:
+    """Return the architecture of a network that sees texts.
+
+    Arguments:
+        text: Its text, a ``unet``.
+        side: Side of a state.
+
+    Raises:
+        UnsuitedError: If it is another architecture, or does not fit the states.
+    """
+    kind = build(text, ("architectures",))
+    if not isinstance(kind, UNetSettings) or kind.time != "positional":
+        raise UnsuitedError("a network that sees texts is a unet with time='positional'")
+    multiple = 2 ** (len(kind.channels) - 1)
+    if side % multiple:
+        raise UnsuitedError(
+            f"unet takes square images whose side is a multiple of {multiple}, and these have "
+            f"{side}x{side} pixels"
+        )
+    return kind
+
+
 def new_text_unet(
     text: str | None,
     shape: Sequence[int],
@@ -108,15 +130,7 @@ def new_text_unet(
     Raises:
         UnsuitedError: If it is another architecture, or does not fit the states.
     """
-    kind = build(text or NETWORK, ("architectures",))
-    if not isinstance(kind, UNetSettings) or kind.time != "positional":
-        raise UnsuitedError("a network that sees texts is a unet with time='positional'")
-    levels = len(kind.channels)
-    if shape[-1] % 2 ** (levels - 1):
-        raise UnsuitedError(
-            f"unet takes square images whose side is a multiple of {2 ** (levels - 1)}, and these "
-            f"have {shape[-1]}x{shape[-1]} pixels"
-        )
+    kind = text_architecture(text or NETWORK, shape[-1])
     ids = tokenizer(
         [*captions, ""], padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids
@@ -156,7 +170,7 @@ class TextTrainer(Trainer):
         folder: Path,
         device: str = "cpu",
     ) -> None:
-        super().__init__(network, cast(Any, images), config, folder, device)
+        super().__init__(network, images, config, folder, device)
         self.tokenizer = tokenizer
         self.vae = images.vae if isinstance(images, Latents) else None
 
@@ -185,10 +199,16 @@ class TextTrainer(Trainer):
         made = new_text_unet(network, shape, images.captions, tokenizer, deviation)
         return cls(made, latents or images, tokenizer, config, folder, device)
 
+    def notes(self) -> dict[str, Any]:
+        images = self.images
+        own = {"autoencoder": images.digest} if isinstance(images, Latents) else {}
+        return super().notes() | own
+
     def measure(self, prior: Any) -> dict[str, float]:
         """Return the loss of held-out latents without a caption, at fixed times and noise."""
-        images: Any = self.images
-        return held_out_loss(self, images.held_out(), prior.network) if self.vae else {}
+        if not isinstance(self.images, Latents):
+            return {}
+        return held_out_loss(self, self.images.means(), prior.network)
 
     def _packed(self) -> dict[str, bytes]:
         """Return the files of the pipeline, as diffusers and transformers write them."""
@@ -210,18 +230,9 @@ class TextTrainer(Trainer):
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": [None, None] if self.vae is None else ["diffusers", "AutoencoderKL"],
         }
-        files = {INDEX: _json(index), f"scheduler/{SCHEDULER}": _json(scheduler)}
-        files |= {f"{name}/{k}": v for name, part in parts.items() for k, v in _saved(part).items()}
-        coder = {} if self.vae is None else packed_autoencoder(self.vae)
+        files = {INDEX: json_bytes(index), f"scheduler/{SCHEDULER}": json_bytes(scheduler)}
+        files |= {
+            f"{name}/{k}": v for name, part in parts.items() for k, v in saved_files(part).items()
+        }
+        coder = {} if self.vae is None else saved_files(self.vae)
         return files | {f"vae/{name}": data for name, data in coder.items()}
-
-
-def _saved(part: Any) -> dict[str, bytes]:
-    """Return the files that a network or a tokenizer saves itself as, by their names."""
-    with TemporaryDirectory() as folder, quiet():
-        part.save_pretrained(folder)
-        return {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.is_file()}
-
-
-def _json(config: Mapping[str, Any]) -> bytes:
-    return (json.dumps(config, indent=2) + "\n").encode()

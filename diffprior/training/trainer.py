@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..architectures.base import Demand
 from ..catalog import build
 from ..errors import SettingError, UnsuitedError
 from ..io import documents
@@ -20,27 +21,40 @@ from ..metrics import psnr
 from ..networks.dit import DiT
 from ..networks.mlp import MLP
 from ..networks.nafunet import NAFUNet, packed
-from ..networks.parameterizations import Karras, Mean, Parameterization
+from ..networks.parameterizations import Karras, Parameterization
 from ..networks.text_unet import TextUNet
-from ..networks.unet import UNet, packed_unet
+from ..networks.unet import UNet, packed_unet, scheduler_config
 from ..objectives.base import Batch, Denoiser, Objective
 from ..objectives.guided import Guided
 from ..objectives.progressive import Progressive
 from ..priors.base import Prior
 from ..priors.denoising_gan import prior_of
 from ..priors.network import NetworkPrior
-from ..validation import Checked, Positive, Share, Whole, Within, check, shown
-from .image_files import Image
-from .labelled import ClassedImages
+from ..schedules import EDM
+from ..validation import Checked, Positive, Share, Whole, Within, check
+from .data import Crops, Data
 from .muon import Muon
-from .photographs import Crops, Photographs
-from .points import Points
 from .processes import Processes
 from .rival import BETAS, Rival
-from .runs import reading_checkpoint, share_of, write_curve
+from .runs import (
+    check_begun,
+    rate_factor,
+    reading_checkpoint,
+    settings_of,
+    share_of,
+    write_curve,
+)
 from .teachers import as_teacher, check_teacher
 
-__all__ = ["SIGMAS", "Network", "Trainer", "TrainingConfig", "network_task"]
+__all__ = [
+    "SIGMAS",
+    "Network",
+    "Trainer",
+    "TrainingConfig",
+    "check_task",
+    "demand_of",
+    "network_task",
+]
 
 Network = NAFUNet | UNet | TextUNet | DiT | MLP
 LARGEST = 2**36  # bytes of a checkpoint
@@ -97,8 +111,7 @@ class TrainingConfig(Checked):
 
     def rate(self, progress: float, step: int) -> float:
         """Return the factor of both learning rates, in (0, 1], at a share of the run in [0, 1]."""
-        fall = min(1.0, (1 - progress) / self.decay)
-        return max(fall, 0.01) * min(1.0, (step + 1) / self.warmup)
+        return rate_factor(self, progress, step)
 
     def shape(self, progress: float) -> tuple[int, int]:
         """Return the batch size and the side of the crops at a share of the run in [0, 1]."""
@@ -121,7 +134,7 @@ class Trainer:
 
     Arguments:
         network: Network to train.
-        images: Images to draw batches from.
+        images: What batches are drawn from.
         config: Settings of the run.
         folder: Folder of the run.
         device: Device of the network and the images.
@@ -132,7 +145,7 @@ class Trainer:
     def __init__(  # noqa: PLR0913
         self,
         network: Network,
-        images: Photographs | ClassedImages | Points,
+        images: Data,
         config: TrainingConfig,
         folder: Path,
         device: str = "cpu",
@@ -149,7 +162,7 @@ class Trainer:
         check_teacher(self.objective, teacher)
         self.teacher = None if teacher is None else teacher.to(device)
         self.task = self._task(network)
-        if self.objective.binary != getattr(images, "binary", False):
+        if self.objective.binary != images.binary:
             raise UnsuitedError(
                 "bits is the objective of an .npy file of booleans, and of no other"
             )
@@ -208,6 +221,7 @@ class Trainer:
             "loss": self.loss,
             "curve": self.curve,
             "config": asdict(self.config),
+            "notes": self.notes(),
         }
         if self.rival is not None:
             state["rival"] = self.rival.state()
@@ -215,6 +229,10 @@ class Trainer:
         torch.save(state, file)
         documents.write(file.getvalue(), self.checkpoint)
         self.export()
+
+    def notes(self) -> dict[str, Any]:
+        """Return what the run was begun with, beside its config, as texts and numbers."""
+        return settings_of(self.network)
 
     def export(self) -> None:
         """Write the moving average as weights, and the validation table."""
@@ -252,18 +270,10 @@ class Trainer:
             return False
         with reading_checkpoint(path):
             state = torch.load(BytesIO(data), map_location=self.device, weights_only=True)
-            self._check_config(state.get("config", {}))
+            before = {**state.get("config", {}), **state.get("notes", {})}
+            check_begun(before, asdict(self.config) | self.notes(), self.folder)
             self._restore(state)
         return True
-
-    def _check_config(self, before: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than those that the run was begun with."""
-        for name, value in asdict(self.config).items():
-            if before.get(name, value) != value:
-                raise SettingError(
-                    f"the run in {shown(self.folder)} was begun with {name} {before[name]!r}, not "
-                    f"{value!r}; choose another folder"
-                )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
@@ -345,23 +355,13 @@ class Trainer:
         levels = (torch.from_numpy(rng.permutation(n)) + torch.from_numpy(rng.random(n))) / n
         t = self.objective.times(levels).float()[rows].to(self.device, non_blocking=True)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        probes = int(self.objective.probes)
-        shape = (n, *x_0.shape[1:])
-        noise, *more = (
-            torch.randn(shape, generator=generator, device=self.device)[rows]
-            for _ in range(1 + probes + self.objective.draws)
-        )
+        if not self.network.classes:
+            labels = None
         if labels is not None:
             dropped = torch.from_numpy(rng.random(n) < config.drop)[rows].to(self.device)
             labels = labels.masked_fill(dropped, self.network.classes)
-        batch = Batch(
-            x_0=x_0,
-            t=t,
-            noise=noise,
-            probe=more[0] if probes else None,
-            draws=more[probes:],
-            progress=progress,
-        )
+        noises = self.objective.noises((n, *x_0.shape[1:]), generator)
+        batch = self.objective.batch(x_0, t, (noise[rows] for noise in noises), progress)
         return batch, labels
 
     def _average(self) -> None:
@@ -453,8 +453,7 @@ class Trainer:
         """
         if self.task.consistency or self.task.draws:
             return {}
-        side = min(128, self.config.late_patch)
-        crops = [_center(x, side) for x in self.images.validation if min(x.shape[:2]) >= side]
+        crops = self.images.held_out(min(128, self.config.late_patch))
         if not crops:
             return {}
         x_0 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
@@ -486,29 +485,68 @@ def network_task(objective: Objective, network: Network) -> Parameterization:
         UnsuitedError: If the network has not as many outputs as the objective needs, or cannot be
             saved with what it says.
     """
-    if network.numbers != objective.numbers:
-        raise UnsuitedError(
-            f"{type(objective).__name__} needs {objective.numbers} outputs for each number of an "
-            f"image, and the network has {network.numbers}"
-        )
-    if isinstance(network, NAFUNet):
-        own = objective.parameterization(network.sigma_data)
-        if isinstance(own, Karras) and type(own.schedule).__name__ == "EDM":
-            return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
-        return own
-    if isinstance(network, UNet) and network.settings["time"] == "fourier":
+    check_numbers(objective, network.numbers)
+    if _says_scores(network):
         return objective.score_parameterization()
     own = objective.parameterization(network.sigma_data)
-    if isinstance(network, UNet | TextUNet) and isinstance(own, Mean):
-        raise UnsuitedError(
-            "unet is saved for diffusers, which has no networks that say mu: use nafunet or dit"
-        )
+    if isinstance(network, UNet | TextUNet):
+        scheduler_config(own, network.numbers)  # which refuses what diffusers cannot say
+    elif isinstance(network, NAFUNet) and isinstance(own, Karras) and type(own.schedule) is EDM:
+        return Karras(network.sigma_min, network.sigma_max, network.sigma_data)
     return own
 
 
-def _center(x: Image, side: int) -> Image:
-    i, j = ((n - side) // 2 for n in x.shape[:2])
-    return x[i : i + side, j : j + side]
+def check_task(objective: Objective, numbers: int) -> None:
+    """Refuse an objective by which no network of diffusers can be trained and saved.
+
+    Arguments:
+        objective: The objective.
+        numbers: Outputs that the network has for each number of a state.
+
+    Raises:
+        UnsuitedError: If the network has not as many outputs as the objective needs, or diffusers
+            has no scheduler for what it says.
+    """
+    check_numbers(objective, numbers)
+    scheduler_config(objective.parameterization(1.0), numbers)
+
+
+def check_numbers(objective: Objective, numbers: int) -> None:
+    """Refuse a network that has not as many outputs as an objective needs."""
+    if numbers != objective.numbers:
+        raise UnsuitedError(
+            f"{type(objective).__name__} needs {objective.numbers} outputs for each number of an "
+            f"image, and the network has {numbers}"
+        )
+
+
+def demand_of(kind: Any, objective: Objective, data: Data, side: int) -> Demand:
+    """Return what data and an objective ask of a network.
+
+    Arguments:
+        kind: The architecture.
+        objective: The objective.
+        data: What the network is trained on.
+        side: Side of crops in pixels.
+    """
+    numbers, *sides = data.shape_at(side)
+    own = (
+        objective.score_parameterization()
+        if getattr(kind, "time", None) == "fourier"
+        else objective.parameterization(data.deviation)
+    )
+    return Demand(
+        shape=(objective.inputs * numbers, *sides),
+        sigma_data=data.deviation,
+        classes=data.classes,
+        numbers=objective.numbers,
+        parameterization=own,
+    )
+
+
+def _says_scores(network: Network) -> bool:
+    """Return whether a network says the score itself."""
+    return isinstance(network, UNet) and network.settings["time"] == "fourier"
 
 
 def _is_kernel(name: str, p: nn.Parameter) -> bool:

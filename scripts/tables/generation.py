@@ -20,7 +20,8 @@ from diffprior.cli.scripts import run
 from diffprior.evaluation import tables
 from diffprior.io import arrays
 from diffprior.operators.gray import WEIGHTS
-from diffprior.training.photographs import Crops, Photographs
+from diffprior.training.data import Crops
+from diffprior.training.photographs import Photographs
 
 
 def luma(x: Tensor) -> Tensor:

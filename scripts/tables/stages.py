@@ -39,6 +39,7 @@ from diffprior.training.captioned import CaptionedImages
 from diffprior.training.labelled import ClassedImages
 from diffprior.training.stages import (
     OBJECTIVE,
+    Course,
     LatentWish,
     new_unet,
     train_cascade,
@@ -162,30 +163,28 @@ def make(data: Path, out: Path, name: str, minutes: float) -> Path:
     torch.manual_seed(0)
     parts = 2 if name in ("latent", "joint", "cascade", "plain") else 1
     go = clock(minutes / parts)
-    length = {"minutes": None, "steps": None}
+    course = Course(out=folder, device="cpu", run=go)
     if name == "pixels":
-        task = build(LAW, ("objectives",))
-        shape = (1, side, side)
-        network = new_unet("unet", shape, task, images.classes, images.deviation)
+        network = new_unet("unet", LAW, images, side)
         go(Trainer(network, images, config, folder))
     elif name in ("latent", "joint"):
         wish = LatentWish(joint=name == "joint")
         if name == "joint":  # it begins with the same autoencoder
             make(data, out, "latent", minutes)
             shutil.copytree(out / "latent" / "autoencoder", folder / "autoencoder")
-        train_latent(images, config, wish, folder, "cpu", go, length)
+        train_latent(images, config, wish, course)
     elif name in ("cascade", "plain"):
         if name == "plain":
             make(data, out, "cascade", minutes)
             shutil.copytree(out / "cascade" / BASE, folder / BASE)
         augment = 0.6 if name == "cascade" else 0.0
-        train_cascade(images, config, None, folder, "cpu", go, length, augment)
+        train_cascade(images, config, None, course, augment)
     elif name == "text":
         assert isinstance(images, CaptionedImages)
         law = replace(config, objective=OBJECTIVE)
-        train_text(images, law, None, folder, "cpu", go, length)
+        train_text(images, law, None, course)
     else:
-        train_conditioned(images, config, (OPERATOR, None), folder, "cpu", go, length)
+        train_conditioned(images, config, OPERATOR, None, course)
     return folder / "weights"
 
 

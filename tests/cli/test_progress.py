@@ -83,7 +83,7 @@ def test_the_bar_shows_before_anything_heavy_is_imported(place: Path) -> None:
     assert "starting" in text.partition("<torch is imported>")[0]
 
 
-def test_the_bar_says_what_is_done_and_stays_for_each_file_that_is_done(place: Path) -> None:
+def test_the_bar_says_what_is_done_and_leaves_where_each_result_is(place: Path) -> None:
     (place / "bad.png").write_bytes(b"no image")
     code, text = shown("colorize", "a.png", "bad.png", "b.png", *FAST, folder=place)
     assert code == 1
@@ -92,7 +92,8 @@ def test_the_bar_says_what_is_done_and_stays_for_each_file_that_is_done(place: P
     left = lines(text)
     assert len(left) == 3
     assert all(name in line for name, line in zip(("a.png", "bad.png", "b.png"), left, strict=True))
-    assert "0:00:00" in left[0] and "0:00:00" in left[2]
+    assert re.fullmatch(r"a\.png -> a\.colorized\.png \(\d+ s\)", left[0])
+    assert re.fullmatch(r"b\.png -> b\.colorized\.png \(\d+ s\)", left[2])
     assert left[1].startswith("diffprior: bad.png: it is no PNG")
 
 

@@ -121,3 +121,19 @@ def test_the_chain_has_the_two_variances_of_ddpm() -> None:
 def test_a_process_has_a_name() -> None:
     with pytest.raises(SettingError, match="^no process 'vpp'; there are ve, vp, sub_vp, ddpm$"):
         sde("vpp")  # type: ignore[arg-type]
+
+
+def test_a_chain_has_its_own_steps_alone() -> None:
+    """Step 0 would be the last one; betas of fewer than 21 steps would be above 1."""
+    chain, x = Chain.linear(21), torch.ones(1, 2).double()
+    for step in (chain.forward_step, chain.noise):
+        assert step(x, 21).var > 0
+        for i in (0, 22):
+            with pytest.raises(SettingError, match=r"a step of the chain, is a whole number in"):
+                step(x, i)
+    with pytest.raises(SettingError, match=r"in \[2, 21\], got 1"):
+        chain.posterior(x, x, 1)
+    with pytest.raises(SettingError, match="n is a whole number from 21 on, got 20"):
+        Chain.linear(20)
+    with pytest.raises(SettingError, match="lie in"):
+        Chain(torch.tensor([0.5, 1.0]))

@@ -72,23 +72,6 @@ def test_every_term_of_a_gaussian(x_0: Tensor, schedule: Schedule) -> None:
     torch.testing.assert_close(bound.bits, bound.total / (2 * math.log(2)))
 
 
-def test_the_gap_closes_as_one_over_the_number_of_steps() -> None:
-    """In closed form, of which the test above says that it is what is computed."""
-    schedule = Cosine()
-
-    def excess(steps: int) -> float:
-        times = grid(schedule, "logsnr", steps)
-        (alpha, sigma), r2 = schedule(times[0]), schedule.ratio(times[-1]) ** 2
-        last = (2 * math.pi * r2).log() + V / (V + r2)
-        return (alpha**2 * V / sigma**2 + gap(schedule, times).sum() + last).item() - ENTROPY
-
-    excesses = [excess(steps) for steps in (200, 400, 800)]
-    assert excesses[0] > excesses[1] > excesses[2] > 0
-    assert [a / b for a, b in zip(excesses, excesses[1:], strict=False)] == pytest.approx(
-        [2, 2], abs=0.06
-    )
-
-
 def test_the_limit_is_the_entropy(x_0: Tensor) -> None:
     """A bound of infinitely many steps with the exact denoiser has no gap."""
     bound = limit_bound(gaussian(), x_0, 20, Noise(2, range(N)), point_log_prob)

@@ -475,6 +475,8 @@ def test_a_checkpoint_that_does_not_fit(pictures: Path, tmp_path: Path, kind: st
     elif kind == "seed":
         config = TrainingConfig(batch=2, patch=16, late_patch=32, warmup=2, seed=1)
         words = "was begun with seed 0, not 1"
+    elif kind == "network":
+        words = r"was begun with channels of NAFUNet \[8, 16\], not \[16, 16\]"
     channels = (16, 16) if kind == "network" else (8, 16)
     network = NAFUNet(channels=channels, blocks=(1, 1), embedding=16)
     left = t.checkpoint.read_bytes()

@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from diffprior.errors import PriorError
+from diffprior.networks.critic import Critic
+from diffprior.networks.dit import DiT
+from diffprior.networks.mlp import MLP
 from diffprior.networks.nafunet import NAFUNet, save_network
 from diffprior.networks.parameterizations import karras
+from diffprior.networks.text_unet import TextUNet
+from diffprior.networks.unet import UNet
 from diffprior.objectives import edm as module
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.network import NetworkPrior
@@ -119,3 +124,30 @@ def test_colors_are_states_of_a_gray_prior_by_their_mean() -> None:
     x = random(2, 3, 8, 8).float()
     torch.testing.assert_close(prior.encode(x), x.mean(1, keepdim=True))
     assert torch.equal(prior.encode(x[:, :1]), x[:, :1])
+
+
+def test_a_critic_without_labels_judges_no_class() -> None:
+    """Not the first one: the last row of its table is that of no class."""
+    torch.manual_seed(0)
+    critic, t = Critic((2,), classes=3), torch.tensor([0.4, 0.7])
+    x, y = torch.randn(2, 2, 2)
+    none, first = torch.full((2,), 3), torch.zeros(2, dtype=torch.long)
+    assert torch.equal(critic(x, y, t), critic(x, y, t, none))
+    assert not torch.equal(critic(x, y, t), critic(x, y, t, first))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        NAFUNet((8, 16), [1, 1], classes=2),
+        UNet(8, channels=(8,), classes=2, seen=3),
+        DiT(8, width=16, layers=1, heads=2),
+        MLP(3, width=8),
+        TextUNet(torch.zeros(2, 4, dtype=torch.long), 5, (0, 1), 8, channels=(8,)),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_settings_make_a_network_again(network: torch.nn.Module) -> None:
+    again = type(network)(**network.settings)
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in (network, again)]
+    assert shapes[0] == shapes[1] and again.settings.keys() == network.settings.keys()

@@ -1,6 +1,7 @@
 """Objectives: what each is least at is known, in closed form."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ from diffprior.densities.levels import level_log_prob
 from diffprior.diffusions import BernoulliDiffusion, GaussianDiffusion
 from diffprior.errors import SettingError, UnsuitedError
 from diffprior.networks.parameterizations import Parameterization, linear_table
-from diffprior.objectives.base import Batch, Denoiser, Objective
+from diffprior.objectives.base import Batch, Denoiser, Objective, second_derivatives
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
 
@@ -362,3 +363,41 @@ def test_what_cannot_be_is_one_sentence() -> None:
     model = Denoiser(network=lambda x, t: x, parameterization=objective.parameterization(0.5))
     with pytest.raises(UnsuitedError, match="256 at most, and got 768: use sliced or ncsn"):
         objective.losses(model, batch)
+
+
+def test_losses_of_derivatives_pass_attention() -> None:
+    """The fast kernel of attention has one derivative; here the second is that of the formula."""
+    x = random(1, 2, 5, 4).float().requires_grad_()
+
+    def formula(x: Tensor) -> Tensor:
+        return (x @ x.mT / x.shape[-1] ** 0.5).softmax(-1) @ x
+
+    def slopes(attend: Callable[[Tensor], Tensor]) -> Tensor:
+        (first,) = torch.autograd.grad(attend(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    with torch.no_grad(), second_derivatives():
+        mine = slopes(lambda x: torch.nn.functional.scaled_dot_product_attention(x, x, x))
+    torch.testing.assert_close(mine, slopes(formula), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("text, count", [("simple", 1), ("sliced", 2), ("denoising_gan", 4)])
+def test_a_batch_has_all_the_noises_that_its_objective_needs(text: str, count: int) -> None:
+    """Each is standard normal, and none is another."""
+    objective = build(text, ("objectives",))
+    generator = torch.Generator().manual_seed(0)
+    noises = [*objective.noises((500, 4), generator)]
+    batch = objective.batch(torch.zeros(500, 4), torch.zeros(500), noises)
+    given = [x for x in (batch.noise, batch.probe, *batch.draws) if x is not None]
+    assert len(noises) == len(given) == count
+    moments = torch.cov(torch.stack([x.flatten() for x in given])).reshape(count, count)
+    assert (moments - torch.eye(count)).abs().max() < 4 * (2 / 2000) ** 0.5
+
+
+def test_slices_are_along_a_direction_of_their_own() -> None:
+    """The noise itself as the direction would bend the loss."""
+    objective = build("sliced", ("objectives",))
+    batch = exact_batch(objective, 0.5)
+    model, _ = denoiser(objective, batch)
+    with pytest.raises(UnsuitedError, match="needs a batch with a probe"):
+        objective.losses(model, Batch(x_0=batch.x_0, t=batch.t, noise=batch.noise))

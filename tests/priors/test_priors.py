@@ -1,5 +1,7 @@
 """What each prior believes about x_0, against integration, autograd and hand-made padding."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,16 +9,20 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from diffprior.diffusions import GaussianDiffusion
+from diffprior.errors import PriorError, SettingError
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.methods.base import Guidance
 from diffprior.methods.dps import DPS
 from diffprior.methods.mmps import MMPS
 from diffprior.methods.smc import TwistedSMC
+from diffprior.networks.nafunet import NAFUNet
 from diffprior.networks.padding import pad_to_multiple
-from diffprior.networks.parameterizations import Karras
+from diffprior.networks.parameterizations import Flow, Karras
 from diffprior.operators.mask import Mask
 from diffprior.operators.matrix import Matrix
+from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior, denoise_vjp
+from diffprior.priors.bits import BitsPrior
 from diffprior.priors.half import HalfPrior
 from diffprior.priors.latent import LatentPrior
 from diffprior.priors.mixture import MixturePrior
@@ -281,3 +287,26 @@ def test_gradients_pass_a_decoder(affine) -> None:
     x = DPS(zeta=0.1, sampler=DDIM(steps=100))(latent, masked(0.1), n=50)
     gap = masked(0.1).residual(x).norm(dim=1).mean()
     assert gap < 0.3 * masked(0.1).residual(latent.decode(random(50, 4))).norm(dim=1).mean()
+
+
+def test_a_closed_form_knows_the_settings_of_a_density() -> None:
+    one = torch.ones(1)
+    for prior in (
+        MixturePrior(one, torch.zeros(1, 2), one),
+        BitsPrior(one, torch.full((1, 2), 0.5)),
+    ):
+        x = torch.ones(1, 2)
+        assert torch.equal(prior.log_prob(x, seed=3, tolerance=1e-3), prior.log_prob(x))
+        with pytest.raises(SettingError, match="a density has the settings seed, ids, tolerance"):
+            prior.log_prob(x, tolerence=1e-3)
+
+
+def test_a_folder_that_cannot_say_how_it_was_trained_is_not_written(tmp_path: Path) -> None:
+    """It would open as a prior in the preconditioning of Karras, with other answers."""
+    network = NAFUNet((8, 16), (1, 1), size=16)
+    prior = NetworkPrior.of(network, Flow())
+    with pytest.raises(PriorError, match="and this prior has none: NetworkPrior.of"):
+        prior.save_pretrained(tmp_path)
+    NetworkPrior.of(network, Flow(), "flow").save_pretrained(tmp_path)
+    x, t = torch.linspace(-1, 1, 768).reshape(1, 3, 16, 16), torch.tensor(0.5)
+    assert torch.equal(load_prior(tmp_path)(x, t), prior(x, t))

@@ -201,3 +201,33 @@ def test_memory_is_that_of_the_boxes_and_of_few_copies() -> None:
         [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, timeout=300
     )
     assert float(done.stdout) < 20
+
+
+def stroke() -> np.ndarray:
+    """A wire of 12 pixels across the image."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    return np.where(np.abs(y - 0.1 * x - 90) < 6, np.uint8(255), np.uint8(0))
+
+
+def test_a_wide_stroke_across_a_large_image_is_cut_and_a_blob_is_not(small, monkeypatch):
+    """Its surroundings would be the whole image; a blob is filled from all round it."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    blob = (y - 90) ** 2 + (x - 90) ** 2 < 40**2
+    monkeypatch.setattr(boxes, "STROKE", 64)
+    monkeypatch.setattr(boxes, "LARGEST", 96**2)
+    for mask, least in ((stroke() > 0, 3), (blob, 1)):
+        lost = torch.from_numpy(mask)[None, None]
+        parts = boxes.boxes_of(lost, lost, lost)[0]
+        filled = torch.zeros(SIDE, SIDE, dtype=torch.int)
+        for part in parts:
+            part.cell.cut(filled)[part.hole] += 1
+        assert len(parts) >= least and filled.equal(lost[0, 0].int())
+        sides = [max(part.seen.size) for part in parts]
+        assert max(sides) <= 64 + 2 * 32 if least > 1 else sides == [SIDE]
+    image = damaged(stroke())
+    cut = diffprior.inpaint(image, stroke(), fill="structure", method="exemplar(tries=1)")
+    assert cut.report["boxes"] == 3
+    filled, hole = cut.image.astype(float), stroke() > 0
+    assert np.array_equal(cut.image[~hole], image[~hole])
+    assert abs(filled[hole].mean() - photo()[hole].mean()) < 20  # 255 before
+    assert 0.5 < filled[hole].std() / photo()[hole].std() < 1.5

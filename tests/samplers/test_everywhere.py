@@ -11,11 +11,12 @@ from torch import Tensor
 
 import diffprior
 from diffprior.catalog import build, names
-from diffprior.errors import SettingError
+from diffprior.errors import SettingError, UnsuitedError
 from diffprior.inversions.flow import FlowInversion
 from diffprior.likelihoods.gaussian import GaussianLikelihood
 from diffprior.networks.parameterizations import Discrete, linear_table
 from diffprior.priors.base import Prior
+from diffprior.priors.bits import BitsPrior
 from diffprior.priors.guided import GuidedPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.priors.network import NetworkPrior
@@ -305,6 +306,32 @@ def test_restarts_forget_an_error() -> None:
         )
         errors.append(abs(float(s(row, x_T, Noise(1)).std()) - 0.2))
     assert errors[1] < errors[0] / 3
+
+
+@pytest.mark.parametrize("kind", [Restart, PredictorCorrector], ids=lambda kind: kind.__name__)
+def test_a_sampler_inside_another_has_the_steps_of_that(bimodal: MixturePrior, kind: type) -> None:
+    """The churn of Heun is a share of its steps, and draws noise, whatever else is drawn."""
+    own = {Restart: ("solver", "repeats"), PredictorCorrector: ("predictor", "corrections")}[kind]
+    x = bimodal.diffusion.terminal((4, 2)).sample(Noise(0, samples=4)).double()
+    inner = Heun(churn=3.0, steps=1000)
+    outer = kind(steps=6, grid="karras", **{own[0]: inner, own[1]: 0})
+    alone = Heun(churn=3.0, steps=6)
+    assert outer.draws
+    draws = [s(bimodal, x, Noise(1, samples=4)) for s in (outer, alone)]
+    assert torch.equal(*draws)
+    assert not torch.equal(draws[1], Heun(steps=6)(bimodal, x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bits_are_drawn_by_what_knows_them(name: str) -> None:
+    """A sampler of Gaussian noise would make numbers of them that are no bits."""
+    bits = BitsPrior(torch.ones(1), torch.full((1, 3), 0.7))
+    s = build(quick(name, steps=2), ("samplers",))
+    if name == "ancestral":
+        assert set(s(bits, torch.ones(2, 3), Noise(0, samples=2)).unique().tolist()) <= {0.0, 1.0}
+        return
+    with pytest.raises(UnsuitedError, match="bits"):
+        s(bits, torch.ones(2, 3), Noise(0, samples=2))
 
 
 def test_gddim_is_ancestral_at_one_and_ddim_at_zero(bimodal: MixturePrior) -> None:

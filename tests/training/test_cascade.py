@@ -6,71 +6,47 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import typer
-from torch import Tensor
-from typer.testing import CliRunner
 
 import diffprior
 from diffprior.catalog import build
-from diffprior.networks.unet import UNet
 from diffprior.pretrained.load import load_prior
 from diffprior.priors._seeing import seen_image
 from diffprior.priors.cascade import CascadePrior
 from diffprior.random import Noise
 from diffprior.training.cascades import UpsamplerTrainer, shrunk
-from diffprior.training.commands import train
 from diffprior.training.labelled import ClassedImages
-from diffprior.training.stages import new_unet
-from diffprior.training.trainer import TrainingConfig
+
+from support.runs import call, held_out, refused, seeing, squares, steps
 
 LAW = "edm(p_mean=0.0)"
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of 8x8 pixels: a bright square of 4x4 or of 2x2 pixels, somewhere, in two classes."""
-    rng = np.random.default_rng(0)
-    x = np.full((256, 8, 8), 40, np.uint8)
-    y = rng.integers(2, size=256)
-    for image, kind in zip(x, y, strict=True):
-        side = (4, 2)[kind]
-        i, j = 2 * rng.integers(0, (8 - side) // 2 + 1, 2)
-        image[i : i + side, j : j + side] = 220
-    path = tmp_path_factory.mktemp("cascade") / "squares.npz"
-    np.savez(path, x_train=x[:192], y_train=y[:192], x_test=x[192:])
-    return path
+    """A bright square of 4x4 or of 2x2 pixels, at even places."""
+    return squares(tmp_path_factory.mktemp("cascade"), (4, 2), (220, 220), places=2)
 
 
-def trained(file: Path, augment: float, steps: int) -> CascadePrior:
+def trained(images: ClassedImages, augment: float) -> CascadePrior:
     """Return a cascade whose upsampler saw small images with noise up to a level."""
-    images = ClassedImages(file)
-    torch.manual_seed(0)
-    plain = new_unet("unet(channels=[16])", (1, 8, 8), build(LAW, ("objectives",)), 2, 0.6)
-    network = UNet(**plain.settings | {"seen": 2})
-    config = TrainingConfig(
-        batch=16, patch=8, late_patch=8, objective=LAW, adam_rate=3e-3, warmup=2, ema=0.2
-    )
-    trainer = UpsamplerTrainer(network, images, config, file.parent / "x", augment=augment)
-    for i in range(steps):
-        trainer.train_step(i / steps)
+    network, config = seeing(images, LAW)
+    trainer = UpsamplerTrainer(network, images, config, Path("unused"), augment=augment)
+    steps(trainer, 30)
     base = load_prior("fashion")  # is not asked
     return CascadePrior(base, trainer.averaged(), trainer.task, (1, 8, 8), classes=2)
 
 
-def states(file: Path) -> Tensor:
-    return torch.from_numpy(np.stack(ClassedImages(file).validation)).movedim(-1, 1) / 127.5 - 1
-
-
 def test_conditioning_augmentation_beats_its_ablation(file: Path) -> None:
     """Under small images that are wrong, as those of a base can be, the mean is nearer."""
-    x_0 = states(file)
+    images = ClassedImages(file)
+    x_0 = held_out(images)
     generator = torch.Generator().manual_seed(1)
     small = F.avg_pool2d(x_0, 2)
     wrong = small + 1.2 * torch.randn(small.shape, generator=generator)
     noise = torch.randn(x_0.shape, generator=generator)
     errors = {}
     for augment in (0.6, 0.0):
-        prior = trained(file, augment, 30)
+        prior = trained(images, augment)
         prior.level = augment
         t = prior.diffusion.schedule.time(1.0)
         x_t = prior.diffusion.schedule(t)[0].float() * (x_0 + noise)
@@ -102,10 +78,8 @@ def test_small_images_are_means(file: Path) -> None:
 
 def test_the_command_makes_a_cascade(file: Path, tmp_path: Path) -> None:
     """It draws the small image first; without one it is a prior for restoration."""
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(file), "--out", str(tmp_path), "--cascade", "--steps", "4", "--batch", "4"]
-    done = CliRunner().invoke(app, [*call, "--network", "unet(channels=[8])"])
+    words = ("--cascade", "--steps", 4, "--batch", 4, "--network", "unet(channels=[8])")
+    done = call(file, "--out", tmp_path, *words)
     assert done.exit_code == 0, done.output
     prior = load_prior(tmp_path / "weights", label=1)
     assert isinstance(prior, CascadePrior) and prior.base.shape == (1, 4, 4)
@@ -121,6 +95,11 @@ def test_the_command_makes_a_cascade(file: Path, tmp_path: Path) -> None:
     expected = ((x + 1) * 127.5).clamp(0, 255).round()[0].movedim(0, -1)
     assert np.abs(np.asarray(drawn, float) - expected.numpy()).max() <= 1
     assert not torch.equal(sampler(again, x_T, noise), x)
+    clipped = load_prior(tmp_path / "weights", label=1, level=0.0, clip=True)
+    large, half = 3 * x_T, torch.tensor(0.5, dtype=torch.float64)
+    assert torch.equal(clipped(large, half), again(large, half).clamp(-1, 1))
+    assert torch.equal(clipped.base(large, half), again.base(large, half).clamp(-1, 1))
+    assert again.classes == again.base.classes == 2
     guided = again.with_condition(label=0, guidance_scale=2.0)
     assert guided.first is not None and guided.first.guidance_scale == 2.0
     out = diffprior.denoise(
@@ -141,8 +120,4 @@ def test_the_command_makes_a_cascade(file: Path, tmp_path: Path) -> None:
 def test_what_does_not_fit_a_cascade_is_one_sentence(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(file), "--out", str(tmp_path / "run"), "--steps", "2", *words]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(file, "--out", tmp_path / "run", "--steps", 2, *words), message)

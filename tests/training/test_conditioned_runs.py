@@ -5,61 +5,52 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
-from typer.testing import CliRunner
 
 import diffprior
 from diffprior.catalog import build
-from diffprior.errors import UnsuitedError
-from diffprior.networks.unet import UNet
+from diffprior.errors import SettingError, UnsuitedError
 from diffprior.operators.average import Average
 from diffprior.operators.gray import Gray
 from diffprior.pretrained.load import load_prior
-from diffprior.priors.conditioned import ConditionedPrior, as_image
+from diffprior.priors.conditioned import (
+    ConditionedPrior,
+    as_image,
+    conditioned_prior,
+    under_measurements,
+)
 from diffprior.random import Noise
-from diffprior.training.commands import train
 from diffprior.training.conditions import ConditionTrainer
 from diffprior.training.labelled import ClassedImages
-from diffprior.training.stages import new_unet
-from diffprior.training.trainer import TrainingConfig
+
+from support.runs import call, held_out, refused, seeing, squares, steps
 
 LAW = "edm(p_mean=0.0, sigma_max=10.0)"
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> ClassedImages:
-    """Images of 8x8 pixels, each with a square of 4x4 pixels somewhere, bright or gray."""
-    rng = np.random.default_rng(0)
-    x = np.full((160, 8, 8), 40, np.uint8)
-    y = rng.integers(2, size=160)
-    for image, kind in zip(x, y, strict=True):
-        i, j = rng.integers(0, 5, 2)
-        image[i : i + 4, j : j + 4] = (220, 130)[kind]
-    path = tmp_path_factory.mktemp("conditions") / "squares.npz"
-    np.savez(path, x_train=x[:128], y_train=y[:128], x_test=x[128:])
-    return ClassedImages(path)
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A square of 4x4 pixels anywhere, bright or gray."""
+    return squares(tmp_path_factory.mktemp("conditions"), (4, 4), (220, 130))
+
+
+@pytest.fixture(scope="module")
+def images(file: Path) -> ClassedImages:
+    return ClassedImages(file)
 
 
 @pytest.fixture(scope="module")
 def prior(images: ClassedImages) -> ConditionedPrior:
     """The prior that a run of a few steps writes."""
-    torch.manual_seed(0)
-    plain = new_unet("unet(channels=[16])", (1, 8, 8), build(LAW, ("objectives",)), 2, 0.5)
-    network = UNet(**plain.settings | {"seen": 2})
-    config = TrainingConfig(
-        batch=16, patch=8, late_patch=8, objective=LAW, adam_rate=3e-3, warmup=2, ema=0.2
-    )
+    network, config = seeing(images, LAW)
     run = ConditionTrainer("average(factor=4)", network, images, config, Path("unused"))
-    for i in range(40):
-        run.train_step(i / 40)
-    made = run.averaged()
-    return ConditionedPrior(Average(4), made, run.task, (1, 8, 8), classes=2)
+    steps(run, 40)
+    return ConditionedPrior(Average(4), run.averaged(), run.task, (1, 8, 8), classes=2)
 
 
 def test_what_is_seen_beats_its_ablation(images: ClassedImages, prior: ConditionedPrior) -> None:
     """Samples under the averages of held-out images are nearer to them than those without."""
-    x_0 = torch.from_numpy(np.stack(images.validation[:10])).movedim(-1, 1) / 127.5 - 1
+    x_0 = held_out(images, 10)
     noise = Noise(0, samples=len(x_0))
     x_T = prior.diffusion.terminal(x_0.shape).sample(noise).float()
     sampler = build("ddim(steps=4, grid='karras')", ("samplers",))
@@ -71,6 +62,22 @@ def test_what_is_seen_beats_its_ablation(images: ClassedImages, prior: Condition
 
     given, blank, wrong = (error(p) for p in (prior.given(y), prior, prior.given(y.flip(0))))
     assert given < 0.5 * blank and given < 0.5 * wrong
+
+
+def test_guidance_of_a_class_keeps_what_is_seen(prior: ConditionedPrior) -> None:
+    """Both sides of it see y: free + 2 (class - free), each under y."""
+    x, t = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8), torch.tensor(0.5)
+    y = prior.operator(x)
+    guided = prior.with_condition(label=1, guidance_scale=2.0)
+    free, own = (p.given(y)(x, t) for p in (prior, prior.for_label(1)))
+    expected = free + 2 * (own - free)
+    for shown in (under_measurements(guided, y), guided.with_image(x.expand(-1, 3, -1, -1))):
+        torch.testing.assert_close(shown(x, t), expected)
+    leaf = conditioned_prior(guided)
+    assert leaf is not None and leaf.label == 1
+    assert not torch.allclose(guided(x, t), expected)
+    drawn = diffprior.generate(prior=guided, steps=1, device="cpu").image
+    assert drawn.size == (8, 8)
 
 
 def test_an_image_is_seen_as_the_operator_leaves_it(prior: ConditionedPrior) -> None:
@@ -103,11 +110,9 @@ def test_the_command_trains_one_and_tasks_use_it(tmp_path: Path) -> None:
     for i in range(3):
         pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    app = typer.Typer()
-    app.command()(train)
-    words = [str(tmp_path / "photos"), "--condition", "gray(weights='luminance')", "--side", "16"]
-    more = ["--steps", "2", "--batch", "2", "--network", "unet(channels=[8])"]
-    done = CliRunner().invoke(app, [*words, *more, "--out", str(tmp_path / "run")])
+    words = ("--condition", "gray(weights='luminance')", "--side", 16, "--steps", 2, "--batch", 2)
+    more = ("--network", "unet(channels=[8])", "--out", tmp_path / "run")
+    done = call(tmp_path / "photos", *words, *more)
     assert done.exit_code == 0, done.output
     prior = load_prior(tmp_path / "run" / "weights")
     assert isinstance(prior, ConditionedPrior) and prior.shape == (3, 16, 16)
@@ -133,16 +138,17 @@ def test_the_command_trains_one_and_tasks_use_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_a_condition_is_one_sentence(
-    images: ClassedImages, tmp_path: Path, words: list[str], message: str
+    file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    np.savez(
-        tmp_path / "x.npz",
-        x_train=images.pixels[:8, 0].numpy(),
-        y_train=images.labels[:8].numpy(),
-        x_test=images.pixels[:2, 0].numpy(),
-    )
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(tmp_path / "x.npz"), "--out", str(tmp_path / "run"), "--steps", "2", *words]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(file, "--out", tmp_path / "run", "--steps", 2, *words), message)
+
+
+def test_a_run_goes_on_with_its_own_operator_alone(images: ClassedImages, tmp_path: Path) -> None:
+    """The weights of both networks have the same shapes."""
+    network, config = seeing(images, LAW)
+    begun = ConditionTrainer("average(factor=4)", network, images, config, tmp_path)
+    begun.save()
+    assert ConditionTrainer("average(factor=4)", network, images, config, tmp_path).resume()
+    other = ConditionTrainer("average(factor=2)", network, images, config, tmp_path)
+    with pytest.raises(SettingError, match=r"was begun with operator 'average\(factor=4\)', not"):
+        other.resume()

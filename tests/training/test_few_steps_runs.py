@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,16 +12,22 @@ from torch import Tensor
 import diffprior
 from diffprior.diffusions import GaussianDiffusion
 from diffprior.errors import PriorError, SettingError, UnsuitedError
+from diffprior.networks.dit import DiT
+from diffprior.networks.parameterizations import Karras
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.mixture import MixturePrior
+from diffprior.priors.network import NetworkPrior
 from diffprior.random import Noise
 from diffprior.samplers.ancestral import Ancestral
 from diffprior.samplers.ddim import DDIM
 from diffprior.samplers.heun import Heun
 from diffprior.schedules import EDM
 from diffprior.training.commands import _prepare, _read
+from diffprior.training.teachers import as_teacher
 from diffprior.training.trainer import Trainer
+
+from support.runs import dark_and_bright, steps
 
 MEANS = torch.tensor([[-1.0, -0.5], [1.0, 0.5]])
 VAR = 0.09
@@ -42,13 +49,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of images of 8x8 pixels in two classes, dark and bright."""
-    rng = np.random.default_rng(0)
-    y = np.arange(64) % 2
-    x = (60 + 120 * y[:, None, None] + rng.integers(-20, 21, (64, 8, 8))).astype(np.uint8)
-    path = tmp_path_factory.mktemp("pictures") / "two.npz"
-    np.savez(path, x_train=x, y_train=y, x_test=x)
-    return path
+    return dark_and_bright(tmp_path_factory.mktemp("pictures"))
 
 
 def begun(
@@ -67,9 +68,7 @@ def trained(
 ) -> Prior:
     """Return the prior of a run, opened from what it wrote."""
     trainer = begun(data, out, objective, teacher, **settings)
-    steps = settings.get("steps", 2)
-    for i in range(steps):
-        trainer.train_step(i / steps)
+    steps(trainer, settings.get("steps", 2))
     trainer.save()
     opened = load_prior(out / "weights")
     own = trainer.prior(trainer.averaged())
@@ -241,3 +240,38 @@ def test_what_cannot_be_is_one_sentence(
     with pytest.raises(SettingError, match="guidance_scale is 1"):
         gan = begun(pictures, tmp_path, "denoising_gan", network="nafunet")
         gan.prior(gan.averaged()).with_condition(label=1, guidance_scale=2.0)
+
+
+def test_a_teacher_knows_no_class_by_its_own_number(pictures: Path, tmp_path: Path) -> None:
+    """A U-Net counts the class of no class among its rows, and a teacher does not."""
+    out = tmp_path / "unet"
+    unet = trained(pictures, out, "edm", network="unet(channels=[16], adaptive=False)")
+    first = unet._replace(null_label=0, classes=3, unconditional=True)  # as others are trained
+    assert unet.classes == 2
+    x, t = torch.randn(3, 1, 8, 8), torch.full((3,), 0.5)
+    for prior, none in ((unet, 2), (first, 3)):
+        said = as_teacher(prior).denoise(x, t, torch.tensor([1, none, 1]))
+        expected = torch.cat([prior.for_label(1)(x[:1], t[0]), prior(x[1:2], t[0])])
+        torch.testing.assert_close(said[:2], expected, rtol=2e-2, atol=2e-2)
+    teach = "consistency_distillation(steps=2)"
+    assert begun(pictures, tmp_path / "run", teach, unet, network="nafunet").teacher is not None
+    alone = unet._replace(null_label=None, needs_label=True)
+    with pytest.raises(UnsuitedError, match="knows images of its classes alone"):
+        begun(pictures, tmp_path / "run", teach, alone, network="nafunet")
+
+
+def test_a_copy_for_photographs_has_crops_of_its_size(tmp_path: Path) -> None:
+    """That of a dit has one, and that of a nafunet any."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        image = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / f"{i}.png"), image)
+    images, config = _read([tmp_path / "photos"], {}, 2, 0)
+    dit = NetworkPrior.of(DiT(size=16, width=16, layers=1, heads=2), Karras(), "edm")
+    made, small = _prepare(images, config, "progressive", None, dit)
+    assert isinstance(made, DiT) and (small.patch, small.late_patch) == (16, 16)
+    photo = load_prior("photo")
+    made, any_size = _prepare(images, config, "progressive", None, photo)
+    assert torch.equal(made.last.weight, photo.network.last.weight)
+    assert (any_size.patch, any_size.late_patch) == (64, 128)

@@ -5,20 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import LDMPipeline
-from typer.testing import CliRunner
 
 import diffprior
-from diffprior.catalog import build
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.latent import LatentPrior
 from diffprior.training.autoencoder import AutoencoderConfig, AutoencoderRun, colored
-from diffprior.training.commands import train
 from diffprior.training.labelled import ClassedImages
 from diffprior.training.latents import JointRun, Latents
-from diffprior.training.runs import Run, RunConfig
+from diffprior.training.runs import RunConfig
 from diffprior.training.stages import new_unet
+
+from support.runs import call, refused, steps
 
 ROOT = Path(__file__).parents[2]
 SMALL = AutoencoderConfig(widths=(16, 16), batch=16, rate=5e-3, warmup=2)
@@ -47,18 +45,13 @@ def first(file: Path) -> AutoencoderRun:
     return run
 
 
-def steps(run: Run, number: int) -> None:
-    for i in range(number):
-        run.train_step(i / number)
-
-
 def joint(first: AutoencoderRun, folder: Path, frozen: bool = False) -> JointRun:
     """Return the second stage, whose autoencoder is that of the first one, or stays."""
     torch.manual_seed(0)
     again = AutoencoderRun(first.images, 8, SMALL, folder)
     again.vae.load_state_dict(first.vae.state_dict())
     latents = Latents(first.images, again.settle(), 8)
-    network = new_unet("unet(channels=[16])", latents.shape, build(V, ("objectives",)), 10)
+    network = new_unet("unet(channels=[16])", V, latents, 8)
     run = JointRun(latents, network, V, FAST, folder)
     run.vae.requires_grad_(not frozen)
     return run
@@ -107,13 +100,12 @@ def test_a_joint_training_beats_its_ablations(first: AutoencoderRun, tmp_path: P
 
 def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
     """It generates, restores and has classes; diffusers opens it, and says the same."""
-    app = typer.Typer()
-    app.command()(train)
-    words = [str(file), "--out", str(tmp_path), "--latent", "2", "--steps", "2", "--batch", "4"]
-    done = CliRunner().invoke(app, [*words, "--network", "unet(channels=[16])"])
+    words = (file, "--out", tmp_path, "--latent", 2, "--steps", 2, "--batch", 4)
+    done = call(*words, "--network", "unet(channels=[16])")
     assert done.exit_code == 0, done.output
     prior = load_prior(tmp_path / "weights")
-    assert isinstance(prior, LatentPrior) and prior.shape == (2, 2, 2) and prior.classes == 11
+    assert isinstance(prior, LatentPrior) and prior.shape == (2, 2, 2) and prior.classes == 10
+    assert prior.innermost.objective == "v(betas='cosine')"
     pipe = LDMPipeline.from_pretrained(tmp_path / "weights")
     z = torch.linspace(-1, 1, 8).reshape(1, 2, 2, 2)
     with torch.no_grad():
@@ -130,8 +122,8 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
         gray, sigma=0.1, prior=prior, method="dps(sampler=ddim(steps=2))", device="cpu"
     )
     assert out.image.shape[-2:] == (16, 16)
-    other = CliRunner().invoke(app, [*words, "--joint", "--objective", "flow"])
-    assert other.exit_code == 2 and "--joint trains by the bound of a chain" in other.output
+    other = call(*words, "--joint", "--objective", "flow")
+    refused(other, "--joint trains by the bound of a chain")
 
 
 @pytest.mark.parametrize(
@@ -141,14 +133,15 @@ def test_the_command_makes_a_latent_prior(file: Path, tmp_path: Path) -> None:
         (["--adversarial", "1"], "--adversarial is an option of --latent"),
         (["--latent", "0"], "channels of LatentWish"),
         (["--latent", "4", "--network", "mlp"], "has a unet for its network"),
+        (["--latent", "4", "--objective", "denoising_gan"], "no networks that say a draw"),
+        (["--latent", "4", "--holes", "2"], "--holes is for a prior of one part"),
+        (["--latent", "4", "--compile"], "--compile is for a prior of one part"),
         (["--latent", "4", "--init", "photo"], "--latent is for a new prior"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(file), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "2", *words]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    out = ("--out", tmp_path / "run", "--steps", 2, "--batch", 2)
+    refused(call(file, *out, *words), message)
+    assert not (tmp_path / "run" / "autoencoder").exists()  # before any work

@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
+from PIL import Image
 
 from diffprior.diffusions import GaussianDiffusion
-from diffprior.errors import PriorError, UnsuitedError
+from diffprior.errors import PriorError, SettingError, UnsuitedError
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.bits import BitsPrior
 from diffprior.priors.mixture import MixturePrior
 from diffprior.random import Noise
-from diffprior.training.commands import _prepare, _read, train
+from diffprior.training.commands import _prepare, _read
 from diffprior.training.points import Points
 from diffprior.training.trainer import Trainer
+
+from support.runs import call, dark_and_bright, refused
+from support.runs import steps as take_steps
 
 MEANS = torch.tensor([[-1.0, -0.5], [1.0, 0.5]])
 VAR = 0.09
@@ -36,14 +38,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of images of 8x8 pixels in two classes, dark and bright."""
-    rng = np.random.default_rng(0)
-    y = np.arange(64) % 2
-    x = (60 + 120 * y[:, None, None] + rng.integers(-20, 21, (64, 8, 8))).astype(np.uint8)
-    np.savez(
-        path := tmp_path_factory.mktemp("pictures") / "two.npz", x_train=x, y_train=y, x_test=x
-    )
-    return path
+    return dark_and_bright(tmp_path_factory.mktemp("pictures"))
 
 
 def trained(data: Path, out: Path, objective: str, network: str, steps: int, **settings) -> Trainer:
@@ -53,8 +48,7 @@ def trained(data: Path, out: Path, objective: str, network: str, steps: int, **s
     made, config = _prepare(images, config, objective, network)
     config = replace(config, adam_rate=settings.get("rate", config.adam_rate))
     trainer = Trainer(made, images, config, out)
-    for i in range(steps):
-        trainer.train_step(i / steps)
+    take_steps(trainer, steps)
     return trainer
 
 
@@ -136,6 +130,8 @@ def test_bits_learn_their_entropy(tmp_path: Path) -> None:
         ("flow", "unet(channels=[16], adaptive=False)"),
         ("edm", "unet(channels=[16])"),
         ("ncsn", "unet(channels=[16, 16], time='fourier')"),
+        ("sliced", "unet(channels=[16], time='fourier')"),
+        ("implicit(levels=2)", "dit(width=16, layers=1, heads=2)"),
         ("x0(betas='cosine')", "dit(width=32, layers=1, heads=2)"),
         ("vlb(steps=50)", "dit(width=32, layers=1, heads=2)"),
         ("vlb(steps=50, predicts='mu', variance='learned')", "nafunet"),
@@ -149,6 +145,7 @@ def test_what_was_trained_opens_and_says_the_same(
     run.save()
     own = run.prior(run.averaged())
     opened = load_prior(tmp_path / "weights")
+    assert (opened.objective, opened.classes) == (own.objective, 2)
     x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     near = {"rtol": 2e-2, "atol": 2e-2} if "nafunet" in network else {"rtol": 1e-4, "atol": 1e-4}
     for prior in (own, own.for_label(1)):
@@ -177,9 +174,30 @@ def test_a_unet_opens_in_diffusers(pictures: Path, tmp_path: Path) -> None:
     assert "AttnDownBlock2D" in unet.config.down_block_types  # 8 pixels are fewer than 16
 
 
-def test_diffusers_has_no_network_that_says_mu(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsuitedError, match="no networks that say mu: use nafunet or dit"):
-        trained(pictures, tmp_path, "mu", "unet(channels=[16, 16])", 0)
+@pytest.mark.parametrize(
+    "objective, said",
+    [
+        ("mu", "mu"),
+        ("vlb(predicts='mu')", "mu"),
+        ("consistency_training", "the end of the flow"),
+        ("denoising_gan", "a draw"),
+    ],
+)
+def test_diffusers_has_no_network_that_says_it(
+    pictures: Path, tmp_path: Path, objective: str, said: str
+) -> None:
+    """So a run says before its first step, and not when it is to be saved."""
+    with pytest.raises(UnsuitedError, match=f"no networks that say {said}: use nafunet or dit"):
+        trained(pictures, tmp_path, objective, "unet(channels=[16, 16])", 0)
+
+
+def test_a_run_goes_on_with_its_own_network_alone(pictures: Path, tmp_path: Path) -> None:
+    """The weights of two heads have the shapes of those of four."""
+    trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=2)", 0).save()
+    assert trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=2)", 0).resume()
+    other = trained(pictures, tmp_path, "edm", "dit(width=16, layers=1, heads=4)", 0)
+    with pytest.raises(SettingError, match="was begun with heads of DiT 2, not 4"):
+        other.resume()
 
 
 def test_attention_is_where_an_image_has_16_pixels_a_side() -> None:
@@ -190,17 +208,15 @@ def test_attention_is_where_an_image_has_16_pixels_a_side() -> None:
 
 
 def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(train)
     out = tmp_path / "run"
-    call = [str(points), "--out", str(out), "--objective", "flow", "--steps", "20"]
-    done = CliRunner().invoke(app, call)
+    words = (points, "--out", out, "--steps", 20, "--objective")
+    done = call(*words, "flow")
     assert done.exit_code == 0, done.output
     prior = load_prior(out / "weights")
     assert prior.shape == (2,) and len((out / "curve.csv").read_text().splitlines()) == 2
-    other = [*call[:-4], "--objective", "simple", "--steps", "20"]
-    again = CliRunner().invoke(app, other, env={"COLUMNS": "400"})
-    assert again.exit_code == 2 and "was begun with objective 'flow', not" in again.output
+    with Image.open(out / "curve.png") as curve:
+        assert min(curve.size) > 100
+    refused(call(*words, "simple"), "was begun with objective 'flow', not")
 
 
 @pytest.mark.parametrize(
@@ -212,16 +228,13 @@ def test_the_command_trains_on_points(points: Path, tmp_path: Path) -> None:
         (["--network", "unet"], "unet is a network of images, and these are points: use mlp"),
         (["--objective", "bits"], "bits is the objective of an .npy file of booleans"),
         (["--init", "somewhere"], "--init is the folder of a nafunet"),
+        (["--source", "clouds=2"], "--source is for folders and ZIP files of images"),
     ],
 )
 def test_the_command_refuses_what_does_not_fit(
     points: Path, tmp_path: Path, settings: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(train)
-    call = [str(points), "--out", str(tmp_path / "run"), "--steps", "1", *settings]
-    done = CliRunner().invoke(app, call, env={"COLUMNS": "400"})
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(points, "--out", tmp_path / "run", "--steps", 1, *settings), message)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
 import diffprior
 from diffprior.catalog import build
@@ -22,10 +20,11 @@ from diffprior.priors.latent import LatentPrior
 from diffprior.priors.text import TextPrior
 from diffprior.random import Noise
 from diffprior.training.captioned import CaptionedImages, read_captioned
-from diffprior.training.commands import train
 from diffprior.training.latents import fixed
 from diffprior.training.texts import TextTrainer, new_tokenizer
 from diffprior.training.trainer import TrainingConfig
+
+from support.runs import call, refused, steps
 
 LAW = "edm(p_mean=0.0, sigma_max=10.0)"
 COLORS = {
@@ -57,8 +56,7 @@ def trained(images: CaptionedImages, tmp_path_factory: pytest.TempPathFactory) -
     )
     folder = tmp_path_factory.mktemp("run")
     made = TextTrainer.of(images, None, config, "unet(channels=[16])", folder)
-    for i in range(30):
-        made.train_step(i / 30)
+    steps(made, 30)
     made.save()
     return made
 
@@ -167,12 +165,6 @@ def test_diffusers_opens_the_folder(tmp_path: Path, images: CaptionedImages) -> 
     torch.testing.assert_close(steps[0], expected.float(), rtol=1e-3, atol=2e-3)
 
 
-def call(*words: str | Path | int) -> Result:
-    app = typer.Typer()
-    app.command()(train)
-    return CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "400"})
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four images: two with a file beside them, one in the list, one without a text."""
@@ -238,8 +230,7 @@ def test_what_does_not_fit_a_text_is_one_sentence(
 ) -> None:
     if "dit" in words:
         words = [*words, "--prompt", "a wall"]
-    done = call(folder, "--out", tmp_path / "run", "--steps", 2, *words)
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(folder, "--out", tmp_path / "run", "--steps", 2, *words), message)
 
 
 def test_a_file_of_images_has_texts_or_classes(images: CaptionedImages, tmp_path: Path) -> None:
@@ -247,12 +238,11 @@ def test_a_file_of_images_has_texts_or_classes(images: CaptionedImages, tmp_path
     np.savez(tmp_path / "classes.npz", x_train=x, y_train=np.arange(8), x_test=x)
     np.savez(tmp_path / "texts.npz", x_train=x, y_train=np.array(["a", "b"] * 4), x_test=x)
     out = ("--out", tmp_path / "run", "--steps", 1)
-    done = call(tmp_path / "classes.npz", "--text", *out)
-    assert done.exit_code == 2 and "with --text it holds a text for each image" in done.output
-    done = call(tmp_path / "texts.npz", *out)
-    assert done.exit_code == 2 and "y_train holds texts: give --text" in done.output
-    done = call(tmp_path / "texts.npz", "--side", 16, *out)
-    assert done.exit_code == 2 and "--side is for folders and ZIP files" in done.output
+    text = call(tmp_path / "classes.npz", "--text", *out)
+    refused(text, "with --text it holds a text for each image")
+    refused(call(tmp_path / "texts.npz", *out), "y_train holds texts: give --text")
+    side = call(tmp_path / "texts.npz", "--side", 16, *out)
+    refused(side, "--side is for folders and ZIP files")
 
 
 def test_a_vocabulary_is_the_same_each_time() -> None:

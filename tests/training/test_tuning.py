@@ -5,17 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
 from diffprior.pretrained.load import load_prior
 from diffprior.priors.base import Prior
 from diffprior.priors.text import text_prior
 from diffprior.training.captioned import Captioned, read_captioned
-from diffprior.training.commands import train
 from diffprior.training.control import ControlRun
 from diffprior.training.lora import LoraConfig, LoraRun, PreferenceRun
 from diffprior.training.runs import RunConfig
@@ -23,6 +20,7 @@ from diffprior.training.text_model import Draws, Rows, TextModel
 
 from support import tiny
 from support.exact import random
+from support.runs import call, refused
 
 SIDE = 16
 PROMPT = "a photo of sks dog"
@@ -71,12 +69,6 @@ def said(model: TextModel, rows: Rows) -> Tensor:
     draws = Draws.of(np.random.default_rng(1), rows.z)
     with torch.no_grad():
         return model._said(rows, rows.z + draws.noise, draws.t[:, None, None, None])
-
-
-def call(*words: str | Path) -> Result:
-    app = typer.Typer()
-    app.command()(train)
-    return CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "400"})
 
 
 def mean(prior: Prior) -> Tensor:
@@ -130,7 +122,7 @@ def test_the_file_is_that_of_diffusers(root: Path, tmp_path: Path) -> None:
     assert (mean(ours) - mean(plain)).abs().max() > 1e-3
     assert call(root / "dog", *run, "--steps", 3).exit_code == 0  # a finished run
     other = call(root / "noise", *run, "--steps", 3, "--rank", 2)
-    assert other.exit_code == 2 and "was begun with rank 4, not 2" in other.output, other.output
+    refused(other, "was begun with rank 4, not 2")
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(root: Path, tmp_path: Path) -> None:
@@ -200,6 +192,9 @@ def test_a_controlnet_opens_in_diffusers_and_here(root: Path, tmp_path: Path) ->
         (("--controlnet", "SD"), "--controlnet needs --control-images"),
         (("--lora", "SD"), "has no text: give --prompt, or a file 0.txt beside it"),
         (("--lora", "SD", "--objective", "v"), "--objective is for a new prior"),
+        (("--lora", "SD", "--side", "16"), "--side is for a new prior"),
+        (("--lora", "SD", "--compile"), "--compile is for a new prior"),
+        (("--lora", "SD", "--holes", "0"), "--holes is for a new prior"),
         (("--lora", "SD", "--batch", "0"), "batch of RunConfig is"),
         (("--lora", "photo", "--prompt", "x"), "photo reads no text"),
         (("--lora", "SD", "--prompt", "x", "--rejected", "EMPTY"), "no image in"),
@@ -214,8 +209,7 @@ def test_what_does_not_fit_is_one_sentence(
     Image.fromarray(noise(0)).save(tmp_path / "one" / "0.png")
     places = {"SD": root / "sd", "EMPTY": tmp_path / "empty", "ONE": tmp_path / "one"}
     given = [places.get(word, word) for word in words]
-    done = call(root / "dog", "--out", tmp_path / "run", "--steps", 1, *given)
-    assert done.exit_code == 2 and message in done.output, done.output
+    refused(call(root / "dog", "--out", tmp_path / "run", "--steps", 1, *given), message)
 
 
 def test_captions_are_beside_their_images(root: Path, tmp_path: Path) -> None:
