@@ -250,7 +250,7 @@ OPTIONS = {
     "bench data out": "Missing option '--method'",
     "bench data out --method classical:pinv --samples 0": "samples of Options is a whole number",
     "bench data out --method classical:pinv --samples 99999999": "in [1, 10000]",
-    "bench data out --method classical:pinv --samples x": "a valid integer",
+    "bench data out --method classical:pinv --samples x": "give a whole number, got x",
     "bench data out --method classical:pinv --batch 0": "batch of Options is a whole number",
     "bench data out --method classical:pinv --batch -3": "batch of Options is a whole number",
     "bench data out --method classical:pinv --seed -1": "seed of Options is a whole number",

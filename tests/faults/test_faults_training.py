@@ -60,7 +60,7 @@ OPTIONS = {
     "--batch 0": "batch of TrainingConfig is a whole number in [1, 16384], got 0",
     "--batch -4": "batch of TrainingConfig is a whole number",
     "--batch 100000000": "in [1, 16384]",
-    "--batch x": "a valid integer",
+    "--batch x": "'--batch': give a whole number, got x",
     "--seed -1": "seed of TrainingConfig is a whole number from 0 on, got -1",
     "--minutes 0": "--minutes is a number above 0 or None, got 0.0",
     "--minutes -1": "--minutes is a number above 0",

@@ -69,7 +69,7 @@ def test_priors_without_a_file_format_are_refused(tmp_path: Path) -> None:
     one = torch.ones(1)
     with pytest.raises(PriorError, match="writes network priors, not a MixturePrior$"):
         MixturePrior(one, torch.zeros(1, 4), one).save_pretrained(tmp_path)
-    with pytest.raises(PriorError, match="writes a NAFUNet, and this network is a Linear; keep"):
+    with pytest.raises(PriorError, match="a DiT or an MLP, and this network is a Linear; keep"):
         NetworkPrior(torch.nn.Linear(2, 2), Karras()).save_pretrained(tmp_path)
     assert not [*tmp_path.iterdir()]
 

@@ -33,7 +33,8 @@ def place(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "data", folder / "data")
-    for part, way in (("samples", Image.Resampling.BOX), ("masks", Image.Resampling.NEAREST)):
+    box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
+    for part, way in (("samples", box), ("scratched", nearest), ("masks", nearest)):
         for file in (folder / "data" / part).rglob("*.png"):
             with Image.open(file) as image:
                 small = image.resize((image.width // 4, image.height // 4), way)

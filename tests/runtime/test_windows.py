@@ -54,5 +54,5 @@ def test_the_report_says_the_side_of_the_windows_where_there_are_any() -> None:
 def test_the_bar_counts_windows(monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(Bar, "stage", lambda self, text: said.append(text))
-    Run(diffprior.denoise, {}, Options(), Bar(quiet=True))._window(3, 35)
+    Run(diffprior.denoise, {}, Options(), Bar(quiet=True))._part("window", 3, 35)
     assert said == ["window 3 of 35"]
