@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -57,6 +57,8 @@ def plan_outputs(
 ) -> Plan:
     """Return the files to write for each input. Folders that do not exist are made.
 
+    For several inputs, an output without a suffix is a folder.
+
     An input that the result of another one goes to is such a result itself, and is left out.
 
     Arguments:
@@ -70,6 +72,8 @@ def plan_outputs(
         SettingError: If the options contradict each other.
         ImageError: If nothing can be written there.
     """
+    if len(sources) > 1 and o.output not in (None, "", "-") and not Path(o.output).suffix:
+        o = replace(o, output=f"{o.output}/")
     _check_outputs(sources, known, samples, o)
     folder = Path(o.output) if o.output and _is_folder(o.output) else None
     stems = result_stems([s for s in sources if isinstance(s, Path)], folder)
@@ -121,7 +125,10 @@ def _check_outputs(
     if o.output == "":
         raise SettingError("the output has an empty name; give a file, a folder or -")
     if len(sources) > 1 and o.output and not _is_folder(o.output):
-        raise SettingError(f"several images need a folder for output, got {shown(o.output)}")
+        raise SettingError(
+            f"several images need a folder for output, got {shown(o.output)}; "
+            "a new folder is written with / at its end"
+        )
     if o.output and o.output != "-" and not _is_folder(o.output):
         if Path(o.output).suffix.lower() not in known:
             raise SettingError(

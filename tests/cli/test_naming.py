@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from diffprior.cli.naming import is_result, result_stems
+from diffprior.cli.outputs import Options, plan_outputs
+from diffprior.errors import SettingError
 
 WORDS = ("denoised", "upscaled")
 
@@ -57,3 +59,17 @@ def test_a_result_stands_beside_its_image(name: str) -> None:
 )
 def test_a_file_of_a_person_is_none(name: str) -> None:
     assert not is_result(name, WORDS, {"a", ""})
+
+
+def test_for_several_images_a_name_without_a_suffix_is_a_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = Path("a.png"), Path("b.png")
+    plan = plan_outputs([a, b], "denoised.png", [".png"], 1, Options(output="out"))
+    written = [targets[0] for targets in plan.targets.values()]
+    assert written == [Path("out/a.denoised.png"), Path("out/b.denoised.png")]
+    assert Path("out").is_dir()
+    for sources, output in (([a, b], "x.png"), ([a, b], "-"), ([a], "new")):
+        with pytest.raises(SettingError, match="folder"):
+            plan_outputs(sources, "denoised.png", [".png"], 1, Options(output=output))
