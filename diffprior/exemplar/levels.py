@@ -60,6 +60,13 @@ class Level(NamedTuple):
         """Return pixels ``(N, 2)`` by row and column in the image that each belongs to."""
         return torch.stack([at[:, 0], self.column[at[:, 1]]], 1)
 
+    def knows(self, at: Tensor) -> Tensor:
+        """Return whether places ``(..., 2)``, by row and column, are known pixels."""
+        height, width = self.size
+        row, column = at.unbind(-1)
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        return inside & self.known[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+
     def left(self, width: int) -> "Level":
         """Return the first columns."""
         return Level(*(plane[..., :width] for plane in self))

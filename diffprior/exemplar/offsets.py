@@ -142,11 +142,7 @@ def _smoothed(counts: Tensor, width: float) -> Tensor:
 
 def _brings(level: Level, offset: Tensor) -> Tensor:
     """Return whether each lost pixel, ``(N,)``, has a known one at an offset ``(2,)``."""
-    at = level.hole.nonzero() + offset
-    size = torch.tensor(level.size)
-    inside = ((at >= 0) & (at < size)).all(1)
-    at = at.clamp_min(0).minimum(size - 1)
-    return inside & level.known[at[:, 0], at[:, 1]]
+    return level.knows(level.hole.nonzero() + offset)
 
 
 def _completed(offsets: Tensor, level: Level, generator: torch.Generator) -> Tensor:

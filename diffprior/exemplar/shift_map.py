@@ -93,17 +93,9 @@ def _candidates(level: Level, lattice: Lattice, labels: Tensor) -> Tensor:
     most = max(1, math.isqrt(PAIRS // max(1, len(lattice))))
     if len(labels) <= most:
         return labels.expand(len(lattice), -1, -1)
-    known = torch.stack([_leads(level, lattice.at + offset) for offset in labels], 1)
+    known = torch.stack([level.knows(lattice.at + offset) for offset in labels], 1)
     first = known.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
     return labels[first]
-
-
-def _leads(level: Level, at: Tensor) -> Tensor:
-    """Return whether places ``(..., 2)`` are known pixels."""
-    height, width = level.size
-    row, column = at.unbind(-1)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return inside & level.known[row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
 
 def _refined(level: Level, offsets: Tensor, settings: ShiftMap) -> Tensor:
@@ -153,7 +145,7 @@ def _sources(level: Level, offsets: Tensor) -> Tensor:
     """Return the sources ``(H, W, 2)`` of offsets, in place of unknown ones the nearest known."""
     grid = coordinates(level.size)
     sources = torch.where(level.hole[..., None], grid + offsets, grid)
-    found = _leads(level, sources) | ~level.hole
+    found = level.knows(sources) | ~level.hole
     if found.all():
         return sources
     return torch.where(found[..., None], sources, nearest(level.known))

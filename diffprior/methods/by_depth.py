@@ -53,8 +53,13 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         return self.narrow if self.start is None else replace(self.narrow, start=self.start)
 
     @property
+    def parts(self) -> tuple[Method[Any], Method[Any]]:
+        """The methods of narrow and of wide holes."""
+        return self.first, self.wide
+
+    @property
     def starts(self) -> int:
-        return self.first.starts + self.wide.starts
+        return sum(part.starts for part in self.parts)
 
     @property
     def stochastic(self) -> bool:
@@ -77,7 +82,7 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
     def initial(
         self, p: Posterior[Any], guess: Tensor | None, images: Tensor, noise: Noise
     ) -> Tensor:
-        return starts_of((self.first, self.wide), p, guess, images, noise)
+        return starts_of(self.parts, p, guess, images, noise)
 
     def run(self, p: P, x_T: Tensor, noise: Noise, callback: Callback) -> Tensor:
         y = p.likelihood.y
@@ -86,7 +91,7 @@ class ByDepth(Method[GaussianLikelihood[Mask]]):
         parts = torch.stack([wide_part(hole, self.depth, self.compact) for hole in holes])
         wide = parts[:, None].expand_as(plane(keep)).reshape(y.shape).to(y.device)
         narrow = ~keep & ~wide
-        begin, then = each_start((self.first, self.wide), x_T)
+        begin, then = each_start(self.parts, x_T)
         if not wide.any():
             return self.first.run(p, begin, noise, callback)
         if not narrow.any():

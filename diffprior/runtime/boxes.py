@@ -130,14 +130,13 @@ def _boxes_of(island: Island, unknown: Tensor, wide: Tensor) -> list[Box]:
     Of wide and narrow cells, those are taken that have less to be looked at.
     """
     whole = [_box(island, wide)]
-    if bool((wide[island.rows, island.columns] & island.hole).any()):
+    is_wide = bool((wide[island.rows, island.columns] & island.hole).any())
+    if _area(whole) <= (LARGEST if is_wide else WHOLE):
+        return whole
+    if is_wide:
         cut = [_cells(island, STROKE, partial(_box, wide=wide, most=STROKE // 2))]
-        least = LARGEST
     else:
         cut = [_cells(island, side, partial(_box, wide=wide)) for side in CELLS]
-        least = WHOLE
-    if _area(whole) <= least:
-        return whole
     return min([*(boxes for boxes in cut if _are_thin(boxes, unknown)), whole], key=_area)
 
 

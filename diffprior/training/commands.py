@@ -218,8 +218,9 @@ def train(  # noqa: PLR0913 (the options of the command)
                     "network": network,
                     "teacher": teacher,
                     "init": init,
+                    "source": source,
+                    "side": side,
                 }
-                new |= {"teacher": teacher, "init": init, "source": source, "side": side}
                 _refuse(new | plain, "for a new prior, and this run fine-tunes a model")
                 begun = _Begun(out, place, TUNED if batch is None else batch, seed)
                 _tune(tuning, photographs, begun, every=every, **length)

@@ -6,23 +6,22 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 import diffprior
 from diffprior import bands
 from diffprior.cli.batch import run
 from diffprior.cli.outputs import Options
 from diffprior.cli.progress import Bar
-from diffprior.diffusions import GaussianDiffusion
 from diffprior.phases import each_part
-from diffprior.priors.base import Prior
+
+from support.priors import Shrinks
 
 pty = pytest.importorskip("pty")
 
@@ -166,20 +165,6 @@ def test_the_bar_moves_within_a_step_of_a_large_image(
     phases = ["preparing", "opening the prior", "finishing", "writing"]
     at = [bar.stages.index(text) for text in phases]
     assert at == sorted(at)
-
-
-class Shrinks(Prior):
-    """A quick prior of images of any size."""
-
-    def __init__(self, shape: tuple[int, ...] = (3, 24, 24)) -> None:
-        super().__init__()
-        self.diffusion, self.shape = GaussianDiffusion(), shape
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return 0.9 * x_t
-
-    def for_shape(self, shape: Sequence[int]) -> Prior:
-        return Shrinks(tuple(shape))
 
 
 def test_a_callback_hears_of_parts_where_they_are_asked_for(

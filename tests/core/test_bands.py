@@ -1,7 +1,6 @@
 """Large images band by band: the same bits, and one copy in place of several."""
 
 import importlib
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -33,28 +32,15 @@ from diffprior.operators.blur import Blur
 from diffprior.operators.gray import Gray
 from diffprior.operators.identity import Identity
 from diffprior.operators.mask import Mask
-from diffprior.priors.base import Prior
 from diffprior.random import Noise
 from diffprior.runtime.gray import tones
 from diffprior.runtime.noise_level import wavelet_noise
 from diffprior.solvers import cg
 
+from support.priors import Shrinks
+
 restore = importlib.import_module("diffprior.tasks.restore")  # the page, not its function
 SHAPE = (1, 3, 72, 60)
-
-
-class Shrinks(Prior):
-    """A prior whose answer is the state, made smaller."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.diffusion, self.shape = GaussianDiffusion(), shape
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return 0.9 * x_t
-
-    def for_shape(self, shape: Sequence[int]) -> Prior:
-        return Shrinks(tuple(shape))
 
 
 def images(seed: int = 0) -> Tensor:
