@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .bands import bands, in_bands, is_large
+from .bands import bands, in_bands, is_large, put_down
 from .phases import part_done
 
 __all__ = ["cg", "dot", "galerkin", "per_row", "row_sums", "wide_dtype"]
@@ -154,9 +154,15 @@ def galerkin(
     Returns:
         w, of shape ``(k, B)``.
     """
+
+    def scaled(w: Tensor, size: Tensor, going: Tensor | None = None) -> Tensor:
+        unit = w / size
+        return unit if going is None else torch.where(going, unit, 0)
+
     size = dot(b, b).sqrt()
-    basis = [b / size.clamp_min(torch.finfo(b.dtype).tiny)]
     H = b.new_zeros(len(b), iterations + 1, iterations)
+    basis = [put_down(in_bands(scaled, b, size.clamp_min(torch.finfo(b.dtype).tiny)))]
+    del b
     for j in range(iterations):
         w = A(basis[j])
         scale = dot(w, w).sqrt()
@@ -164,11 +170,13 @@ def galerkin(
             for i, v in enumerate(basis):
                 h = dot(v, w)
                 H[:, i, j] += h.flatten()
-                w = w - h * v
+                w = in_bands(lambda w, v, h: w - h * v, w, v, h)
         rest = dot(w, w).sqrt()
         going = rest > tolerance * scale  # else the space is exhausted, and the answer exact
         H[:, j + 1, j] = torch.where(going, rest, 0).flatten()
-        basis.append(torch.where(going, w / torch.where(going, rest, 1), 0))
+        if j + 1 < iterations:
+            w = in_bands(scaled, w, torch.where(going, rest, 1), going)
+            basis.append(put_down(w))
     H = H[:, :-1]
     values, Q = torch.linalg.eigh((H + H.mT) / 2)
     error = torch.linalg.vector_norm((H - H.mT) / 2 @ Q, dim=1)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from diffprior.bands import is_large, let_go, put_down, take_up
+from diffprior.bands import in_bands, is_large, let_go, put_down, take_up
 from diffprior.classical.colors import fit_to_luma, propagate_colors
 from diffprior.editing.chains import match_image
 from diffprior.errors import ImageError, SettingError
@@ -49,11 +49,11 @@ def _measurement(
     """Return what measures luma and known colors at one noise, its y, and a first guess."""
     colors, certainty = (part.to(luma) for part in hints)
     del hints
-    colors = fit_to_luma(colors, luma)
+    colors = put_down(fit_to_luma(colors, luma))
     weight = certainty * luma.new_tensor(levels).reshape(-1, 1, 1, 1)
     guess = put_down(propagate_colors(colors, weight > 0, luma))
     A = stack(GRAY, Mask(weight, batched=True))
-    return A, A.join([luma, weight * colors]), guess
+    return A, A.join([luma, in_bands(torch.mul, weight, colors)]), guess
 
 
 @restoration(past="colorized")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from diffprior.bands import rows_of
+from diffprior.bands import put_down, rows_of
 from diffprior.editing.chains import match_image, slerp
 from diffprior.editing.codes import edit_codes
 from diffprior.editing.page import Edit, Edited, Session, editing
@@ -48,7 +48,7 @@ def interpolate(
         seed: Nothing is drawn; it stands in the report.
         ids: Nothing is drawn.
     """
-    ends = torch.cat([image.tensor(), match_image(image, to, "the other image")])
+    ends = put_down(torch.cat([image.tensor(), match_image(image, to, "the other image")]))
 
     def arc(codes: Tensor, index: Tensor) -> Tensor:
         a, b = (rows_of(z, index // samples) for z in codes.chunk(2))

@@ -46,7 +46,7 @@ def propagate_colors(colors: Tensor, known: Tensor, luma: Tensor, iterations: in
         known: True where a color is known, ``(B, 1, H, W)``; at least one pixel.
         luma: Of shape ``(B, 1, H, W)``.
     """
-    begun = [colors - luma]  # held by nobody else, as it changes in its place
+    begun = [in_bands(torch.sub, colors, luma)]  # held by nobody else: it changes in its place
     del colors
     chroma = row_by_row(partial(_propagate, iterations), begun.pop(), known, luma)
     return fit_to_luma(chroma.add_(luma), luma)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..bands import in_bands, put_down
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
@@ -40,7 +41,7 @@ class MMPS(Guidance[LinearGaussian]):
 
     def denoise(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> Tensor:
         x_0, shift = self.shift(p, x_t, t)
-        return x_0 + shift
+        return in_bands(torch.add, x_0, shift, into=shift)
 
     def shift(self, p: LinearPosterior, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return E[x_0 | x_t] and V A^T (sigma^2 + A V A^T)^-1 (y - A x_0)."""
@@ -48,14 +49,22 @@ class MMPS(Guidance[LinearGaussian]):
         x_0, vjp = denoise_vjp(p.prior, x_t, t)
         A = p.likelihood.operator
         var = p.likelihood.sigma**2
+        rate = sigma_t**2 / alpha_t
         images: list[Tensor] = []  # of the solver's basis under V A^T
 
         def cov_y(v: Tensor) -> Tensor:
-            images.append(sigma_t**2 / alpha_t * vjp(A.adjoint(v)))
-            return var * v + A(images[-1])
+            image = in_bands(lambda g: rate * g, vjp(A.adjoint(v)))
+            images.append(put_down(image))
+            return in_bands(lambda v, back: var * v + back, v, A(image))
 
         weights = galerkin(cov_y, p.likelihood.residual(x_0), self.iterations, least=var)
         shift = torch.zeros_like(x_0)
         for w, image in zip(weights, images, strict=True):
-            shift = shift + per_row(w, image) * image
+            shift = in_bands(
+                lambda shift, image, w: shift + w * image,
+                shift,
+                image,
+                per_row(w, image),
+                into=shift,
+            )
         return x_0, shift

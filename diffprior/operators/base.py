@@ -319,7 +319,7 @@ class Stacked(Operator):
     def band(self, rows: slice, y: Tensor) -> tuple[Self, Tensor]:
         cut = [A.band(rows, z) for A, z in zip(self.parts, self.split(y), strict=True)]
         shape = (*self.shape[:-2], rows.stop - rows.start, self.shape[-1])
-        own = type(self)([A for A, _ in cut], shape)
+        own = self._of([A for A, _ in cut], shape, [tuple(z.shape[1:]) for _, z in cut])
         return own, own.join([z for _, z in cut])
 
     def mask_unmeasured(self, y: Tensor) -> Tensor:
@@ -328,10 +328,18 @@ class Stacked(Operator):
         )
 
     def select(self, index: Tensor) -> Self:
-        return type(self)([A.select(index) for A in self.parts], self.shape)
+        return self._of([A.select(index) for A in self.parts], self.shape, self.shapes)
 
     def for_shape(self, shape: Sequence[int]) -> Self:
         return type(self)([A.for_shape(shape) for A in self.parts], shape)
+
+    def _of(
+        self, parts: Sequence[Operator], shape: Sequence[int], shapes: Sequence[tuple[int, ...]]
+    ) -> Self:
+        """Return the stack of these, of a state and of measurements of known shapes."""
+        own = type(self)(parts)
+        own.shape, own.shapes = tuple(shape), list(shapes)
+        return own
 
 
 class LinearStacked(Stacked, LinearOperator):

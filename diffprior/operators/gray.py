@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..bands import in_bands
 from ..io.arrays import LUMA
 from .base import SVDOperator
 
@@ -52,7 +53,8 @@ class Gray(SVDOperator):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != 3:
             raise ValueError(f"gray takes images of 3 channels, got {x.shape[1]}")
-        return (self.w.to(x) * x).sum(1, keepdim=True)
+        w = self.w.to(x)
+        return in_bands(lambda x: (w * x).sum(1, keepdim=True), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.w.to(y) * y

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import SettingError
+from ..errors import SettingError, UnsuitedError
 from ..networks.padding import pad
 from ..phases import part_done
 from ..validation import warn
@@ -20,6 +20,8 @@ __all__ = ["TiledPrior"]
 SMALLEST = 64  # px; a window is not halved below this
 GRADED = 512  # px; the largest window that keeps a graph: 0.8 GB for the shipped network
 GRAIN = 16  # px; windows of a network with strides are multiples of it, or would be padded
+
+_Window = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,45 @@ class TiledPrior(Wrapper):
         if self.fixed:
             height, width = self.inner.shape[-2:]
             x = pad(x_t, max(0, height - h), max(0, width - w))
-        total = torch.zeros_like(x)
-        weight = torch.zeros_like(x[:1, :1])
-        if x.requires_grad and not self.fixed:
+        graded = x.requires_grad and torch.is_grad_enabled()
+        if graded and not self.fixed:
             cut = replace(cut, tile=min(cut.tile, GRADED))
         windows = list(self._windows(x.shape[-2], x.shape[-1], cut))
-        again = x.requires_grad and len(windows) > 1
-        for done, (rows, columns) in enumerate(windows, 1):
-            ramp = _ramp(rows, x, cut.overlap)[:, None] * _ramp(columns, x, cut.overlap)
-            window = self._denoise(x[..., rows, columns], t, cut.rows, again)
-            total[..., rows, columns] += ramp * window
-            weight[..., rows, columns] += ramp
-            part_done("window", done, len(windows))
-        mean = total / weight if total.requires_grad else total.div_(weight)
+        if not graded or len(windows) == 1:
+            return self._mean(x, t, cut, windows)[..., :h, :w]
+        first = self._denoise(x.detach()[..., *windows[0]], t, cut.rows)
+        if first.requires_grad:  # parameters or conditions have gradients, too
+            return self._mean(x, t, cut, windows, again=True)[..., :h, :w]
+        mean: Tensor = _Again.apply(self, cut, windows, first, x, t)
         return mean[..., :h, :w]
 
-    def _denoise(self, x: Tensor, t: Tensor, rows: int, again: bool) -> Tensor:
+    def _mean(
+        self,
+        x: Tensor,
+        t: Tensor,
+        cut: _Cut,
+        windows: Sequence[_Window],
+        first: Tensor | None = None,
+        again: bool = False,
+    ) -> Tensor:
+        """Return the weighted mean of the windows.
+
+        Arguments:
+            first: The first window denoised, if it is known.
+            again: Each window drops its graph, and runs again on the way back.
+        """
+        total = torch.zeros_like(x)
+        weight = torch.zeros_like(x[:1, :1])
+        for done, window in enumerate(windows, 1):
+            ramp = _ramp(window, x, cut)
+            known = first if done == 1 else None
+            part = self._denoise(x[..., *window], t, cut.rows, again) if known is None else known
+            total[..., *window] += ramp * part
+            weight[..., *window] += ramp
+            part_done("window", done, len(windows))
+        return total / weight if total.requires_grad else total.div_(weight)
+
+    def _denoise(self, x: Tensor, t: Tensor, rows: int, again: bool = False) -> Tensor:
         """Denoise one window; with ``again`` its graph is dropped, and rebuilt on the way back."""
         prior = self.inner.for_shape(x.shape[1:])
         parts = torch.split(x, rows)
@@ -106,11 +131,28 @@ class TiledPrior(Wrapper):
             return torch.cat([checkpoint(prior, part, t, use_reentrant=False) for part in parts])
         return torch.cat([prior(part, t) for part in parts])
 
-    def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    def _pull_back(
+        self, x: Tensor, t: Tensor, v: Tensor, cut: _Cut, windows: Sequence[_Window]
+    ) -> Tensor:
+        """Return J^T v for the Jacobian J of the weighted mean by x; one window has a graph."""
+        out = torch.zeros_like(x)
+        weight = torch.zeros_like(x[:1, :1])
+        for window in windows:
+            weight[..., *window] += _ramp(window, x, cut)
+        for done, window in enumerate(windows, 1):
+            share = _ramp(window, x, cut) / weight[..., *window] * v[..., *window]
+            with torch.enable_grad():
+                leaf = x[..., *window].detach().requires_grad_()
+                part = self._denoise(leaf, t, cut.rows)
+            out[..., *window] += torch.autograd.grad(part, leaf, share)[0]
+            part_done("gradient of a window", done, len(windows))
+        return out
+
+    def windows(self, height: int, width: int) -> Iterator[_Window]:
         """Yield the rows and columns of each window of an image, row by row."""
         return self._windows(height, width, _Cut(1, self.tile, self.overlap))
 
-    def _windows(self, height: int, width: int, cut: _Cut) -> Iterator[tuple[slice, slice]]:
+    def _windows(self, height: int, width: int, cut: _Cut) -> Iterator[_Window]:
         high, wide = self.inner.shape[-2:] if self.fixed else (cut.tile, cut.tile)
         for rows in self._spans(height, high, cut.overlap):
             for columns in self._spans(width, wide, cut.overlap):
@@ -155,8 +197,46 @@ class TiledPrior(Wrapper):
         return super().with_time_shift((shape[0], *(part.stop - part.start for part in first)))
 
 
-def _ramp(window: slice, like: Tensor, overlap: int) -> Tensor:
-    n = window.stop - window.start
+class _Again(torch.autograd.Function):
+    """The mean of the windows of a prior, which keeps no graph: they run again on the way back.
+
+    A graph of slices would make tensors of the size of the image for each window.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        prior: TiledPrior,
+        cut: _Cut,
+        windows: Sequence[_Window],
+        first: Tensor,
+        x: Tensor,
+        t: Tensor,
+    ) -> Tensor:
+        ctx.prior, ctx.cut, ctx.windows = prior, cut, windows
+        ctx.save_for_backward(x, t)
+        return prior._mean(x, t, cut, windows, first)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise UnsuitedError(
+                "gradients of gradients do not pass the windows of a prior: "
+                "give it a tile as large as the image"
+            )
+        x, t = ctx.saved_tensors
+        grad = ctx.prior._pull_back(x, t, v, ctx.cut, ctx.windows)
+        return None, None, None, None, grad, None
+
+
+def _ramp(window: _Window, like: Tensor, cut: _Cut) -> Tensor:
+    """Return the weights of a window, which rise and fall over its overlaps, ``(h, w)``."""
+    rows, columns = (_line(part, like, cut.overlap) for part in window)
+    return rows[:, None] * columns
+
+
+def _line(part: slice, like: Tensor, overlap: int) -> Tensor:
+    n = part.stop - part.start
     i = torch.arange(n, dtype=like.dtype, device=like.device)
     edge = torch.minimum(i, n - 1 - i) + 1
     return (edge / (overlap + 1)).clamp_max(1)

@@ -31,15 +31,24 @@ TASKS = {  # arguments; the photo and --steps are added
     "inpaint, texture": ("inpaint", "--mask", "mask.png", "--fill", "texture"),
     "inpaint, a wide hole": ("inpaint", "--mask", "wide.png"),
     "inpaint, a wide hole, texture": ("inpaint", "--mask", "wide.png", "--fill", "texture"),
+    "inpaint, 4 samples": ("inpaint", "--mask", "mask.png", "--samples", "4"),
+    "inpaint, a wide hole, 4 samples": ("inpaint", "--mask", "wide.png", "--samples", "4"),
     "denoise": ("denoise", "--sigma", "0.1"),
+    "denoise, 4 samples": ("denoise", "--sigma", "0.1", "--samples", "4"),
     "denoise, a sepia photo": ("denoise", "--sigma", "0.1"),
     "sdedit, 4 samples": ("sdedit", "--strength", "0.2", "--samples", "4"),
     "deblur": ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02"),
     "deblur, circular": ("deblur", "--kernel", "gaussian:1.5", "--boundary", "circular"),
+    "deblur, 4 samples": (
+        ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02", "--samples", "4")
+    ),
     "dejpeg": ("dejpeg", "--quality", "50"),
+    "dejpeg, 4 samples": ("dejpeg", "--quality", "50", "--samples", "4"),
     "colorize": ("colorize",),
+    "colorize, 4 samples": ("colorize", "--samples", "4"),
     "colorize, strokes": ("colorize", "--scribble", "strokes.png"),
     "upscale": ("upscale", "--scale", "2"),
+    "upscale, 4 samples": ("upscale", "--scale", "2", "--samples", "4"),
     "restore": ("restore", "--scratches", "mask.png"),
     "restore, blurred and gray": (
         ("restore", "--scratches", "mask.png", "--gray")
@@ -58,7 +67,12 @@ TASKS = {  # arguments; the photo and --steps are added
     "mask scratches": ("mask", "scratches"),
     "mask text": ("mask", "text"),
 }
-STEPLESS = ("denoise", "mask")  # a single call, or none
+STEPLESS = (  # a single call, or none
+    "denoise",
+    "denoise, a sepia photo",
+    "mask scratches",
+    "mask text",
+)
 GRAINS = 4  # pixels a side that reconstruct knows the means of
 SEPIA = np.array([1.0, 0.8, 0.55])  # of the gray of a photo, in R, G and B
 
@@ -116,7 +130,7 @@ def command(name: str, size: tuple[int, int], steps: int, whole: bool, folder: P
     if words[0] != "generate":
         words.append(str(folder / ("photo.npy" if words[0] == "reconstruct" else "photo.png")))
     words += ["-o", f"{folder}/", "--force"]
-    words += [] if words[0] in STEPLESS else ["--steps", str(steps)]
+    words += [] if name in STEPLESS else ["--steps", str(steps)]
     if words[0] == "mask":
         return words
     return [*words, "--quiet", *([] if whole else ["--prior", str(folder / "network")])]
@@ -136,7 +150,7 @@ def main(
     for name in names:
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
-            pixels = megapixels * 1e6 / (4 if name == "upscale" else 1)
+            pixels = megapixels * 1e6 / (4 if name.startswith("upscale") else 1)
             height = round((pixels / ASPECT) ** 0.5)
             width = round(pixels / height)
             write_inputs(image, height, width, name, folder)

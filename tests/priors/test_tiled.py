@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprior.diffusions import GaussianDiffusion
+from diffprior.errors import UnsuitedError
 from diffprior.networks.parameterizations import Karras
 from diffprior.phases import each_part
 from diffprior.priors.base import Prior, denoise_vjp
@@ -174,6 +175,30 @@ def test_graphs_are_of_small_windows_and_are_dropped(monkeypatch) -> None:
     small = random(1, 1, 20, 24)
     denoise_vjp(tiled, small, T)[1](small)
     assert len(sides) == 2 + 2 * there  # one window keeps its graph
+
+
+def test_what_else_has_a_gradient_keeps_it() -> None:
+    """Gradients by a parameter of the prior are those without windows, too."""
+
+    class Scaled(AnySize):
+        scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return self.scale * super().forward(x_t, t)
+
+    prior = Scaled()
+    leaf = random(1, 1, 40, 50).requires_grad_()
+    loss = TiledPrior(prior, 24, 8)(leaf, T).square().sum()
+    found = torch.autograd.grad(loss, [leaf, prior.scale])
+    expected = torch.autograd.grad(prior(leaf, T).square().sum(), [leaf, prior.scale])
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    leaf = random(1, 1, 40, 50).requires_grad_()
+    loss = TiledPrior(AnySize(), 24, 8)(leaf, T).square().sum()
+    with pytest.raises(UnsuitedError, match="gradients of gradients"):
+        torch.autograd.grad(loss, leaf, create_graph=True)
 
 
 @pytest.mark.parametrize("limit, warned", [(2 * 128**2, 1), (128**2, 2), (64**2, 3)])
