@@ -121,8 +121,8 @@ def stored(shape: Sequence[int], like: Tensor, least: int | None = None) -> Tens
 
 
 def put_down(x: Tensor) -> Tensor:
-    """Return images that are not looked at for long: large ones in a file."""
-    if not is_large(x):
+    """Return images that are not looked at for long: large ones of a CPU in a file."""
+    if not is_large(x) or x.device.type != "cpu":
         return x
     out = stored(x.shape, x, least=0)
     out.copy_(x)
@@ -131,8 +131,8 @@ def put_down(x: Tensor) -> Tensor:
 
 
 def take_up(x: Tensor) -> Tensor:
-    """Return images that were put down; large ones as a copy in memory."""
-    if not is_large(x):
+    """Return images that were put down; large ones of a CPU as a copy in memory."""
+    if not is_large(x) or x.device.type != "cpu":
         return x
     out = x.clone()
     let_go(x)

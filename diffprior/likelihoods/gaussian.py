@@ -32,7 +32,7 @@ class GaussianLikelihood(ConditionableLikelihood[O]):
 
     def residual(self, x: Tensor) -> Tensor:
         """Return y - A x, with zeros where nothing was measured."""
-        return self.operator.mask_unmeasured(self.y - self.operator(x))
+        return self.operator.mask_unmeasured(in_bands(torch.sub, self.y, self.operator(x)))
 
     def log_prob(self, x: Tensor) -> Tensor:
         if self.sigma == 0:

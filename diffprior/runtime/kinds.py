@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..bands import is_large, rows_of
+from ..bands import is_large, put_down, rows_of
 from ..diffusions import GaussianDiffusion
 from ..io.arrays import Images
 from ..likelihoods.base import Likelihood
@@ -72,7 +72,7 @@ class Kind:
     def likelihood(self) -> Likelihood[Any]:
         """The likelihood of all images; white noise is added to it level by level."""
         A = self.problem.operator.for_shape(image_shape(self.prior)).beside(self.prior.like)
-        return self.problem.likelihood(operator=A, y=self.problem.measure(self.x))
+        return self.problem.likelihood(operator=A, y=put_down(self.problem.measure(self.x)))
 
     @cached_property
     def guess(self) -> Tensor | None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
+from ..bands import put_down
 from ..priors.base import Prior
 from ..random import Noise
 from ..schedules import Grid
@@ -51,7 +52,8 @@ class DPM(Sampler):
         noise: Noise | None,
     ) -> tuple[Tensor, Carry]:
         schedule = prior.diffusion.schedule
-        points = (Point(prior(x_t, t), log_snr(schedule, t)), *(carry or ()))[: self.order]
+        x_0 = put_down(prior(x_t, t))  # it waits for the next step
+        points = (Point(x_0, log_snr(schedule, t)), *(carry or ()))[: self.order]
         used = points if s > 0 else points[:1]
         mean, std = data_step(schedule, x_t, used, t, s, self.eta)
         if self.eta == 0:

@@ -31,29 +31,30 @@ TASKS = {  # arguments; the photo and --steps are added
     "inpaint, texture": ("inpaint", "--mask", "mask.png", "--fill", "texture"),
     "inpaint, a wide hole": ("inpaint", "--mask", "wide.png"),
     "inpaint, a wide hole, texture": ("inpaint", "--mask", "wide.png", "--fill", "texture"),
-    "inpaint, 4 samples": ("inpaint", "--mask", "mask.png", "--samples", "4"),
-    "inpaint, a wide hole, 4 samples": ("inpaint", "--mask", "wide.png", "--samples", "4"),
+    "inpaint, 2 samples": ("inpaint", "--mask", "mask.png", "--samples", "2"),
+    "inpaint, a wide hole, 2 samples": ("inpaint", "--mask", "wide.png", "--samples", "2"),
     "denoise": ("denoise", "--sigma", "0.1"),
-    "denoise, 4 samples": ("denoise", "--sigma", "0.1", "--samples", "4"),
+    "denoise, 2 samples": ("denoise", "--sigma", "0.1", "--samples", "2"),
     "denoise, a sepia photo": ("denoise", "--sigma", "0.1"),
     "sdedit, 4 samples": ("sdedit", "--strength", "0.2", "--samples", "4"),
     "deblur": ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02"),
     "deblur, circular": ("deblur", "--kernel", "gaussian:1.5", "--boundary", "circular"),
-    "deblur, 4 samples": (
-        ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02", "--samples", "4")
+    "deblur, 2 samples": (
+        ("deblur", "--kernel", "gaussian:1.5", "--sigma", "0.02", "--samples", "2")
     ),
     "dejpeg": ("dejpeg", "--quality", "50"),
-    "dejpeg, 4 samples": ("dejpeg", "--quality", "50", "--samples", "4"),
+    "dejpeg, 2 samples": ("dejpeg", "--quality", "50", "--samples", "2"),
     "colorize": ("colorize",),
-    "colorize, 4 samples": ("colorize", "--samples", "4"),
+    "colorize, 2 samples": ("colorize", "--samples", "2"),
     "colorize, strokes": ("colorize", "--scribble", "strokes.png"),
     "upscale": ("upscale", "--scale", "2"),
-    "upscale, 4 samples": ("upscale", "--scale", "2", "--samples", "4"),
+    "upscale, 2 samples": ("upscale", "--scale", "2", "--samples", "2"),
     "restore": ("restore", "--scratches", "mask.png"),
     "restore, blurred and gray": (
         ("restore", "--scratches", "mask.png", "--gray")
         + ("--blur", "gaussian:1.5", "--boundary", "reflect", "--sigma", "0.02")
     ),
+    "restore, 2 samples": ("restore", "--scratches", "mask.png", "--gray", "--samples", "2"),
     "reconstruct": ("reconstruct", "--operator", "average(factor=4)", "--sigma", "0.02"),
     "sdedit": ("sdedit", "--strength", "0.2"),
     "blend": ("blend", "--mask", "wide.png", "--repeats", "1"),
