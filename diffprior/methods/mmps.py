@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..bands import in_bands, put_down
+from ..bands import in_bands, let_go, put_down
 from ..diffusions import GaussianDiffusion
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..operators.base import LinearOperator
@@ -52,10 +52,17 @@ class MMPS(Guidance[LinearGaussian]):
         rate = sigma_t**2 / alpha_t
         images: list[Tensor] = []  # of the solver's basis under V A^T
 
+        def pulled_back(v: Tensor) -> Tensor:
+            back = [A.adjoint(v)]  # held by nobody else
+            let_go(v)
+            return in_bands(lambda g: rate * g, vjp(back.pop()))
+
         def cov_y(v: Tensor) -> Tensor:
-            image = in_bands(lambda g: rate * g, vjp(A.adjoint(v)))
-            images.append(put_down(image))
-            return in_bands(lambda v, back: var * v + back, v, A(image))
+            image = put_down(pulled_back(v))
+            images.append(image)
+            y = A(image)
+            let_go(image)
+            return in_bands(lambda v, y: var * v + y, v, y)
 
         weights = galerkin(cov_y, p.likelihood.residual(x_0), self.iterations, least=var)
         shift = torch.zeros_like(x_0)
