@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..bands import LARGE
 from ..errors import SettingError, UnsuitedError
 from ..networks.padding import pad
 from ..phases import part_done
@@ -18,7 +19,7 @@ from .base import Prior, Wrapper
 __all__ = ["TiledPrior"]
 
 SMALLEST = 64  # px; a window is not halved below this
-GRADED = 512  # px; the largest window that keeps a graph: 0.8 GB for the shipped network
+GRADED = 512  # px; the largest window that keeps a graph, and half of it in large images
 GRAIN = 16  # px; windows of a network with strides are multiples of it, or would be padded
 
 _Window = tuple[slice, slice]  # rows and columns
@@ -87,7 +88,8 @@ class TiledPrior(Wrapper):
             x = pad(x_t, max(0, height - h), max(0, width - w))
         graded = x.requires_grad and torch.is_grad_enabled()
         if graded and not self.fixed:
-            cut = replace(cut, tile=min(cut.tile, GRADED))
+            most = GRADED if x.numel() <= LARGE else GRADED // 2
+            cut = replace(cut, tile=min(cut.tile, most))
         windows = list(self._windows(x.shape[-2], x.shape[-1], cut))
         if not graded or len(windows) == 1:
             return self._mean(x, t, cut, windows)[..., :h, :w]
