@@ -52,6 +52,11 @@ class MMPS(Guidance[LinearGaussian]):
         rate = sigma_t**2 / alpha_t
         images: list[Tensor] = []  # of the solver's basis under V A^T
 
+        def residual() -> Tensor:
+            r = p.likelihood.residual(x_0)
+            let_go(x_0)
+            return r
+
         def pulled_back(v: Tensor) -> Tensor:
             back = [A.adjoint(v)]  # held by nobody else
             let_go(v)
@@ -64,7 +69,7 @@ class MMPS(Guidance[LinearGaussian]):
             let_go(image)
             return in_bands(lambda v, y: var * v + y, v, y)
 
-        weights = galerkin(cov_y, p.likelihood.residual(x_0), self.iterations, least=var)
+        weights = galerkin(cov_y, residual(), self.iterations, least=var)
         shift = torch.zeros_like(x_0)
         for w, image in zip(weights, images, strict=True):
             shift = in_bands(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..bands import LARGE
+from ..bands import LARGE, put_down
 from ..errors import SettingError, UnsuitedError
 from ..networks.padding import pad
 from ..phases import part_done
@@ -217,7 +217,7 @@ class _Again(torch.autograd.Function):
     ) -> Tensor:
         ctx.prior, ctx.cut, ctx.windows = prior, cut, windows
         ctx.save_for_backward(x, t)
-        return prior._mean(x, t, cut, windows, first)
+        return put_down(prior._mean(x, t, cut, windows, first))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
