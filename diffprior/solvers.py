@@ -155,13 +155,12 @@ def galerkin(
         w, of shape ``(k, B)``.
     """
 
-    def scaled(w: Tensor, size: Tensor, going: Tensor | None = None) -> Tensor:
-        unit = w / size
-        return unit if going is None else torch.where(going, unit, 0)
+    def unit(w: Tensor, rest: Tensor, going: Tensor) -> Tensor:
+        return torch.where(going, w / rest, 0)
 
     size = dot(b, b).sqrt()
     H = b.new_zeros(len(b), iterations + 1, iterations)
-    basis = [put_down(in_bands(scaled, b, size.clamp_min(torch.finfo(b.dtype).tiny)))]
+    basis = [put_down(in_bands(torch.div, b, size.clamp_min(torch.finfo(b.dtype).tiny)))]
     del b
     for j in range(iterations):
         w = A(basis[j])
@@ -175,7 +174,7 @@ def galerkin(
         going = rest > tolerance * scale  # else the space is exhausted, and the answer exact
         H[:, j + 1, j] = torch.where(going, rest, 0).flatten()
         if j + 1 < iterations:
-            w = in_bands(scaled, w, torch.where(going, rest, 1), going)
+            w = in_bands(unit, w, torch.where(going, rest, 1), going)
             basis.append(put_down(w))
     H = H[:, :-1]
     values, Q = torch.linalg.eigh((H + H.mT) / 2)
